@@ -1,0 +1,144 @@
+/**
+ * What an app holds: the methods of a storage, and what each promises.
+ */
+import type { BackendType, StorageStats } from './core/backend.ts';
+
+/** What a key of a schema may be. */
+export type KeyOf<Schema extends object> = keyof Schema & string;
+
+/** A pair of a schema: a key and the type of its value. */
+export type EntryOf<Schema extends object> = {
+  [K in KeyOf<Schema>]: readonly [key: K, value: Schema[K]];
+}[KeyOf<Schema>];
+
+/** Which entries to list. */
+export interface ListOptions {
+  /** Only keys that begin with this text. Default: all. */
+  readonly prefix?: string | undefined;
+}
+
+/**
+ * One asynchronous key-value API over IndexedDB or a server.
+ *
+ * Calls of one turn of the event loop travel together, take effect in program order (a `get` after a `set` sees it,
+ * awaited or not), and settle each by itself. A missing key is `undefined`; a medium that fails is a rejection, always a
+ * {@link StorageError}. Besides what each method lists, every method may reject with `unavailable`, `timeout`,
+ * `blocked`, `forbidden` or `closed`.
+ *
+ * @typeParam Schema Maps keys to the types of their values.
+ */
+export interface KeyValueStorage<Schema extends object = Record<string, unknown>> {
+  /**
+   * Read the value under `key`, or `undefined`. The value is the caller's own copy.
+   *
+   * @throws {StorageError} `invalid-key`; `unsupported-value` for an envelope that another program broke.
+   */
+  get<K extends KeyOf<Schema>>(key: K): Promise<Schema[K] | undefined>;
+  /**
+   * Store `value` under `key`, replacing what was there. The value is copied during the call.
+   *
+   * Resolves when it is durable: IndexedDB's transaction has completed, or the server has answered 2xx.
+   *
+   * @param key 1 to 1,024 UTF-8 bytes of well-formed text, no U+0000; compared exactly.
+   * @param value JSON, or Date, Map, Set, bigint, typed arrays, Blob … anywhere inside it (docs/contract.md, Values).
+   * @throws {StorageError} `invalid-key`, `unsupported-value` before any I/O; `too-large`, `quota`, `refused`.
+   */
+  set<K extends KeyOf<Schema>>(key: K, value: Schema[K]): Promise<void>;
+  /**
+   * Delete `key`. A key that does not exist is no error.
+   *
+   * @throws {StorageError} `invalid-key` before any I/O; `quota`, `refused`.
+   */
+  delete(key: KeyOf<Schema>): Promise<void>;
+  /**
+   * Whether `key` exists, also where its value is `undefined`.
+   *
+   * @throws {StorageError} `invalid-key`
+   */
+  has(key: KeyOf<Schema>): Promise<boolean>;
+  /**
+   * All keys, in the byte order of their UTF-8 form.
+   *
+   * @throws {StorageError} `invalid-key` for a prefix that is no string.
+   */
+  keys(options?: ListOptions): Promise<Array<KeyOf<Schema>>>;
+  /**
+   * All entries, in the byte order of their keys, read in pages as they are asked for: memory stays flat. Not a
+   * snapshot: what changes while iterating may or may not be seen.
+   *
+   * @throws {StorageError} `invalid-key` for a prefix that is no string.
+   */
+  entries(options?: ListOptions): AsyncIterableIterator<EntryOf<Schema>>;
+  /**
+   * Delete everything.
+   *
+   * @throws {StorageError} `refused`
+   */
+  clear(): Promise<void>;
+  /**
+   * Read many keys: their values in the order of `keys`, `undefined` for each that is missing.
+   *
+   * @throws {StorageError} as `get`, for the first that fails.
+   */
+  getMany<K extends KeyOf<Schema>>(keys: Iterable<K>): Promise<Array<Schema[K] | undefined>>;
+  /**
+   * Store many entries. All are checked before the first is sent. One IndexedDB transaction, or a handful of requests;
+   * on a server of level 0 not all or nothing: when it rejects, some may have been stored.
+   *
+   * @throws {StorageError} as `set`, for the first that fails.
+   */
+  setMany(entries: Iterable<EntryOf<Schema>>): Promise<void>;
+  /**
+   * Delete many keys.
+   *
+   * @throws {StorageError} as `delete`, for the first that fails.
+   */
+  deleteMany(keys: Iterable<KeyOf<Schema>>): Promise<void>;
+  /**
+   * Replace a value by what `change` makes of it, atomically: nothing is written to `key` in between.
+   *
+   * @param change Gets the current value (`undefined` where there is none) and returns the next one. Synchronous, and
+   * called again when a lost connection makes the transaction start over. What it throws rejects the call.
+   * @returns The value that was stored.
+   * @throws {StorageError} as `set`; `unsupported` on a server without revisions (level 0).
+   */
+  update<K extends KeyOf<Schema>>(
+    key: K,
+    change: (current: Schema[K] | undefined) => Schema[K],
+  ): Promise<Schema[K]>;
+  /**
+   * Number and size of the entries. IndexedDB keeps no sizes: there it reads every value.
+   */
+  stats(): Promise<StorageStats>;
+  /**
+   * Resolves when the backend is chosen and has answered. Calling it is optional: every other method waits for it.
+   */
+  ready(): Promise<void>;
+  /** Who serves operations now: `'indexeddb'` until a server has answered. */
+  getBackendType(): BackendType;
+  /**
+   * Copy every entry of IndexedDB to the server at `url`, overwriting, and read each back. The source and the backend
+   * in use stay as they are.
+   *
+   * @returns The number of entries, all verified.
+   * @throws {StorageError} `wrong-backend` (`Already using Flask backend`), `invalid-option` for the URL.
+   * @throws {MigrationError} when anything less than every entry arrived.
+   */
+  migrateToFlask(url: string): Promise<number>;
+  /**
+   * Copy every entry of the server in use to IndexedDB, overwriting, and read each back. The source and the backend in
+   * use stay as they are.
+   *
+   * @returns The number of entries, all verified.
+   * @throws {StorageError} `wrong-backend` (`Already using IndexedDB`).
+   * @throws {MigrationError} when anything less than every entry arrived.
+   */
+  migrateToIndexedDB(): Promise<number>;
+  /**
+   * Let go of the database or the server. What waits is rejected with `closed`, as is every later call; a request that
+   * is under way is aborted, and whether it arrived is not known.
+   */
+  close(): Promise<void>;
+  /** The same as `close()`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}

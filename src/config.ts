@@ -1,0 +1,107 @@
+/**
+ * Options: where they come from, and what they may be.
+ */
+import { StorageError } from './core/errors.ts';
+
+/** Where log lines go. `console` fits. */
+export interface Logger {
+  /** One line for the backend that was selected. */
+  info(message: string): void;
+  /** One line for a configured server that could not be used, with the reason. */
+  warn(message: string): void;
+}
+
+/** Options of {@link createStorage}. An unknown option is an error. */
+export interface StorageOptions {
+  /** Use the server at `flaskUrl`. Default `false`: IndexedDB. */
+  readonly useFlask?: boolean | undefined;
+  /** The server's base URL, http or https, with or without a path and a trailing slash. Required with `useFlask`. */
+  readonly flaskUrl?: string | undefined;
+  /** Name of the IndexedDB database. Default `codeforge-db`; another name is another store. */
+  readonly database?: string | undefined;
+  /** Milliseconds a request, or opening the database, may take. Default 10,000. */
+  readonly timeout?: number | undefined;
+  /** Where log lines go. Default `console`; `false` for nowhere. */
+  readonly logger?: Logger | false | undefined;
+}
+
+/** Options, checked and complete. */
+export interface ResolvedOptions {
+  readonly serverUrl: string | undefined;
+  readonly database: string;
+  readonly timeout: number;
+  readonly logger: Logger | undefined;
+}
+
+const KNOWN = ['useFlask', 'flaskUrl', 'database', 'timeout', 'logger'];
+
+/**
+ * Options from an environment and from the page.
+ *
+ * Reads `VITE_USE_FLASK_BACKEND` and `VITE_FLASK_BACKEND_URL`, `USE_FLASK_BACKEND` and `FLASK_BACKEND_URL`. A global
+ * variable of the page with one of these names, as a container's start script writes it, wins over `env`, which was
+ * baked in at build time; the shorter name wins over the one with `VITE_`. `true` and `'true'` both count as true.
+ *
+ * @param env `import.meta.env`, `process.env`, or nothing for the page's globals alone.
+ */
+export function readConfig(env: Readonly<Record<string, unknown>> = {}): StorageOptions {
+  const globals = globalThis as unknown as Readonly<Record<string, unknown>>;
+  const read = (name: string): unknown =>
+    [globals[name], globals[`VITE_${name}`], env[name], env[`VITE_${name}`]].find(
+      (value) => value !== undefined && value !== '',
+    );
+  const use = read('USE_FLASK_BACKEND');
+  const url = read('FLASK_BACKEND_URL');
+  return {
+    useFlask: use === true || String(use).toLowerCase() === 'true',
+    ...(url !== undefined && { flaskUrl: String(url) }),
+  };
+}
+
+/**
+ * Check options and fill in the defaults.
+ *
+ * @throws {StorageError} `invalid-option`
+ */
+export function resolveOptions(options: StorageOptions): ResolvedOptions {
+  if (typeof options !== 'object' || options === null) throw invalid('options', 'an object');
+  for (const name of Object.keys(options)) {
+    if (!KNOWN.includes(name)) throw invalid(name, `one of ${KNOWN.join(', ')}: there is no such option`);
+  }
+  const {
+    useFlask = false,
+    flaskUrl,
+    database = 'codeforge-db',
+    timeout = 10_000,
+    logger = console,
+  } = options;
+  if (typeof useFlask !== 'boolean') throw invalid('useFlask', 'true or false');
+  if (typeof database !== 'string' || database === '') throw invalid('database', 'a name');
+  // setTimeout takes no more than 31 bits.
+  if (!(typeof timeout === 'number' && timeout > 0 && timeout < 2 ** 31))
+    throw invalid('timeout', 'milliseconds');
+  if (logger !== false && !(typeof logger?.info === 'function' && typeof logger.warn === 'function')) {
+    throw invalid('logger', 'an object with info and warn, or false');
+  }
+  const serverUrl = useFlask || flaskUrl !== undefined ? checkServerUrl(flaskUrl) : undefined;
+  return { serverUrl: useFlask ? serverUrl : undefined, database, timeout, logger: logger || undefined };
+}
+
+/**
+ * The base URL of a server, with a trailing slash.
+ *
+ * @throws {StorageError} `invalid-option`
+ */
+export function checkServerUrl(text: unknown): string {
+  const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password || url.search || url.hash) {
+    throw invalid(
+      'flaskUrl',
+      `the server's address, such as 'http://localhost:5001', not ${JSON.stringify(text)}`,
+    );
+  }
+  return url.href.replace(/\/*$/, '/');
+}
+
+const invalid = (name: string, wanted: string): StorageError =>
+  new StorageError('invalid-option', `createStorage: ${name} must be ${wanted}.`);

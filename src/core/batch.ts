@@ -1,0 +1,96 @@
+/**
+ * One turn's calls → one batch.
+ *
+ * Calls made in one turn of the event loop travel together, in program order, and settle each by itself. While one
+ * batch is under way the next one gathers, so at most one is ever under way, and a call sees whatever was called
+ * before it. A call that is no operation (listing, counting) takes its place in the same order.
+ */
+import type { Backend, Operation } from './backend.ts';
+import { StorageError } from './errors.ts';
+
+interface Call {
+  readonly operation: Operation;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+type Step = Call[] | (() => Promise<void>);
+
+/** The order in which calls reach the backend. */
+export interface Queue {
+  /** Add an operation to this turn's batch. Settles with its outcome. */
+  call(operation: Operation): Promise<unknown>;
+  /** Run `task` after everything called before it and before everything called after it. */
+  alone<T>(task: (backend: Backend) => Promise<T>): Promise<T>;
+  /** Reject what waits, and everything called from now on. Resolves when nothing is under way. */
+  close(): Promise<void>;
+}
+
+/**
+ * A queue in front of a backend.
+ *
+ * @param ready The backend, once it is chosen. Asked for each batch, so that a failed start may be tried again.
+ */
+export function createQueue(ready: () => Promise<Backend>): Queue {
+  let steps: Step[] = [];
+  let drained: Promise<void> | undefined;
+  let closed = false;
+
+  async function drain(): Promise<void> {
+    // The rest of this turn's calls come before the first step starts.
+    await undefined;
+    for (let step = steps.shift(); step !== undefined; step = steps.shift()) {
+      await (Array.isArray(step) ? runBatch(ready, step) : step());
+    }
+    drained = undefined;
+  }
+
+  return {
+    call(operation) {
+      if (closed) return Promise.reject(closedError());
+      return new Promise((resolve, reject) => {
+        const call = { operation, resolve, reject };
+        const last = steps.at(-1);
+        if (Array.isArray(last)) last.push(call);
+        else steps.push([call]);
+        drained ??= drain();
+      });
+    },
+    alone(task) {
+      if (closed) return Promise.reject(closedError());
+      return new Promise((resolve, reject) => {
+        steps.push(async () => {
+          if (closed) reject(closedError());
+          else await ready().then(task).then(resolve, reject);
+        });
+        drained ??= drain();
+      });
+    },
+    async close() {
+      closed = true;
+      for (const step of steps) {
+        if (Array.isArray(step)) for (const { reject } of step) reject(closedError());
+      }
+      steps = steps.filter((step) => !Array.isArray(step));
+      await drained;
+    },
+  };
+}
+
+/** Why a call on a closed storage is rejected. */
+export const closedError = (): StorageError =>
+  new StorageError('closed', 'This storage is closed: create a new one with createStorage().');
+
+async function runBatch(ready: () => Promise<Backend>, calls: readonly Call[]): Promise<void> {
+  try {
+    const backend = await ready();
+    const outcomes = await backend.run(calls.map(({ operation }) => operation));
+    calls.forEach(({ resolve, reject }, i) => {
+      const outcome = outcomes[i];
+      if (outcome?.status === 'fulfilled') resolve(outcome.value);
+      else reject(outcome?.reason);
+    });
+  } catch (error) {
+    for (const { reject } of calls) reject(error);
+  }
+}

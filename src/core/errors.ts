@@ -1,0 +1,96 @@
+/**
+ * The one error class of this package and its closed list of codes.
+ *
+ * Callers branch on `code`, never on the message. The platform's own error is kept in `cause`.
+ */
+
+/**
+ * Why a call was rejected.
+ *
+ * Refused before any I/O:
+ * - `invalid-option`: an option of {@link createStorage} or of a call is unknown or malformed;
+ * - `invalid-key`: not a key that both backends can hold (see docs/contract.md, Keys);
+ * - `unsupported-value`: not a value that both backends can hold; the message names the path inside it;
+ * - `unsupported`: this backend cannot do it at all (for example `update` on a server without revisions);
+ * - `wrong-backend`: a migration to the backend that is already in use;
+ * - `closed`: the storage was closed, before the call or while it was under way.
+ *
+ * From the medium:
+ * - `unavailable`: no IndexedDB here, no server there, or an answer that is not the storage server's;
+ * - `timeout`: no answer within the time limit: whether a write arrived is not known;
+ * - `too-large`: the server's limit on the size of one value;
+ * - `quota`: the disk or the quota is full;
+ * - `blocked`: another tab keeps the database from opening;
+ * - `forbidden`: the server does not let this caller (its origin, host or token) do this;
+ * - `refused`: the server understood the request and refused it (its status is in the message);
+ * - `migration`: see {@link MigrationError}.
+ */
+export type StorageErrorCode =
+  | 'invalid-option'
+  | 'invalid-key'
+  | 'unsupported-value'
+  | 'unsupported'
+  | 'wrong-backend'
+  | 'closed'
+  | 'unavailable'
+  | 'timeout'
+  | 'too-large'
+  | 'quota'
+  | 'blocked'
+  | 'forbidden'
+  | 'refused'
+  | 'migration';
+
+/** Every rejection of this package. The message says what failed, on which key or URL, and what to do. */
+export class StorageError extends Error {
+  /** What went wrong, from a closed list. */
+  readonly code: StorageErrorCode;
+
+  /**
+   * @param code What went wrong.
+   * @param message What failed, on what, and what to do.
+   * @param options `cause`: the platform's own error.
+   */
+  constructor(code: StorageErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'StorageError';
+    this.code = code;
+  }
+}
+
+/** An entry that a migration could not bring over. */
+export interface MigrationFailure {
+  /** The entry's key. */
+  readonly key: string;
+  /** Why, in words. */
+  readonly reason: string;
+}
+
+/**
+ * A migration that did not bring over every entry. The source is untouched and the backend in use is the same as before;
+ * running the migration again copies everything again.
+ */
+export class MigrationError extends StorageError {
+  /** How many entries were written to the target and read back equal. */
+  readonly migrated: number;
+  /** Entries that could not be brought over, as far as the migration got. */
+  readonly failed: readonly MigrationFailure[];
+
+  /**
+   * @param message What happened and what to do.
+   * @param migrated How many entries were verified at the target.
+   * @param failed The entries that were not.
+   * @param options `cause`: the error that ended the migration early, if one did.
+   */
+  constructor(
+    message: string,
+    migrated: number,
+    failed: readonly MigrationFailure[],
+    options?: ErrorOptions,
+  ) {
+    super('migration', message, options);
+    this.name = 'MigrationError';
+    this.migrated = migrated;
+    this.failed = failed;
+  }
+}

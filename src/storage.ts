@@ -1,0 +1,160 @@
+/**
+ * `createStorage()`: options → backend → the object that an app holds.
+ *
+ * Keys and values are checked here, before any I/O; everything then goes through one queue to the backend in use.
+ */
+import type { EntryOf, KeyOf, KeyValueStorage, ListOptions } from './api.ts';
+import { createIndexedDbBackend } from './backends/indexeddb.ts';
+import { checkServerUrl, readConfig, resolveOptions, type StorageOptions } from './config.ts';
+import type { Backend, BackendType, Operation } from './core/backend.ts';
+import { createQueue } from './core/batch.ts';
+import { StorageError } from './core/errors.ts';
+import { checkHeldKey, checkKey } from './core/keys.ts';
+import { snapshot } from './core/values.ts';
+
+/**
+ * Create a storage. Nothing is opened before the first call.
+ *
+ * With `useFlask` the server is asked at the first call; when it cannot be used, IndexedDB takes its place for the
+ * lifetime of this object, and a warning says why. The backend in use is logged once.
+ *
+ * @param options Default: the page's runtime globals, see {@link readConfig}.
+ * @typeParam Schema Maps keys to the types of their values.
+ * @throws {StorageError} `invalid-option`, at once.
+ */
+export function createStorage<Schema extends object = Record<string, unknown>>(
+  options: StorageOptions = readConfig(),
+): KeyValueStorage<Schema> {
+  const { serverUrl, database, timeout, logger } = resolveOptions(options);
+  const indexedDb = createIndexedDbBackend(database, timeout);
+  const opened: Backend[] = [indexedDb];
+  let type: BackendType = 'indexeddb';
+  let choosing: Promise<Backend> | undefined;
+
+  async function openFlask(url: string): Promise<Backend> {
+    const { createFlaskBackend } = await import('./backends/flask.ts');
+    const flask = createFlaskBackend(url, timeout);
+    opened.push(flask);
+    return flask;
+  }
+
+  async function choose(): Promise<Backend> {
+    if (serverUrl !== undefined) {
+      try {
+        const flask = await openFlask(serverUrl);
+        await flask.open();
+        type = 'flask';
+        logger?.info(`@codeforge/storage uses the Flask backend at ${serverUrl}`);
+        return flask;
+      } catch (error) {
+        if (error instanceof StorageError && error.code === 'closed') throw error;
+        const reason = error instanceof Error ? error.message : error;
+        logger?.warn(`@codeforge/storage uses IndexedDB, because the server cannot be used: ${reason}`);
+        return indexedDb;
+      }
+    }
+    logger?.info(`@codeforge/storage uses IndexedDB (database ${database})`);
+    return indexedDb;
+  }
+
+  const queue = createQueue(() => {
+    choosing ??= choose();
+    return choosing;
+  });
+  const put = (key: unknown, value: unknown): Operation => ({
+    type: 'put',
+    key: checkKey(key),
+    ...snapshot(value),
+  });
+  const callAll = (operations: readonly Operation[]): Promise<unknown[]> =>
+    Promise.all(operations.map(queue.call));
+
+  /** Every entry of one backend to another, each verified. */
+  async function migrate(source: Backend, target: Backend): Promise<number> {
+    const { migrate } = await import('./tools/migrate.ts');
+    return migrate(source, target);
+  }
+
+  async function* list(prefix: string): AsyncGenerator<EntryOf<Schema>, undefined> {
+    const backend = await queue.alone(async (backend) => backend);
+    for await (const page of backend.entries(prefix)) yield* page as Iterable<EntryOf<Schema>>;
+  }
+
+  const storage = {
+    async get(key: unknown) {
+      return queue.call({ type: 'get', key: checkHeldKey(key) });
+    },
+    async set(key: unknown, value: unknown) {
+      await queue.call(put(key, value));
+    },
+    async delete(key: unknown) {
+      await queue.call({ type: 'delete', key: checkHeldKey(key) });
+    },
+    async has(key: unknown) {
+      return queue.call({ type: 'has', key: checkHeldKey(key) });
+    },
+    async keys(options?: ListOptions) {
+      const prefix = checkPrefix(options);
+      return queue.alone((backend) => backend.keys(prefix));
+    },
+    entries: (options?: ListOptions) => list(checkPrefix(options)),
+    async clear() {
+      await queue.call({ type: 'clear' });
+    },
+    async getMany(keys: Iterable<unknown>) {
+      return callAll(Array.from(keys, (key) => ({ type: 'get', key: checkHeldKey(key) })));
+    },
+    async setMany(entries: Iterable<readonly [unknown, unknown]>) {
+      await callAll(Array.from(entries, ([key, value]) => put(key, value)));
+    },
+    async deleteMany(keys: Iterable<unknown>) {
+      await callAll(Array.from(keys, (key) => ({ type: 'delete', key: checkHeldKey(key) })));
+    },
+    async update(key: unknown, change: (current: unknown) => unknown) {
+      if (typeof change !== 'function')
+        throw new StorageError('invalid-option', 'update() takes a function.');
+      return queue.call({
+        type: 'update',
+        key: checkKey(key),
+        change: (current) => snapshot(change(current)),
+      });
+    },
+    stats: () => queue.alone((backend) => backend.stats()),
+    ready: () => queue.alone((backend) => backend.open()),
+    getBackendType: () => type,
+    async migrateToFlask(url: string) {
+      const address = checkServerUrl(url);
+      const source = await queue.alone(async (backend) => backend);
+      if (source.type === 'flask') throw new StorageError('wrong-backend', 'Already using Flask backend');
+      const target = await openFlask(address);
+      try {
+        return await migrate(source, target);
+      } finally {
+        await target.close();
+      }
+    },
+    async migrateToIndexedDB() {
+      const source = await queue.alone(async (backend) => backend);
+      if (source.type === 'indexeddb') throw new StorageError('wrong-backend', 'Already using IndexedDB');
+      return migrate(source, indexedDb);
+    },
+    async close() {
+      const settled = queue.close();
+      await Promise.all(opened.map((backend) => backend.close()));
+      await settled;
+    },
+    async [DISPOSE]() {
+      await storage.close();
+    },
+  };
+  return storage as unknown as KeyValueStorage<Schema>;
+}
+
+/** Older engines lack the symbol; what compilers make of `await using` looks for this one then. */
+const DISPOSE: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
+
+function checkPrefix(options: ListOptions | undefined): string {
+  const prefix = options?.prefix ?? '';
+  if (typeof prefix !== 'string') throw new StorageError('invalid-key', 'A prefix is a string.');
+  return prefix;
+}
