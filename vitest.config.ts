@@ -15,16 +15,17 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'node',
-          include: ['test/{unit,contract,docs}/**/*.test.ts'],
+          include: ['test/unit/**/*.test.ts', 'test/contract/indexeddb.test.ts'],
           setupFiles: ['fake-indexeddb/auto'],
-          globalSetup: ['test/support/servers.ts'],
         },
       },
       {
         extends: true,
         test: {
           name: 'servers',
-          include: ['test/{servers,web}/**/*.test.ts'],
+          include: ['test/{servers,web,docs}/**/*.test.ts', 'test/contract/flask.test.ts'],
+          setupFiles: ['fake-indexeddb/auto'],
+          globalSetup: ['test/support/servers.ts'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },

@@ -3,7 +3,7 @@
  *
  * Keys and values are checked here, before any I/O; everything then goes through one queue to the backend in use.
  */
-import type { EntryOf, KeyOf, KeyValueStorage, ListOptions } from './api.ts';
+import type { EntryOf, KeyValueStorage, ListOptions } from './api.ts';
 import { createIndexedDbBackend } from './backends/indexeddb.ts';
 import { checkServerUrl, readConfig, resolveOptions, type StorageOptions } from './config.ts';
 import type { Backend, BackendType, Operation } from './core/backend.ts';

@@ -129,8 +129,13 @@ export function createLevel0(http: Http): Level0 {
     for (const [key, indexes] of reads) {
       task(indexes, async () => {
         const read = await readKey(key);
-        return async (i) =>
-          fulfilled(operations[i]?.type === 'has' ? read !== undefined : await (read && decode(read.value)));
+        return async (i) => {
+          if (operations[i]?.type === 'has') return fulfilled(read !== undefined);
+          // Each reader gets a copy of its own.
+          return fulfilled(
+            read && (await decode(i === indexes[0] ? read.value : structuredClone(read.value))),
+          );
+        };
       });
     }
     for (const chunk of await chunked(puts, outcomes)) tasks.push(() => putAll(chunk, outcomes));

@@ -32,7 +32,7 @@ export function snapshot(value: unknown): Snapshot {
       if (error !== NOT_PLAIN) throw unreadable(error);
     }
   }
-  checkRich(value, '', new Set(), 0);
+  checkRich(value, '', new Set(), 1);
   try {
     return { plain: false, value: structuredClone(value) };
   } catch (error) {
@@ -101,7 +101,8 @@ function builtinClass(value: object): string {
 /** Walks everything a value reaches and throws at what cannot be stored. */
 function checkRich(value: unknown, path: string, met: Set<unknown>, depth: number): void {
   if (met.has(value)) return;
-  const reason = depth > MAX_DEPTH ? `nested more than ${MAX_DEPTH} levels deep` : refusalOf(value);
+  const tooDeep = depth > MAX_DEPTH && typeof value === 'object' && value !== null;
+  const reason = tooDeep ? `nested more than ${MAX_DEPTH} levels deep` : refusalOf(value);
   if (reason !== undefined) {
     const where = path === '' ? 'The value' : /^[.[]/.test(path) ? `value${path}` : path;
     throw new StorageError('unsupported-value', `${where} is ${reason}, which cannot be stored.`);

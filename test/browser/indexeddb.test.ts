@@ -1,0 +1,182 @@
+/**
+ * What IndexedDB does in a real browser and nowhere else: transactions, other tabs, lost connections, quotas.
+ */
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { cdp } from 'vitest/browser';
+import { createStorage, type KeyValueStorage, type StorageOptions } from '../../src/index.ts';
+
+let database = '';
+let databases = 0;
+const opened: KeyValueStorage[] = [];
+
+function open(options: StorageOptions = {}): KeyValueStorage {
+  const storage = createStorage({ database, logger: false, ...options });
+  opened.push(storage);
+  return storage;
+}
+
+const settled = <T>(request: IDBRequest<T>): Promise<T> =>
+  new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+
+/** A database as a deployed app made it. */
+async function makeOld(fill: (store: IDBObjectStore) => void): Promise<void> {
+  const request = indexedDB.open(database, 1);
+  request.onupgradeneeded = () => fill(request.result.createObjectStore('storage'));
+  (await settled(request)).close();
+}
+
+beforeEach(() => {
+  databases += 1;
+  database = `browser-${Date.now()}-${databases}`;
+});
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await Promise.all(opened.splice(0).map((storage) => storage.close()));
+  await settled(indexedDB.deleteDatabase(database));
+});
+
+describe('transactions', () => {
+  it('stores 1,000 sets of one turn in one transaction', async () => {
+    const storage = open();
+    await storage.ready();
+    const transactions = vi.spyOn(IDBDatabase.prototype, 'transaction');
+    await Promise.all(Array.from({ length: 1000 }, (_, i) => storage.set(`k${i}`, { i })));
+    expect(transactions).toHaveBeenCalledTimes(1);
+    transactions.mockClear();
+    await storage.getMany(Array.from({ length: 1000 }, (_, i) => `k${i}`));
+    expect(transactions.mock.calls.map(([, mode]) => mode)).toEqual(['readonly']);
+  });
+
+  it('resolves a write on complete: a success in a transaction that then aborts is a rejection', async () => {
+    const storage = open();
+    await storage.set('a', 1);
+    const put = IDBObjectStore.prototype.put;
+    vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(function (this: IDBObjectStore, ...args) {
+      const request = put.apply(this, args);
+      request.addEventListener('success', () => this.transaction.abort());
+      return request;
+    });
+    await expect(storage.set('a', 2)).rejects.toMatchObject({ code: 'unavailable' });
+    vi.restoreAllMocks();
+    expect(await storage.get('a')).toBe(1);
+  });
+
+  it('adds up the increments of two connections', async () => {
+    const [one, other] = [open(), open()];
+    const increment = (storage: KeyValueStorage) => storage.update('n', (n) => Number(n ?? 0) + 1);
+    await Promise.all(Array.from({ length: 100 }, (_, i) => increment(i % 2 ? one : other)));
+    expect(await one.get('n')).toBe(100);
+  });
+});
+
+describe('a database that already exists', () => {
+  it('reads and writes what deployed apps hold, and never raises its version', async () => {
+    await makeOld((store) => {
+      store.put({ theme: 'dark' }, 'settings');
+      store.put('kept', 'k'.repeat(2000));
+      store.put('not ours', 42);
+      store.put('not ours', new Uint8Array([1]));
+    });
+    const storage = open();
+    expect(await storage.get('settings')).toEqual({ theme: 'dark' });
+    expect(await storage.keys()).toEqual(['k'.repeat(2000), 'settings']);
+    expect(await Array.fromAsync(storage.entries())).toHaveLength(2);
+    expect(await storage.get('k'.repeat(2000))).toBe('kept');
+    await storage.delete('k'.repeat(2000));
+    await storage.set('settings', 1);
+    const db = await settled(indexedDB.open(database));
+    expect(db.version).toBe(1);
+    expect([...db.objectStoreNames]).toEqual(['storage']);
+    db.close();
+  });
+
+  it('counts what cannot travel as 0 bytes', async () => {
+    const { publicKey } = (await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, [
+      'sign',
+    ])) as CryptoKeyPair;
+    await makeOld((store) => {
+      store.put(publicKey, 'crypto-key');
+      store.put('x', 'text');
+    });
+    expect(await open().stats()).toEqual({ keys: 2, sizeBytes: 3 });
+  });
+});
+
+describe('other tabs and lost connections', () => {
+  it('lets another tab delete the database, and opens a new one after that', async () => {
+    const storage = open();
+    await storage.set('a', 1);
+    await settled(indexedDB.deleteDatabase(database));
+    expect(await storage.get('a')).toBeUndefined();
+    await storage.set('a', 2);
+    expect(await storage.get('a')).toBe(2);
+  });
+
+  it('reopens a connection that was lost, and does the batch on the new one', async () => {
+    const connections: IDBDatabase[] = [];
+    const transaction = IDBDatabase.prototype.transaction;
+    vi.spyOn(IDBDatabase.prototype, 'transaction').mockImplementation(function (this: IDBDatabase, ...args) {
+      connections.push(this);
+      return transaction.apply(this, args);
+    });
+    const storage = open();
+    await storage.set('a', 1);
+    connections[0]?.close();
+    await storage.set('b', 2);
+    expect(await storage.getMany(['a', 'b'])).toEqual([1, 2]);
+    expect(new Set(connections).size).toBe(2);
+  });
+
+  it('rejects with blocked when another tab keeps it from opening, and works once that tab lets go', async () => {
+    await makeOld((store) => store.put(1, 'a'));
+    const holder = await settled(indexedDB.open(database));
+    const deleting = settled(indexedDB.deleteDatabase(database));
+    const storage = open({ timeout: 200 });
+    await expect(storage.set('a', 2)).rejects.toMatchObject({ code: 'blocked' });
+    holder.close();
+    await deleting;
+    await storage.set('b', 3);
+    expect(await storage.keys()).toEqual(['b']);
+  });
+
+  it('rejects with unavailable where there is no IndexedDB, says so, and works when there is', async () => {
+    const storage = open();
+    const real = Object.getOwnPropertyDescriptor(globalThis, 'indexedDB') as PropertyDescriptor;
+    Object.defineProperty(globalThis, 'indexedDB', { value: undefined, configurable: true });
+    try {
+      await expect(storage.get('a')).rejects.toMatchObject({
+        code: 'unavailable',
+        message: expect.stringContaining('no IndexedDB'),
+      });
+    } finally {
+      Object.defineProperty(globalThis, 'indexedDB', real);
+    }
+    expect(await storage.get('a')).toBeUndefined();
+  });
+});
+
+describe('quota', () => {
+  it('rejects every call of a batch that does not fit, with quota, and keeps what was there', async () => {
+    const storage = open();
+    await storage.set('before', 1);
+    const session = cdp() as { send(method: string, parameters: unknown): Promise<unknown> };
+    const origin = location.origin;
+    await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 1_000_000 });
+    try {
+      const outcomes = await Promise.allSettled([
+        storage.set('small', 1),
+        storage.set('large', crypto.getRandomValues(new Uint8Array(65_536)).join('').repeat(40)),
+      ]);
+      for (const outcome of outcomes)
+        expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'quota' } });
+    } finally {
+      await session.send('Storage.overrideQuotaForOrigin', { origin });
+    }
+    expect(await storage.keys()).toEqual(['before']);
+    await storage.set('small', 2);
+    expect(await storage.get('small')).toBe(2);
+  });
+});

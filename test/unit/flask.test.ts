@@ -1,0 +1,387 @@
+import { createServer as createTcpServer } from 'node:net';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createStorage, type KeyValueStorage, StorageError, type StorageOptions } from '../../src/index.ts';
+import { contract } from '../contract.ts';
+import { type OldServer, startOldServer } from '../support/old-server.ts';
+import { listen } from '../support/proxy.ts';
+
+let server: OldServer;
+let storage: KeyValueStorage;
+const lines: string[] = [];
+const logger = {
+  info: (line: string) => void lines.push(`info: ${line}`),
+  warn: (line: string) => void lines.push(`warn: ${line}`),
+};
+let databases = 0;
+
+function open(options: StorageOptions = {}): KeyValueStorage {
+  databases += 1;
+  storage = createStorage({
+    useFlask: true,
+    flaskUrl: server.url,
+    logger,
+    database: `flask-${databases}`,
+    ...options,
+  });
+  return storage;
+}
+
+beforeEach(async () => {
+  server = await startOldServer();
+  lines.length = 0;
+});
+afterEach(async () => {
+  await storage?.close();
+  await server.close();
+});
+
+const html = { 'content-type': 'text/html' };
+const json = { 'content-type': 'application/json' };
+/** Answer every request the same. */
+const always =
+  (status: number, headers: Record<string, string>, body: string): OldServer['intercept'] =>
+  (_, response) => {
+    response.writeHead(status, headers).end(body);
+    return true;
+  };
+const rejection = (promise: Promise<unknown>): Promise<StorageError> =>
+  promise.then(
+    () => Promise.reject(new Error('It resolved.')),
+    (error) => error,
+  );
+
+contract({
+  name: 'The Flask backend on a server of level 0 as old apps have it',
+  gaps: ['path-keys', 'update', 'member-order'],
+  async open() {
+    server.data.clear();
+    return open();
+  },
+  async openBroken() {
+    open();
+    await storage.ready();
+    server.intercept = (request) => {
+      request.socket.destroy();
+      return true;
+    };
+    return storage;
+  },
+});
+
+describe('selecting the server', () => {
+  it('says indexeddb until the server has answered, and logs the selection once', async () => {
+    open();
+    expect(storage.getBackendType()).toBe('indexeddb');
+    await storage.ready();
+    await storage.get('a');
+    expect(storage.getBackendType()).toBe('flask');
+    expect(lines).toEqual([`info: @codeforge/storage uses the Flask backend at ${server.url}/`]);
+  });
+
+  it('sends nothing before the first call', async () => {
+    open();
+    await new Promise((done) => setTimeout(done, 50));
+    expect(server.seen).toEqual([]);
+  });
+
+  it('sends no header that an old server’s CORS answer would refuse', async () => {
+    open();
+    await storage.set('a', 1);
+    await storage.get('a');
+    const allowed = [
+      'accept',
+      'accept-encoding',
+      'accept-language',
+      'cache-control',
+      'connection',
+      'content-length',
+    ];
+    const names = new Set(server.seen.flatMap(({ headers }) => Object.keys(headers)));
+    for (const name of [
+      ...allowed,
+      'content-type',
+      'host',
+      'pragma',
+      'sec-fetch-mode',
+      'user-agent',
+      'transfer-encoding',
+    ])
+      names.delete(name);
+    expect([...names]).toEqual([]);
+    for (const { method, headers } of server.seen)
+      if (method === 'GET') expect(headers['content-type']).toBeUndefined();
+  });
+
+  it('accepts a base URL with a path, with and without a trailing slash', async () => {
+    const deep = await startOldServer('/deep/base');
+    for (const flaskUrl of [deep.url, `${deep.url}/`]) {
+      open({ flaskUrl });
+      await storage.set('a', flaskUrl);
+      expect(await storage.get('a')).toBe(flaskUrl);
+      expect(storage.getBackendType()).toBe('flask');
+      await storage.close();
+    }
+    await deep.close();
+  });
+
+  it('finds a server whose /health is blocked or foreign', async () => {
+    server.intercept = (request, response) => {
+      if (request.url !== '/health') return false;
+      response.writeHead(200, html).end('<p>ok</p>');
+      return true;
+    };
+    open();
+    await storage.ready();
+    expect(storage.getBackendType()).toBe('flask');
+  });
+
+  const unusable: ReadonlyArray<readonly [string, OldServer['intercept'], RegExp]> = [
+    ['answers 200 with HTML to everything', always(200, html, '<!doctype html>'), /text\/html, not JSON/],
+    ['answers 404 with HTML', always(404, html, '<h1>Not Found</h1>'), /404 text\/html/],
+    ['answers JSON that is not ours', always(200, json, '{"status":"ok"}'), /without a value/],
+    ['answers a JSON 404 of its own', always(404, json, '{"error":"no such page"}'), /404/],
+    ['answers truncated JSON', always(200, json, '{"status":"o'), /no whole JSON/],
+    ['answers a list', always(200, json, '[]'), /no object/],
+    ['answers 500', always(500, json, '{"error":"boom"}'), /status 500: boom/],
+    ['redirects', always(302, { location: 'http://127.0.0.1:1/' }, ''), /redirect/],
+    ['hangs', () => true, /did not answer within 2000 ms/],
+  ];
+  for (const [name, intercept, reason] of unusable) {
+    it(`uses IndexedDB, and warns once why, when the server ${name}`, async () => {
+      server.intercept = intercept;
+      open();
+      await storage.set('a', 1);
+      expect(await storage.get('a')).toBe(1);
+      expect(storage.getBackendType()).toBe('indexeddb');
+      expect(lines).toEqual([expect.stringMatching(reason)]);
+      expect(lines[0]).toMatch(/^warn: @codeforge\/storage uses IndexedDB/);
+      expect(server.data.size).toBe(0);
+    }, 10_000);
+  }
+
+  it('uses IndexedDB when nothing listens there, and says that the connection was refused', async () => {
+    const free = createTcpServer();
+    const port = await listen(free);
+    await new Promise((done) => free.close(done));
+    open({ flaskUrl: `http://127.0.0.1:${port}` });
+    await storage.set('a', 1);
+    expect(storage.getBackendType()).toBe('indexeddb');
+    expect(lines).toEqual([expect.stringMatching(/^warn: .*refused/)]);
+  });
+});
+
+describe('a server that fails later', () => {
+  const failures: ReadonlyArray<readonly [string, OldServer['intercept']]> = [
+    ['200 with HTML', always(200, html, '<p>hello</p>')],
+    ['404 with HTML', always(404, html, '<p>hello</p>')],
+    ['a JSON 404 of something else', always(404, json, '{"error":"Not Found"}')],
+    ['an empty 200', always(200, json, '')],
+    ['truncated JSON', always(200, json, '{"value":{"a":')],
+    ['JSON without what was asked for', always(200, json, '{}')],
+    ['success that is not true', always(200, json, '{"success":false,"error":"no"}')],
+    ['a list', always(200, json, '[1]')],
+    ['a redirect', always(307, { location: '/elsewhere' }, '')],
+    ['502', always(502, html, 'Bad Gateway')],
+    ['a closed connection', (request) => Boolean(request.socket.destroy())],
+  ];
+  for (const [name, intercept] of failures) {
+    it(`never takes ${name} for an empty store, a missing key or a stored value`, async () => {
+      open();
+      await storage.set('a', 1);
+      server.intercept = intercept;
+      const calls = [
+        ...[
+          storage.get('a'),
+          storage.has('a'),
+          storage.set('b', 1),
+          storage.setMany([
+            ['c', 1],
+            ['d', 2],
+          ]),
+        ],
+        ...[storage.delete('a'), storage.keys(), storage.stats(), storage.clear(), storage.entries().next()],
+      ];
+      for (const call of await Promise.all(calls.map(rejection))) {
+        expect(call).toBeInstanceOf(StorageError);
+        expect(call).toMatchObject({ code: 'unavailable' });
+      }
+      expect([...server.data.keys()]).toEqual(['a']);
+    });
+  }
+
+  it('rejects a lost answer of a body cut in the middle', async () => {
+    open();
+    await storage.set('a', 1);
+    server.intercept = (_, response) => {
+      response.writeHead(200, { ...json, 'content-length': '100' });
+      response.write('{"value":');
+      setTimeout(() => response.destroy(), 5);
+      return true;
+    };
+    expect(await rejection(storage.get('a'))).toMatchObject({ code: 'unavailable' });
+  });
+
+  for (const [name, run] of [
+    ['get', (s) => s.get('a')],
+    ['set', (s) => s.set('a', 2)],
+    [
+      'setMany',
+      (s) =>
+        s.setMany([
+          ['a', 2],
+          ['b', 2],
+        ]),
+    ],
+    ['delete', (s) => s.delete('a')],
+  ] satisfies Array<[string, (s: KeyValueStorage) => Promise<unknown>]>) {
+    it(`survives one 500 in ${name}: old servers answer it when two first writes of a key race`, async () => {
+      open();
+      await storage.set('a', 1);
+      let failed = 0;
+      server.intercept = (_, response) => {
+        failed += 1;
+        if (failed === 1) response.writeHead(500, json).end('{"error":"UNIQUE constraint failed"}');
+        return failed === 1;
+      };
+      await run(storage);
+      expect(failed).toBe(2);
+    });
+  }
+
+  it('never sends clear twice', async () => {
+    open();
+    await storage.ready();
+    const before = server.seen.length;
+    server.intercept = always(500, json, '{"error":"boom"}');
+    expect(await rejection(storage.clear())).toMatchObject({ code: 'unavailable' });
+    expect(server.seen.length - before).toBe(1);
+  });
+
+  it('takes a delete whose answer was lost for done when the key is gone at the second try', async () => {
+    open();
+    await storage.set('a', 1);
+    let first = true;
+    server.intercept = (request, response) => {
+      if (!first || request.method !== 'DELETE') return false;
+      first = false;
+      server.data.delete('a');
+      response.writeHead(500, json).end('{"error":"late"}');
+      return true;
+    };
+    await storage.delete('a');
+    expect(await storage.has('a')).toBe(false);
+  });
+
+  it('rejects within about one time limit, however many calls wait on a server that hangs', async () => {
+    open({ timeout: 300 });
+    await storage.ready();
+    server.intercept = () => true;
+    const started = performance.now();
+    const outcomes = await Promise.allSettled(Array.from({ length: 200 }, (_, i) => storage.get(`k${i}`)));
+    expect(performance.now() - started).toBeLessThan(3000);
+    for (const outcome of outcomes)
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'timeout' } });
+  });
+
+  it('aborts what is under way when it is closed', async () => {
+    open();
+    await storage.ready();
+    server.intercept = () => true;
+    const call = rejection(storage.get('a'));
+    const waiting = rejection(storage.get('b'));
+    await new Promise((done) => setTimeout(done, 20));
+    const started = performance.now();
+    await storage.close();
+    expect(performance.now() - started).toBeLessThan(1000);
+    expect(await call).toMatchObject({ code: 'closed' });
+    expect(await waiting).toMatchObject({ code: 'closed' });
+  });
+});
+
+describe('requests', () => {
+  it('sends 1,000 sets of one turn in at most 3 requests, detection included', async () => {
+    open();
+    await Promise.all(
+      Array.from({ length: 1000 }, (_, i) => storage.set(`k${i}`, { i, text: 'x'.repeat(1000) })),
+    );
+    expect(server.data.size).toBe(1000);
+    expect(server.seen.length).toBeLessThanOrEqual(3);
+  });
+
+  it('sends a setMany of 10,000 in a handful of requests of bounded size', async () => {
+    open();
+    await storage.setMany(Array.from({ length: 10_000 }, (_, i) => [`k${i}`, { i, text: 'é'.repeat(500) }]));
+    expect(server.data.size).toBe(10_000);
+    expect(server.seen.length).toBeLessThanOrEqual(8);
+    for (const { bytes } of server.seen) expect(bytes).toBeLessThanOrEqual(4 * 1024 * 1024);
+  });
+
+  it('has at most 6 requests under way', async () => {
+    open();
+    await storage.getMany(Array.from({ length: 100 }, (_, i) => `k${i}`));
+    expect(server.mostAtOnce).toBe(6);
+  });
+
+  it('asks for a key once, however often a turn reads it', async () => {
+    open();
+    await storage.set('a', [1]);
+    const before = server.seen.length;
+    expect(await Promise.all([storage.get('a'), storage.get('a'), storage.has('a')])).toEqual([
+      [1],
+      [1],
+      true,
+    ]);
+    expect(server.seen.length - before).toBe(1);
+  });
+
+  it('writes and reads the keys that level-0 routes shadow, without ever posting to them', async () => {
+    open();
+    for (const key of ['keys', 'export', 'stats', 'clear', 'import']) {
+      await storage.set(key, `of ${key}`);
+      expect(await storage.get(key)).toBe(`of ${key}`);
+      expect(await storage.has(key)).toBe(true);
+    }
+    await storage.delete('clear');
+    expect(server.data.size).toBe(4);
+    expect(server.seen.filter(({ method }) => method === 'POST')).toEqual([]);
+  });
+
+  it('finds out which of many puts a server refuses, and stores the rest', async () => {
+    open();
+    await storage.ready();
+    server.intercept = (_, response, body) => {
+      if (body.length < 20_000) return false;
+      response.writeHead(413, html).end('<h1>413 Request Entity Too Large</h1>');
+      return true;
+    };
+    const calls = Array.from({ length: 50 }, (_, i) =>
+      storage.set(`k${i}`, 'x'.repeat(i === 17 ? 30_000 : 1000)),
+    );
+    const outcomes = await Promise.allSettled(calls);
+    expect(outcomes.filter(({ status }) => status === 'rejected')).toHaveLength(1);
+    expect(outcomes[17]).toMatchObject({ status: 'rejected', reason: { code: 'too-large' } });
+    expect(server.data.size).toBe(49);
+  });
+
+  it('reads a small store with one export, and a large one with a request a key', async () => {
+    open();
+    await storage.setMany(Array.from({ length: 20 }, (_, i) => [`k${i}`, i]));
+    const before = server.seen.length;
+    expect(await Array.fromAsync(storage.entries())).toHaveLength(20);
+    expect(server.seen.slice(before).map(({ url }) => url)).toEqual(
+      ['keys', 'stats', 'export'].map((name) => `/api/storage/${name}`),
+    );
+    server.intercept = (request, response) => {
+      if (request.url !== '/api/storage/stats') return false;
+      response.writeHead(200, json).end('{"total_keys":20,"total_size_bytes":99999999}');
+      return true;
+    };
+    const large = server.seen.length;
+    expect(await Array.fromAsync(storage.entries({ prefix: 'k1' }))).toHaveLength(11);
+    expect(server.seen.slice(large).filter(({ url }) => url.endsWith('/export'))).toEqual([]);
+    server.data.set('a/b', 'listed by an old app');
+    expect(await Array.fromAsync(storage.entries({ prefix: 'a' }))).toEqual([
+      ['a/b', 'listed by an old app'],
+    ]);
+  });
+});
