@@ -1,8 +1,7 @@
 /**
- * What IndexedDB does in a real browser and nowhere else: transactions, other tabs, lost connections, quotas.
+ * What IndexedDB does in a real browser and nowhere else: transactions, other tabs, lost connections.
  */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { cdp } from 'vitest/browser';
 import { createStorage, type KeyValueStorage, type StorageOptions } from '../../src/index.ts';
 
 let database = '';
@@ -155,28 +154,5 @@ describe('other tabs and lost connections', () => {
       Object.defineProperty(globalThis, 'indexedDB', real);
     }
     expect(await storage.get('a')).toBeUndefined();
-  });
-});
-
-describe('quota', () => {
-  it('rejects every call of a batch that does not fit, with quota, and keeps what was there', async () => {
-    const storage = open();
-    await storage.set('before', 1);
-    const session = cdp() as { send(method: string, parameters: unknown): Promise<unknown> };
-    const origin = location.origin;
-    await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 1_000_000 });
-    try {
-      const outcomes = await Promise.allSettled([
-        storage.set('small', 1),
-        storage.set('large', crypto.getRandomValues(new Uint8Array(65_536)).join('').repeat(40)),
-      ]);
-      for (const outcome of outcomes)
-        expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'quota' } });
-    } finally {
-      await session.send('Storage.overrideQuotaForOrigin', { origin });
-    }
-    expect(await storage.keys()).toEqual(['before']);
-    await storage.set('small', 2);
-    expect(await storage.get('small')).toBe(2);
   });
 });

@@ -1,0 +1,55 @@
+/**
+ * Pages of a real Chromium, driven from Node, that hold the library: for what a page cannot do to itself, such as having
+ * its quota lowered.
+ */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { type Browser, chromium } from 'playwright';
+import { createServer, type ViteDevServer } from 'vite';
+import type * as Library from '../../src/index.ts';
+
+declare global {
+  /** The library, on a library page. */
+  var library: typeof Library;
+}
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Chromium as the test command found or installed it. */
+export const chromiumPath = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
+
+/** Why nothing here can run, if so. */
+export const chromiumSkipReason = existsSync(chromiumPath) ? undefined : `no Chromium at ${chromiumPath}`;
+
+/** Start Chromium, with its profile in memory. */
+export const launchChromium = (): Promise<Browser> =>
+  chromium.launch({
+    executablePath: chromiumPath,
+    args: ['--no-sandbox', '--disable-background-networking'],
+  });
+
+/** Serve an empty page that holds the library as `globalThis.library`. Returns the server and the page's address. */
+export async function serveLibrary(): Promise<{ server: ViteDevServer; url: string }> {
+  const server = await createServer({
+    root,
+    configFile: false,
+    logLevel: 'error',
+    server: { host: '127.0.0.1', port: 0, hmr: false, watch: null },
+    optimizeDeps: { include: ['idb-keyval', 'ky', 'devalue'] },
+    plugins: [
+      {
+        name: 'library-page',
+        configureServer({ middlewares }) {
+          middlewares.use('/library-page', (_, response) => {
+            response.setHeader('content-type', 'text/html');
+            response.end(
+              '<!doctype html><script type="module">globalThis.library = await import("/src/index.ts");</script>',
+            );
+          });
+        },
+      },
+    ],
+  });
+  await server.listen();
+  return { server, url: `${server.resolvedUrls?.local[0]}library-page` };
+}

@@ -1,0 +1,27 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { checkHeldKey, checkKey, compareKeys } from '../../src/core/keys.ts';
+
+const text = fc
+  .string({ unit: 'binary' })
+  .filter((key) => key !== '' && key.isWellFormed() && !key.includes('\0'));
+
+it('orders keys as their UTF-8 bytes', () => {
+  fc.assert(
+    fc.property(text, text, (a, b) => {
+      expect(Math.sign(compareKeys(a, b))).toBe(Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    }),
+  );
+  expect(Math.sign(compareKeys('\uffff', '🗝'))).toBe(-1);
+});
+
+it('accepts a key for writing exactly when it has at most 1,024 bytes', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary', minLength: 200, maxLength: 1100 }), (drawn) => {
+      const key = drawn.replaceAll('\0', 'x');
+      if (Buffer.byteLength(key) <= 1024) expect(checkKey(key)).toBe(key);
+      else expect(() => checkKey(key)).toThrow(/bytes long/);
+      expect(checkHeldKey(key)).toBe(key);
+    }),
+  );
+});
