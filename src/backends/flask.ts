@@ -7,6 +7,7 @@ import type { Backend } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { createHttp, type Http, isConnectionFailure, notOurs } from './flask-http.ts';
 import { createLevel0 } from './flask-level0.ts';
+import { entriesOnLevel0, runOnLevel0 } from './flask-level0-batch.ts';
 
 /** Milliseconds that each request of the detection may take. */
 const DETECTION_TIMEOUT = 2000;
@@ -20,10 +21,14 @@ const DETECTION_TIMEOUT = 2000;
 export function createFlaskBackend(url: string, timeout: number): Backend {
   const controller = new AbortController();
   const http = createHttp(url, timeout, controller.signal);
+  const level0 = createLevel0(http);
   return {
     type: 'flask',
     open: () => detect(http, url),
-    ...createLevel0(http),
+    run: (operations) => runOnLevel0(level0, operations),
+    keys: level0.keys,
+    entries: (prefix) => entriesOnLevel0(level0, prefix),
+    stats: level0.stats,
     async close() {
       controller.abort();
     },

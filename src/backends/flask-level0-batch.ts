@@ -1,0 +1,217 @@
+/**
+ * A batch over the level-0 protocol, which knows one request a key, or one for many puts.
+ *
+ * A batch is cut into waves in which no key is both written and touched again, so requests of one wave may go side by
+ * side and the waves keep the program's order. After a request without an answer no other is started.
+ */
+import type { Operation, Outcome } from '../core/backend.ts';
+import { fulfilled, rejected } from '../core/backend.ts';
+import { StorageError } from '../core/errors.ts';
+import { decode, encode } from '../core/json.ts';
+import { utf8Length } from '../core/keys.ts';
+import { isConnectionFailure } from './flask-http.ts';
+import { type Level0, member, onlyExported, type Read, refusalOfKey, type Text } from './flask-level0.ts';
+
+const PARALLEL = 6;
+/** Largest `/import` body that is sent: half of the usual limit of servers. */
+const IMPORT_BYTES = 4 * 1024 * 1024;
+/** Largest data set that is read with one `/export` instead of a GET a key. */
+const EXPORT_BYTES = 32 * 1024 * 1024;
+const PAGE = 500;
+
+type Task = () => Promise<void>;
+
+/** Carry out a batch. */
+export async function runOnLevel0(level0: Level0, operations: readonly Operation[]): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  for (const wave of waves(operations, outcomes)) {
+    const lost = await parallel(await requestsOf(level0, wave, operations, outcomes));
+    if (lost === undefined) continue;
+    operations.forEach((_, i) => {
+      outcomes[i] ??= rejected(lost);
+    });
+    break;
+  }
+  return outcomes;
+}
+
+/** All entries under `prefix` in pages: a small data set in one request, a large one with a request a key. */
+export async function* entriesOnLevel0(
+  level0: Level0,
+  prefix: string,
+): AsyncGenerator<Array<readonly [string, unknown]>> {
+  const keys = await level0.keys(prefix);
+  const small = keys.length > 0 && (await level0.stats()).sizeBytes <= EXPORT_BYTES;
+  const all = small || keys.some(onlyExported) ? await level0.export() : undefined;
+  for (let from = 0; from < keys.length; from += PAGE) {
+    const page = keys.slice(from, from + PAGE);
+    const reads = all ? page.map((key) => member(all, key)) : await readAll(level0, page);
+    const entries: Array<readonly [string, unknown]> = [];
+    for (const [i, key] of page.entries()) {
+      const read = reads[i];
+      // Deleted since it was listed.
+      if (read) entries.push([key, await decode(read.value)]);
+    }
+    yield entries;
+  }
+}
+
+async function readAll(level0: Level0, keys: readonly string[]): Promise<Array<Read | undefined>> {
+  const reads: Array<Read | undefined> = [];
+  const lost = await parallel(
+    keys.map((key, i) => async () => {
+      reads[i] = await level0.get(key);
+    }),
+  );
+  if (lost !== undefined) throw lost;
+  return reads;
+}
+
+/** Cut a batch where the order of two operations matters. What cannot be sent at all is settled here. */
+function* waves(operations: readonly Operation[], outcomes: Outcome[]): Iterable<number[]> {
+  let wave: number[] = [];
+  /** Keys of the wave, and whether they are written. */
+  let touched = new Map<string, boolean>();
+  for (const [i, operation] of operations.entries()) {
+    const refusal = refusalOf(operation);
+    if (refusal) {
+      outcomes[i] = rejected(refusal);
+      continue;
+    }
+    const writes = operation.type !== 'get' && operation.type !== 'has';
+    const before = operation.type === 'clear' || touched.get(operation.key);
+    if (wave.length > 0 && (before === true || (writes && before === false))) {
+      yield wave;
+      wave = [];
+      touched = new Map();
+    }
+    if (operation.type === 'clear') yield [i];
+    else {
+      wave.push(i);
+      touched.set(operation.key, writes);
+    }
+  }
+  if (wave.length > 0) yield wave;
+}
+
+function refusalOf(operation: Operation): StorageError | undefined {
+  if (operation.type === 'clear') return undefined;
+  if (operation.type !== 'update') return refusalOfKey(operation.key);
+  return new StorageError(
+    'unsupported',
+    'This server has no revisions (level 0), so update() cannot be atomic: use a newer server, or get() and set().',
+  );
+}
+
+/** The requests of one wave. Each fills in the outcomes it is about, and throws only when there was no answer. */
+async function requestsOf(
+  level0: Level0,
+  wave: readonly number[],
+  operations: readonly Operation[],
+  outcomes: Outcome[],
+): Promise<Task[]> {
+  const tasks: Task[] = [];
+  const reads = new Map<string, number[]>();
+  const texts: Array<Text & { readonly i: number }> = [];
+
+  const task = (indexes: readonly number[], work: Task): void => {
+    tasks.push(async () => {
+      try {
+        await work();
+      } catch (error) {
+        for (const i of indexes) outcomes[i] = rejected(error);
+        if (isConnectionFailure(error)) throw error;
+      }
+    });
+  };
+
+  async function read(key: string, indexes: readonly number[]): Promise<void> {
+    const found = await level0.get(key);
+    for (const i of indexes) {
+      if (operations[i]?.type === 'has') outcomes[i] = fulfilled(found !== undefined);
+      // Each reader gets a copy of its own.
+      else
+        outcomes[i] = fulfilled(
+          found && (await decode(i === indexes[0] ? found.value : structuredClone(found.value))),
+        );
+    }
+  }
+
+  /** Store many at once; where the server refuses them together, find out which it refuses alone. */
+  async function put(entries: ReadonlyArray<Text & { readonly i: number }>): Promise<void> {
+    try {
+      await (entries.length === 1 ? level0.put(entries[0] as Text) : level0.import(entries));
+      for (const { i } of entries) outcomes[i] = fulfilled();
+    } catch (error) {
+      const { code } = error as StorageError;
+      if (entries.length > 1 && (code === 'too-large' || code === 'refused')) {
+        const middle = entries.length >> 1;
+        await put(entries.slice(0, middle));
+        await put(entries.slice(middle));
+      } else {
+        for (const { i } of entries) outcomes[i] = rejected(error);
+        if (isConnectionFailure(error)) throw error;
+      }
+    }
+  }
+
+  for (const i of wave) {
+    const operation = operations[i] as Operation;
+    switch (operation.type) {
+      case 'put':
+        try {
+          texts.push({ i, key: operation.key, text: await encode(operation) });
+        } catch (cause) {
+          // A File that changed on the disk since it was picked, for one.
+          const message = `The value of ${operation.key} cannot be read: ${cause}`;
+          outcomes[i] = rejected(new StorageError('unsupported-value', message, { cause }));
+        }
+        break;
+      case 'get':
+      case 'has':
+        reads.get(operation.key)?.push(i) ?? reads.set(operation.key, [i]);
+        break;
+      default: {
+        const request = operation.type === 'clear' ? level0.clear : () => level0.delete(operation.key);
+        task([i], async () => {
+          await request();
+          outcomes[i] = fulfilled();
+        });
+      }
+    }
+  }
+  for (const [key, indexes] of reads) task(indexes, () => read(key, indexes));
+  for (const chunk of chunks(texts)) tasks.push(() => put(chunk));
+  return tasks;
+}
+
+/** Texts together as long as they fit in one import. */
+function chunks<T extends Text>(texts: readonly T[]): T[][] {
+  const chunks: T[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const entry of texts) {
+    const size = utf8Length(JSON.stringify(entry.key)) + utf8Length(entry.text) + 2;
+    if (bytes + size > IMPORT_BYTES) {
+      chunks.push([]);
+      bytes = 2;
+    }
+    chunks.at(-1)?.push(entry);
+    bytes += size;
+  }
+  return chunks;
+}
+
+/** Run tasks, a few at a time. After the first that throws no other is started, and its error is returned. */
+async function parallel(tasks: readonly Task[]): Promise<unknown> {
+  let next = 0;
+  let lost: { readonly error: unknown } | undefined;
+  const work = async (): Promise<void> => {
+    for (let task = tasks[next++]; task && !lost; task = tasks[next++]) {
+      await task().catch((error) => {
+        lost ??= { error };
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: PARALLEL }, work));
+  return lost?.error;
+}
