@@ -32,6 +32,8 @@ export async function startProxy(url: string): Promise<TcpProxy> {
       return;
     }
     const upstream = connect(Number(target.port), target.hostname);
+    client.setNoDelay();
+    upstream.setNoDelay();
     track(upstream);
     client.pipe(upstream).pipe(client);
     client.on('close', () => upstream.destroy());

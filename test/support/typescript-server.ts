@@ -29,8 +29,15 @@ export async function startTypescriptServer(options: StartOptions = {}): Promise
     });
     return {
       ...server,
-      stop: () => server.stop().finally(removeFolder),
-      kill: () => server.kill().finally(removeFolder),
+      async stop() {
+        const code = await server.stop();
+        await removeFolder();
+        return code;
+      },
+      async kill() {
+        await server.kill();
+        await removeFolder();
+      },
     };
   } catch (error) {
     await removeFolder();

@@ -1,0 +1,83 @@
+/** Environment → configuration. A value that is wrong ends the start: it is never replaced by a default. */
+import { resolve } from 'node:path';
+import { isLoopbackAddress, isLoopbackOrigin } from './loopback.ts';
+
+/** What the operator decides. */
+export interface Config {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  /** Absolute. */
+  readonly databasePath: string;
+  /** Whether a page of this origin may write and read; `'*'`: every page may. */
+  readonly allowedOrigins: '*' | ((origin: string) => boolean);
+  readonly maxBodyBytes: number;
+  readonly logLevel: string;
+}
+
+/** Says which variable is wrong, and what it may be. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
+
+/** A body is held in memory as one string; far above this, Node.js could not make it. */
+const MOST_BODY_BYTES = 256 * 1024 * 1024;
+
+/**
+ * Read the configuration. An empty variable is one that is not set.
+ *
+ * @throws {ConfigError}
+ */
+export function readConfig(env: NodeJS.ProcessEnv): Config {
+  return {
+    host: readHost(env),
+    port: readInteger('PORT', env.PORT || '5001', 0, 65_535),
+    databasePath: resolve(env.DATABASE_PATH || 'codeforge.db'),
+    allowedOrigins: readOrigins(env.ALLOWED_ORIGINS),
+    maxBodyBytes: readInteger('MAX_BODY_BYTES', env.MAX_BODY_BYTES || '8388608', 1, MOST_BODY_BYTES),
+    logLevel: readLogLevel(env.LOG_LEVEL || 'info'),
+  };
+}
+
+function readHost(env: NodeJS.ProcessEnv): string {
+  const host = (env.HOST || '127.0.0.1').replace(/^\[(.*)\]$/, '$1');
+  if (!/^[\w.:%-]+$/.test(host)) throw new ConfigError(`HOST must be a name or an address, not "${host}".`);
+  if (!isLoopbackAddress(host) && env.ALLOW_ANONYMOUS !== 'true') {
+    throw new ConfigError(
+      `HOST=${host} serves other machines, and this server knows no tokens: whoever reaches it may read, change and ` +
+        'wipe everything. Set ALLOW_ANONYMOUS=true if that is what you want, or leave HOST unset.',
+    );
+  }
+  return host;
+}
+
+function readInteger(name: string, text: string, least: number, most: number): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= least && value <= most) return value;
+  throw new ConfigError(`${name} must be a whole number from ${least} to ${most}, not "${text}".`);
+}
+
+function readOrigins(text = ''): Config['allowedOrigins'] {
+  const listed = text
+    .split(',')
+    .map((origin) => origin.trim().replace(/\/$/, '').toLowerCase())
+    .filter((origin) => origin !== '');
+  if (listed.includes('*')) return '*';
+  for (const origin of listed) checkOrigin(origin);
+  const allowed = new Set(listed);
+  return allowed.size === 0 ? isLoopbackOrigin : (origin) => allowed.has(origin);
+}
+
+function checkOrigin(origin: string): void {
+  if (origin === 'null' || /^[a-z][a-z\d+.-]*:\/\/[^/?#\s]+$/.test(origin)) return;
+  throw new ConfigError(
+    `ALLOWED_ORIGINS must be * or a comma-separated list of origins such as https://app.example, not "${origin}".`,
+  );
+}
+
+function readLogLevel(level: string): string {
+  if (LOG_LEVELS.includes(level)) return level;
+  throw new ConfigError(`LOG_LEVEL must be one of ${LOG_LEVELS.join(', ')}, not "${level}".`);
+}

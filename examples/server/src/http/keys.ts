@@ -1,0 +1,51 @@
+/**
+ * Keys in URLs: whatever follows `/api/storage/` in the request target, unescaped once.
+ *
+ * It is taken from the target as it was sent. A URL parser would resolve `..`, and a router would tell `a%2Fb` from
+ * `a/b`; both are the key `a/b`.
+ *
+ * Spec: docs/contract.md (Keys), RFC 3986 §2.1, RFC 9112 §3.2.
+ */
+import { Refusal } from './answers.ts';
+
+/** What precedes a key. */
+export const KEY_PREFIX = '/api/storage/';
+
+const MAX_KEY_BYTES = 1024;
+
+/** The path of a request target, without its query, as it was sent. */
+export function pathOf(target: string): string {
+  const path = target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/?]*/i, '');
+  const query = path.indexOf('?');
+  return query === -1 ? path : path.slice(0, query);
+}
+
+/**
+ * The key that a request target names.
+ *
+ * @throws {Refusal} 400 for escapes that are malformed or no UTF-8.
+ */
+export function addressedKey(target: string): string {
+  const escaped = pathOf(target).slice(KEY_PREFIX.length);
+  try {
+    return decodeURIComponent(escaped.replace(/[\u0080-\u00ff]/g, escapeByte));
+  } catch {
+    throw new Refusal(400, 'Malformed percent-escape in the key');
+  }
+}
+
+/** @throws {Refusal} 400 unless `key` may be written. */
+export function checkKey(key: string): void {
+  if (key !== '' && isShort(key) && key.isWellFormed() && !key.includes('\0')) return;
+  const shown = JSON.stringify(key.slice(0, 100));
+  throw new Refusal(400, `Invalid key ${shown}: 1 to ${MAX_KEY_BYTES} bytes of UTF-8 without U+0000`);
+}
+
+function isShort(key: string): boolean {
+  return key.length <= MAX_KEY_BYTES && Buffer.byteLength(key) <= MAX_KEY_BYTES;
+}
+
+/** Node.js gives a byte that was sent unescaped as the character of that number. */
+function escapeByte(byte: string): string {
+  return `%${byte.charCodeAt(0).toString(16)}`;
+}

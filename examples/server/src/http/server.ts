@@ -1,0 +1,112 @@
+/**
+ * The HTTP server around the app: time limits, errors below HTTP, and an end that loses no request.
+ */
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { getRequestListener, type HttpBindings, RequestError } from '@hono/node-server';
+import type { Logger } from '../log.ts';
+import { errorText, Refusal } from './answers.ts';
+import { type createApp, errorAnswer } from './app.ts';
+import type { Door } from './door.ts';
+import { hasBody, lingering } from './lingering.ts';
+
+/** Milliseconds. */
+const TIME_LIMITS = {
+  headersTimeout: 20_000,
+  /** Of a whole request with its body. */
+  requestTimeout: 120_000,
+  /** Longer than clients and proxies reuse a connection, so that none is used while it closes. */
+  keepAliveTimeout: 65_000,
+  connectionsCheckingInterval: 5000,
+};
+
+/** Milliseconds without a byte either way, such as a reader that stopped reading an export. */
+const SILENCE_LIMIT = 120_000;
+
+/** Milliseconds that requests under way may take once the server is asked to stop. */
+const DRAIN_LIMIT = 8000;
+
+/** A server that is made, and not yet reachable. */
+export interface HttpServer {
+  /** Resolves with the base URL. Rejects with the system's error, such as `EADDRINUSE`. */
+  listen(port: number, host: string): Promise<string>;
+  /** Accept no more connections. Resolves when what is under way is answered, or has taken too long. */
+  drain(): Promise<void>;
+}
+
+/** @param door Asked before the app. */
+export function createHttpServer(
+  app: ReturnType<typeof createApp>,
+  { door, log }: { door: Door; log: Logger },
+): HttpServer {
+  const answerTo = (request: Request, env: HttpBindings) =>
+    door(env.incoming, env.outgoing) ?? app.fetch(request, env);
+  const listener = getRequestListener(
+    (request, env: HttpBindings) =>
+      hasBody(env.incoming) ? lingering(env.incoming, answerTo(request, env)) : answerTo(request, env),
+    {
+      errorHandler: (error) =>
+        errorAnswer(error instanceof RequestError ? new Refusal(400, 'Malformed request') : error, log),
+    },
+  );
+  const logsRequests = log.isLevelEnabled('debug');
+  const server = createServer(TIME_LIMITS, (incoming, outgoing) => {
+    if (logsRequests) {
+      const { method, url } = incoming;
+      outgoing.once('close', () => log.debug({ method, url, status: outgoing.statusCode }, 'request'));
+    }
+    void listener(incoming, outgoing);
+  });
+  server.setTimeout(SILENCE_LIMIT);
+  server.on('clientError', answerBrokenRequest);
+  const sockets = trackSockets(server);
+
+  return {
+    async listen(port, host) {
+      server.listen(port, host);
+      await once(server, 'listening');
+      const { port: actualPort } = server.address() as AddressInfo;
+      return `http://${host.includes(':') ? `[${host}]` : host}:${actualPort}`;
+    },
+    async drain() {
+      const closed = once(server, 'close');
+      server.close();
+      // Browsers open connections ahead of a request. Node.js does not count them as idle.
+      for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
+      // A connection becomes idle when its answer is sent, and would then stay open for the next request.
+      const sweep = setInterval(() => server.closeIdleConnections(), 20);
+      const limit = setTimeout(() => server.closeAllConnections(), DRAIN_LIMIT);
+      await closed;
+      clearInterval(sweep);
+      clearTimeout(limit);
+    },
+  };
+}
+
+function trackSockets(server: Server): ReadonlySet<Socket> {
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  return sockets;
+}
+
+/** What is no HTTP, or comes too slowly, is answered with JSON as well. */
+function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const [status, message] = BROKEN[error.code ?? ''] ?? ['400 Bad Request', 'Malformed request'];
+  const body = errorText(message);
+  const head = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close`;
+  socket.end(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`);
+}
+
+const BROKEN: Record<string, readonly [status: string, message: string]> = {
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'The headers or the URL are too long'],
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'The request took too long'],
+};

@@ -1,0 +1,110 @@
+/**
+ * Where values lie in a JSON text, so that they can be stored as they came: no digit, escape or space of theirs
+ * changes. Everything here trusts that `JSON.parse` has accepted the text, and nothing recurses.
+ *
+ * Spec: RFC 8259.
+ */
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const OPEN_BRACKET = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+/**
+ * The members of an object: name and raw text of the value. Of equal names the last one counts, as in `JSON.parse`.
+ *
+ * @param text A valid JSON text whose value is an object.
+ */
+export function members(text: string): Array<[string, string]> {
+  const found = new Map<string, string>();
+  let at = skipSpace(text, text.indexOf('{') + 1);
+  while (text.charCodeAt(at) !== CLOSE_BRACE) {
+    const nameEnd = endOfString(text, at);
+    const start = skipSpace(text, text.indexOf(':', nameEnd) + 1);
+    const end = endOfValue(text, start);
+    found.set(unquote(text.slice(at, nameEnd)), text.slice(start, end));
+    at = skipSpace(text, end);
+    if (text.charCodeAt(at) === COMMA) at = skipSpace(text, at + 1);
+  }
+  return [...found];
+}
+
+/**
+ * Whether arrays and objects nest deeper than `limit` levels; a scalar has none, `[]` has one.
+ *
+ * @param text A valid JSON text.
+ */
+export function nestsDeeperThan(text: string, limit: number): boolean {
+  // Each level takes two characters, so most texts need no look.
+  if (text.length <= limit * 2) return false;
+  let depth = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) at = endOfString(text, at) - 1;
+    else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
+      depth += 1;
+      if (depth > limit) return true;
+    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) depth -= 1;
+  }
+  return false;
+}
+
+function skipSpace(text: string, from: number): number {
+  let at = from;
+  // Tab, line feed, carriage return and space are the only characters up to U+0020 between the tokens of valid JSON.
+  while (text.charCodeAt(at) <= 0x20) at += 1;
+  return at;
+}
+
+/** The index after the string that opens at `start`. */
+function endOfString(text: string, start: number): number {
+  let at = text.indexOf('"', start + 1);
+  while (isEscaped(text, at)) at = text.indexOf('"', at + 1);
+  return at + 1;
+}
+
+function isEscaped(text: string, at: number): boolean {
+  let before = at - 1;
+  while (text.charCodeAt(before) === BACKSLASH) before -= 1;
+  return (at - before) % 2 === 0;
+}
+
+/** The index after the value that begins at `start`. */
+function endOfValue(text: string, start: number): number {
+  const code = text.charCodeAt(start);
+  if (code === QUOTE) return endOfString(text, start);
+  return code === OPEN_BRACE || code === OPEN_BRACKET ? endOfNest(text, start) : endOfScalar(text, start);
+}
+
+function endOfNest(text: string, start: number): number {
+  let depth = 0;
+  let at = start;
+  do {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) {
+      at = endOfString(text, at);
+      continue;
+    }
+    if (code === OPEN_BRACE || code === OPEN_BRACKET) depth += 1;
+    else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) depth -= 1;
+    at += 1;
+  } while (depth > 0);
+  return at;
+}
+
+/** A number, `true`, `false` or `null` inside an object ends at a space, a comma or the object's brace. */
+function endOfScalar(text: string, start: number): number {
+  let at = start;
+  for (;;) {
+    const code = text.charCodeAt(at);
+    if (code <= 0x20 || code === COMMA || code === CLOSE_BRACE) return at;
+    at += 1;
+  }
+}
+
+function unquote(string: string): string {
+  return string.includes('\\') ? JSON.parse(string) : string.slice(1, -1);
+}

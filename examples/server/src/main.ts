@@ -1,0 +1,82 @@
+/** The process: configuration → store → app → listening, until a signal; then everything in flight is finished. */
+import type { DatabaseSync } from 'node:sqlite';
+import { type Config, ConfigError, readConfig } from './config.ts';
+import { createApp } from './http/app.ts';
+import { createDoor } from './http/door.ts';
+import { createHttpServer } from './http/server.ts';
+import { createLog, type Logger } from './log.ts';
+import { isLoopbackAddress } from './loopback.ts';
+import { adoptOldTable } from './store/adoption.ts';
+import { openDatabase } from './store/database.ts';
+import { createSqliteStore } from './store/sqlite-store.ts';
+
+const EXIT_FAILED = 1;
+const EXIT_MISCONFIGURED = 2;
+
+await main();
+
+async function main(): Promise<void> {
+  const config = configOrExit();
+  const log = createLog(config.logLevel);
+  const store = createSqliteStore(databaseOrExit(config, log));
+  const server = createHttpServer(createApp(store, config, log), { door: createDoor(config), log });
+
+  const url = await server.listen(config.port, config.host).catch((error) => {
+    exit(log, error, listenAdvice(error, config));
+  });
+  log.info({ url, database: config.databasePath }, 'listening');
+  if (!isLoopbackAddress(config.host))
+    log.warn('there are no tokens: whoever reaches this server may read, change and wipe everything');
+
+  await stopSignal();
+  log.info('stopping');
+  await server.drain();
+  await store.close();
+  log.info('stopped');
+}
+
+function configOrExit(): Config {
+  try {
+    return readConfig(process.env);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(EXIT_MISCONFIGURED);
+  }
+}
+
+function databaseOrExit({ databasePath }: Config, log: Logger): DatabaseSync {
+  try {
+    const database = openDatabase(databasePath);
+    const adoption = adoptOldTable(database);
+    if (adoption) log.info(`adopted ${adoption.adopted} keys of an old server`);
+    if (adoption?.left)
+      log.warn(`left ${adoption.left} rows without a key or without JSON in the old server's table`);
+    return database;
+  } catch (error) {
+    exit(
+      log,
+      error,
+      `DATABASE_PATH ${databasePath} cannot be used: is it a SQLite file in an existing folder?`,
+    );
+  }
+}
+
+function listenAdvice(error: NodeJS.ErrnoException, { host, port }: Config): string {
+  if (error.code === 'EADDRINUSE')
+    return `port ${port} is taken: choose another with PORT, or PORT=0 for any free one`;
+  return `cannot listen on HOST ${host}, PORT ${port} (${error.code})`;
+}
+
+function exit(log: Logger, err: unknown, message: string): never {
+  log.fatal({ err }, message);
+  process.exit(EXIT_FAILED);
+}
+
+/** Resolves on the first signal; more of them change nothing. */
+function stopSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    process.on('SIGTERM', () => resolve());
+    process.on('SIGINT', () => resolve());
+  });
+}
