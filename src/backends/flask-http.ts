@@ -97,7 +97,7 @@ export const isConnectionFailure = (error: unknown): boolean =>
     (error.code === 'unavailable' && error.cause !== undefined));
 
 /** Whether parsed JSON is an object. */
-export const isObject = (value: unknown): value is JsonObject =>
+const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const mediaType = (response: Response): string =>
