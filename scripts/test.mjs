@@ -83,7 +83,7 @@ if (python.skipped) skip('the Flask server', python.skipped);
 say('\n▶ tests');
 vitest(['node', 'servers', ...(chromium.path ? ['chromium'] : [])], {
   ...(chromium.path && { CHROMIUM_PATH: chromium.path }),
-  ...(python.python && { FLASK_PYTHON: python.python }),
+  ...(python.python && { PYTHON: python.python }),
 });
 
 say('');

@@ -9,14 +9,18 @@ import { fulfilled, rejected } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { decode, encode } from '../core/json.ts';
 import { utf8Length } from '../core/keys.ts';
-import { isConnectionFailure } from './flask-http.ts';
+import { isConnectionFailure, type JsonObject } from './flask-http.ts';
 import { type Level0, member, onlyExported, type Read, refusalOfKey, type Text } from './flask-level0.ts';
 
 const PARALLEL = 6;
 /** Largest `/import` body that is sent: half of the usual limit of servers. */
 const IMPORT_BYTES = 4 * 1024 * 1024;
-/** Largest data set that is read with one `/export` instead of a GET a key. */
+/** Largest data set that is read with one `/export` instead of a GET a key … */
 const EXPORT_BYTES = 32 * 1024 * 1024;
+/** … by at least so many keys … */
+const EXPORT_KEYS = 50;
+/** … of at most so many bytes for each: about what can be sent in the time that a request takes. */
+const EXPORT_BYTES_PER_KEY = 16 * 1024;
 const PAGE = 500;
 
 type Task = () => Promise<void>;
@@ -25,7 +29,10 @@ type Task = () => Promise<void>;
 export async function runOnLevel0(level0: Level0, operations: readonly Operation[]): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (const wave of waves(operations, outcomes)) {
-    const lost = await parallel(await requestsOf(level0, wave, operations, outcomes));
+    const requests = await requestsOf(level0, wave, operations, outcomes).catch((error) => [
+      () => Promise.reject(error),
+    ]);
+    const lost = await parallel(requests);
     if (lost === undefined) continue;
     operations.forEach((_, i) => {
       outcomes[i] ??= rejected(lost);
@@ -41,8 +48,7 @@ export async function* entriesOnLevel0(
   prefix: string,
 ): AsyncGenerator<Array<readonly [string, unknown]>> {
   const keys = await level0.keys(prefix);
-  const small = keys.length > 0 && (await level0.stats()).sizeBytes <= EXPORT_BYTES;
-  const all = small || keys.some(onlyExported) ? await level0.export() : undefined;
+  const all = keys.some(onlyExported) ? await level0.export() : await exportIfCheaper(level0, keys.length);
   for (let from = 0; from < keys.length; from += PAGE) {
     const page = keys.slice(from, from + PAGE);
     const reads = all ? page.map((key) => member(all, key)) : await readAll(level0, page);
@@ -54,6 +60,13 @@ export async function* entriesOnLevel0(
     }
     yield entries;
   }
+}
+
+/** The whole data set, where that costs less than asking for `keys` keys one by one. */
+async function exportIfCheaper(level0: Level0, keys: number): Promise<JsonObject | undefined> {
+  if (keys < EXPORT_KEYS) return undefined;
+  const { sizeBytes } = await level0.stats();
+  return sizeBytes <= Math.min(EXPORT_BYTES, keys * EXPORT_BYTES_PER_KEY) ? level0.export() : undefined;
 }
 
 async function readAll(level0: Level0, keys: readonly string[]): Promise<Array<Read | undefined>> {
@@ -126,7 +139,7 @@ async function requestsOf(
   };
 
   async function read(key: string, indexes: readonly number[]): Promise<void> {
-    const found = await level0.get(key);
+    const found = all ? member(all, key) : await level0.get(key);
     for (const i of indexes) {
       if (operations[i]?.type === 'has') outcomes[i] = fulfilled(found !== undefined);
       // Each reader gets a copy of its own.
@@ -180,6 +193,7 @@ async function requestsOf(
       }
     }
   }
+  const all = await exportIfCheaper(level0, reads.size);
   for (const [key, indexes] of reads) task(indexes, () => read(key, indexes));
   for (const chunk of chunks(texts)) tasks.push(() => put(chunk));
   return tasks;

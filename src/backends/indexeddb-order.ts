@@ -10,7 +10,7 @@
 import { compareKeys } from '../core/keys.ts';
 
 /** Entries read in one transaction. */
-const PAGE = 500;
+const PAGE = 1000;
 
 export type Transact = <T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) => T) => Promise<T>;
 type Page = Array<readonly [string, unknown]>;

@@ -1,3 +1,379 @@
-import { startTypescriptServer } from '../support/typescript-server.ts';
+/**
+ * The reference server: level 0 like every server, and what is its own to promise as a process: to take over an old
+ * server's file, to start only with a configuration that makes sense, and to end without losing a request.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { text as textOf } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { RunningServer } from '../support/running-server.ts';
+import { SERVER_MAIN, startTypescriptServer } from '../support/typescript-server.ts';
 import { level0 } from './level0.ts';
+
 level0('TypeScript server', startTypescriptServer);
+
+describe('TypeScript server', () => {
+  let folder = '';
+  let databasePath = '';
+  let tests = 0;
+  const running = new Set<RunningServer>();
+
+  async function start(env: Record<string, string> = {}): Promise<RunningServer> {
+    const server = await startTypescriptServer({ databasePath, env });
+    running.add(server);
+    return server;
+  }
+
+  async function stop(server: RunningServer): Promise<number | null> {
+    running.delete(server);
+    return server.stop();
+  }
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'codeforge-test-'));
+  });
+  beforeEach(() => {
+    tests += 1;
+    databasePath = join(folder, `${tests}.db`);
+  });
+  afterEach(async () => {
+    await Promise.all([...running].map(stop));
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  describe('adopts the file of an old server', () => {
+    /** As the old server made it. */
+    function makeOldDatabase(rows: Record<string, string>): void {
+      using database = new DatabaseSync(databasePath);
+      database.exec(
+        'CREATE TABLE storage (key TEXT PRIMARY KEY, value TEXT NOT NULL, created_at TEXT, updated_at TEXT)',
+      );
+      const insert = database.prepare('INSERT INTO storage (key, value) VALUES (?, ?)');
+      for (const [key, value] of Object.entries(rows)) insert.run(key, value);
+    }
+
+    function oldRows(): unknown[] {
+      using database = new DatabaseSync(databasePath, { readOnly: true });
+      return database.prepare('SELECT * FROM storage ORDER BY rowid').all();
+    }
+
+    it('with every value as it was written, and leaves its table untouched', async () => {
+      makeOldDatabase({
+        b: '{"z": 1, "a": 1.10}',
+        a: '12345678901234567890',
+        [`long${'k'.repeat(2000)}`]: '"\\ud800"',
+      });
+      const before = oldRows();
+      const server = await start();
+      expect(await textAt(server, '/api/storage/export')).toBe(
+        `{"a":12345678901234567890,"b":{"z": 1, "a": 1.10},"long${'k'.repeat(2000)}":"\\ud800"}`,
+      );
+      expect(messages(server)).toContain('adopted 3 keys of an old server');
+      await put(server, 'a', '2');
+      await stop(server);
+      expect(oldRows()).toEqual(before);
+    });
+
+    it('once', async () => {
+      makeOldDatabase({ a: '1', b: '2' });
+      const first = await start();
+      await fetch(`${first.url}/api/storage/a`, { method: 'DELETE' });
+      await put(first, 'b', '3');
+      await stop(first);
+      const second = await start();
+      expect(await textAt(second, '/api/storage/export')).toBe('{"b":3}');
+      expect(messages(second).join()).not.toContain('adopted');
+    });
+
+    it('but not its rows without a key or without JSON, and says how many they are', async () => {
+      makeOldDatabase({ good: '1', nan: 'NaN', text: 'plain', empty: '', cut: '{"a":' });
+      const old = new DatabaseSync(databasePath);
+      old.exec("INSERT INTO storage (key, value) VALUES (NULL, '1'), (x'00', '1'), ('blob', x'00')");
+      old.close();
+      const server = await start();
+      expect(await textAt(server, '/api/storage/export')).toBe('{"good":1}');
+      const warning = logLines(server).find(({ level }) => level === 'warn');
+      expect(warning?.msg).toMatch(/\b7 rows\b/);
+      await stop(server);
+      expect(oldRows()).toHaveLength(8);
+    });
+
+    it('and lets keys be read and deleted that are too long to be written', async () => {
+      const key = 'k'.repeat(2000);
+      makeOldDatabase({ [key]: '1' });
+      const server = await start();
+      expect(await textAt(server, `/api/storage/${key}`)).toBe('{"value":1}');
+      expect((await put(server, key, '2')).status).toBe(400);
+      expect((await fetch(`${server.url}/api/storage/${key}`, { method: 'DELETE' })).status).toBe(200);
+    });
+  });
+
+  describe('ends without losing a request', () => {
+    it('answers a slow PUT that is under way when SIGTERM comes, and exits with 0', async () => {
+      const server = await start();
+      const slow = await raw(server, slowPut('slow', 11));
+      slow.socket.write('{"val');
+      await delay(50);
+      const stopping = stop(server);
+      await delay(300);
+      await expect(fetch(`${server.url}/health`)).rejects.toThrow();
+      slow.socket.write('ue":1');
+      await delay(50);
+      slow.socket.write('}');
+      expect(await slow.answer).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*{"success":true}$/);
+      expect(await stopping).toBe(0);
+      expect(messages(server).slice(-2)).toEqual(['stopping', 'stopped']);
+      expect(await textAt(await start(), '/api/storage/export')).toBe('{"slow":1}');
+    });
+
+    it('does not wait for connections that carry no request', async () => {
+      const server = await start();
+      const silent = await raw(server, '');
+      const idle = await raw(server, 'GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n');
+      await once(idle.socket, 'data');
+      const begun = Date.now();
+      expect(await stop(server)).toBe(0);
+      expect(Date.now() - begun).toBeLessThan(2000);
+      silent.socket.destroy();
+    });
+
+    it('does not wait for ever for a request that never ends', async () => {
+      const server = await start();
+      const stuck = await raw(server, slowPut('stuck', 100));
+      await delay(50);
+      const begun = Date.now();
+      expect(await stop(server)).toBe(0);
+      expect(Date.now() - begun).toBeLessThan(12_000);
+      stuck.socket.destroy();
+    });
+
+    it('ends in the same way by SIGINT, however often it comes', async () => {
+      const child = spawnServer({ PORT: '0', DATABASE_PATH: databasePath });
+      await child.listening;
+      child.process.kill('SIGINT');
+      child.process.kill('SIGINT');
+      expect(await child.exit).toBe(0);
+    });
+
+    it('leaves the database in one file', async () => {
+      const server = await start();
+      await put(server, 'a', '1');
+      await stop(server);
+      expect(existsSync(`${databasePath}-wal`)).toBe(false);
+    });
+  });
+
+  describe('starts only with what makes sense', () => {
+    const wrong: Record<string, string[]> = {
+      PORT: ['65536', '-1', 'http', '80.5', ' '],
+      HOST: ['http://localhost', 'a b', 'storage.example'],
+      MAX_BODY_BYTES: ['0', '-1', '8MB', '1e99', '999999999999'],
+      ALLOWED_ORIGINS: ['app.example', 'https://app.example/path', 'https://a.example;https://b.example/'],
+      LOG_LEVEL: ['loud'],
+    };
+    for (const [name, values] of Object.entries(wrong))
+      for (const value of values)
+        it(`refuses ${name}=${JSON.stringify(value)}, and says why`, async () => {
+          const child = spawnServer({ PORT: '0', DATABASE_PATH: databasePath, [name]: value });
+          expect(await child.exit).toBe(2);
+          expect(child.output()).toContain(name);
+          expect(child.output().trim().split('\n')).toHaveLength(1);
+          expect(existsSync(databasePath)).toBe(false);
+        });
+
+    it('names PORT where the port is taken', async () => {
+      const other = createServer().listen(0, '127.0.0.1');
+      await once(other, 'listening');
+      const { port } = other.address() as { port: number };
+      const child = spawnServer({ PORT: String(port), DATABASE_PATH: databasePath });
+      expect(await child.exit).toBe(1);
+      expect(logLines(child).at(-1)?.msg).toMatch(new RegExp(`${port} is taken.*PORT`));
+      other.close();
+    });
+
+    it('names DATABASE_PATH where that is no database', async () => {
+      await writeFile(
+        databasePath,
+        'This is a text, and long enough to be read as the header of a database. '.repeat(9),
+      );
+      for (const path of [databasePath, folder, join(folder, 'missing', 'a.db')]) {
+        const child = spawnServer({ PORT: '0', DATABASE_PATH: path });
+        expect(await child.exit).toBe(1);
+        expect(logLines(child).at(-1)?.msg).toContain('DATABASE_PATH');
+      }
+      expect(await readFile(databasePath, 'utf8')).toMatch(/^This is a text/);
+    });
+
+    it('logs the address where it listens, also where PORT=0 chose it', async () => {
+      const child = spawnServer({ PORT: '0', DATABASE_PATH: databasePath });
+      const url = await child.listening;
+      expect(url).toMatch(/^http:\/\/127\.0\.0\.1:[1-9]\d+$/);
+      expect((await fetch(`${url}/health`)).status).toBe(200);
+      child.process.kill('SIGTERM');
+      expect(await child.exit).toBe(0);
+    });
+  });
+
+  describe('logs', () => {
+    it('JSON lines with a level, a time and a message', async () => {
+      const server = await start({ LOG_LEVEL: 'debug' });
+      await put(server, 'a', '1');
+      await fetch(`${server.url}/api/storage/%zz`);
+      await stop(server);
+      for (const { level, time, msg } of logLines(server)) {
+        expect(['debug', 'info']).toContain(level);
+        expect(new Date(time).toISOString()).toBe(time);
+        expect(msg).toMatch(/\w/);
+      }
+      const requests = logLines(server).filter(({ msg, url }) => msg === 'request' && url !== '/health');
+      expect(requests.map(({ method, url, status }) => [method, url, status])).toEqual([
+        ['PUT', '/api/storage/a', 200],
+        ['GET', '/api/storage/%zz', 400],
+      ]);
+    });
+
+    it('no requests unless told', async () => {
+      const server = await start();
+      await put(server, 'secret-key', '"secret-value"');
+      await stop(server);
+      expect(messages(server)).toEqual(['listening', 'stopping', 'stopped']);
+      expect(server.output()).not.toContain('secret');
+    });
+
+    it('what made a request fail, with its stack, and tells the caller nothing of it', async () => {
+      const server = await start();
+      using other = new DatabaseSync(databasePath);
+      other.exec('DROP TABLE entries');
+      for (const method of ['GET', 'DELETE']) {
+        const response = await fetch(`${server.url}/api/storage/a`, { method });
+        expect(response.status).toBe(500);
+        expect(Object.keys(await response.json())).toEqual(['error']);
+      }
+      const response = await put(server, 'a', '1');
+      expect(response.status).toBe(500);
+      expect(await response.text()).not.toMatch(/table|entries|sqlite|\//i);
+      expect((await fetch(`${server.url}/api/storage/export`)).status).toBe(500);
+      await stop(server);
+      const errors = logLines(server).filter(({ level }) => level === 'error');
+      expect(errors).toHaveLength(4);
+      for (const { err } of errors) expect(err.stack).toMatch(/no such table[\s\S]*at .*\.ts/);
+    });
+  });
+
+  it('answers what is no HTTP with JSON', async () => {
+    const server = await start();
+    const head = 'GET /health HTTP/1.1\r\nHost: localhost\r\n';
+    const broken: Array<[request: string, status: number]> = [
+      ['nonsense\r\n\r\n', 400],
+      ['GET /health HTTP/1.1\r\nConnection: close\r\n\r\n', 400],
+      [`${head}X: ${'x'.repeat(20_000)}\r\n\r\n`, 431],
+      [`GET /api/storage/${'x'.repeat(20_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n`, 431],
+      ['GET /api/storage/é HTTP/1.1\r\nHost: localhost\r\n\r\n', 400],
+      ['GET /api/storage/a\\b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n', 400],
+      [slowPut('a', 0).replace('Content-Length: 0', 'Transfer-Encoding: chunked').concat('zz\r\n'), 400],
+    ];
+    for (const [request, status] of broken) {
+      const answer = await (await raw(server, request)).answer;
+      expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+      expect(answer).toMatch(/\r\n(?:content-type: application\/json)\r\n/i);
+      expect(JSON.parse(answer.split('\r\n\r\n')[1] ?? '')).toEqual({ error: expect.any(String) });
+    }
+  });
+
+  it('takes a target in absolute form', async () => {
+    const server = await start();
+    const close = 'Host: localhost\r\nConnection: close\r\n\r\n';
+    await put(server, 'é', '1');
+    const absolute = `GET http://localhost/api/storage/%C3%A9?a HTTP/1.1\r\n${close}`;
+    expect(await (await raw(server, absolute)).answer).toMatch(/{"value":1}$/);
+  });
+
+  it.runIf(existsSync('/proc/self/status'))(
+    'exports with flat memory, however much and however slowly',
+    async () => {
+      const server = await start();
+      const value = `"${'x'.repeat(1024 * 1024)}"`;
+      for (let index = 0; index < 200; index += 1) await put(server, `key-${index}`, value);
+      const before = await residentMebibytes(server.pid);
+      const response = await fetch(`${server.url}/api/storage/export`);
+      let size = 0;
+      let most = 0;
+      for await (const chunk of response.body ?? []) {
+        size += chunk.length;
+        if (size % 7 === 0) await delay(1);
+        most = Math.max(most, await residentMebibytes(server.pid));
+      }
+      expect(size).toBeGreaterThan(200 * 1024 * 1024);
+      expect(most - before).toBeLessThan(100);
+    },
+  );
+});
+
+async function textAt(server: RunningServer, path: string): Promise<string> {
+  return (await fetch(server.url + path)).text();
+}
+
+function put(server: RunningServer, key: string, value: string): Promise<Response> {
+  return fetch(`${server.url}/api/storage/${encodeURIComponent(key)}`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: `{"value":${value}}`,
+  });
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a test says what it expects.
+function logLines({ output }: { output(): string }): any[] {
+  return output()
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line));
+}
+
+function messages(server: { output(): string }): string[] {
+  return logLines(server).map(({ msg }) => msg);
+}
+
+async function residentMebibytes(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]) / 1024;
+}
+
+/** The head of a PUT of `length` bytes. */
+function slowPut(key: string, length: number): string {
+  const headers = ['Host: localhost', 'Content-Type: application/json', `Content-Length: ${length}`];
+  return `PUT /api/storage/${key} HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n`;
+}
+
+/** A connection on which `bytes` have been sent. */
+async function raw(server: RunningServer, bytes: string) {
+  const socket = connect(Number(new URL(server.url).port), '127.0.0.1');
+  await once(socket, 'connect');
+  if (bytes !== '') socket.write(bytes);
+  return { socket, answer: textOf(socket) };
+}
+
+/** The server, started by hand: it need not come up. */
+function spawnServer(env: Record<string, string>) {
+  const child = spawn(process.execPath, [SERVER_MAIN], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  const listening = new Promise<string>((resolve) => {
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+        const url = /"url":"([^"]+)"/.exec(output)?.[1];
+        if (url !== undefined) resolve(url);
+      });
+  });
+  const exit = once(child, 'close').then(([code]) => code as number | null);
+  return { process: child, output: () => output, listening, exit };
+}

@@ -16,6 +16,8 @@ const EXIT_MISCONFIGURED = 2;
 await main();
 
 async function main(): Promise<void> {
+  // First, so that a signal during the start ends it in order too.
+  const asked = stopSignal();
   const config = configOrExit();
   const log = createLog(config.logLevel);
   const store = createSqliteStore(databaseOrExit(config, log));
@@ -28,7 +30,7 @@ async function main(): Promise<void> {
   if (!isLoopbackAddress(config.host))
     log.warn('there are no tokens: whoever reaches this server may read, change and wipe everything');
 
-  await stopSignal();
+  await asked;
   log.info('stopping');
   await server.drain();
   await store.close();

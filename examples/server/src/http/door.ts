@@ -22,7 +22,7 @@ const PREFLIGHT = {
   'Access-Control-Max-Age': '7200',
 };
 
-/** The headers that every answer has are set here too. */
+/** It also sets the headers by which a browser lets a page read what the routes answer. */
 export function createDoor({ host, allowedOrigins }: Pick<Config, 'host' | 'allowedOrigins'>): Door {
   const checksHost = isLoopbackAddress(host);
 
@@ -34,7 +34,6 @@ export function createDoor({ host, allowedOrigins }: Pick<Config, 'host' | 'allo
   }
 
   return (incoming, outgoing) => {
-    outgoing.setHeader('X-Content-Type-Options', 'nosniff');
     // Also where no Origin came: a cache must not give that answer to a page.
     if (allowedOrigins !== '*') outgoing.setHeader('Vary', 'Origin');
     const { method = '', headers } = incoming;

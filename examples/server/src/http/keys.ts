@@ -26,9 +26,8 @@ export function pathOf(target: string): string {
  * @throws {Refusal} 400 for escapes that are malformed or no UTF-8.
  */
 export function addressedKey(target: string): string {
-  const escaped = pathOf(target).slice(KEY_PREFIX.length);
   try {
-    return decodeURIComponent(escaped.replace(/[\u0080-\u00ff]/g, escapeByte));
+    return decodeURIComponent(pathOf(target).slice(KEY_PREFIX.length));
   } catch {
     throw new Refusal(400, 'Malformed percent-escape in the key');
   }
@@ -43,9 +42,4 @@ export function checkKey(key: string): void {
 
 function isShort(key: string): boolean {
   return key.length <= MAX_KEY_BYTES && Buffer.byteLength(key) <= MAX_KEY_BYTES;
-}
-
-/** Node.js gives a byte that was sent unescaped as the character of that number. */
-function escapeByte(byte: string): string {
-  return `%${byte.charCodeAt(0).toString(16)}`;
 }

@@ -22,7 +22,7 @@ export async function lingering(
   answering: Response | Promise<Response>,
 ): Promise<Response> {
   const response = await answering;
-  if (incoming.complete) return response;
+  if (incoming.complete || incoming.destroyed) return response;
   const bytes = new Uint8Array(await response.arrayBuffer());
   const headers = new Headers(response.headers);
   headers.set('Content-Length', String(bytes.length));

@@ -12,14 +12,16 @@ import { type createApp, errorAnswer } from './app.ts';
 import type { Door } from './door.ts';
 import { hasBody, lingering } from './lingering.ts';
 
-/** Milliseconds. */
-const TIME_LIMITS = {
+/** Time limits in milliseconds. */
+const OPTIONS = {
   headersTimeout: 20_000,
   /** Of a whole request with its body. */
   requestTimeout: 120_000,
   /** Longer than clients and proxies reuse a connection, so that none is used while it closes. */
   keepAliveTimeout: 65_000,
   connectionsCheckingInterval: 5000,
+  /** Node.js would refuse the request itself, with an answer that is no JSON. */
+  requireHostHeader: false,
 };
 
 /** Milliseconds without a byte either way, such as a reader that stopped reading an export. */
@@ -44,19 +46,22 @@ export function createHttpServer(
   const answerTo = (request: Request, env: HttpBindings) =>
     door(env.incoming, env.outgoing) ?? app.fetch(request, env);
   const listener = getRequestListener(
-    (request, env: HttpBindings) =>
-      hasBody(env.incoming) ? lingering(env.incoming, answerTo(request, env)) : answerTo(request, env),
+    (request, bindings) => {
+      const env = bindings as HttpBindings;
+      return hasBody(env.incoming) ? lingering(env.incoming, answerTo(request, env)) : answerTo(request, env);
+    },
     {
       errorHandler: (error) =>
         errorAnswer(error instanceof RequestError ? new Refusal(400, 'Malformed request') : error, log),
     },
   );
   const logsRequests = log.isLevelEnabled('debug');
-  const server = createServer(TIME_LIMITS, (incoming, outgoing) => {
+  const server = createServer(OPTIONS, (incoming, outgoing) => {
     if (logsRequests) {
       const { method, url } = incoming;
       outgoing.once('close', () => log.debug({ method, url, status: outgoing.statusCode }, 'request'));
     }
+    outgoing.setHeader('X-Content-Type-Options', 'nosniff');
     void listener(incoming, outgoing);
   });
   server.setTimeout(SILENCE_LIMIT);
@@ -102,8 +107,14 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void
   }
   const [status, message] = BROKEN[error.code ?? ''] ?? ['400 Bad Request', 'Malformed request'];
   const body = errorText(message);
-  const head = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close`;
-  socket.end(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`);
+  const head = [
+    `HTTP/1.1 ${status}`,
+    'Content-Type: application/json',
+    `Content-Length: ${body.length}`,
+    'X-Content-Type-Options: nosniff',
+    'Connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
 }
 
 const BROKEN: Record<string, readonly [status: string, message: string]> = {

@@ -1,0 +1,99 @@
+/**
+ * What the server has acknowledged is there after it was killed.
+ *
+ * Each writer owns its keys and waits for each answer, so the order of a key's values is known: after the kill a key
+ * holds the value acknowledged last, or the one that was sent after it and never answered.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { expect, it } from 'vitest';
+import type { RunningServer } from '../support/running-server.ts';
+import { startTypescriptServer } from '../support/typescript-server.ts';
+
+const ROUNDS = 20;
+const WRITERS = 16;
+const PADDING = 'x'.repeat(1000);
+
+/** What is known of a key. Versions of a key count up from 1. */
+interface Known {
+  sent: number;
+  acknowledged: number;
+}
+
+it('every acknowledged write survives a killed server, 20 times over', async ({ annotate }) => {
+  const folder = await mkdtemp(join(tmpdir(), 'codeforge-durability-'));
+  const databasePath = join(folder, 'storm.db');
+  const known = new Map<string, Known>();
+  const perRound: number[] = [];
+  try {
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const server = await startTypescriptServer({ databasePath });
+      expectAcknowledged(known, await exported(server));
+      const storm = Array.from({ length: WRITERS }, (_, writer) => write(server, round, writer, known));
+      await delay(100 + Math.random() * 300);
+      await server.kill();
+      perRound.push((await Promise.all(storm)).reduce((a, b) => a + b));
+    }
+    const server = await startTypescriptServer({ databasePath });
+    expectAcknowledged(known, await exported(server));
+    await server.stop();
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+  const total = perRound.reduce((a, b) => a + b);
+  await annotate(`${ROUNDS} kills, ${total} writes acknowledged to ${known.size} keys, 0 lost`);
+  expect(Math.min(...perRound)).toBeGreaterThan(WRITERS);
+  expect(total).toBeGreaterThan(ROUNDS * WRITERS * 5);
+}, 180_000);
+
+/** Write one key after another, old ones and new ones, until the server is gone. Resolves with how many were acknowledged. */
+async function write(
+  server: RunningServer,
+  round: number,
+  writer: number,
+  known: Map<string, Known>,
+): Promise<number> {
+  for (let count = 0; ; count += 1) {
+    const key = count % 2 === 0 ? `writer-${writer}-hot-${count % 6}` : `writer-${writer}-${round}-${count}`;
+    const state = known.get(key) ?? { sent: 0, acknowledged: 0 };
+    known.set(key, state);
+    state.sent += 1;
+    const response = await fetch(`${server.url}/api/storage/${key}`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ value: { version: state.sent, padding: PADDING } }),
+    }).catch(() => undefined);
+    if (response === undefined) return count;
+    expect(response.status).toBe(200);
+    state.acknowledged = state.sent;
+    await response.body?.cancel();
+  }
+}
+
+async function exported(server: RunningServer): Promise<Map<string, number>> {
+  const entries: Record<string, { version: number; padding: string }> = await fetch(
+    `${server.url}/api/storage/export`,
+  ).then((response) => response.json());
+  return new Map(
+    Object.entries(entries).map(([key, { version, padding }]) => {
+      expect(padding).toBe(PADDING);
+      return [key, version];
+    }),
+  );
+}
+
+function expectAcknowledged(known: Map<string, Known>, stored: Map<string, number>): void {
+  const wrong = [...known].filter(([key, { sent, acknowledged }]) => {
+    const version = stored.get(key) ?? 0;
+    return version < acknowledged || version > sent;
+  });
+  expect(wrong).toEqual([]);
+  expect([...stored.keys()].filter((key) => !known.has(key))).toEqual([]);
+  // What was not answered is known now: later versions count from what is there.
+  for (const [key, state] of known) {
+    state.acknowledged = stored.get(key) ?? 0;
+    state.sent = state.acknowledged;
+  }
+}
