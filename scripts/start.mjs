@@ -30,9 +30,8 @@ const port = (await isFree(Number(wanted))) ? wanted : '0';
 if (port !== wanted) log(`Port ${wanted} is taken: using a free one.`);
 const server = spawn(process.execPath, [join(root, 'examples/server/src/main.ts')], {
   cwd: root,
-  env: { ...process.env, PORT: port },
-  // A group of its own: Ctrl-C reaches this process alone, which then ends the server in order.
-  detached: true,
+  // At this level the server logs its address.
+  env: { ...process.env, PORT: port, LOG_LEVEL: 'info' },
   stdio: ['ignore', 'pipe', 'inherit'],
 });
 const ended = new Promise((done) => server.once('exit', done));
@@ -75,6 +74,8 @@ const stop = async () => {
   if (stopping) return;
   stopping = true;
   server.kill('SIGTERM');
+  // A page that is still open keeps its connections.
+  app.httpServer.closeAllConnections();
   await app.close();
   process.exit((await ended) === 0 ? 0 : 1);
 };
