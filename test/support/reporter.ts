@@ -1,7 +1,10 @@
 import { writeFileSync } from 'node:fs';
-import type { Reporter, TestModule } from 'vitest/node';
+import type { Reporter, TestCase, TestModule } from 'vitest/node';
 
-/** Ends the run with one plain line, `N passed, N failed, N skipped`, and leaves the same in `$TEST_COUNTS` as JSON. */
+/**
+ * Prints what tests annotate (figures, seeds), and ends the run with one plain line, `N passed, N failed, N skipped`, left in
+ * `$TEST_COUNTS` as JSON too.
+ */
 export default class SummaryReporter implements Reporter {
   #passed = 0;
   #failed = 0;
@@ -14,6 +17,10 @@ export default class SummaryReporter implements Reporter {
       if (process.env.TEST_COUNTS) writeFileSync(process.env.TEST_COUNTS, JSON.stringify(counts));
       process.stdout.write(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
     });
+  }
+
+  onTestCaseAnnotate(test: TestCase, { message }: { message: string }): void {
+    process.stdout.write(`note: ${test.fullName}: ${message}\n`);
   }
 
   onTestRunEnd(modules: readonly TestModule[], errors: readonly unknown[]): void {
