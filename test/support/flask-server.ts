@@ -2,10 +2,8 @@
  * The Flask server under gunicorn, as a test starts it: a process group of its own, so that `kill()` leaves no worker
  * behind, over a database that goes when the server is stopped, unless the test brings one.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type RunningServer, startServer } from './running-server.ts';
+import { startOverDatabase } from './server-database.ts';
 
 interface PythonFinder {
   readonly flaskFolder: string;
@@ -37,36 +35,19 @@ export interface FlaskServerOptions {
 }
 
 /** Start one; resolves when it answers. */
-export async function startFlaskServer(options: FlaskServerOptions = {}): Promise<RunningServer> {
+export async function startFlaskServer({
+  databasePath,
+  port,
+  env,
+}: FlaskServerOptions = {}): Promise<RunningServer> {
   const result = python();
   if ('skipped' in result) throw new Error(`No Flask server can run here: ${result.skipped}`);
-  const folder =
-    options.databasePath === undefined ? await mkdtemp(join(tmpdir(), 'codeforge-flask-')) : undefined;
-  const databasePath = options.databasePath ?? join(folder ?? '', 'codeforge.db');
-  const removeFolder = async (): Promise<void> => {
-    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
-  };
-  try {
-    const server = await startServer(result.python, finder.gunicornArguments, {
+  return startOverDatabase(databasePath, (path) =>
+    startServer(result.python, finder.gunicornArguments, {
       cwd: finder.flaskFolder,
       detached: true,
-      env: { WORKERS: '4', DATABASE_PATH: databasePath, ...options.env },
-      ...(options.port !== undefined && { port: options.port }),
-    });
-    return {
-      ...server,
-      async stop() {
-        const code = await server.stop();
-        await removeFolder();
-        return code;
-      },
-      async kill() {
-        await server.kill();
-        await removeFolder();
-      },
-    };
-  } catch (error) {
-    await removeFolder();
-    throw error;
-  }
+      env: { WORKERS: '4', DATABASE_PATH: path, ...env },
+      ...(port !== undefined && { port }),
+    }),
+  );
 }
