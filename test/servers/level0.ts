@@ -5,9 +5,11 @@
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text as textOf } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { RunningServer } from '../support/running-server.ts';
@@ -459,6 +461,19 @@ export function level0(name: string, start: Start): void {
       });
     });
 
+    it('gets a refusal through to a caller that listens only after it has sent everything', async () => {
+      const refused: Array<[line: string, header: string, status: number]> = [
+        ['PUT /api/storage/a', 'Content-Type: application/json', 413],
+        ['POST /api/storage/import', 'Content-Type: text/plain', 415],
+        ['PUT /api/storage/a', 'Origin: https://evil.example', 403],
+      ];
+      for (const [line, header, status] of refused) {
+        const head = [`${line} HTTP/1.1`, 'Host: localhost', 'Connection: close', header];
+        const answer = await sendThenListen(server, head, 16 * 1024 * 1024);
+        expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${status} [\\s\\S]*\r\n\r\n{"error":.*}$`));
+      }
+    });
+
     describe('addresses', () => {
       it('is not wiped by the DELETE that old clients send by mistake', async () => {
         await put('a', '1');
@@ -854,6 +869,18 @@ function jsonOf(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** The answer as it came, if it came. */
+async function sendThenListen(server: RunningServer, head: readonly string[], size: number): Promise<string> {
+  const socket = connect(Number(new URL(server.url).port), '127.0.0.1').pause();
+  socket.write(`${head.join('\r\n')}\r\nContent-Length: ${size}\r\n\r\n`);
+  const chunk = Buffer.alloc(size / 64);
+  for (let sent = 0; sent < size; sent += chunk.length) {
+    socket.write(chunk);
+    await delay(10);
+  }
+  return textOf(socket);
 }
 
 /** Ask, and read nothing of the answer yet. */

@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DatabaseSync } from 'node:sqlite';
+import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { openDatabase } from '../../examples/server/src/store/database.ts';
 import { createSqliteStore } from '../../examples/server/src/store/sqlite-store.ts';
@@ -131,8 +131,10 @@ it('holds on to nothing once a snapshot is left', async () => {
   expect((await snapshot.next()).value).toHaveLength(2);
   await put('0', '1');
   expect(isHeld()).toBe(true);
+  const closing = vi.spyOn(DatabaseSync.prototype, 'close');
   await snapshot.return();
   expect(isHeld()).toBe(false);
+  expect(closing).toHaveBeenCalledTimes(1);
 });
 
 it('makes a new epoch for every new database', async () => {

@@ -75,9 +75,9 @@ describe('TypeScript server', () => {
       expect(await textAt(server, '/api/storage/export')).toBe(
         `{"a":12345678901234567890,"b":{"z": 1, "a": 1.10},"long${'k'.repeat(2000)}":"\\ud800"}`,
       );
-      expect(messages(server)).toContain('adopted 3 keys of an old server');
       await put(server, 'a', '2');
       await stop(server);
+      expect(messages(server)).toContain('adopted 3 keys of an old server');
       expect(oldRows()).toEqual(before);
     });
 
@@ -89,6 +89,7 @@ describe('TypeScript server', () => {
       await stop(first);
       const second = await start();
       expect(await textAt(second, '/api/storage/export')).toBe('{"b":3}');
+      await stop(second);
       expect(messages(second).join()).not.toContain('adopted');
     });
 
@@ -99,9 +100,9 @@ describe('TypeScript server', () => {
       old.close();
       const server = await start();
       expect(await textAt(server, '/api/storage/export')).toBe('{"good":1}');
+      await stop(server);
       const warning = logLines(server).find(({ level }) => level === 'warn');
       expect(warning?.msg).toMatch(/\b7 rows\b/);
-      await stop(server);
       expect(oldRows()).toHaveLength(8);
     });
 
@@ -121,6 +122,7 @@ describe('TypeScript server', () => {
       const slow = await raw(server, slowPut('slow', 11));
       slow.socket.write('{"val');
       await delay(50);
+      const begun = Date.now();
       const stopping = stop(server);
       await delay(300);
       await expect(fetch(`${server.url}/health`)).rejects.toThrow();
@@ -129,6 +131,8 @@ describe('TypeScript server', () => {
       slow.socket.write('}');
       expect(await slow.answer).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*{"success":true}$/);
       expect(await stopping).toBe(0);
+      // It did not wait for the kept-alive connection either.
+      expect(Date.now() - begun).toBeLessThan(3000);
       expect(messages(server).slice(-2)).toEqual(['stopping', 'stopped']);
       expect(await textAt(await start(), '/api/storage/export')).toBe('{"slow":1}');
     });

@@ -2,8 +2,8 @@
  * The HTTP server around the app: time limits, errors below HTTP, and an end that loses no request.
  */
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { getRequestListener, type HttpBindings, RequestError } from '@hono/node-server';
 import type { Logger } from '../log.ts';
@@ -66,7 +66,6 @@ export function createHttpServer(
   });
   server.setTimeout(SILENCE_LIMIT);
   server.on('clientError', answerBrokenRequest);
-  const sockets = trackSockets(server);
 
   return {
     async listen(port, host) {
@@ -78,8 +77,6 @@ export function createHttpServer(
     async drain() {
       const closed = once(server, 'close');
       server.close();
-      // Browsers open connections ahead of a request. Node.js does not count them as idle.
-      for (const socket of sockets) if (socket.bytesRead === 0) socket.destroy();
       // A connection becomes idle when its answer is sent, and would then stay open for the next request.
       const sweep = setInterval(() => server.closeIdleConnections(), 20);
       const limit = setTimeout(() => server.closeAllConnections(), DRAIN_LIMIT);
@@ -88,15 +85,6 @@ export function createHttpServer(
       clearTimeout(limit);
     },
   };
-}
-
-function trackSockets(server: Server): ReadonlySet<Socket> {
-  const sockets = new Set<Socket>();
-  server.on('connection', (socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-  });
-  return sockets;
 }
 
 /** What is no HTTP, or comes too slowly, is answered with JSON as well. */
