@@ -47,6 +47,8 @@ export class StorageError extends Error {
   readonly code: StorageErrorCode;
 
   /**
+   * An error of this package.
+   *
    * @param code What went wrong.
    * @param message What failed, on what, and what to do.
    * @param options `cause`: the platform's own error.
@@ -77,6 +79,8 @@ export class MigrationError extends StorageError {
   readonly failed: readonly MigrationFailure[];
 
   /**
+   * An error with what a migration did until it ended.
+   *
    * @param message What happened and what to do.
    * @param migrated How many entries were verified at the target.
    * @param failed The entries that were not.
