@@ -48,7 +48,8 @@ export function readConfig(env: Readonly<Record<string, unknown>> = {}): Storage
   const globals = globalThis as unknown as Readonly<Record<string, unknown>>;
   const read = (name: string): unknown =>
     [globals[name], globals[`VITE_${name}`], env[name], env[`VITE_${name}`]].find(
-      (value) => value !== undefined && value !== '',
+      // An element with such an id is a page global too.
+      (value) => typeof value === 'boolean' || (typeof value === 'string' && value !== ''),
     );
   const use = read('USE_FLASK_BACKEND');
   const url = read('FLASK_BACKEND_URL');
@@ -94,7 +95,7 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
  */
 export function checkServerUrl(text: unknown): string {
   const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined;
-  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password || url.search || url.hash) {
+  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password || /[?#]/.test(url.href)) {
     throw invalid(
       'flaskUrl',
       `the server's address, such as 'http://localhost:5001', not ${JSON.stringify(text)}`,

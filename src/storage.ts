@@ -7,7 +7,7 @@ import type { EntryOf, KeyValueStorage, ListOptions } from './api.ts';
 import { createIndexedDbBackend } from './backends/indexeddb.ts';
 import { checkServerUrl, readConfig, resolveOptions, type StorageOptions } from './config.ts';
 import type { Backend, BackendType, Operation } from './core/backend.ts';
-import { createQueue } from './core/batch.ts';
+import { closedError, createQueue } from './core/batch.ts';
 import { StorageError } from './core/errors.ts';
 import { checkHeldKey, checkKey } from './core/keys.ts';
 import { snapshot } from './core/values.ts';
@@ -30,12 +30,22 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   const opened: Backend[] = [indexedDb];
   let type: BackendType = 'indexeddb';
   let choosing: Promise<Backend> | undefined;
+  let closed = false;
 
   async function openFlask(url: string): Promise<Backend> {
     const { createFlaskBackend } = await import('./backends/flask.ts');
+    if (closed) throw closedError();
     const flask = createFlaskBackend(url, timeout);
     opened.push(flask);
     return flask;
+  }
+
+  function log(level: 'info' | 'warn', text: string): void {
+    try {
+      logger?.[level](`@codeforge/storage ${text}`);
+    } catch {
+      // A log that fails must not decide where data goes.
+    }
   }
 
   async function choose(): Promise<Backend> {
@@ -44,21 +54,24 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
         const flask = await openFlask(serverUrl);
         await flask.open();
         type = 'flask';
-        logger?.info(`@codeforge/storage uses the Flask backend at ${serverUrl}`);
+        log('info', `uses the Flask backend at ${serverUrl}`);
         return flask;
       } catch (error) {
         if (error instanceof StorageError && error.code === 'closed') throw error;
         const reason = error instanceof Error ? error.message : error;
-        logger?.warn(`@codeforge/storage uses IndexedDB, because the server cannot be used: ${reason}`);
+        log('warn', `uses IndexedDB, because the server cannot be used: ${reason}`);
         return indexedDb;
       }
     }
-    logger?.info(`@codeforge/storage uses IndexedDB (database ${database})`);
+    log('info', `uses IndexedDB (database ${database})`);
     return indexedDb;
   }
 
   const queue = createQueue(() => {
-    choosing ??= choose();
+    choosing ??= choose().catch((error) => {
+      choosing = undefined;
+      throw error;
+    });
     return choosing;
   });
   const put = (key: unknown, value: unknown): Operation => ({
@@ -75,7 +88,8 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     return migrate(source, target);
   }
 
-  async function* list(prefix: string): AsyncGenerator<EntryOf<Schema>, undefined> {
+  async function* list(options?: ListOptions): AsyncGenerator<EntryOf<Schema>, undefined> {
+    const prefix = checkPrefix(options);
     const backend = await queue.alone(async (backend) => backend);
     for await (const page of backend.entries(prefix)) yield* page as Iterable<EntryOf<Schema>>;
   }
@@ -97,18 +111,18 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
       const prefix = checkPrefix(options);
       return queue.alone((backend) => backend.keys(prefix));
     },
-    entries: (options?: ListOptions) => list(checkPrefix(options)),
+    entries: list,
     async clear() {
       await queue.call({ type: 'clear' });
     },
     async getMany(keys: Iterable<unknown>) {
-      return callAll(Array.from(keys, (key) => ({ type: 'get', key: checkHeldKey(key) })));
+      return callAll(listOf(keys).map((key) => ({ type: 'get', key: checkHeldKey(key) })));
     },
-    async setMany(entries: Iterable<readonly [unknown, unknown]>) {
-      await callAll(Array.from(entries, ([key, value]) => put(key, value)));
+    async setMany(entries: Iterable<unknown>) {
+      await callAll(listOf(entries).map((entry) => put(...checkEntry(entry))));
     },
     async deleteMany(keys: Iterable<unknown>) {
-      await callAll(Array.from(keys, (key) => ({ type: 'delete', key: checkHeldKey(key) })));
+      await callAll(listOf(keys).map((key) => ({ type: 'delete', key: checkHeldKey(key) })));
     },
     async update(key: unknown, change: (current: unknown) => unknown) {
       if (typeof change !== 'function')
@@ -139,6 +153,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
       return migrate(source, indexedDb);
     },
     async close() {
+      closed = true;
       const settled = queue.close();
       await Promise.all(opened.map((backend) => backend.close()));
       await settled;
@@ -157,4 +172,19 @@ function checkPrefix(options: ListOptions | undefined): string {
   const prefix = options?.prefix ?? '';
   if (typeof prefix !== 'string') throw new StorageError('invalid-key', 'A prefix is a string.');
   return prefix;
+}
+
+function listOf<T>(items: Iterable<T>): T[] {
+  if (typeof items === 'string' || typeof items?.[Symbol.iterator] !== 'function') {
+    throw new StorageError('invalid-option', 'The methods for many take an array or another iterable.');
+  }
+  return [...items];
+}
+
+function checkEntry(entry: unknown): [key: unknown, value: unknown] {
+  if (Array.isArray(entry) && entry.length === 2) return [entry[0], entry[1]];
+  throw new StorageError(
+    'invalid-option',
+    'setMany() takes pairs of a key and a value: [["a", 1], ["b", 2]].',
+  );
 }

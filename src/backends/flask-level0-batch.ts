@@ -22,6 +22,8 @@ const EXPORT_KEYS = 50;
 /** … of at most so many bytes for each: about what can be sent in the time that a request takes. */
 const EXPORT_BYTES_PER_KEY = 16 * 1024;
 const PAGE = 500;
+/** So many puts may fail alone at the server before the rest of a batch is not tried in parts any more. */
+const FAILED_ALONE = 3;
 
 type Task = () => Promise<void>;
 
@@ -29,10 +31,7 @@ type Task = () => Promise<void>;
 export async function runOnLevel0(level0: Level0, operations: readonly Operation[]): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (const wave of waves(operations, outcomes)) {
-    const requests = await requestsOf(level0, wave, operations, outcomes).catch((error) => [
-      () => Promise.reject(error),
-    ]);
-    const lost = await parallel(requests);
+    const lost = await parallel(await requestsOf(level0, wave, operations, outcomes));
     if (lost === undefined) continue;
     operations.forEach((_, i) => {
       outcomes[i] ??= rejected(lost);
@@ -48,32 +47,49 @@ export async function* entriesOnLevel0(
   prefix: string,
 ): AsyncGenerator<Array<readonly [string, unknown]>> {
   const keys = await level0.keys(prefix);
-  const all = keys.some(onlyExported) ? await level0.export() : await exportIfCheaper(level0, keys.length);
+  const read = await readerOf(level0, keys);
   for (let from = 0; from < keys.length; from += PAGE) {
     const page = keys.slice(from, from + PAGE);
-    const reads = all ? page.map((key) => member(all, key)) : await readAll(level0, page);
+    const reads = await readAll(read, page);
     const entries: Array<readonly [string, unknown]> = [];
     for (const [i, key] of page.entries()) {
       const read = reads[i];
       // Deleted since it was listed.
-      if (read) entries.push([key, await decode(read.value)]);
+      if (read) entries.push([key, await decodeAt(key, read.value)]);
     }
     yield entries;
   }
 }
 
-/** The whole data set, where that costs less than asking for `keys` keys one by one. */
-async function exportIfCheaper(level0: Level0, keys: number): Promise<JsonObject | undefined> {
-  if (keys < EXPORT_KEYS) return undefined;
-  const { sizeBytes } = await level0.stats();
-  return sizeBytes <= Math.min(EXPORT_BYTES, keys * EXPORT_BYTES_PER_KEY) ? level0.export() : undefined;
+type ReadKey = Level0['get'];
+
+/** How to read these keys: from one export where that costs less, or else by a request each. */
+async function readerOf(level0: Level0, keys: readonly string[]): Promise<ReadKey> {
+  const all = keys.some(onlyExported) ? await level0.export() : await exportIfCheaper(level0, keys.length);
+  if (all === undefined) return level0.get;
+  // That an export lacks a key is no proof: an answer of something else lacks all of them. The list of keys is.
+  const complete = keys.every((key) => Object.hasOwn(all, key));
+  const listed = new Set(complete ? keys : await level0.keys(''));
+  return async (key) => member(all, key) ?? (listed.has(key) ? level0.get(key) : undefined);
 }
 
-async function readAll(level0: Level0, keys: readonly string[]): Promise<Array<Read | undefined>> {
+/** The whole data set, where that costs less than asking for so many keys one by one. */
+async function exportIfCheaper(level0: Level0, keys: number): Promise<JsonObject | undefined> {
+  if (keys < EXPORT_KEYS) return undefined;
+  try {
+    const { sizeBytes } = await level0.stats();
+    if (sizeBytes <= Math.min(EXPORT_BYTES, keys * EXPORT_BYTES_PER_KEY)) return await level0.export();
+  } catch {
+    // It was a shortcut only: whatever is wrong, the requests for the keys themselves will tell.
+  }
+  return undefined;
+}
+
+async function readAll(read: ReadKey, keys: readonly string[]): Promise<Array<Read | undefined>> {
   const reads: Array<Read | undefined> = [];
   const lost = await parallel(
     keys.map((key, i) => async () => {
-      reads[i] = await level0.get(key);
+      reads[i] = await read(key);
     }),
   );
   if (lost !== undefined) throw lost;
@@ -126,6 +142,8 @@ async function requestsOf(
   const tasks: Task[] = [];
   const reads = new Map<string, number[]>();
   const texts: Array<Text & { readonly i: number }> = [];
+  let failedAlone = 0;
+  let reader: Promise<ReadKey> | undefined;
 
   const task = (indexes: readonly number[], work: Task): void => {
     tasks.push(async () => {
@@ -139,14 +157,13 @@ async function requestsOf(
   };
 
   async function read(key: string, indexes: readonly number[]): Promise<void> {
-    const found = all ? member(all, key) : await level0.get(key);
+    reader ??= readerOf(level0, [...reads.keys()]);
+    const found = await (await reader)(key);
     for (const i of indexes) {
       if (operations[i]?.type === 'has') outcomes[i] = fulfilled(found !== undefined);
+      else if (found === undefined) outcomes[i] = fulfilled();
       // Each reader gets a copy of its own.
-      else
-        outcomes[i] = fulfilled(
-          found && (await decode(i === indexes[0] ? found.value : structuredClone(found.value))),
-        );
+      else outcomes[i] = await decoded(key, i === indexes[0] ? found.value : structuredClone(found.value));
     }
   }
 
@@ -156,16 +173,23 @@ async function requestsOf(
       await (entries.length === 1 ? level0.put(entries[0] as Text) : level0.import(entries));
       for (const { i } of entries) outcomes[i] = fulfilled();
     } catch (error) {
-      const { code } = error as StorageError;
-      if (entries.length > 1 && (code === 'too-large' || code === 'refused')) {
+      if (entries.length > 1 && isRefusedTogether(error)) {
         const middle = entries.length >> 1;
         await put(entries.slice(0, middle));
         await put(entries.slice(middle));
       } else {
+        if ((error as StorageError).code === 'unavailable') failedAlone += 1;
         for (const { i } of entries) outcomes[i] = rejected(error);
         if (isConnectionFailure(error)) throw error;
       }
     }
+  }
+
+  /** Whether parts may fare better. To an old server everything is a 500; a few alone, and it is the server itself. */
+  function isRefusedTogether(error: unknown): boolean {
+    const { code } = error as StorageError;
+    if (code === 'too-large' || code === 'refused') return true;
+    return code === 'unavailable' && !isConnectionFailure(error) && failedAlone < FAILED_ALONE;
   }
 
   for (const i of wave) {
@@ -193,9 +217,9 @@ async function requestsOf(
       }
     }
   }
-  const all = await exportIfCheaper(level0, reads.size);
-  for (const [key, indexes] of reads) task(indexes, () => read(key, indexes));
   for (const chunk of chunks(texts)) tasks.push(() => put(chunk));
+  // Last, because they may all wait for one export.
+  for (const [key, indexes] of reads) task(indexes, () => read(key, indexes));
   return tasks;
 }
 
@@ -229,3 +253,15 @@ async function parallel(tasks: readonly Task[]): Promise<unknown> {
   await Promise.all(Array.from({ length: PARALLEL }, work));
   return lost?.error;
 }
+
+/** What a key's JSON stands for. The error names the key. */
+async function decodeAt(key: string, json: unknown): Promise<unknown> {
+  try {
+    return await decode(json);
+  } catch (cause) {
+    throw new StorageError('unsupported-value', `Key ${key}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+const decoded = (key: string, json: unknown): Promise<Outcome> =>
+  decodeAt(key, json).then(fulfilled, rejected);

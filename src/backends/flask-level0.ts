@@ -46,7 +46,14 @@ export function createLevel0(http: Http): Level0 {
 
   const level0: Level0 = {
     async get(key) {
-      if (SHADOWED.has(key)) return member(await level0.export(), key);
+      if (onlyExported(key)) {
+        const found = member(await level0.export(), key);
+        // That an export does not hold it is no proof: an answer of something else holds nothing either.
+        if (found === undefined && (await level0.keys(key)).includes(key)) {
+          throw notOurs(`GET ${API}export`, 'JSON without a key that is listed');
+        }
+        return found;
+      }
       const path = pathOf(key);
       const answer = await http({ method: 'GET', path, retry: true });
       if (answer.missing) return undefined;

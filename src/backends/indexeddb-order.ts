@@ -2,8 +2,8 @@
  * Reading an IndexedDB store in byte order.
  *
  * IndexedDB orders string keys by UTF-16 code units, the contract by code points. They differ only where two keys first
- * differ in a unit from U+D800 up, so such keys are gathered, block by block, and sorted; all others are paged as
- * they come.
+ * differ in a unit from U+D800 up: the keys that share what stands before such a unit are a block, and a block is sorted.
+ * A page is sorted as a whole; only the block that its last key is in may go on beyond it, and is gathered.
  *
  * Spec: W3C Indexed Database API 3.0, §2.4 Keys.
  */
@@ -37,24 +37,28 @@ export async function* scan(transact: Transact, prefix: string): AsyncGenerator<
   let after = false;
   // The end of a block may be the end of all.
   while (from !== end) {
-    const page: Page = await readPage(transact, IDBKeyRange.bound(from, end, after, true));
-    const at = page.findIndex(([key]) => highUnit(key, prefix.length) >= 0);
-    const ordered = at < 0 ? page : page.slice(0, at);
-    if (ordered.length > 0) yield ordered;
-    const high = page[at]?.[0];
-    if (high !== undefined) {
-      const stem = high.slice(0, highUnit(high, prefix.length));
+    const page = await readPage(transact, IDBKeyRange.bound(from, end, after, true));
+    const last = page.at(-1)?.[0];
+    const at = last === undefined || page.length < PAGE ? -1 : highUnit(last, prefix.length);
+    if (last === undefined || at < 0) {
+      yield sorted(page);
+      if (last === undefined || page.length < PAGE) return;
+      from = last;
+      after = true;
+    } else {
+      const stem = last.slice(0, at);
+      yield sorted(page.filter(([key]) => !isInBlock(key, stem)));
       yield* scanBlock(transact, stem);
       from = endOf(stem);
       after = false;
-    } else if (page.length < PAGE) {
-      return;
-    } else {
-      from = (page.at(-1) as Page[number])[0];
-      after = true;
     }
   }
 }
+
+const sorted = (page: Page): Page => page.sort(([a], [b]) => compareKeys(a, b));
+
+const isInBlock = (key: string, stem: string): boolean =>
+  key.startsWith(stem) && key.charCodeAt(stem.length) >= 0xd800;
 
 /** Where the first unit from U+D800 up stands, from `start` on, or -1. */
 const highUnit = (key: string, start: number): number => {

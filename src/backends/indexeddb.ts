@@ -27,6 +27,8 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
   let use: UseStore | undefined;
   let connection: IDBDatabase | undefined;
   let closed = false;
+  /** Gives up each opening that is under way. */
+  const opening = new Set<(reason: StorageError) => void>();
 
   const drop = (): void => {
     connection?.close();
@@ -51,13 +53,18 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
       if (typeof indexedDB === 'undefined') throw missing();
       use ??= createStore(database, STORE);
       let late = false;
-      const expire = (): void => {
+      const giveUp = (reason: StorageError): void => {
         late = true;
         use = undefined;
-        reject(blocked(database, timeout));
+        settleOpening();
+        reject(reason);
+      };
+      const settleOpening = (): void => {
+        clearTimeout(timer);
+        opening.delete(giveUp);
       };
       const opened = use(mode, (store) => {
-        clearTimeout(timer);
+        settleOpening();
         const { transaction } = store;
         if (late || closed) {
           transaction.db.close();
@@ -70,9 +77,13 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
         const result = work(store);
         return Promise.resolve();
       });
-      const timer = connection === undefined ? setTimeout(expire, timeout) : undefined;
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      if (connection === undefined) {
+        timer = setTimeout(() => giveUp(blocked(database, timeout)), timeout);
+        opening.add(giveUp);
+      }
       opened.catch((error) => {
-        clearTimeout(timer);
+        settleOpening();
         reject(error);
       });
     });
@@ -121,6 +132,7 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
     },
     async close() {
       closed = true;
+      for (const giveUp of opening) giveUp(closedError());
       drop();
     },
   };

@@ -32,15 +32,22 @@ export interface Queue {
  * @param ready The backend, once it is chosen. Asked for each batch, so that a failed start may be tried again.
  */
 export function createQueue(ready: () => Promise<Backend>): Queue {
-  let steps: Step[] = [];
+  const steps: Step[] = [];
   let drained: Promise<void> | undefined;
   let closed = false;
+
+  /** The backend, unless the storage is closed by then. */
+  async function open(): Promise<Backend> {
+    const backend = closed ? undefined : await ready();
+    if (closed || backend === undefined) throw closedError();
+    return backend;
+  }
 
   async function drain(): Promise<void> {
     // The rest of this turn's calls come before the first step starts.
     await undefined;
     for (let step = steps.shift(); step !== undefined; step = steps.shift()) {
-      await (Array.isArray(step) ? runBatch(ready, step) : step());
+      await (Array.isArray(step) ? runBatch(open, step) : step());
     }
     drained = undefined;
   }
@@ -60,18 +67,14 @@ export function createQueue(ready: () => Promise<Backend>): Queue {
       if (closed) return Promise.reject(closedError());
       return new Promise((resolve, reject) => {
         steps.push(async () => {
-          if (closed) reject(closedError());
-          else await ready().then(task).then(resolve, reject);
+          await open().then(task).then(resolve, reject);
         });
         drained ??= drain();
       });
     },
     async close() {
+      // What waits finds that out when its turn comes, which is at once.
       closed = true;
-      for (const step of steps) {
-        if (Array.isArray(step)) for (const { reject } of step) reject(closedError());
-      }
-      steps = steps.filter((step) => !Array.isArray(step));
       await drained;
     },
   };
@@ -81,9 +84,9 @@ export function createQueue(ready: () => Promise<Backend>): Queue {
 export const closedError = (): StorageError =>
   new StorageError('closed', 'This storage is closed: create a new one with createStorage().');
 
-async function runBatch(ready: () => Promise<Backend>, calls: readonly Call[]): Promise<void> {
+async function runBatch(open: () => Promise<Backend>, calls: readonly Call[]): Promise<void> {
   try {
-    const backend = await ready();
+    const backend = await open();
     const outcomes = await backend.run(calls.map(({ operation }) => operation));
     calls.forEach(({ resolve, reject }, i) => {
       const outcome = outcomes[i];

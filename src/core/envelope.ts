@@ -4,6 +4,7 @@
  * Loaded only when a value needs it. Cycles and shared references keep their identity, through an Error's `cause` too.
  */
 import { stringify, unflatten } from 'devalue';
+import { makeError, setHidden } from './values.ts';
 
 interface BlobForm {
   bytes: ArrayBuffer;
@@ -12,12 +13,8 @@ interface BlobForm {
   lastModified?: number;
 }
 
-interface ErrorForm {
-  name: string;
-  message: string;
-  stack: string | undefined;
-  cause?: unknown;
-}
+/** An array, because an old server sorts the members of objects: in a cycle the cause must come last. */
+type ErrorForm = [name: string, message: string, stack: string | undefined, cause?: unknown];
 
 /** The array form of a value that `snapshot` accepted. */
 export async function seal(value: unknown): Promise<string> {
@@ -40,27 +37,18 @@ export function unseal(form: unknown): unknown {
     Blob: ({ bytes, type }: BlobForm) => new Blob([bytes], { type }),
     // In a cycle through `cause` the same form comes here twice, the first time before its cause is known.
     Error: (form: ErrorForm) => {
-      const error = errors.get(form) ?? new (errorClass(form.name))(form.message);
+      const [name, message, stack] = form;
+      const error = errors.get(form) ?? makeError(name, message, stack);
       errors.set(form, error);
-      Object.defineProperty(error, 'stack', { value: form.stack, ...HIDDEN });
-      if ('cause' in form) Object.defineProperty(error, 'cause', { value: form.cause, ...HIDDEN });
+      if (3 in form) setHidden(error, 'cause', form[3]);
       return error;
     },
   });
 }
 
-const HIDDEN = { enumerable: false, configurable: true, writable: true };
-
 function errorForm(error: Error): ErrorForm {
   const { name, message, stack } = error;
-  return 'cause' in error ? { name, message, stack, cause: error.cause } : { name, message, stack };
-}
-
-function errorClass(name: string): ErrorConstructor {
-  for (const known of [EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError]) {
-    if (known.name === name) return known as ErrorConstructor;
-  }
-  return Error;
+  return 'cause' in error ? [name, message, stack, error.cause] : [name, message, stack];
 }
 
 async function blobForm(blob: Blob): Promise<BlobForm> {

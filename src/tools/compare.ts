@@ -19,7 +19,8 @@ function sortKeys(value: unknown, met: Set<unknown>): void {
   if (typeof value !== 'object' || value === null || met.has(value) || ArrayBuffer.isView(value)) return;
   met.add(value);
   const visit = (member: unknown): void => sortKeys(member, met);
-  if (Array.isArray(value) || value instanceof Set) value.forEach(visit);
+  if (Array.isArray(value)) Object.values(value).forEach(visit);
+  else if (value instanceof Set) value.forEach(visit);
   else if (value instanceof Map) [...value].flat().forEach(visit);
   else if (value instanceof Error) visit(value.cause);
   else if (Object.getPrototypeOf(value) === Object.prototype) {

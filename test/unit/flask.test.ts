@@ -374,7 +374,7 @@ describe('requests', () => {
     expect(paths(before)).toEqual(['keys', 'stats', 'export']);
     before = server.seen.length;
     expect(await storage.getMany(['missing', ...keys])).toEqual([undefined, ...keys.map((_, i) => i)]);
-    expect(paths(before)).toEqual(['stats', 'export']);
+    expect(paths(before)).toEqual(['stats', 'export', 'keys']);
     server.intercept = (request, response) => {
       if (request.url !== '/api/storage/stats') return false;
       response.writeHead(200, json).end('{"total_keys":100,"total_size_bytes":99999999}');
