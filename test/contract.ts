@@ -164,6 +164,30 @@ const REFUSED_VALUES: ReadonlyArray<readonly [string, () => unknown, string]> = 
   ['a hidden property', () => ({ o: Object.defineProperty({}, 'x', { value: 1 }) }), 'o'],
   ['an array with a property of its own', () => ({ match: /a/.exec('a') }), 'match'],
   ['an Error with a property of its own', () => Object.assign(new Error('e'), { code: 1 }), 'The value'],
+  [
+    'an Error with a name and a property of its own',
+    () => Object.assign(new Error('e'), { name: 'TypeError', code: 1 }),
+    'code',
+  ],
+  ['a Map with a symbol key', () => ({ map: Object.assign(new Map(), { [Symbol('k')]: 1 }) }), 'map'],
+  ['a subclass of Array', () => ({ list: new (class List extends Array {})() }), 'list'],
+  [
+    'an array with a property beyond its indices',
+    () => Object.assign([undefined], { 4294967295: 1 }),
+    '4294967295',
+  ],
+  ['a resizable ArrayBuffer', () => ({ b: new ArrayBuffer(1, { maxByteLength: 2 } as object) }), 'b'],
+  [
+    'a getter that throws',
+    () =>
+      Object.defineProperty({ d: new Date() }, 'x', {
+        enumerable: true,
+        get: () => {
+          throw new Error('mine');
+        },
+      }),
+    'mine',
+  ],
   ['a function in a Map', () => ({ map: new Map([['k', () => 1]]) }), 'map.get("k")'],
   ['an own __proto__ beside a Date', () => ({ o: JSON.parse('{"__proto__":1}'), d: new Date() }), 'o'],
   ['201 levels', () => JSON.parse('['.repeat(201) + ']'.repeat(201)), '[0][0]'],
@@ -439,7 +463,7 @@ export function contract(subject: Subject): void {
     it('keeps Errors: class, name, message, stack and cause, in a cycle too', async () => {
       const storage = await open();
       const error = new RangeError('out of range', { cause: { why: new Date(5) } });
-      const looped = new Error('looped');
+      const looped = new URIError('looped');
       looped.cause = { looped };
       await storage.setMany([
         ['error', error],
@@ -451,6 +475,7 @@ export function contract(subject: Subject): void {
       expect(got.cause).toEqual({ why: new Date(5) });
       const loop = (await storage.get('looped')) as Error & { cause: { looped: Error } };
       expect(loop.cause.looped).toBe(loop);
+      expect([loop.name, loop.message]).toEqual(['URIError', 'looped']);
     });
 
     it('keeps Blobs and Files: bytes, type, name and time', async () => {
@@ -484,6 +509,47 @@ export function contract(subject: Subject): void {
         expect(await storage.keys()).toEqual([]);
       });
     }
+
+    it('refuses what is no list for many, and what is no pair, before anything', async () => {
+      const storage = await open();
+      const wrong = (value: unknown) => value as never;
+      const calls = [
+        ...[
+          storage.setMany(wrong({ a: 1 })),
+          storage.setMany(wrong(5)),
+          storage.setMany(wrong(['ab'])),
+          storage.getMany(wrong('ab')),
+        ],
+        ...[storage.deleteMany(wrong(undefined)), storage.update('a', wrong('no function'))],
+      ];
+      for (const call of calls) expect(await codeOf(call)).toBe('invalid-option');
+      expect(await codeOf(storage.entries({ prefix: wrong(5) }).next())).toBe('invalid-key');
+      expect(await codeOf(storage.keys({ prefix: wrong(5) }))).toBe('invalid-key');
+      expect(await storage.keys()).toEqual([]);
+    });
+
+    it('reads a getter once', async () => {
+      const storage = await open();
+      let reads = 0;
+      const value = Object.defineProperty({ d: new Date(1) }, 'n', { enumerable: true, get: () => ++reads });
+      await storage.set('v', [value, undefined]);
+      const [got] = (await storage.get('v')) as [{ n: number }];
+      // Once to see that the value is not plain, once to copy it.
+      expect(got.n).toBe(reads);
+    });
+
+    it('rejects, or carries out, whatever was called before it was closed at any moment', async () => {
+      for (let turns = 0; turns < 12; turns += 1) {
+        const storage = await open();
+        const call = storage.set('v', turns).then(
+          () => 'stored',
+          (error) => error.code,
+        );
+        for (let turn = 0; turn < turns; turn += 1) await undefined;
+        await storage.close();
+        expect(['stored', 'closed']).toContain(await call);
+      }
+    });
 
     it('stores what a value was at the call, not what became of it', async () => {
       const storage = await open();

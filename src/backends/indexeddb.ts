@@ -102,19 +102,42 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
     }
   }
 
+  function runTogether(operations: readonly Operation[]): Promise<Outcome[]> {
+    const writes = operations.some(({ type }) => type !== 'get' && type !== 'has');
+    return transact(writes ? 'readwrite' : 'readonly', (store) => {
+      const outcomes: Outcome[] = [];
+      perform(store, operations, outcomes, 0);
+      return outcomes;
+    });
+  }
+
+  /**
+   * One transaction, unless something in it breaks the engine, as a value over its limit of some 100 MB does: then the
+   * batch is cut until only that fails. Where several fail alone it is not the values, and no more is tried.
+   */
+  async function runParts(operations: readonly Operation[], failed: { singles: number }): Promise<Outcome[]> {
+    try {
+      return await runTogether(operations);
+    } catch (error) {
+      const broken = ((error as StorageError).cause as DOMException | undefined)?.name === 'UnknownError';
+      if (operations.length === 1) failed.singles += 1;
+      if (operations.length === 1 || !broken || failed.singles >= 3) throw error;
+      const middle = operations.length >> 1;
+      const outcomes: Outcome[] = [];
+      for (const part of [operations.slice(0, middle), operations.slice(middle)]) {
+        const run = await runParts(part, failed).catch((reason) => part.map(() => rejected(reason)));
+        outcomes.push(...run);
+      }
+      return outcomes;
+    }
+  }
+
   const entries = (prefix: string) => scan(transact, prefix);
 
   return {
     type: 'indexeddb',
     open: () => transact('readonly', () => undefined),
-    run(operations) {
-      const writes = operations.some(({ type }) => type !== 'get' && type !== 'has');
-      return transact(writes ? 'readwrite' : 'readonly', (store) => {
-        const outcomes: Outcome[] = [];
-        perform(store, operations, outcomes, 0);
-        return outcomes;
-      });
-    },
+    run: (operations) => runParts(operations, { singles: 0 }),
     async keys(prefix) {
       const request = await transact('readonly', (store) => store.getAllKeys(rangeOf(prefix)));
       return (request.result as string[]).sort(compareKeys);
@@ -237,6 +260,13 @@ const blocked = (database: string, timeout: number): StorageError =>
 function asStorageError(error: unknown, subject: string): StorageError {
   if (error instanceof StorageError) return error;
   const { name } = error as DOMException;
+  if (name === 'NotFoundError') {
+    return new StorageError(
+      'unavailable',
+      `${subject} holds no object store named ${STORE}: another program made it. Choose another name with the option database.`,
+      { cause: error },
+    );
+  }
   if (name === 'DataCloneError') {
     return new StorageError('unsupported-value', `${subject}: the value cannot be cloned: ${error}`, {
       cause: error,

@@ -71,6 +71,44 @@ describe('transactions', () => {
   });
 });
 
+describe('reading in byte order', () => {
+  it('takes a few transactions a page where every key ends in an emoji of its own stem', async () => {
+    const storage = open();
+    await storage.setMany(Array.from({ length: 3000 }, (_, i) => [`note:${i}🎉`, i]));
+    const transactions = vi.spyOn(IDBDatabase.prototype, 'transaction');
+    expect(await Array.fromAsync(storage.entries())).toHaveLength(3000);
+    expect(transactions.mock.calls.length).toBeLessThan(20);
+  });
+
+  it('leaves out what is deleted while it is read', async () => {
+    const storage = open();
+    const keys = Array.from({ length: 2500 }, (_, i) => `🗝${String(i).padStart(4, '0')}`);
+    await storage.setMany(keys.map((key) => [key, 1]));
+    const met: string[] = [];
+    for await (const [key, value] of storage.entries()) {
+      if (met.length === 0) await storage.deleteMany(keys.slice(1500));
+      expect(value).toBe(1);
+      met.push(key);
+    }
+    expect(met.slice(0, 1000)).toEqual(keys.slice(0, 1000));
+    expect(met.length).toBeLessThanOrEqual(2000);
+  });
+});
+
+describe('a value over the engine’s limit', () => {
+  it('is rejected alone', async () => {
+    const storage = open();
+    const outcomes = await Promise.allSettled([
+      storage.set('small', 1),
+      storage.set('big', 'x'.repeat(140e6)),
+      storage.get('other'),
+      storage.set('last', 2),
+    ]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
+    expect(await storage.keys()).toEqual(['last', 'small']);
+  });
+});
+
 describe('a database that already exists', () => {
   it('reads and writes what deployed apps hold, and never raises its version', async () => {
     await makeOld((store) => {
@@ -139,6 +177,19 @@ describe('other tabs and lost connections', () => {
     await deleting;
     await storage.set('b', 3);
     expect(await storage.keys()).toEqual(['b']);
+  });
+
+  it('closes at once while another tab keeps it from opening', async () => {
+    await makeOld((store) => store.put(1, 'a'));
+    const holder = await settled(indexedDB.open(database));
+    const deleting = settled(indexedDB.deleteDatabase(database));
+    const storage = open();
+    const call = storage.set('a', 2).catch((error) => error.code);
+    await new Promise((done) => setTimeout(done, 50));
+    await storage.close();
+    expect(await call).toBe('closed');
+    holder.close();
+    await deleting;
   });
 
   it('rejects with unavailable where there is no IndexedDB, says so, and works when there is', async () => {

@@ -24,6 +24,8 @@ describe('readConfig', () => {
   });
 
   it('lets the page’s globals win over what was baked in at build time', () => {
+    globals.VITE_USE_FLASK_BACKEND = { id: 'VITE_USE_FLASK_BACKEND', toString: () => 'true' };
+    expect(readConfig()).toEqual({ useFlask: false });
     globals.USE_FLASK_BACKEND = 'false';
     globals.FLASK_BACKEND_URL = 'http://runtime:1';
     const baked = { VITE_USE_FLASK_BACKEND: 'true', FLASK_BACKEND_URL: 'http://baked:1' };
@@ -44,6 +46,7 @@ describe('createStorage', () => {
     ['a URL that is none', { useFlask: true, flaskUrl: 'localhost:5001/x' }],
     ['a URL that is no web address', { useFlask: true, flaskUrl: 'ftp://localhost/' }],
     ['a URL with a password', { flaskUrl: 'http://a:b@localhost/' }],
+    ['a URL with an empty query', { flaskUrl: 'http://localhost/?' }],
     ['a URL with a query', { flaskUrl: 'http://localhost/?a=1' }],
     ['an option that does not exist', { useflask: true }],
     ['useFlask as a text', { useFlask: 'true' }],
@@ -72,6 +75,16 @@ describe('createStorage', () => {
     await Promise.all([storage.get('a'), storage.get('b')]);
     await storage.get('c');
     expect(lines).toEqual(['@codeforge/storage uses IndexedDB (database logged)']);
+    await storage.close();
+  });
+
+  it('lets no failing log decide where data goes', async () => {
+    const fail = () => {
+      throw new Error('The log is full.');
+    };
+    const storage = createStorage({ logger: { info: fail, warn: fail }, database: 'failing-log' });
+    await storage.set('a', 1);
+    expect(await storage.get('a')).toBe(1);
     await storage.close();
   });
 

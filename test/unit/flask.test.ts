@@ -209,6 +209,119 @@ describe('a server that fails later', () => {
     });
   }
 
+  it('never takes a foreign answer to /export for a store without the keys', async () => {
+    open();
+    await storage.setMany(Array.from({ length: 60 }, (_, i) => [`k${i}`, i]));
+    await storage.set('keys', 'shadowed');
+    server.intercept = (request, response) => {
+      if (request.url !== '/api/storage/export') return false;
+      response.writeHead(200, json).end('{"success":false,"error":"maintenance"}');
+      return true;
+    };
+    const keys = Array.from({ length: 60 }, (_, i) => `k${i}`);
+    expect(await storage.getMany(keys)).toEqual(keys.map((_, i) => i));
+    expect(await rejection(storage.get('keys'))).toMatchObject({ code: 'unavailable' });
+    expect(await rejection(storage.migrateToIndexedDB())).toMatchObject({ code: 'migration', migrated: 0 });
+    await storage.delete('keys');
+    expect(await Array.fromAsync(storage.entries())).toHaveLength(60);
+  });
+
+  it('lets no failing shortcut fail what it was a shortcut for', async () => {
+    open();
+    await storage.setMany(Array.from({ length: 60 }, (_, i) => [`k${i}`, i]));
+    server.intercept = (request, response) => {
+      if (request.url !== '/api/storage/stats') return false;
+      response.writeHead(403, json).end('{"error":"no statistics"}');
+      return true;
+    };
+    const [values] = await Promise.all([
+      storage.getMany(['k1', ...Array.from({ length: 60 }, (_, i) => `k${i}`)]),
+      storage.set('unrelated', 1),
+    ]);
+    expect(values[0]).toBe(1);
+    expect(server.data.get('unrelated')).toBe(1);
+  });
+
+  it('sends nothing again that got no answer', async () => {
+    open();
+    await storage.ready();
+    for (const call of [() => storage.set('a', 1), () => storage.get('a'), () => storage.delete('a')]) {
+      const before = server.seen.length;
+      server.intercept = (request) => Boolean(request.socket.destroy());
+      expect(await rejection(call())).toMatchObject({ code: 'unavailable' });
+      // undici may open a second connection for a request whose first was closed before it was written.
+      expect(server.seen.length - before).toBe(1);
+    }
+  });
+
+  it('does not believe an import that stored fewer entries than were sent: it sends them one by one', async () => {
+    open();
+    server.intercept = (request, response) => {
+      if (request.url !== '/api/storage/import') return false;
+      response.writeHead(200, json).end('{"success":true,"imported":1}');
+      return true;
+    };
+    await storage.setMany([
+      ['a', 1],
+      ['b', 2],
+    ]);
+    expect([...server.data]).toEqual([
+      ['a', 1],
+      ['b', 2],
+    ]);
+  });
+
+  it('stores the rest of a batch when the server fails at one value only, and gives up when it fails at all', async () => {
+    open();
+    await storage.ready();
+    const failing =
+      (marker: string): OldServer['intercept'] =>
+      (request, response, body) => {
+        if (request.method === 'GET' || !body.includes(marker)) return false;
+        response.writeHead(500, json).end('{"error":"boom"}');
+        return true;
+      };
+    server.intercept = failing('BAD');
+    const outcomes = await Promise.allSettled(
+      ['a', 'BAD', 'c'].map((value, i) => storage.set(`k${i}`, value)),
+    );
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+    server.intercept = failing('value');
+    const before = server.seen.length;
+    await Promise.allSettled(Array.from({ length: 16 }, (_, i) => storage.set(`k${i}`, 'value')));
+    expect(server.seen.length - before).toBeLessThan(40);
+  }, 60_000);
+
+  it('names the key whose value another program broke, and lets has() and others be', async () => {
+    server.data.set('broken', { $cf: [['Unknown', 1]] }).set('fine', 1);
+    open();
+    const outcomes = await Promise.allSettled([
+      storage.has('broken'),
+      storage.get('broken'),
+      storage.get('fine'),
+    ]);
+    expect(outcomes[0]).toMatchObject({ value: true });
+    expect(outcomes[1]).toMatchObject({
+      reason: { code: 'unsupported-value', message: expect.stringContaining('broken') },
+    });
+    expect(outcomes[2]).toMatchObject({ value: 1 });
+    expect((await rejection(storage.migrateToIndexedDB())).message).toContain('Key broken');
+  });
+
+  it('closes at once while the server hangs at the start, and sends nothing after that', async () => {
+    server.intercept = () => true;
+    for (let turns = 0; turns < 12; turns += 1) {
+      open();
+      const call = rejection(storage.set('a', 1));
+      for (let turn = 0; turn < turns; turn += 1) await undefined;
+      const started = performance.now();
+      await storage.close();
+      expect(performance.now() - started).toBeLessThan(1000);
+      expect(await call).toMatchObject({ code: 'closed' });
+    }
+    expect(server.data.size).toBe(0);
+  });
+
   it('rejects a lost answer of a body cut in the middle', async () => {
     open();
     await storage.set('a', 1);

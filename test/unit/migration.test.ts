@@ -86,6 +86,32 @@ describe('migration', () => {
     expect(error).toMatchObject({ code: 'migration', migrated: 19, failed: [{ key: 'k11' }] });
   });
 
+  it('is an error when a stored undefined does not arrive', async () => {
+    await local.setMany([
+      ['u', undefined],
+      ['v', 1],
+    ]);
+    server.intercept = (_, response, body) => {
+      if (!body.includes('"u"')) return false;
+      server.data.set('v', 1);
+      response.writeHead(200, { 'content-type': 'application/json' }).end('{"success":true,"imported":2}');
+      return true;
+    };
+    expect(await failure(local.migrateToFlask(server.url))).toMatchObject({
+      migrated: 1,
+      failed: [{ key: 'u' }],
+    });
+  });
+
+  it('brings an Error in a cycle to an old server, which sorts the members of objects', async () => {
+    const error = new RangeError('looped');
+    error.cause = { z: 1, error };
+    await local.set('e', error);
+    expect(await local.migrateToFlask(server.url)).toBe(1);
+    const got = (await remote.get('e')) as Error & { cause: { error: Error } };
+    expect([got.name, got.message, got.cause.error === got]).toEqual(['RangeError', 'looped', true]);
+  });
+
   it('stops with what was verified when the server dies in the middle, and can be run again', async () => {
     await local.setMany(entries(2000));
     server.intercept = (request) => {
