@@ -28,9 +28,13 @@ const { value: jsonText } = fc.letrec<{ value: string; object: string }>((tie) =
 }));
 
 function objectText(value: fc.Arbitrary<string>): fc.Arbitrary<string> {
-  const name = fc.oneof(string, fc.constantFrom('a', 'b', '__proto__', '0')).chain((text) => {
+  // V8 14.6 parses `{"x":1,"\u0061":1}` with the name `\` once it has parsed an object with the members `x` and `\`: no
+  // oracle for names that begin so. They are tried below, without it.
+  const sound = string.filter((text) => !text.startsWith('\\'));
+  const name = fc.oneof(sound, fc.constantFrom('a', 'b', '__proto__', '0')).chain((text) => {
     const plain = JSON.stringify(text);
-    return fc.constantFrom(plain, plain.replaceAll('a', '\\u0061'));
+    // The letter may be part of an escape already.
+    return fc.constantFrom(plain, plain.includes('\\') ? plain : plain.replaceAll('a', '\\u0061'));
   });
   return fc
     .tuple(fc.array(fc.tuple(name, value), { maxLength: 5 }), space, space)
@@ -65,6 +69,12 @@ it('gives back the very text of each value', () => {
     }),
     { numRuns: 2000 },
   );
+});
+
+it('reads names that begin with a backslash', () => {
+  const names = ['\\', '\\"', '\\\\', '\\u0061', '"', '\n', 'a'];
+  const text = `{${names.map((name, i) => `${JSON.stringify(name)}:${i}`).join()}}`;
+  expect(members(text)).toEqual(names.map((name, i) => [name, String(i)]));
 });
 
 it('takes the last of equal names', () => {
