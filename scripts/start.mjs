@@ -81,6 +81,11 @@ const stop = async () => {
 };
 process.on('SIGINT', stop);
 process.on('SIGTERM', stop);
+// A signal to npm itself ends only the shell in between.
+const parent = process.ppid;
+setInterval(() => {
+  if (process.ppid !== parent) void stop();
+}, 500).unref();
 void ended.then(() => {
   if (!stopping) log('The server ended.');
   return stop();
