@@ -47,9 +47,11 @@ try {
     const storage = createStorage({ logger: false });
     storage.get('a').then(() => process.exit(1), (error) => {
       if (!(error instanceof StorageError) || error.code !== 'unavailable') process.exit(2);
-      const warnings = [];
-      const away = createStorage({ useFlask: true, flaskUrl: 'http://127.0.0.1:9', logger: { info() {}, warn: (line) => warnings.push(line) } });
-      return away.ready().catch(() => {}).then(() => { if (!/127\\.0\\.0\\.1:9/.test(warnings[0])) process.exit(3); process.stdout.write('used'); });
+      const away = createStorage({ useFlask: true, flaskUrl: 'http://127.0.0.1:9', logger: false });
+      return away.ready().then(() => process.exit(3), (error) => {
+        if (!/127\\.0\\.0\\.1:9.*refused/.test(error.message)) process.exit(4);
+        process.stdout.write('used');
+      });
     });`;
   // Debian's node, macOS's or whatever else is installed beside the one that runs this script.
   const nodes = new Set([process.execPath, '/usr/bin/node', '/usr/local/bin/node'].filter(existsSync));

@@ -17,6 +17,13 @@ const isFree = (port) =>
       .listen(port, '127.0.0.1', () => probe.close(() => done(true)));
   });
 
+for (const name of ['PORT', 'WEB_PORT']) {
+  const text = process.env[name] ?? '1';
+  if (/^\d+$/.test(text) && Number(text) <= 65_535) continue;
+  log(`${name} must be a whole number from 0 to 65535, not "${text}".`);
+  process.exit(2);
+}
+
 log('Building …');
 const tsup = spawnSync(process.execPath, [join(root, 'node_modules/tsup/dist/cli-default.js'), '--silent'], {
   cwd: root,
@@ -34,6 +41,8 @@ const server = spawn(process.execPath, [join(root, 'examples/server/src/main.ts'
   env: { ...process.env, PORT: port, LOG_LEVEL: 'info' },
   stdio: ['ignore', 'pipe', 'inherit'],
 });
+// However this process ends, the server does not stay behind.
+process.once('exit', () => server.kill());
 const ended = new Promise((done) => server.once('exit', done));
 
 /** The address that the server logs once it listens. */

@@ -54,7 +54,7 @@ export function readConfig(env: Readonly<Record<string, unknown>> = {}): Storage
   const use = read('USE_FLASK_BACKEND');
   const url = read('FLASK_BACKEND_URL');
   return {
-    useFlask: use === true || String(use).toLowerCase() === 'true',
+    useFlask: use === true || use === 'true',
     ...(url !== undefined && { flaskUrl: String(url) }),
   };
 }

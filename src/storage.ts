@@ -6,7 +6,7 @@
 import type { EntryOf, KeyValueStorage, ListOptions } from './api.ts';
 import { createIndexedDbBackend } from './backends/indexeddb.ts';
 import { checkServerUrl, readConfig, resolveOptions, type StorageOptions } from './config.ts';
-import type { Backend, BackendType, Operation } from './core/backend.ts';
+import type { Backend, BackendType, Operation, Snapshot } from './core/backend.ts';
 import { closedError, createQueue } from './core/batch.ts';
 import { StorageError } from './core/errors.ts';
 import { checkHeldKey, checkKey } from './core/keys.ts';
@@ -57,7 +57,8 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
         log('info', `uses the Flask backend at ${serverUrl}`);
         return flask;
       } catch (error) {
-        if (error instanceof StorageError && error.code === 'closed') throw error;
+        // Without an IndexedDB to fall back to, the reason is the server's; the next call asks it again.
+        if (closed || typeof indexedDB === 'undefined') throw error;
         const reason = error instanceof Error ? error.message : error;
         log('warn', `uses IndexedDB, because the server cannot be used: ${reason}`);
         return indexedDb;
@@ -77,7 +78,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   const put = (key: unknown, value: unknown): Operation => ({
     type: 'put',
     key: checkKey(key),
-    ...snapshot(value),
+    ...snapshotFor(key, value),
   });
   const callAll = (operations: readonly Operation[]): Promise<unknown[]> =>
     Promise.all(operations.map(queue.call));
@@ -130,7 +131,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
       return queue.call({
         type: 'update',
         key: checkKey(key),
-        change: (current) => snapshot(change(current)),
+        change: (current) => snapshotFor(key, change(current)),
       });
     },
     stats: () => queue.alone((backend) => backend.stats()),
@@ -168,8 +169,21 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
 /** Older engines lack the symbol; what compilers make of `await using` looks for this one then. */
 const DISPOSE: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
 
-function checkPrefix(options: ListOptions | undefined): string {
-  const prefix = options?.prefix ?? '';
+/** A snapshot; the error names the key too. */
+function snapshotFor(key: unknown, value: unknown): Snapshot {
+  try {
+    return snapshot(value);
+  } catch (error) {
+    const { code, message, cause } = error as StorageError;
+    throw new StorageError(code, `Key ${String(key)}: ${message}`, { cause });
+  }
+}
+
+function checkPrefix(options: ListOptions = {}): string {
+  if (typeof options !== 'object' || Object.keys(options).some((name) => name !== 'prefix')) {
+    throw new StorageError('invalid-option', "Listing takes an object with a prefix: { prefix: 'user:' }.");
+  }
+  const prefix = options.prefix ?? '';
   if (typeof prefix !== 'string') throw new StorageError('invalid-key', 'A prefix is a string.');
   return prefix;
 }

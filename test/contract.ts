@@ -150,10 +150,10 @@ class Custom {
 }
 
 const REFUSED_VALUES: ReadonlyArray<readonly [string, () => unknown, string]> = [
-  ['a function', () => () => 1, 'The value'],
+  ['a function', () => () => 1, 'The value is'],
   ['a function inside', () => ({ user: { avatar: () => 1 } }), 'user.avatar'],
   ['a method', () => ({ list: [1, { run() {} }] }), 'list[1].run'],
-  ['a symbol', () => Symbol('value'), 'The value'],
+  ['a symbol', () => Symbol('value'), 'The value is'],
   ['a symbol inside', () => ({ 'a key': Symbol('value') }), '["a key"]'],
   ['a symbol key', () => ({ user: { [Symbol('k')]: 1 } }), 'user'],
   ['a class instance', () => ({ user: new Custom() }), 'user'],
@@ -163,7 +163,7 @@ const REFUSED_VALUES: ReadonlyArray<readonly [string, () => unknown, string]> = 
   ['a boxed primitive', () => ({ n: Object(1) }), 'n'],
   ['a hidden property', () => ({ o: Object.defineProperty({}, 'x', { value: 1 }) }), 'o'],
   ['an array with a property of its own', () => ({ match: /a/.exec('a') }), 'match'],
-  ['an Error with a property of its own', () => Object.assign(new Error('e'), { code: 1 }), 'The value'],
+  ['an Error with a property of its own', () => Object.assign(new Error('e'), { code: 1 }), 'The value is'],
   [
     'an Error with a name and a property of its own',
     () => Object.assign(new Error('e'), { name: 'TypeError', code: 1 }),
@@ -498,6 +498,7 @@ export function contract(subject: Subject): void {
         expect(refused).toBeInstanceOf(StorageError);
         expect(refused.code).toBe('unsupported-value');
         expect(refused.message).toContain(path);
+        expect(refused.message).toContain('Key v: ');
         expect(
           await codeOf(
             storage.setMany([
@@ -525,6 +526,10 @@ export function contract(subject: Subject): void {
       for (const call of calls) expect(await codeOf(call)).toBe('invalid-option');
       expect(await codeOf(storage.entries({ prefix: wrong(5) }).next())).toBe('invalid-key');
       expect(await codeOf(storage.keys({ prefix: wrong(5) }))).toBe('invalid-key');
+      for (const options of ['a', { prefx: 'a' }]) {
+        expect(await codeOf(storage.keys(wrong(options)))).toBe('invalid-option');
+        expect(await codeOf(storage.entries(wrong(options)).next())).toBe('invalid-option');
+      }
       expect(await storage.keys()).toEqual([]);
     });
 

@@ -20,7 +20,17 @@ const editor = element<HTMLFormElement>('editor');
 const prefix = element<HTMLInputElement>('prefix');
 const configured = readConfig(import.meta.env);
 
-let storage: KeyValueStorage = createStorage(configured);
+/** Why the last server that was asked for cannot be used. */
+let reason = '';
+const logger = {
+  info: (): void => {},
+  warn: (line: string): void => {
+    reason = line;
+  },
+};
+let storage: KeyValueStorage = createStorage({ ...configured, logger });
+/** The server that `storage` was created for. */
+let server = configured.flaskUrl ?? '';
 
 /** Run what a button does, show how it ended, and then what is stored now. */
 async function act(name: string, action: () => Promise<string>): Promise<void> {
@@ -32,8 +42,8 @@ async function act(name: string, action: () => Promise<string>): Promise<void> {
   try {
     const started = performance.now();
     const text = await action();
-    await show();
     message.textContent = `${text} (${Math.round(performance.now() - started)} ms)`;
+    await show();
   } catch (error) {
     message.className = 'failed';
     message.textContent = `${name} failed: ${error instanceof Error ? error.message : error}`;
@@ -48,7 +58,7 @@ async function act(name: string, action: () => Promise<string>): Promise<void> {
 async function show(): Promise<void> {
   const keys = await storage.keys({ prefix: prefix.value });
   const flask = storage.getBackendType() === 'flask';
-  element('backend').textContent = flask ? `Flask backend at ${field(connection, 'url').value}` : 'IndexedDB';
+  element('backend').textContent = flask ? `Flask backend at ${server}` : 'IndexedDB';
   element('counts').textContent = `· ${keys.length.toLocaleString('en')} entries`;
   const shown = keys.slice(0, SHOWN);
   const values = await storage.getMany(shown);
@@ -60,10 +70,10 @@ async function show(): Promise<void> {
 }
 
 function row(key: string, value: unknown): HTMLTableRowElement {
-  const text = JSON.stringify(value);
-  const plain = text !== undefined && JSON.stringify(JSON.parse(text)) === text && typeof value !== 'bigint';
+  const plain = isPlain(value);
+  const text = plain ? JSON.stringify(value) : describe(value);
   const line = document.createElement('tr');
-  const cells = [key, text ?? String(value)].map((content) => {
+  const cells = [key, text].map((content) => {
     const cell = document.createElement('td');
     cell.textContent = content.length > 300 ? `${content.slice(0, 300)}…` : content;
     cell.title = content.slice(0, 2000);
@@ -72,7 +82,7 @@ function row(key: string, value: unknown): HTMLTableRowElement {
   const actions = document.createElement('td');
   const edit = button('Edit', () => {
     field(editor, 'key').value = key;
-    field(editor, 'value').value = text ?? '';
+    field(editor, 'value').value = text;
     field(editor, 'value').focus();
   });
   edit.hidden = !plain;
@@ -87,6 +97,27 @@ function row(key: string, value: unknown): HTMLTableRowElement {
   actions.append(edit, ' ', remove);
   line.append(...cells, actions);
   return line;
+}
+
+/** Whether JSON gives the value back as it is: only then it can be edited here. */
+function isPlain(value: unknown): boolean {
+  if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
+  if (typeof value !== 'object' || value === null)
+    return value === null || (typeof value !== 'bigint' && value !== undefined);
+  const prototype = Object.getPrototypeOf(value);
+  return (Array.isArray(value) || prototype === Object.prototype) && Object.values(value).every(isPlain);
+}
+
+/** What can be said in one line of a value that JSON has no form for. */
+function describe(value: unknown): string {
+  const kind = Object.prototype.toString.call(value).slice(8, -1);
+  if (value instanceof Date) return `Date ${Number.isNaN(value.getTime()) ? 'invalid' : value.toISOString()}`;
+  if (value instanceof Map || value instanceof Set) return `${kind} of ${value.size}`;
+  if (value instanceof Blob) return `${kind}, ${value.size} bytes, ${value.type || 'no type'}`;
+  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return `${kind}, ${value.byteLength} bytes`;
+  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value !== 'object' || value instanceof RegExp || value instanceof Error) return String(value);
+  return `${kind} with ${Object.keys(value ?? {}).join(', ')}`;
 }
 
 function button(label: string, action: () => unknown): HTMLButtonElement {
@@ -113,12 +144,14 @@ connection.addEventListener('submit', (event) => {
   event.preventDefault();
   void act('Connecting', async () => {
     const useFlask = field(connection, 'backend').value === 'flask';
-    const next = createStorage({ useFlask, flaskUrl: field(connection, 'url').value || undefined });
+    const flaskUrl = field(connection, 'url').value;
+    const next = createStorage({ useFlask, flaskUrl: flaskUrl || undefined, logger });
     await next.ready();
     await storage.close();
     storage = next;
-    if (useFlask && next.getBackendType() === 'indexeddb')
-      return 'The server cannot be used: see the console. Using IndexedDB';
+    server = flaskUrl;
+    field(connection, 'backend').value = next.getBackendType();
+    if (useFlask && next.getBackendType() === 'indexeddb') throw new Error(reason);
     return 'Connected';
   });
 });
@@ -149,6 +182,8 @@ onClick('sample', 'Adding', async () => {
   return 'Added 10,000 entries';
 });
 onClick('clear', 'Deleting', async () => {
+  const where = element('backend').textContent;
+  if (!confirm(`Delete everything that ${where} holds?`)) return 'Deleted nothing';
   await storage.clear();
   return 'Deleted everything';
 });

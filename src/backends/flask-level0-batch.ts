@@ -128,7 +128,7 @@ function refusalOf(operation: Operation): StorageError | undefined {
   if (operation.type !== 'update') return refusalOfKey(operation.key);
   return new StorageError(
     'unsupported',
-    'This server has no revisions (level 0), so update() cannot be atomic: use a newer server, or get() and set().',
+    'This server has no revisions (level 0), so update() cannot be atomic there: use get() and set().',
   );
 }
 

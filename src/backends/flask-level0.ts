@@ -114,7 +114,7 @@ export function refusalOfKey(key: string): StorageError | undefined {
   const shown = JSON.stringify(key.slice(0, 64));
   return new StorageError(
     'invalid-key',
-    `The key ${shown} ${reason}, which this server (level 0) cannot address: choose another key, or use a newer server.`,
+    `The key ${shown} ${reason}, which this server (level 0) cannot address: choose another key.`,
   );
 }
 

@@ -20,6 +20,8 @@ describe('readConfig', () => {
       flaskUrl: url,
     });
     expect(readConfig({ USE_FLASK_BACKEND: 'false', FLASK_BACKEND_URL: '' })).toEqual({ useFlask: false });
+    for (const text of ['1', 'TRUE', 'yes'])
+      expect(readConfig({ USE_FLASK_BACKEND: text })).toEqual({ useFlask: false });
     expect(readConfig()).toEqual({ useFlask: false });
   });
 

@@ -99,6 +99,7 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page', () => {
   beforeAll(async () => {
     browser = await launchChromium();
     page = await browser.newPage();
+    page.on('dialog', (dialog) => void dialog.accept());
     page.on('pageerror', (error) => errors.push(String(error)));
   });
   // Left open until after Ctrl-C: a page keeps connections to both.
