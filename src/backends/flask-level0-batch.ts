@@ -65,24 +65,30 @@ type ReadKey = Level0['get'];
 
 /** How to read these keys: from one export where that costs less, or else by a request each. */
 async function readerOf(level0: Level0, keys: readonly string[]): Promise<ReadKey> {
-  const all = keys.some(onlyExported) ? await level0.export() : await exportIfCheaper(level0, keys.length);
+  const all = await exportIfUseful(level0, keys);
   if (all === undefined) return level0.get;
-  // That an export lacks a key is no proof: an answer of something else lacks all of them. The list of keys is.
-  const complete = keys.every((key) => Object.hasOwn(all, key));
-  const listed = new Set(complete ? keys : await level0.keys(''));
-  return async (key) => member(all, key) ?? (listed.has(key) ? level0.get(key) : undefined);
+  let listed: Promise<ReadonlySet<string>> | undefined;
+  return async (key) => {
+    const read = member(all, key);
+    if (read) return read;
+    // That an export lacks a key is no proof: an answer of something else lacks all of them. The list of keys is.
+    listed ??= level0.keys('').then((all) => new Set(all));
+    return (await listed).has(key) ? level0.get(key) : undefined;
+  };
 }
 
-/** The whole data set, where that costs less than asking for so many keys one by one. */
-async function exportIfCheaper(level0: Level0, keys: number): Promise<JsonObject | undefined> {
-  if (keys < EXPORT_KEYS) return undefined;
+/** The whole data set, where a key can be read in no other way, or where it costs less than a request a key. */
+async function exportIfUseful(level0: Level0, keys: readonly string[]): Promise<JsonObject | undefined> {
   try {
+    if (keys.some(onlyExported)) return await level0.export();
+    if (keys.length < EXPORT_KEYS) return undefined;
     const { sizeBytes } = await level0.stats();
-    if (sizeBytes <= Math.min(EXPORT_BYTES, keys * EXPORT_BYTES_PER_KEY)) return await level0.export();
+    const most = Math.min(EXPORT_BYTES, keys.length * EXPORT_BYTES_PER_KEY);
+    return sizeBytes <= most ? await level0.export() : undefined;
   } catch {
     // It was a shortcut only: whatever is wrong, the requests for the keys themselves will tell.
+    return undefined;
   }
-  return undefined;
 }
 
 async function readAll(read: ReadKey, keys: readonly string[]): Promise<Array<Read | undefined>> {

@@ -242,6 +242,27 @@ describe('a server that fails later', () => {
     expect(server.data.get('unrelated')).toBe(1);
   });
 
+  it('lets a failing export fail only the keys that nothing else can read', async () => {
+    open();
+    await storage.setMany([
+      ['a', 1],
+      ['keys', 2],
+    ]);
+    server.intercept = (request, response) => {
+      if (request.url !== '/api/storage/export') return false;
+      response.writeHead(500, json).end('{"error":"too much"}');
+      return true;
+    };
+    const outcomes = await Promise.allSettled([
+      storage.get('a'),
+      storage.get('keys'),
+      storage.get('missing'),
+    ]);
+    expect(outcomes[0]).toMatchObject({ value: 1 });
+    expect(outcomes[1]).toMatchObject({ reason: { code: 'unavailable' } });
+    expect(outcomes[2]).toMatchObject({ value: undefined });
+  });
+
   it('sends nothing again that got no answer', async () => {
     open();
     await storage.ready();
