@@ -7,7 +7,7 @@
  * Spec: W3C Indexed Database API 3.0.
  */
 import { createStore, type UseStore } from 'idb-keyval';
-import type { Backend, Operation, Outcome } from '../core/backend.ts';
+import type { Backend, Operation, Outcome, Snapshot } from '../core/backend.ts';
 import { fulfilled, rejected } from '../core/backend.ts';
 import { closedError } from '../core/batch.ts';
 import { StorageError } from '../core/errors.ts';
@@ -214,12 +214,18 @@ function perform(
         case 'update': {
           const next = () => perform(store, operations, outcomes, i + 1);
           const change = (current: unknown): void => {
+            let changed: Snapshot | undefined;
             try {
-              const { value } = operation.change(current);
-              outcomes[i] = fulfilled(value);
-              issue(store.put(value, operation.key), ignore);
+              changed = operation.change(current);
+              outcomes[i] = fulfilled(changed.value);
             } catch (error) {
+              // The app's own error, as it is.
               outcomes[i] = rejected(error);
+            }
+            try {
+              if (changed) issue(store.put(changed.value, operation.key), ignore);
+            } catch (error) {
+              fail(error);
             }
             next();
           };
