@@ -533,7 +533,7 @@ export function contract(subject: Subject): void {
       expect(await storage.keys()).toEqual([]);
     });
 
-    it('reads a getter once', async () => {
+    it('stores what a getter gave when it was copied', async () => {
       const storage = await open();
       let reads = 0;
       const value = Object.defineProperty({ d: new Date(1) }, 'n', { enumerable: true, get: () => ++reads });
