@@ -11,13 +11,9 @@ Spec: docs/contract.md (level 0), RFC 8259 (JSON), RFC 9110 (HTTP, §13 precondi
 import json
 import os
 import re
-import secrets
 import sqlite3
-import threading
 import time
-from contextlib import closing, contextmanager
 from datetime import datetime, timezone
-from itertools import accumulate
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Response, abort, g, request
@@ -25,13 +21,13 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
+from database import DATABASE_PATH, TAG, advance, connect, current_tag, database, is_result, prepare, store, writing
+from json_text import MAX_NESTING, members, nesting
+
 HOST = (os.environ.get("HOST") or "127.0.0.1").strip("[]")
-DATABASE_PATH = os.path.abspath(os.environ.get("DATABASE_PATH") or "codeforge-flask.db")
 MAX_BODY_BYTES = int(os.environ.get("MAX_BODY_BYTES") or 8 * 1024 * 1024)
 MAX_KEY_BYTES = 1024
-MAX_NESTING = 200
 EXPORT_CHUNK_CHARACTERS = 64 * 1024
-LOCK_WAIT_SECONDS = 10
 DISCARD_SECONDS = 5
 KEY_PREFIX = "/api/storage/"
 SUCCESS = '{"success":true}'
@@ -238,170 +234,6 @@ def read_members():
         return members(text)
     except (ValueError, RecursionError):
         abort(400, "Malformed JSON")
-
-
-# JSON text
-
-
-def refuse_constant(name):
-    raise ValueError(f"{name} is not JSON")
-
-
-GRAMMAR = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=refuse_constant)
-SPACE = r"[ \t\n\r]*"
-OPEN = re.compile(rf'{SPACE}\{{{SPACE}(?=["}}])')
-COLON = re.compile(rf"{SPACE}:{SPACE}")
-COMMA = re.compile(rf'{SPACE},{SPACE}(?=")')
-CLOSE = re.compile(rf"{SPACE}\}}{SPACE}")
-
-
-def nesting(text):
-    """How deep brackets nest; asked before the parser, which recurses."""
-    if text.count("[") + text.count("{") <= MAX_NESTING:
-        return 0
-    outside_strings = re.sub(r"\\.", "", text, flags=re.DOTALL).split('"')[::2]
-    brackets = re.sub(r"[^][{}]+", "", "".join(outside_strings))
-    return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets))
-
-
-def after(pattern, text, at):
-    match = pattern.match(text, at)
-    if not match:
-        raise ValueError(f"malformed at {at}")
-    return match.end()
-
-
-def members(text):
-    """A JSON object as `{name: raw text of the value}`, the last of equal names; None for any other JSON text."""
-    if text.lstrip(" \t\n\r")[:1] != "{":
-        GRAMMAR.decode(text)
-        return None
-    found = {}
-    at = after(OPEN, text, 0)
-    end = CLOSE.match(text, at)
-    while not end:
-        name, at = GRAMMAR.raw_decode(text, at)
-        start = after(COLON, text, at)
-        _, at = GRAMMAR.raw_decode(text, start)
-        found[name] = text[start:at]
-        end = CLOSE.match(text, at)
-        at = at if end else after(COMMA, text, at)
-    if end.end() != len(text):
-        raise ValueError("text after the object")
-    return found
-
-
-def is_json(text):
-    try:
-        GRAMMAR.decode(text)
-        return True
-    except (TypeError, ValueError, RecursionError):
-        return False
-
-
-# Database
-
-TAG = "(SELECT value FROM meta WHERE name = 'epoch') || '.' || rev"
-own = threading.local()
-write_turn = threading.Lock()  # SQLite's own waiting polls, so the threads of one worker queue here first
-
-
-def is_result(error, name):
-    return getattr(error, "sqlite_errorname", "SQLITE_BUSY").startswith(name)  # told from Python 3.11 on
-
-
-def connect():
-    db = sqlite3.connect(DATABASE_PATH, timeout=LOCK_WAIT_SECONDS, isolation_level=None)
-    db.execute("PRAGMA synchronous=FULL")
-    return db
-
-
-def database():
-    """This thread's connection."""
-    if not hasattr(own, "db"):
-        own.db = connect()
-    return own.db
-
-
-@contextmanager
-def immediate(db):
-    """A transaction that holds the write lock from its begin; durable when the block is left."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield db
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-
-
-@contextmanager
-def writing():
-    with write_turn, immediate(database()) as db:
-        yield db
-
-
-def current_tag(db, key):
-    row = db.execute(f"SELECT {TAG} FROM entries WHERE key = ?", (key,)).fetchone()
-    return row and row[0]
-
-
-def advance(db, changes=1):
-    """Count the changes; the sequence number of the last. Node.js stores it as a REAL, hence the CAST."""
-    db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + ? WHERE name = 'seq'", (changes,))
-    return db.execute("SELECT value FROM meta WHERE name = 'seq'").fetchone()[0]
-
-
-def store(db, entries):
-    """Insert or overwrite `{key: value text}`."""
-    first = advance(db, len(entries)) - len(entries) + 1
-    db.executemany(
-        "INSERT INTO entries (key, value, rev) VALUES (?, ?, ?)"
-        " ON CONFLICT (key) DO UPDATE SET value = excluded.value, rev = excluded.rev",
-        ((key, value, rev) for rev, (key, value) in enumerate(entries.items(), first)),
-    )
-
-
-def adopt(db):
-    """Copy an old server's table `storage`, once; the table itself stays as it is."""
-    columns = {column[1] for column in db.execute("PRAGMA table_info(storage)")}
-    done = db.execute("SELECT 1 FROM meta WHERE name = 'adopted'").fetchone()
-    if done or not columns >= {"key", "value"}:
-        return
-    left = 0
-    for key, value in db.execute("SELECT key, value FROM storage"):
-        if isinstance(key, str) and is_json(value):
-            store(db, {key: value})
-        else:
-            left += 1
-    db.execute("INSERT INTO meta VALUES ('adopted', 'storage')")
-    if left:
-        app.logger.warning("%d rows of the old table have no key or no JSON value: left there", left)
-
-
-def make_tables(db):
-    db.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value)")
-    db.execute(
-        "CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, rev INTEGER NOT NULL)"
-    )
-    db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?), ('seq', 0)", (secrets.token_hex(8),))
-
-
-def prepare():
-    """Make the tables or find them made; any number of workers may do this at once."""
-    deadline = time.monotonic() + LOCK_WAIT_SECONDS
-    while True:
-        try:
-            with closing(connect()) as db:
-                db.execute("PRAGMA journal_mode=WAL")  # does not wait for a lock itself, hence the loop
-                with immediate(db):
-                    make_tables(db)
-                    adopt(db)
-                return
-        except sqlite3.OperationalError as error:
-            if not is_result(error, "SQLITE_BUSY") or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 # Routes. `keys`, `export` and `stats` are routes of GET, `clear` and `import` of POST; with any other method they are
