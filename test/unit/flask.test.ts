@@ -518,9 +518,12 @@ describe('requests', () => {
     expect(await Array.fromAsync(storage.entries())).toHaveLength(100);
     expect(await storage.getMany(keys)).toEqual(keys.map((_, i) => i));
     expect(paths(before)).not.toContain('export');
-    server.data.set('a/b', 'listed by an old app');
+    server.data.set('a/b', 'listed by an old app').set('a/c', 'too');
+    before = server.seen.length;
     expect(await Array.fromAsync(storage.entries({ prefix: 'a' }))).toEqual([
       ['a/b', 'listed by an old app'],
+      ['a/c', 'too'],
     ]);
+    expect(paths(before)).toEqual(['keys', 'export']);
   });
 });
