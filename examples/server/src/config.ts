@@ -1,5 +1,6 @@
 /** Environment → configuration. A value that is wrong ends the start: it is never replaced by a default. */
 import { resolve } from 'node:path';
+import { parseTokenEntry, type TokenEntry } from './http/tokens.ts';
 import { isLoopbackAddress, isLoopbackOrigin } from './loopback.ts';
 
 /** What the operator decides. */
@@ -11,7 +12,11 @@ export interface Config {
   readonly databasePath: string;
   /** Whether a page of this origin may write and read; `'*'`: every page may. */
   readonly allowedOrigins: '*' | ((origin: string) => boolean);
+  /** Who may call. Where there are none, everybody may do everything. */
+  readonly tokens: readonly TokenEntry[];
   readonly maxBodyBytes: number;
+  /** Requests that are worked on at once; more are refused with 503. */
+  readonly maxRequests: number;
   readonly logLevel: string;
 }
 
@@ -31,26 +36,44 @@ const MOST_BODY_BYTES = 256 * 1024 * 1024;
  * @throws {ConfigError}
  */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
+  const tokens = readTokens(env.TOKENS);
   return {
-    host: readHost(env),
+    host: readHost(env, tokens.length > 0),
+    tokens,
     port: readInteger('PORT', env.PORT || '5001', 0, 65_535),
     databasePath: resolve(env.DATABASE_PATH || 'codeforge.db'),
     allowedOrigins: readOrigins(env.ALLOWED_ORIGINS),
     maxBodyBytes: readInteger('MAX_BODY_BYTES', env.MAX_BODY_BYTES || '8388608', 1, MOST_BODY_BYTES),
+    maxRequests: readInteger('MAX_REQUESTS', env.MAX_REQUESTS || '256', 1, 100_000),
     logLevel: readLogLevel(env.LOG_LEVEL || 'info'),
   };
 }
 
-function readHost(env: NodeJS.ProcessEnv): string {
+function readHost(env: NodeJS.ProcessEnv, hasTokens: boolean): string {
   const host = (env.HOST || '127.0.0.1').replace(/^\[(.*)\]$/, '$1');
   if (!/^[\w.:%-]+$/.test(host)) throw new ConfigError(`HOST must be a name or an address, not "${host}".`);
-  if (!isLoopbackAddress(host) && env.ALLOW_ANONYMOUS !== 'true') {
+  if (!isLoopbackAddress(host) && !hasTokens && env.ALLOW_ANONYMOUS !== 'true') {
     throw new ConfigError(
       `HOST=${host} serves other machines, and this server knows no tokens: whoever reaches it may read, change and ` +
-        'wipe everything. Set ALLOW_ANONYMOUS=true if that is what you want, or leave HOST unset.',
+        'wipe everything. Set TOKENS (npm run token), or ALLOW_ANONYMOUS=true if that is what you want, or leave HOST unset.',
     );
   }
   return host;
+}
+
+function readTokens(text = ''): TokenEntry[] {
+  return text
+    .split(/[\s,]+/)
+    .filter((entry) => entry !== '')
+    .map((entry, i) => {
+      const parsed = parseTokenEntry(entry);
+      if (parsed) return parsed;
+      // The entry itself is not shown: it may be a token.
+      throw new ConfigError(
+        `TOKENS: entry ${i + 1} is not <tenant>:<read|write|admin>:<SHA-256 of the token, 64 hex digits>. ` +
+          'npm run token -- <tenant> <scope> makes one.',
+      );
+    });
 }
 
 function readInteger(name: string, text: string, least: number, most: number): number {

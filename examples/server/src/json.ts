@@ -33,6 +33,23 @@ export function members(text: string): Array<[string, string]> {
 }
 
 /**
+ * The raw texts of an array's elements.
+ *
+ * @param text A valid JSON text whose value is an array.
+ */
+export function elements(text: string): string[] {
+  const found: string[] = [];
+  let at = skipSpace(text, text.indexOf('[') + 1);
+  while (text.charCodeAt(at) !== CLOSE_BRACKET) {
+    const end = endOfValue(text, at);
+    found.push(text.slice(at, end));
+    at = skipSpace(text, end);
+    if (text.charCodeAt(at) === COMMA) at = skipSpace(text, at + 1);
+  }
+  return found;
+}
+
+/**
  * Whether arrays and objects nest deeper than `limit` levels; a scalar has none, `[]` has one.
  *
  * @param text A valid JSON text.
@@ -95,12 +112,12 @@ function endOfNest(text: string, start: number): number {
   return at;
 }
 
-/** A number, `true`, `false` or `null` inside an object ends at a space, a comma or the object's brace. */
+/** A number, `true`, `false` or `null` inside a bracket ends at a space, a comma or that bracket. */
 function endOfScalar(text: string, start: number): number {
   let at = start;
   for (;;) {
     const code = text.charCodeAt(at);
-    if (code <= 0x20 || code === COMMA || code === CLOSE_BRACE) return at;
+    if (code <= 0x20 || code === COMMA || code === CLOSE_BRACE || code === CLOSE_BRACKET) return at;
     at += 1;
   }
 }

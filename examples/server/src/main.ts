@@ -3,12 +3,17 @@ import type { DatabaseSync } from 'node:sqlite';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { createApp } from './http/app.ts';
 import { createDoor } from './http/door.ts';
+import { limitsOf } from './http/limits.ts';
+import { createLoad } from './http/load.ts';
 import { createHttpServer } from './http/server.ts';
 import { createLog, type Logger } from './log.ts';
 import { isLoopbackAddress } from './loopback.ts';
-import { adoptOldTable } from './store/adoption.ts';
+import { adoptOldTables } from './store/adoption.ts';
 import { openDatabase } from './store/database.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
+
+/** Milliseconds. */
+const DAY = 24 * 60 * 60 * 1000;
 
 const EXIT_FAILED = 1;
 const EXIT_MISCONFIGURED = 2;
@@ -20,18 +25,31 @@ async function main(): Promise<void> {
   const asked = stopSignal();
   const config = configOrExit();
   const log = createLog(config.logLevel);
-  const store = createSqliteStore(databaseOrExit(config, log));
-  const server = createHttpServer(createApp(store, config, log), { door: createDoor(config), log });
+  const { answerBytes } = limitsOf(config.maxBodyBytes);
+  const store = createSqliteStore(databaseOrExit(config, log), answerBytes);
+  const stopping = new AbortController();
+  const app = createApp({ store, config, log, stopping: stopping.signal });
+  const server = createHttpServer(app, {
+    door: createDoor(config),
+    load: createLoad(config.maxRequests),
+    log,
+  });
+  const forget = (): void => {
+    store.forget().catch((error) => log.error({ err: error }, 'old tombstones were not dropped'));
+  };
+  forget();
+  setInterval(forget, DAY).unref();
 
   const url = await server.listen(config.port, config.host).catch((error) => {
     exit(log, error, listenAdvice(error, config));
   });
   log.info({ url, database: config.databasePath }, 'listening');
-  if (!isLoopbackAddress(config.host))
+  if (!isLoopbackAddress(config.host) && config.tokens.length === 0)
     log.warn('there are no tokens: whoever reaches this server may read, change and wipe everything');
 
   await asked;
   log.info('stopping');
+  stopping.abort();
   await server.drain();
   await store.close();
   log.info('stopped');
@@ -50,7 +68,7 @@ function configOrExit(): Config {
 function databaseOrExit({ databasePath }: Config, log: Logger): DatabaseSync {
   try {
     const database = openDatabase(databasePath);
-    const adoption = adoptOldTable(database);
+    const adoption = adoptOldTables(database);
     if (adoption) log.info(`adopted ${adoption.adopted} keys of an old server`);
     if (adoption?.left)
       log.warn(`left ${adoption.left} rows without a key or without JSON in the old server's table`);

@@ -7,7 +7,11 @@ import type { IncomingMessage } from 'node:http';
 import { members, nestsDeeperThan } from '../json.ts';
 import { Refusal } from './answers.ts';
 
-const MAX_NESTING = 200;
+/** Of brackets in a value. */
+export const MAX_NESTING = 200;
+
+/** Milliseconds that a body may take to arrive. */
+const BODY_LIMIT = 120_000;
 
 /** A byte order mark stays, and is then no JSON (RFC 8259 §8.1). */
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -21,27 +25,46 @@ export async function readMembers(
   incoming: IncomingMessage,
   maxBytes: number,
 ): Promise<Array<[string, string]> | undefined> {
-  if (!isJsonType(incoming.headers['content-type']))
-    throw new Refusal(415, 'Content-Type must be application/json');
-  const text = decode(await readBytes(incoming, maxBytes));
-  const value = parse(text);
+  checkType(incoming, 'application/json');
   // One more level than a value may have: the body itself.
-  if (nestsDeeperThan(text, MAX_NESTING + 1))
+  return membersOf(decode(await readBytes(incoming, maxBytes)), MAX_NESTING + 1);
+}
+
+/**
+ * The members of a JSON object: name and raw text of the value. `undefined` for any other JSON value.
+ *
+ * @param nesting Levels of brackets that the text may have.
+ * @throws {Refusal} 400
+ */
+export function membersOf(text: string, nesting: number): Array<[string, string]> | undefined {
+  const value = parse(text);
+  if (nestsDeeperThan(text, nesting))
     throw new Refusal(400, `A value may nest ${MAX_NESTING} levels at most`);
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? members(text) : undefined;
 }
 
-function isJsonType(header = ''): boolean {
-  return header === 'application/json' || /^application\/json[ \t]*(?:;|$)/i.test(header);
+/** @throws {Refusal} 415 unless the body says that it is of this media type. */
+export function checkType({ headers }: IncomingMessage, type: string): void {
+  const given = headers['content-type']?.split(';')[0]?.trim().toLowerCase();
+  if (given !== type) throw new Refusal(415, `Content-Type must be ${type}`);
 }
 
-function readBytes(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> {
+/**
+ * The bytes of a body.
+ *
+ * @throws {Refusal} 400, 408, 413
+ */
+export function readBytes(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const refuse = (): void => reject(new Refusal(413, `The body is over the limit of ${maxBytes} bytes`));
     if (Number(incoming.headers['content-length']) > maxBytes) {
       refuse();
       return;
     }
+    const late = setTimeout(() => {
+      reject(new Refusal(408, 'The request took too long'));
+    }, BODY_LIMIT);
+    incoming.once('close', () => clearTimeout(late));
     let chunks: Buffer[] = [];
     let size = 0;
     incoming.on('data', (chunk: Buffer) => {
@@ -52,13 +75,17 @@ function readBytes(incoming: IncomingMessage, maxBytes: number): Promise<Buffer>
         refuse();
       }
     });
-    incoming.on('end', () => resolve(Buffer.concat(chunks)));
+    incoming.on('end', () => {
+      clearTimeout(late);
+      resolve(Buffer.concat(chunks));
+    });
     // Half a body may look like a whole one.
     incoming.on('error', () => reject(new Refusal(400, 'The body ended early')));
   });
 }
 
-function decode(bytes: Buffer): string {
+/** @throws {Refusal} 400 for what is not UTF-8. */
+export function decode(bytes: Uint8Array): string {
   try {
     return utf8.decode(bytes);
   } catch {

@@ -35,9 +35,15 @@ export function addressedKey(target: string): string {
 
 /** @throws {Refusal} 400 unless `key` may be written. */
 export function checkKey(key: string): void {
-  if (key !== '' && isShort(key) && key.isWellFormed() && !key.includes('\0')) return;
+  const refusal = refusalOfKey(key);
+  if (refusal !== undefined) throw new Refusal(400, refusal, { name: 'invalid-key' });
+}
+
+/** Why `key` may not be written, if so. */
+export function refusalOfKey(key: string): string | undefined {
+  if (key !== '' && isShort(key) && key.isWellFormed() && !key.includes('\0')) return undefined;
   const shown = JSON.stringify(key.slice(0, 100));
-  throw new Refusal(400, `Invalid key ${shown}: 1 to ${MAX_KEY_BYTES} bytes of UTF-8 without U+0000`);
+  return `Invalid key ${shown}: 1 to ${MAX_KEY_BYTES} bytes of UTF-8 without U+0000`;
 }
 
 function isShort(key: string): boolean {

@@ -2,27 +2,31 @@
  * The HTTP server around the app: time limits, errors below HTTP, and an end that loses no request.
  */
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { getRequestListener, type HttpBindings, RequestError } from '@hono/node-server';
 import type { Logger } from '../log.ts';
 import { errorText, Refusal } from './answers.ts';
 import { type createApp, errorAnswer } from './app.ts';
+import type { Bindings } from './context.ts';
 import type { Door } from './door.ts';
 import { hasBody, lingering } from './lingering.ts';
+import { busy, type Load } from './load.ts';
 
 /** Time limits in milliseconds. */
 const OPTIONS = {
   headersTimeout: 20_000,
-  /** Of a whole request with its body. */
-  requestTimeout: 120_000,
+  /** Of a whole request: none, because an import may take long. Bodies have a limit where they are read. */
+  requestTimeout: 0,
   /** Longer than clients and proxies reuse a connection, so that none is used while it closes. */
   keepAliveTimeout: 65_000,
   connectionsCheckingInterval: 5000,
   /** Node.js would refuse the request itself, with an answer that is no JSON. */
   requireHostHeader: false,
 };
+
+const PROBLEM_TYPE = 'application/problem+json';
 
 /** Milliseconds without a byte either way, such as a reader that stopped reading an export. */
 const SILENCE_LIMIT = 120_000;
@@ -38,17 +42,28 @@ export interface HttpServer {
   drain(): Promise<void>;
 }
 
-/** @param door Asked before the app. */
+/** @param door Asked before the app, as is `load`. */
 export function createHttpServer(
   app: ReturnType<typeof createApp>,
-  { door, log }: { door: Door; log: Logger },
+  { door, load, log }: { door: Door; load: Load; log: Logger },
 ): HttpServer {
-  const answerTo = (request: Request, env: HttpBindings) =>
-    door(env.incoming, env.outgoing) ?? app.fetch(request, env);
+  function answerTo(request: Request, { incoming, outgoing }: HttpBindings): Response | Promise<Response> {
+    const asked = door(incoming, outgoing);
+    if ('answer' in asked) return asked.answer;
+    const place = load.admit(outgoing);
+    if (place === undefined) return busy();
+    const env: Bindings = { incoming, outgoing, caller: asked.caller, place };
+    return app.fetch(request, env);
+  }
+
   const listener = getRequestListener(
     (request, bindings) => {
       const env = bindings as HttpBindings;
-      return hasBody(env.incoming) ? lingering(env.incoming, answerTo(request, env)) : answerTo(request, env);
+      const { incoming } = env;
+      const answering = hasBody(incoming)
+        ? lingering(incoming, answerTo(request, env))
+        : answerTo(request, env);
+      return wantsProblem(incoming) ? asProblem(answering) : answering;
     },
     {
       errorHandler: (error) =>
@@ -87,16 +102,27 @@ export function createHttpServer(
   };
 }
 
+/** Whether the caller names RFC 9457's media type. */
+function wantsProblem({ headers }: IncomingMessage): boolean {
+  return headers.accept?.includes(PROBLEM_TYPE) ?? false;
+}
+
+async function asProblem(answering: Response | Promise<Response>): Promise<Response> {
+  const response = await answering;
+  if (response.status >= 400) response.headers.set('Content-Type', PROBLEM_TYPE);
+  return response;
+}
+
 /** What is no HTTP, or comes too slowly, is answered with JSON as well. */
 function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
     return;
   }
-  const [status, message] = BROKEN[error.code ?? ''] ?? ['400 Bad Request', 'Malformed request'];
-  const body = errorText(message);
+  const [status, message] = BROKEN[error.code ?? ''] ?? [400, 'Malformed request'];
+  const body = errorText(status, message);
   const head = [
-    `HTTP/1.1 ${status}`,
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
     'Content-Type: application/json',
     `Content-Length: ${body.length}`,
     'X-Content-Type-Options: nosniff',
@@ -105,7 +131,7 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
 }
 
-const BROKEN: Record<string, readonly [status: string, message: string]> = {
-  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'The headers or the URL are too long'],
-  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'The request took too long'],
+const BROKEN: Record<string, readonly [status: number, message: string]> = {
+  HPE_HEADER_OVERFLOW: [431, 'The headers or the URL are too long'],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'The request took too long'],
 };

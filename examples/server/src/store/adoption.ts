@@ -1,9 +1,11 @@
 /**
- * The database of an old server becomes ours: on the first start its table `storage` is copied, once, and itself stays
- * as it is, so that the old server can still be started.
+ * Older databases become ours. The table `storage` of an old server is copied on the first start, once, and itself stays
+ * as it is, so that the old server can still be started. The table `entries` of the first version of this server, which
+ * knew no tenants, is moved.
  */
 import type { DatabaseSync } from 'node:sqlite';
 import { transaction } from './database.ts';
+import { ANONYMOUS_TENANT } from './tenant.ts';
 
 /** What an adoption did. */
 export interface Adoption {
@@ -14,41 +16,63 @@ export interface Adoption {
 }
 
 /** Copy the old table's rows, all or none. `undefined` where there is no such table, or it was adopted before. */
-export function adoptOldTable(database: DatabaseSync): Adoption | undefined {
+export function adoptOldTables(database: DatabaseSync): Adoption | undefined {
   return transaction(database, () => {
-    if (!hasOldTable(database) || isAdopted(database)) return undefined;
+    if (columnsOf(database, 'entries').includes('rev')) moveEntries(database);
+    const columns = columnsOf(database, 'storage');
+    if (!columns.includes('key') || !columns.includes('value') || isAdopted(database)) return undefined;
     const adoption = copyRows(database);
     database.exec("INSERT INTO meta (name, value) VALUES ('adopted', 'storage')");
     return adoption;
   });
 }
 
-function hasOldTable(database: DatabaseSync): boolean {
-  const columns = database
-    .prepare("SELECT name FROM pragma_table_info('storage')")
-    .all()
+function columnsOf(database: DatabaseSync, table: string): unknown[] {
+  return database
+    .prepare('SELECT name FROM pragma_table_info(?)')
+    .all(table)
     .map(({ name }) => name);
-  return columns.includes('key') && columns.includes('value');
 }
 
 function isAdopted(database: DatabaseSync): boolean {
   return database.prepare("SELECT 1 FROM meta WHERE name = 'adopted'").get() !== undefined;
 }
 
+function moveEntries(database: DatabaseSync): void {
+  database
+    .prepare(
+      "INSERT OR REPLACE INTO tenants (tenant, seq) SELECT ?, CAST(value AS INTEGER) FROM meta WHERE name = 'seq'",
+    )
+    .run(ANONYMOUS_TENANT);
+  database
+    .prepare(
+      'INSERT OR REPLACE INTO records (tenant, key, value, rev) SELECT ?, key, value, rev FROM entries',
+    )
+    .run(ANONYMOUS_TENANT);
+  database.exec("DELETE FROM meta WHERE name = 'seq'; DROP TABLE entries");
+}
+
 function copyRows(database: DatabaseSync): Adoption {
-  const nextSeq = database.prepare("UPDATE meta SET value = value + 1 WHERE name = 'seq'");
   const insert = database.prepare(
-    "INSERT OR REPLACE INTO entries (key, value, rev) VALUES (?, ?, (SELECT value FROM meta WHERE name = 'seq'))",
+    'INSERT OR REPLACE INTO records (tenant, key, value, rev) VALUES (?, ?, ?, ?)',
+  );
+  let seq = Number(
+    database.prepare('SELECT seq FROM tenants WHERE tenant = ?').get(ANONYMOUS_TENANT)?.seq ?? 0,
   );
   let adopted = 0;
   let left = 0;
   for (const { key, value } of database.prepare('SELECT key, value FROM storage').iterate()) {
     if (typeof key === 'string' && typeof value === 'string' && isJson(value)) {
-      nextSeq.run();
-      insert.run(key, value);
+      seq += 1;
+      insert.run(ANONYMOUS_TENANT, key, value, seq);
       adopted += 1;
     } else left += 1;
   }
+  database
+    .prepare(
+      'INSERT INTO tenants (tenant, seq) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq',
+    )
+    .run(ANONYMOUS_TENANT, seq);
   return { adopted, left };
 }
 

@@ -1,7 +1,11 @@
 /**
  * The SQLite file: how it is opened, and what is in it. The Flask server reads and writes the same tables.
  *
- * `meta` holds `epoch`, which names this incarnation of the data, and `seq`, which counts its changes and only grows.
+ * - `meta`: `epoch`, which names this incarnation of the data.
+ * - `tenants`: `seq` counts a tenant's changes and only grows; `cleared` is its value at the last clear; `forgotten` the
+ *   highest revision among the tombstones that are gone.
+ * - `records`: entries, and as tombstones (without a value) the keys that were deleted since the last clear.
+ * - `clients`: of each client its last numbered writes, `first_n` to `last_n`, and their results.
  */
 import { randomBytes } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
@@ -34,7 +38,16 @@ export function openReader(database: DatabaseSync): DatabaseSync {
 
 /** Run `work` in a transaction that holds the write lock from its begin; durable when this returns. */
 export function transaction<T>(database: DatabaseSync, work: () => T): T {
-  database.exec('BEGIN IMMEDIATE');
+  return between(database, 'BEGIN IMMEDIATE', work);
+}
+
+/** Run `work` over one state of the data. */
+export function reading<T>(database: DatabaseSync, work: () => T): T {
+  return between(database, 'BEGIN', work);
+}
+
+function between<T>(database: DatabaseSync, begin: string, work: () => T): T {
+  database.exec(begin);
   try {
     const result = work();
     database.exec('COMMIT');
@@ -47,11 +60,20 @@ export function transaction<T>(database: DatabaseSync, work: () => T): T {
 }
 
 function makeTables(database: DatabaseSync): void {
-  database.exec('CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value)');
-  database.exec(
-    'CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, rev INTEGER NOT NULL)',
-  );
+  database.exec(`
+    CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value);
+    CREATE TABLE IF NOT EXISTS tenants (
+      tenant TEXT PRIMARY KEY, seq INTEGER NOT NULL DEFAULT 0, cleared INTEGER NOT NULL DEFAULT 0,
+      forgotten INTEGER NOT NULL DEFAULT 0);
+    CREATE TABLE IF NOT EXISTS records (
+      tenant TEXT NOT NULL, key TEXT NOT NULL, value TEXT, rev INTEGER NOT NULL, deleted_at_ms INTEGER,
+      PRIMARY KEY (tenant, key));
+    CREATE INDEX IF NOT EXISTS records_by_rev ON records (tenant, rev);
+    CREATE INDEX IF NOT EXISTS tombstones ON records (deleted_at_ms) WHERE value IS NULL;
+    CREATE TABLE IF NOT EXISTS clients (
+      tenant TEXT NOT NULL, client TEXT NOT NULL, first_n INTEGER NOT NULL, last_n INTEGER NOT NULL,
+      results TEXT NOT NULL, used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID`);
   database
-    .prepare("INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?), ('seq', 0)")
+    .prepare("INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?)")
     .run(randomBytes(8).toString('hex'));
 }

@@ -1,0 +1,38 @@
+/** `POST /api/v1/batch`. Spec: docs/contract.md, 5. */
+import { resultText } from '../../store/results.ts';
+import type { Operation, Store } from '../../store/store.ts';
+import { answer, Refusal } from '../answers.ts';
+import { checkType, decode, readBytes } from '../body.ts';
+import { demand, type RequestContext, tenantOf } from '../context.ts';
+import type { Limits } from '../limits.ts';
+import type { Scope } from '../tokens.ts';
+import { parseBatch } from './parse-batch.ts';
+
+const REFUSED = {
+  'op-gap': 'n is neither the next number of this client nor one of its last batch',
+  'client-unknown': 'This client is not known here: begin again with n 1',
+};
+
+export function createBatchRoute(store: Store, limits: Limits) {
+  return async (c: RequestContext): Promise<Response> => {
+    checkType(c.env.incoming, 'application/json');
+    const text = decode(await readBytes(c.env.incoming, limits.bodyBytes));
+    const { epoch, ...batch } = parseBatch(text, limits);
+    demand(c, scopeOf(batch.operations));
+    if (epoch !== undefined && epoch !== store.epoch) throw epochChanged();
+    const outcome = await store.run(tenantOf(c), batch);
+    if ('refused' in outcome) throw new Refusal(409, REFUSED[outcome.refused], { name: outcome.refused });
+    const results = outcome.results.map(resultText).join();
+    return answer(`{"epoch":${JSON.stringify(store.epoch)},"seq":${outcome.seq},"results":[${results}]}`);
+  };
+}
+
+/** Another incarnation of the data, of which the caller's revisions and cursors say nothing. */
+export function epochChanged(): Refusal {
+  return new Refusal(409, 'The data is of another epoch: list everything again', { name: 'epoch-changed' });
+}
+
+function scopeOf(operations: readonly Operation[]): Scope {
+  if (operations.some(({ type }) => type === 'clear')) return 'admin';
+  return operations.every(({ type }) => type === 'get' || type === 'head') ? 'read' : 'write';
+}

@@ -1,0 +1,45 @@
+/** `GET /api/v1/export`: NDJSON of one state of the data. Spec: docs/contract.md, 8.1. */
+import type { Snapshot, Store } from '../../store/store.ts';
+import { answer, streamed } from '../answers.ts';
+import { type RequestContext, tenantOf } from '../context.ts';
+import { textStream } from '../text-stream.ts';
+
+/** The media type of newline-delimited JSON. */
+export const NDJSON = 'application/x-ndjson';
+
+/** What the first line says. */
+export const FORMAT = { format: 'codeforge-storage', version: 1 };
+
+/** @param onFailure Told of what went wrong after the answer had begun. */
+export function createExportRoute(store: Store, onFailure: (c: RequestContext, error: unknown) => void) {
+  return async (c: RequestContext): Promise<Response> => {
+    if (c.req.method === 'HEAD') return answer('', 200, { 'Content-Type': NDJSON });
+    const snapshot = store.snapshot(tenantOf(c));
+    const text = await textStream(lines(store.epoch, snapshot), (error) => onFailure(c, error));
+    return streamed(NDJSON, text);
+  };
+}
+
+async function* lines(epoch: string, snapshot: Snapshot): AsyncGenerator<string, void> {
+  try {
+    const timestamp = new Date().toISOString();
+    yield `${JSON.stringify({ ...FORMAT, epoch, seq: snapshot.seq, timestamp })}\n`;
+    let count = 0;
+    for await (const page of snapshot.pages()) {
+      count += page.length;
+      const records = page.map(
+        ({ key, rev, value }) =>
+          `{"key":${JSON.stringify(key)},"rev":"${rev}","value":${onOneLine(value)}}\n`,
+      );
+      if (records.length > 0) yield records.join('');
+    }
+    yield `${JSON.stringify({ end: true, count })}\n`;
+  } finally {
+    snapshot.close();
+  }
+}
+
+/** Inside strings JSON has no raw line breaks, so they stand between tokens only, where a space does as well. */
+function onOneLine(value: string): string {
+  return value.includes('\n') || value.includes('\r') ? value.replace(/[\r\n]/g, ' ') : value;
+}

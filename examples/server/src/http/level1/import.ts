@@ -1,0 +1,177 @@
+/**
+ * `POST /api/v1/import`: NDJSON as an export has it, in bounded transactions and flat memory.
+ *
+ * Spec: docs/contract.md, 8.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Condition, Operation, Store } from '../../store/store.ts';
+import { answer, Refusal } from '../answers.ts';
+import { checkType, decode, MAX_NESTING, membersOf } from '../body.ts';
+import { type RequestContext, tenantOf } from '../context.ts';
+import { refusalOfKey } from '../keys.ts';
+import type { Limits } from '../limits.ts';
+import { choiceOf, queryOf } from '../query.ts';
+import { FORMAT, NDJSON } from './export.ts';
+
+/** Records of one transaction … */
+const MOST_RECORDS = 500;
+/** … or characters of their values. */
+const MOST_CHARACTERS = 1024 * 1024;
+
+const LINE_FEED = 0x0a;
+
+type Record = readonly [key: string, value: string];
+type Mode = 'overwrite' | 'skip' | 'fail';
+
+interface Progress {
+  imported: number;
+  skipped: number;
+}
+
+/** @param refusalOf What is answered to an error. */
+export function createImportRoute(store: Store, limits: Limits, refusalOf: (error: unknown) => Refusal) {
+  const absent: Condition = (rev) => rev === undefined;
+
+  /** One transaction of records. */
+  async function importPage(
+    tenant: string,
+    page: readonly Record[],
+    mode: Mode,
+    dryRun: boolean,
+    progress: Progress,
+  ): Promise<void> {
+    const condition = mode === 'overwrite' ? undefined : absent;
+    const operations: Operation[] = page.map(([key, value]) =>
+      dryRun ? { type: 'head', key } : { type: 'put', key, value, condition },
+    );
+    const outcome = await store.run(tenant, { operations, atomic: mode === 'fail' });
+    const results = 'results' in outcome ? outcome.results : [];
+    const exists = results.map(({ status }) => status === 412 || (dryRun && condition && status === 200));
+    const first = exists.indexOf(true);
+    if (mode === 'fail' && first !== -1) {
+      const key = page[first]?.[0];
+      throw new Refusal(412, `The key ${JSON.stringify(key)} exists`, {
+        name: 'key-exists',
+        members: { key },
+      });
+    }
+    const skipped = exists.filter(Boolean).length;
+    progress.skipped += skipped;
+    progress.imported += page.length - skipped;
+  }
+
+  return async (c: RequestContext): Promise<Response> => {
+    const query = queryOf(c.env.incoming.url ?? '');
+    const mode = choiceOf(query, 'mode', ['overwrite', 'skip', 'fail']);
+    const dryRun = choiceOf(query, 'dry_run', ['0', '1']) === '1';
+    checkType(c.env.incoming, NDJSON);
+    const tenant = tenantOf(c);
+    const progress: Progress = { imported: 0, skipped: 0 };
+    try {
+      for await (const page of pages(linesOf(c.env.incoming, limits.bodyBytes), limits))
+        await importPage(tenant, page, mode, dryRun, progress);
+    } catch (error) {
+      const { status, message, details } = refusalOf(error);
+      const imported = dryRun ? 0 : progress.imported;
+      throw new Refusal(status, message, { ...details, members: { ...details.members, imported } });
+    }
+    const seq = await store.seq(tenant);
+    return answer(JSON.stringify({ ...progress, dryRun, epoch: store.epoch, seq }));
+  };
+}
+
+/** The records of an export, a transaction's worth at a time. Throws unless it is whole. */
+async function* pages(lines: AsyncIterable<string>, limits: Limits): AsyncGenerator<Record[], void> {
+  let page: Record[] = [];
+  let characters = 0;
+  let line = 0;
+  let count = 0;
+  let ended = false;
+  for await (const text of lines) {
+    line += 1;
+    const found = new Map(membersOf(text, MAX_NESTING + 1) ?? refuse(line, 'is no object'));
+    if (ended) incomplete('There is more after the last line');
+    if (line === 1) {
+      checkHeader(found);
+    } else if (found.has('end')) {
+      ended = true;
+      if (found.get('end') !== 'true' || found.get('count') !== String(count))
+        incomplete(`The last line says ${found.get('count')} records, there are ${count}`);
+    } else {
+      const record = recordOf(found, line, limits);
+      page.push(record);
+      count += 1;
+      characters += record[1].length;
+      if (page.length < MOST_RECORDS && characters < MOST_CHARACTERS) continue;
+      yield page;
+      page = [];
+      characters = 0;
+    }
+  }
+  if (!ended) incomplete('The last line is missing: the export is cut');
+  if (page.length > 0) yield page;
+}
+
+function checkHeader(found: ReadonlyMap<string, string>): void {
+  if (
+    found.get('format') === JSON.stringify(FORMAT.format) &&
+    found.get('version') === String(FORMAT.version)
+  )
+    return;
+  refuse(1, `is not the first line of an export: ${JSON.stringify(FORMAT)}`);
+}
+
+function recordOf(found: ReadonlyMap<string, string>, line: number, { valueBytes }: Limits): Record {
+  const quoted = found.get('key');
+  const value = found.get('value');
+  if (!quoted?.startsWith('"') || value === undefined) refuse(line, 'has no key and value');
+  const key: string = JSON.parse(quoted);
+  const refusal = refusalOfKey(key);
+  if (refusal !== undefined) refuse(line, refusal);
+  if (value.length * 3 > valueBytes && Buffer.byteLength(value) > valueBytes)
+    throw new Refusal(413, `Line ${line}: the value is over the limit of ${valueBytes} bytes`);
+  return [key, value];
+}
+
+function refuse(line: number, what: string): never {
+  throw new Refusal(400, `Line ${line} ${what}`);
+}
+
+function incomplete(message: string): never {
+  throw new Refusal(400, message, { name: 'incomplete-import' });
+}
+
+/** The lines of a body as they come in; empty ones are passed over. */
+async function* linesOf(incoming: IncomingMessage, maxBytes: number): AsyncGenerator<string, void> {
+  let parts: Buffer[] = [];
+  let size = 0;
+  const take = (part: Buffer): void => {
+    size += part.length;
+    if (size > maxBytes) throw new Refusal(413, `A line is over the limit of ${maxBytes} bytes`);
+    parts.push(part);
+  };
+  const line = (): string => {
+    const text = decode(Buffer.concat(parts));
+    parts = [];
+    size = 0;
+    return text;
+  };
+  try {
+    // What is left unread after a refusal is dealt with elsewhere: the stream must not be destroyed.
+    for await (const chunk of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      let from = 0;
+      for (let at = chunk.indexOf(LINE_FEED); at !== -1; at = chunk.indexOf(LINE_FEED, from)) {
+        take(chunk.subarray(from, at));
+        from = at + 1;
+        const text = line();
+        if (text.trim() !== '') yield text;
+      }
+      take(chunk.subarray(from));
+    }
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+    throw new Refusal(400, 'The body ended early', { name: 'incomplete-import' });
+  }
+  const last = line();
+  if (last.trim() !== '') yield last;
+}

@@ -1,0 +1,113 @@
+/**
+ * The body of a batch → its operations. Values stay the texts that came.
+ *
+ * Spec: docs/contract.md, 5.3, 5.5, 5.8 to 5.10.
+ */
+import { elements, members } from '../../json.ts';
+import { MISSING } from '../../store/results.ts';
+import type { Condition, Operation, Result } from '../../store/store.ts';
+import { problemType, Refusal } from '../answers.ts';
+import { MAX_NESTING, membersOf } from '../body.ts';
+import { refusalOfKey } from '../keys.ts';
+import type { Limits } from '../limits.ts';
+
+/** A batch as it was sent. */
+export interface SentBatch {
+  readonly operations: readonly Operation[];
+  readonly atomic: boolean;
+  readonly client: string | undefined;
+  /** The epoch that the client believes in. */
+  readonly epoch: string | undefined;
+}
+
+type Members = ReadonlyMap<string, string>;
+
+const CLIENT = /^[\w-]{16,64}$/;
+
+/** @throws {Refusal} 400 */
+export function parseBatch(text: string, limits: Limits): SentBatch {
+  // Three more levels than a value: the body, the list, the operation.
+  const body: Members = new Map(membersOf(text, MAX_NESTING + 3) ?? refuse('A batch is an object'));
+  const ops = body.get('ops');
+  if (!ops?.startsWith('[')) refuse('A batch has a list ops');
+  const texts = elements(ops);
+  if (texts.length > limits.batchOps) refuse(`A batch has ${limits.batchOps} operations at most`);
+  const client = stringOf(body, 'client');
+  if (client !== undefined && !CLIENT.test(client))
+    refuse('client is 16 to 64 characters of A-Z a-z 0-9 _ -');
+  const atomic = body.get('atomic') ?? 'false';
+  if (atomic !== 'true' && atomic !== 'false') refuse('atomic is true or false');
+  const operations = texts.map((text, i) => parseOperation(text, i, limits));
+  checkNumbers(operations, client);
+  return { operations, atomic: atomic === 'true', client, epoch: stringOf(body, 'epoch') };
+}
+
+function refuse(message: string): never {
+  throw new Refusal(400, message);
+}
+
+function parseOperation(text: string, i: number, limits: Limits): Operation {
+  if (!text.startsWith('{')) refuse(`Operation ${i} is no object`);
+  const op: Members = new Map(members(text));
+  const type = stringOf(op, 'op');
+  if (type === 'clear') return { type, n: numberOf(op), condition: seqCondition(op) };
+  const key = stringOf(op, 'key') ?? refuse(`Operation ${i} has no key`);
+  switch (type) {
+    case 'get':
+    case 'head':
+      // No key is ill-formed; a database would take it for another one.
+      return key.isWellFormed() ? { type, key } : { type: 'refused', refused: MISSING };
+    case 'delete': {
+      const n = numberOf(op);
+      if (!key.isWellFormed()) return { type: 'refused', n, refused: MISSING };
+      return { type, key, n, condition: revCondition(op) };
+    }
+    case 'put': {
+      const value = op.get('value') ?? refuse(`Operation ${i} has no value`);
+      const n = numberOf(op);
+      const condition = revCondition(op);
+      const refused = refusalOfPut(key, value, limits);
+      return refused ? { type: 'refused', n, refused } : { type, key, value, n, condition };
+    }
+    default:
+      return refuse(`Operation ${i}: op is one of get, head, put, delete, clear`);
+  }
+}
+
+function refusalOfPut(key: string, value: string, { valueBytes }: Limits): Result | undefined {
+  const error = refusalOfKey(key);
+  if (error !== undefined) return { status: 400, error, type: problemType('invalid-key') };
+  if (value.length * 3 <= valueBytes || Buffer.byteLength(value) <= valueBytes) return undefined;
+  const message = `The value is over the limit of ${valueBytes} bytes`;
+  return { status: 413, error: message, type: problemType('value-too-large') };
+}
+
+function stringOf(from: Members, name: string): string | undefined {
+  const text = from.get(name);
+  if (text === undefined) return undefined;
+  return text.startsWith('"') ? JSON.parse(text) : refuse(`${name} is a string`);
+}
+
+function numberOf(op: Members): number | undefined {
+  const text = op.get('n');
+  if (text === undefined) return undefined;
+  const n = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : Number.NaN;
+  return Number.isSafeInteger(n) ? n : refuse('n is a whole number from 1');
+}
+
+function revCondition(op: Members): Condition | undefined {
+  if (op.get('ifRev') === 'null') return (rev) => rev === undefined;
+  const wanted = stringOf(op, 'ifRev');
+  return wanted === undefined ? undefined : (rev) => String(rev) === wanted;
+}
+
+function seqCondition(op: Members): Condition | undefined {
+  const wanted = stringOf(op, 'ifSeq');
+  return wanted === undefined ? undefined : (seq) => String(seq) === wanted;
+}
+
+function checkNumbers(operations: readonly Operation[], client: string | undefined): void {
+  const numbers = operations.flatMap(({ n }) => n ?? []);
+  if (numbers.length > 0 && client === undefined) refuse('A batch with n names its client');
+  if (numbers.some((n, i) => i > 0 && n !== (numbers[i - 1] ?? 0) + 1)) refuse('n counts up by one');
+}
