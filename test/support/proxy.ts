@@ -1,9 +1,21 @@
 /**
  * A TCP proxy in front of a server, with an HTTP port of its own to cut and restore the connection: a page can ask for
  * it too. Cut means what a dead server is: connections are reset, new ones refused or reset.
+ *
+ * It passes bytes on as they come, or, where it is given faults, one request a connection (see faults.ts).
  */
 import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Fault, Faults, ProxiedRequest } from './faults.ts';
+
+/** What a proxy has seen. Bytes are counted with the heads, as they left their sender. */
+export interface Traffic {
+  connections: number;
+  requests: number;
+  bytesUp: number;
+  bytesDown: number;
+}
 
 /** A proxy that runs. */
 export interface TcpProxy {
@@ -11,43 +23,66 @@ export interface TcpProxy {
   readonly url: string;
   /** `POST <control>/cut`, `POST <control>/restore`. */
   readonly control: string;
+  readonly traffic: Readonly<Traffic>;
+  /** Reset every connection, and each new one, until `restore()`. */
+  cut(): void;
+  restore(): void;
   close(): Promise<void>;
 }
 
+interface ProxyOptions {
+  /** Milliseconds that bytes take each way. Not together with `faults`. */
+  readonly latencyMs?: number;
+  /** Decides what becomes of each request. Bodies are framed by `Content-Length`, as `fetch` sends texts. */
+  readonly faults?: Faults;
+}
+
 /** Start a proxy in front of the server at `url`. */
-export async function startProxy(url: string): Promise<TcpProxy> {
+export async function startProxy(url: string, options: ProxyOptions = {}): Promise<TcpProxy> {
+  const { latencyMs = 0, faults } = options;
   const target = new URL(url);
   const sockets = new Set<Socket>();
-  let cut = false;
+  const traffic: Traffic = { connections: 0, requests: 0, bytesUp: 0, bytesDown: 0 };
+  let isCut = false;
 
-  const track = (socket: Socket): void => {
+  const track = (socket: Socket): Socket => {
     sockets.add(socket);
+    socket.setNoDelay();
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());
+    return socket;
   };
+  const dial = (): Socket => track(connect(Number(target.port), target.hostname));
+
   const proxy = createServer((client) => {
     track(client);
-    if (cut) {
+    if (isCut) {
       client.resetAndDestroy();
       return;
     }
-    const upstream = connect(Number(target.port), target.hostname);
-    client.setNoDelay();
-    upstream.setNoDelay();
-    track(upstream);
-    client.pipe(upstream).pipe(client);
-    client.on('close', () => upstream.destroy());
-    upstream.on('close', () => client.destroy());
+    traffic.connections += 1;
+    if (faults) void exchange(client, dial, faults, traffic);
+    else passThrough(client, dial(), latencyMs, traffic);
   });
+  const cut = (): void => {
+    isCut = true;
+    for (const socket of sockets) socket.resetAndDestroy();
+  };
+  const restore = (): void => {
+    isCut = false;
+  };
   const control = createHttpServer((request, response) => {
-    cut = request.url === '/cut';
-    if (cut) for (const socket of sockets) socket.resetAndDestroy();
+    if (request.url === '/cut') cut();
+    else restore();
     response.writeHead(204, { 'access-control-allow-origin': '*' }).end();
   });
   const ports = await Promise.all([listen(proxy), listen(control)]);
   return {
     url: `http://127.0.0.1:${ports[0]}`,
     control: `http://127.0.0.1:${ports[1]}`,
+    traffic,
+    cut,
+    restore,
     async close() {
       for (const socket of sockets) socket.destroy();
       control.closeAllConnections();
@@ -60,4 +95,98 @@ export async function startProxy(url: string): Promise<TcpProxy> {
 export async function listen(server: Server): Promise<number> {
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
   return (server.address() as AddressInfo).port;
+}
+
+/** Bytes as they come, later by the latency. */
+function passThrough(client: Socket, upstream: Socket, latencyMs: number, traffic: Traffic): void {
+  // Requests are not pipelined: the first bytes after an answer are the next request.
+  let answering = true;
+  relay(client, upstream, latencyMs, (bytes) => {
+    traffic.bytesUp += bytes;
+    if (answering) traffic.requests += 1;
+    answering = false;
+  });
+  relay(upstream, client, latencyMs, (bytes) => {
+    traffic.bytesDown += bytes;
+    answering = true;
+  });
+}
+
+function relay(from: Socket, to: Socket, latencyMs: number, count: (bytes: number) => void): void {
+  const later = (work: () => void): void => {
+    if (latencyMs === 0) work();
+    else setTimeout(work, latencyMs);
+  };
+  from.on('data', (chunk) => {
+    count(chunk.length);
+    later(() => {
+      if (to.destroyed || to.write(chunk)) return;
+      from.pause();
+      to.once('drain', () => from.resume());
+    });
+  });
+  from.on('end', () => later(() => to.end()));
+  from.on('close', () => later(() => to.destroySoon()));
+}
+
+/** The one request of a connection, and its answer. */
+async function exchange(client: Socket, dial: () => Socket, faults: Faults, traffic: Traffic): Promise<void> {
+  const bytes = await readRequest(client);
+  if (bytes === undefined) return;
+  const request = parseRequest(bytes, traffic.requests);
+  traffic.requests += 1;
+  traffic.bytesUp += bytes.length;
+  const fault = faults(request) ?? {};
+  await fault.hold;
+  const answer = await forward(bytes, dial, fault);
+  traffic.bytesDown += answer.length;
+  if (fault.delayMs !== undefined) await delay(fault.delayMs);
+  finish(client, fault.rewrite?.(answer) ?? answer, fault.ending ?? 'fin');
+}
+
+function finish(client: Socket, answer: Buffer, ending: Fault['ending']): void {
+  if (client.destroyed) return;
+  if (ending === 'fin') client.end(answer);
+  // Only when the bytes are on their way: a reset throws away what still waits.
+  else client.write(answer, () => ending === 'rst' && client.resetAndDestroy());
+}
+
+const HEAD_END = '\r\n\r\n';
+
+/** A whole request that closes its connection at the server; `undefined` when the client went before it was whole. */
+function readRequest(client: Socket): Promise<Buffer | undefined> {
+  let received = Buffer.alloc(0);
+  return new Promise((resolve) => {
+    client.on('data', (chunk: Buffer) => {
+      received = Buffer.concat([received, chunk]);
+      const headEnd = received.indexOf(HEAD_END);
+      if (headEnd === -1) return;
+      const head = received.toString('latin1', 0, headEnd);
+      const length = Number(/^content-length: *(\d+)/im.exec(head)?.[1] ?? 0);
+      const body = received.subarray(headEnd + HEAD_END.length);
+      if (body.length < length) return;
+      const closing = `${head.replace(/\r\nconnection:[^\r]*/gi, '')}\r\nConnection: close${HEAD_END}`;
+      resolve(Buffer.concat([Buffer.from(closing, 'latin1'), body]));
+    });
+    client.on('close', () => resolve(undefined));
+  });
+}
+
+function parseRequest(bytes: Buffer, index: number): ProxiedRequest {
+  const headEnd = bytes.indexOf(HEAD_END);
+  const [method = '', target = ''] = bytes.toString('latin1', 0, bytes.indexOf('\r\n')).split(' ');
+  return { index, method, target, body: bytes.toString('utf8', headEnd + HEAD_END.length) };
+}
+
+/** Resolves with all that the server answers until it closes the connection. */
+async function forward(request: Buffer, dial: () => Socket, { requestBytes }: Fault): Promise<Buffer> {
+  if (requestBytes === 0) return Buffer.alloc(0);
+  const upstream = dial();
+  const chunks: Buffer[] = [];
+  upstream.on('data', (chunk: Buffer) => chunks.push(chunk));
+  const closed = new Promise((done) => upstream.once('close', done));
+  if (requestBytes === undefined || requestBytes >= request.length) upstream.write(request);
+  else upstream.write(request.subarray(0, requestBytes), () => upstream.resetAndDestroy());
+  await closed;
+  return Buffer.concat(chunks);
 }
