@@ -5,40 +5,77 @@ Threads, because a browser keeps idle connections open and each would hold a wor
 connections live longer than clients reuse them, so that no write is sent into one that is just closing.
 """
 
+import json
 import os
 import sys
+from http import HTTPStatus
 
+from gunicorn import util
+from gunicorn.http.errors import ExpectationFailed, LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-class DrainingWorker(ThreadWorker):
-    """On SIGTERM it answers what is under way, and closes idle connections, which gthread would wait for."""
+from access import LISTENS_ON_LOOPBACK, TOKENS
+from database import stopping
+
+
+class StorageWorker(ThreadWorker):
+    """
+    On SIGTERM it answers what is under way and lets nobody wait: callers that wait for a change are answered, and
+    idle connections closed. What is not HTTP is answered as all else is: in JSON.
+    """
 
     def handle_exit(self, sig, frame):
         super().handle_exit(sig, frame)
+        stopping.set()
         for idle in ("keepalived_conns", "pending_conns"):
             for connection in getattr(self, idle, ()):
                 connection.timeout = 0  # the main loop's next round closes it
+
+    def handle_quit(self, sig, frame):
+        stopping.set()
+        super().handle_quit(sig, frame)
+
+    def handle_error(self, req, client, addr, exc):
+        if not isinstance(exc, ParseException):
+            super().handle_error(req, client, addr, exc)
+            return
+        self.log.warning("Not HTTP: %s", exc)
+        statuses = {LimitRequestLine: 431, LimitRequestHeaders: 431, ExpectationFailed: 417}
+        status = HTTPStatus(statuses.get(type(exc), 400))
+        text = "The request line or a header is over the limit" if status == 431 else status.phrase
+        body = {"error": text, "type": "about:blank", "title": status.phrase, "status": status, "detail": text}
+        payload = json.dumps(body, separators=(",", ":"))
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            f"X-Content-Type-Options: nosniff\r\nContent-Length: {len(payload)}\r\n\r\n"
+        )
+        try:
+            util.write(client, (head + payload).encode())
+        except OSError:
+            pass  # gone
 
 
 host = (os.environ.get("HOST") or "127.0.0.1").strip("[]")
 port = os.environ.get("PORT") or "5001"
 bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 workers = int(os.environ.get("WORKERS") or min(4, max(2, os.cpu_count() or 2)))
-worker_class = DrainingWorker
+worker_class = StorageWorker
 threads = 8
 keepalive = 65  # seconds
 limit_request_line = 8190  # bytes, the most gunicorn takes: room for a long key's percent-escapes
+forwarder_headers = ""  # or a local caller's header SCRIPT_NAME would move the routes
 control_socket_disable = True  # from 25.1 on there would be one in the home folder, the same for every server
 
-loopback = host in ("localhost", "::1") or host.startswith("127.")
-if not loopback and os.environ.get("ALLOW_ANONYMOUS") != "true":
+if not LISTENS_ON_LOOPBACK and not TOKENS and os.environ.get("ALLOW_ANONYMOUS") != "true":
     sys.exit(
-        f"HOST={host} serves other machines, and this server knows no tokens: whoever reaches it may read, change"
-        " and wipe everything. Set ALLOW_ANONYMOUS=true if that is what you want, or leave HOST unset."
+        f"HOST={host} serves other machines, and TOKENS is not set: whoever reaches this server may read, change and"
+        " wipe everything. Set TOKENS (npm run token), or ALLOW_ANONYMOUS=true if that is what you want, or leave"
+        " HOST unset."
     )
 
 
 def on_starting(server):
-    if not loopback:
+    if not LISTENS_ON_LOOPBACK and not TOKENS:
         server.log.warning("No tokens: whoever reaches %s may read, change and wipe everything", bind)

@@ -10,16 +10,24 @@ from itertools import accumulate
 
 MAX_NESTING = 200
 
+
 def refuse_constant(name):
     raise ValueError(f"{name} is not JSON")
 
 
 GRAMMAR = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=refuse_constant)
 SPACE = r"[ \t\n\r]*"
-OPEN = re.compile(rf'{SPACE}\{{{SPACE}(?=["}}])')
+OPEN_OBJECT = re.compile(rf'{SPACE}\{{{SPACE}(?=["}}])')
+OPEN_ARRAY = re.compile(rf"{SPACE}\[{SPACE}")
 COLON = re.compile(rf"{SPACE}:{SPACE}")
-COMMA = re.compile(rf'{SPACE},{SPACE}(?=")')
-CLOSE = re.compile(rf"{SPACE}\}}{SPACE}")
+COMMA = re.compile(rf"{SPACE},{SPACE}")
+COMMA_AND_NAME = re.compile(rf'{SPACE},{SPACE}(?=")')
+CLOSE_OBJECT = re.compile(rf"{SPACE}\}}{SPACE}")
+CLOSE_ARRAY = re.compile(rf"{SPACE}\]{SPACE}")
+
+
+def to_json(value):
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def nesting(text):
@@ -38,24 +46,54 @@ def after(pattern, text, at):
     return match.end()
 
 
+def begins_with(bracket, text):
+    """Whether this is an object, or an array. If not, it is JSON nevertheless."""
+    if text.lstrip(" \t\n\r")[:1] == bracket:
+        return True
+    GRAMMAR.decode(text)
+    return False
+
+
 def members(text):
     """A JSON object as `{name: raw text of the value}`, the last of equal names; None for any other JSON text."""
-    if text.lstrip(" \t\n\r")[:1] != "{":
-        GRAMMAR.decode(text)
+    if not begins_with("{", text):
         return None
     found = {}
-    at = after(OPEN, text, 0)
-    end = CLOSE.match(text, at)
+    at = after(OPEN_OBJECT, text, 0)
+    end = CLOSE_OBJECT.match(text, at)
     while not end:
         name, at = GRAMMAR.raw_decode(text, at)
         start = after(COLON, text, at)
         _, at = GRAMMAR.raw_decode(text, start)
         found[name] = text[start:at]
-        end = CLOSE.match(text, at)
-        at = at if end else after(COMMA, text, at)
+        end = CLOSE_OBJECT.match(text, at)
+        at = at if end else after(COMMA_AND_NAME, text, at)
     if end.end() != len(text):
         raise ValueError("text after the object")
     return found
+
+
+def elements(text):
+    """The raw texts of a JSON array's elements; None for any other JSON text."""
+    if not begins_with("[", text):
+        return None
+    found = []
+    at = after(OPEN_ARRAY, text, 0)
+    end = CLOSE_ARRAY.match(text, at)
+    while not end:
+        start = at
+        _, at = GRAMMAR.raw_decode(text, start)
+        found.append(text[start:at])
+        end = CLOSE_ARRAY.match(text, at)
+        at = at if end else after(COMMA, text, at)
+    if end.end() != len(text):
+        raise ValueError("text after the array")
+    return found
+
+
+def string(text):
+    """What a JSON string says; None for any other JSON text. Its surrogates need not be in pairs."""
+    return GRAMMAR.decode(text) if text[:1] == '"' else None
 
 
 def is_json(text):

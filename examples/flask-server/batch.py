@@ -1,0 +1,232 @@
+"""
+A batch: operations in their order, each numbered write of a client once.
+
+Spec: docs/contract.md, 5.
+"""
+
+import re
+from collections import namedtuple
+
+from json_text import elements, members, string, to_json
+from messages import MAX_ANSWER_BYTES, MAX_VALUE_BYTES, invalid_key, is_portable, problem_type, refuse
+
+MAX_OPERATIONS = 500
+NEEDED_SCOPES = {"get": "read", "head": "read", "put": "write", "delete": "write", "clear": "admin"}
+WRITES = ("put", "delete", "clear")
+LARGEST_N = 2**53 - 1  # the largest whole number that all readers of JSON take for what it is
+ANYTHING = object()  # the condition of an operation that has none
+
+Batch = namedtuple("Batch", "epoch client atomic operations")
+Operation = namedtuple("Operation", "op key value n condition")
+
+MISSING = {"status": 404, "error": "Key not found"}
+NOT_APPLIED = {"status": 424, "error": "Another operation of this atomic batch failed"}
+ANSWER_TOO_LARGE = {
+    "status": 413,
+    "error": f"The values of an answer are {MAX_ANSWER_BYTES} bytes at most: ask for this key again",
+    "type": problem_type("answer-too-large"),
+}
+VALUE_TOO_LARGE = {
+    "status": 413,
+    "error": f"The value is over the limit of {MAX_VALUE_BYTES} bytes",
+    "type": problem_type("value-too-large"),
+}
+
+
+# What was asked
+
+
+def read_batch(text):
+    body = members(text)
+    if body is None:
+        refuse(400, "A batch must be an object")
+    operations = elements(body.get("ops", "null"))
+    if operations is None:
+        refuse(400, "ops must be an array")
+    if len(operations) > MAX_OPERATIONS:
+        refuse(400, f"A batch has {MAX_OPERATIONS} operations at most")
+    atomic = body.get("atomic", "false")
+    if atomic not in ("true", "false"):
+        refuse(400, "atomic must be true or false")
+    epoch, client = (read_string(body, name) if name in body else None for name in ("epoch", "client"))
+    if client is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,64}", client):
+        refuse(400, "client must be 16 to 64 characters of A-Z a-z 0-9 _ -")
+    batch = Batch(epoch, client, atomic == "true", [read_operation(members(text)) for text in operations])
+    check_numbers(batch)
+    return batch
+
+
+def read_string(found, name):
+    text = string(found.get(name, ""))
+    if text is None:
+        refuse(400, f"{name} must be a string")
+    return text
+
+
+def read_operation(found):
+    op = string((found or {}).get("op", ""))
+    if op not in NEEDED_SCOPES:
+        refuse(400, f"op must be one of {', '.join(NEEDED_SCOPES)}")
+    key = None if op == "clear" else read_string(found, "key")
+    if op == "put" and "value" not in found:
+        refuse(400, "A put needs a value")
+    if op not in WRITES:
+        return Operation(op, key, None, None, ANYTHING)
+    return Operation(op, key, found.get("value"), read_number(found), read_condition(op, found))
+
+
+def read_number(found):
+    if "n" not in found:
+        return None
+    text = found["n"]
+    number = float(text) if re.match("[-0-9]", text) else 0
+    if not 1 <= number <= LARGEST_N or number != int(number):
+        refuse(400, f"n must be a whole number from 1 to {LARGEST_N}")
+    return int(number)
+
+
+def read_condition(op, found):
+    name = "ifSeq" if op == "clear" else "ifRev"
+    if name not in found:
+        return ANYTHING
+    if name == "ifRev" and found[name] == "null":
+        return None
+    return read_string(found, name)
+
+
+def check_numbers(batch):
+    numbers = numbers_of(batch)
+    if numbers and batch.client is None:
+        refuse(400, "A batch with n must name its client")
+    if numbers and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        refuse(400, "n must count up by one")
+
+
+def numbers_of(batch):
+    return [operation.n for operation in batch.operations if operation.n]
+
+
+def writes(batch):
+    return any(operation.op in WRITES for operation in batch.operations)
+
+
+# What is done
+
+
+def run_batch(records, batch):
+    """The results, in the order of the operations."""
+    if batch.epoch not in (None, records.epoch):
+        refuse(409, "The server's data is of another epoch", "epoch-changed")
+    numbers = numbers_of(batch)
+    used = known_results(records, batch.client, numbers) if numbers else {}
+    results = (run_all_or_none if batch.atomic else run_each)(records, batch, used)
+    if any(n not in used for n in numbers):
+        kept = [without_value(result) for operation, result in zip(batch.operations, results) if operation.n]
+        records.remember(batch.client, numbers[0], numbers[-1], kept)
+    return results
+
+
+def known_results(records, client, numbers):
+    """What the client's last writes were answered, by their numbers."""
+    row = records.client(client)
+    if row is None and numbers[0] > 1:
+        refuse(409, "The server does not know this client", "client-unknown")
+    if row and not row.first <= numbers[0] <= row.last + 1:
+        refuse(409, f"The last n of this client is {row.last}", "op-gap")
+    return dict(enumerate(row.results, row.first)) if row else {}
+
+
+def run_each(records, batch, used):
+    room = Room()
+    return [used.get(operation.n) or run(records, operation, room) for operation in batch.operations]
+
+
+def run_all_or_none(records, batch, used):
+    """After the first write that fails, nothing is done, and what was done before is undone."""
+    room, failed, results = Room(), False, []
+    undo = records.savepoint()
+    for operation in batch.operations:
+        untried = NOT_APPLIED if failed else None
+        result = used.get(operation.n) or untried or run(records, operation, room)
+        results.append(result)
+        failed = failed or fails(operation, result)
+    if not failed:
+        return results
+    undo()
+    return [
+        result if operation.n in used else undone(records, operation, result)
+        for operation, result in zip(batch.operations, results)
+    ]
+
+
+def fails(operation, result):
+    return operation.op in WRITES and result["status"] not in (200, 404)
+
+
+def undone(records, operation, result):
+    """A result after its batch was undone: what it says is true of what is there now."""
+    if not fails(operation, result):
+        return NOT_APPLIED
+    return conflict(records, operation, Room()) if result["status"] == 412 else result
+
+
+def run(records, operation, room):
+    op, key, value, _, condition = operation
+    if op == "clear":
+        unmet = condition not in (ANYTHING, str(records.seq))
+        return conflict(records, operation, room) if unmet else done(records.clear())
+    if op == "put" and not is_portable(key):
+        return {"status": 400, "error": invalid_key(key), "type": problem_type("invalid-key")}
+    if op == "put" and len(value.encode()) > MAX_VALUE_BYTES:
+        return VALUE_TOO_LARGE
+
+    record = records.find(key)
+    if record is None and op != "put":
+        return MISSING
+    if op == "get":
+        return {**done(record.rev), "value": record.value} if room.fits(record.value) else ANSWER_TOO_LARGE
+    if op == "head":
+        return {**done(record.rev), "size": len(record.value.encode())}
+    if condition not in (ANYTHING, record and str(record.rev)):
+        return conflict(records, operation, room)
+    return done(records.put(key, value) if op == "put" else records.delete(key))
+
+
+def done(rev):
+    return {"status": 200, "rev": str(rev)}
+
+
+def conflict(records, operation, room):
+    """An unmet condition, and what is there instead."""
+    result = {"status": 412, "error": "Precondition failed"}
+    if operation.op == "clear":
+        return {**result, "rev": str(records.seq)}
+    record = records.find(operation.key)
+    if record is None:
+        return result
+    result["rev"] = str(record.rev)
+    if room.fits(record.value, first_always=False):
+        result["value"] = record.value
+    return result
+
+
+class Room:
+    """For the values in one answer."""
+
+    def __init__(self):
+        self.used_bytes = 0
+
+    def fits(self, value, first_always=True):
+        size = len(value.encode())
+        fits = self.used_bytes + size <= MAX_ANSWER_BYTES or (first_always and self.used_bytes == 0)
+        self.used_bytes += size if fits else 0
+        return fits
+
+
+def without_value(result):
+    return {name: member for name, member in result.items() if name != "value"}
+
+
+def result_text(result):
+    text = to_json(without_value(result))
+    return f'{text[:-1]},"value":{result["value"]}}}' if "value" in result else text

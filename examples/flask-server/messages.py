@@ -1,0 +1,200 @@
+"""
+HTTP messages: how the body of a request is read, and how answers are made, errors among them.
+
+No answer holds the text of an exception. An error has the members of RFC 9457 beside the `error` of old clients.
+
+Spec: docs/contract.md (1 and 9), RFC 9110, RFC 9457.
+"""
+
+import json
+import os
+import re
+import socket
+import time
+import zlib
+from http import HTTPStatus
+
+from flask import Response, abort, g, request
+from gunicorn.http.errors import ParseException
+
+from json_text import MAX_NESTING, members, nesting, to_json
+
+MAX_BODY_BYTES = int(os.environ.get("MAX_BODY_BYTES") or 8 * 1024 * 1024)
+MAX_VALUE_BYTES = max(MAX_BODY_BYTES - 8 * 1024, MAX_BODY_BYTES // 2)  # the rest is for what surrounds it
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_KEY_BYTES = 1024
+COMPRESSED_FROM_BYTES = 16 * 1024
+CHUNK_CHARACTERS = 64 * 1024
+SILENCE_SECONDS = 30
+DISCARD_SECONDS = 5
+PROBLEM_TYPE = "application/problem+json"
+
+
+# Answers
+
+
+def answer(text, status=200, headers=None, mimetype="application/json"):
+    """`text` may be an iterator: then it is sent as it is made."""
+    return Response(text, status, headers, mimetype=mimetype)
+
+
+def success(headers=None):
+    return answer('{"success":true}', headers=headers)
+
+
+def in_chunks(texts):
+    chunk = ""
+    for text in texts:
+        chunk += text
+        if len(chunk) >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk = ""
+    yield chunk
+
+
+def problem_type(name):
+    return f"urn:codeforge-storage:{name}" if name else "about:blank"
+
+
+def failure(status, error, name=None, headers=None):
+    """An error answer. `name` is the problem's, where the contract gives it one."""
+    body = {"error": error, "type": problem_type(name), "title": HTTPStatus(status).phrase, "status": status}
+    body["detail"] = error
+    body.update(g.get("error_members", {}))
+    asked = PROBLEM_TYPE in request.headers.get("Accept", "").lower()
+    return answer(to_json(body), status, headers, PROBLEM_TYPE if asked else "application/json")
+
+
+def refuse(*arguments, **named):
+    """End the request with this `failure`."""
+    abort(failure(*arguments, **named))
+
+
+def compress(response):
+    """gzip where the caller takes it; not what has an ETag, which would have to be another one then."""
+    small = not response.is_streamed and response.calculate_content_length() < COMPRESSED_FROM_BYTES
+    if small or "ETag" in response.headers or response.status_code == 204:
+        return
+    response.vary.add("Accept-Encoding")
+    if request.accept_encodings["gzip"] > 0:
+        response.headers["Content-Encoding"] = "gzip"
+        if response.is_streamed:
+            response.response = gzipped(response.response)
+        else:
+            response.data = b"".join(gzipped([response.data]))
+
+
+def gzipped(chunks):
+    gzip = zlib.compressobj(wbits=31)
+    for chunk in chunks:
+        yield gzip.compress(chunk if isinstance(chunk, bytes) else chunk.encode())
+    yield gzip.flush()
+
+
+# Bodies
+
+
+def read(take):
+    """What `take()` reads of the body. Refuses a caller that falls silent, and a body that is no HTTP."""
+    connection = request.environ.get("gunicorn.socket")
+    try:
+        if connection:
+            connection.settimeout(SILENCE_SECONDS)
+        return take()
+    except socket.timeout:
+        refuse(408, "The request came too slowly")
+    except (OSError, ParseException):
+        refuse(400, "The body is malformed")
+    finally:
+        if connection:
+            connection.settimeout(None)
+
+
+def check_type(mimetype):
+    if request.mimetype != mimetype:
+        refuse(415, f"Content-Type must be {mimetype}")
+
+
+def read_body():
+    check_type("application/json")
+    length = request.content_length or 0  # 0 for a chunked body too
+    body = b"" if length > MAX_BODY_BYTES else read(lambda: request.stream.read(MAX_BODY_BYTES + 1))
+    if max(length, len(body)) > MAX_BODY_BYTES:
+        refuse(413, f"The body is over the limit of {MAX_BODY_BYTES} bytes")
+    if len(body) < length:  # the caller left; half a body may look like a whole one
+        refuse(400, "The body ended early")
+    g.body_read = True
+    return body
+
+
+def parse(parser, text, around=1):
+    """`parser(text)` of a text in UTF-8 in which values stand `around` levels deep."""
+    try:
+        text = text.decode("utf-8")
+        if nesting(text) > MAX_NESTING + around:
+            refuse(400, f"A value may nest {MAX_NESTING} levels at most")
+        return parser(text)
+    except (ValueError, RecursionError):
+        refuse(400, "Malformed JSON")
+
+
+def read_members():
+    """The JSON object in the body, as `members` gives it."""
+    return parse(members, read_body())
+
+
+def is_portable(key):
+    return 1 <= len(key.encode("utf-8", "surrogatepass")) <= MAX_KEY_BYTES and not re.search("[\0\ud800-\udfff]", key)
+
+
+def shown(key):
+    return json.dumps(key if len(key) <= 80 else key[:80] + "…")
+
+
+def invalid_key(key):
+    return f"Invalid key {shown(key)}: 1 to {MAX_KEY_BYTES} bytes of well-formed UTF-8 without U+0000"
+
+
+def check_key(key):
+    if not is_portable(key):
+        refuse(400, invalid_key(key), "invalid-key")
+
+
+# Bodies that a refusal leaves unread
+
+
+def has_unread_body():
+    has_body = request.content_length or "Transfer-Encoding" in request.headers
+    return has_body and not g.get("body_read")
+
+
+def remember_response(serve):
+    """Keeps gunicorn's response within reach: it alone can end the connection."""
+
+    def serve_remembered(environ, start_response):
+        environ["gunicorn.response"] = getattr(start_response, "__self__", None)
+        return serve(environ, start_response)
+
+    return serve_remembered
+
+
+def end_connection(response):
+    """Or the caller's next request would come on this connection while its last body is being discarded."""
+    environ = request.environ
+    if environ["gunicorn.response"]:
+        environ["gunicorn.response"].force_close()
+    response.call_on_close(lambda: discard_body(environ))
+
+
+def discard_body(environ):
+    """After a refusal, read what the caller still sends: a socket closed before that resets and loses the answer."""
+    connection = environ.get("gunicorn.socket")
+    if not connection:
+        return
+    deadline = time.monotonic() + DISCARD_SECONDS
+    try:
+        connection.settimeout(DISCARD_SECONDS)
+        while time.monotonic() < deadline and environ["wsgi.input"].read(64 * 1024):
+            pass
+    except (OSError, ParseException):
+        pass  # gone, silent or no HTTP: gunicorn closes it

@@ -1,0 +1,163 @@
+"""
+One tenant's records inside a transaction: all that is read and written of them, one method each.
+
+A key may be any text here; one with surrogates that are not in pairs is simply never found.
+"""
+
+import json
+import re
+from collections import namedtuple
+from contextlib import contextmanager
+
+from database import connect, database, now_ms, transaction, write_turn
+
+ANONYMOUS_TENANT = "default"
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+Record = namedtuple("Record", "value rev")
+Change = namedtuple("Change", "type key rev value")
+Client = namedtuple("Client", "first last results")
+
+
+class Records:
+    """
+    `seq`, which every change counts up, is written by `save`. SQLite compares texts by their bytes in UTF-8: that is
+    the order of keys.
+    """
+
+    def __init__(self, db, tenant):
+        self.db = db
+        self.tenant = tenant
+        self.epoch = db.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()[0]
+        counts = db.execute("SELECT seq, cleared, forgotten FROM tenants WHERE tenant = ?", (tenant,)).fetchone()
+        self.counts = self.seq, self.cleared, self.forgotten = counts or (0, 0, 0)
+
+    def save(self):
+        if self.counts == (self.seq, self.cleared, self.forgotten):
+            return
+        self.db.execute(
+            "INSERT INTO tenants (tenant, seq, cleared, forgotten) VALUES (?, ?, ?, ?) ON CONFLICT (tenant)"
+            " DO UPDATE SET seq = excluded.seq, cleared = excluded.cleared, forgotten = excluded.forgotten",
+            (self.tenant, self.seq, self.cleared, self.forgotten),
+        )
+
+    def tag(self, rev):
+        return f"{self.epoch}.{rev}"
+
+    def find(self, key):
+        if SURROGATE.search(key):
+            return None
+        row = self.db.execute(
+            "SELECT value, rev FROM records WHERE tenant = ? AND key = ? AND value IS NOT NULL", (self.tenant, key)
+        ).fetchone()
+        return row and Record(*row)
+
+    def put(self, key, value):
+        """The new revision, as for the other changes."""
+        self.seq += 1
+        self.db.execute(
+            "INSERT INTO records (tenant, key, value, rev) VALUES (?, ?, ?, ?) ON CONFLICT (tenant, key)"
+            " DO UPDATE SET value = excluded.value, rev = excluded.rev, deleted_at_ms = NULL",
+            (self.tenant, key, value, self.seq),
+        )
+        return self.seq
+
+    def delete(self, key):
+        self.seq += 1
+        self.db.execute(
+            "UPDATE records SET value = NULL, rev = ?, deleted_at_ms = ? WHERE tenant = ? AND key = ?",
+            (self.seq, now_ms(), self.tenant, key),
+        )
+        return self.seq
+
+    def clear(self):
+        """Tombstones go too: the clear itself stands for them."""
+        self.seq += 1
+        self.db.execute("DELETE FROM records WHERE tenant = ?", (self.tenant,))
+        self.cleared, self.forgotten = self.seq, 0
+        return self.seq
+
+    def savepoint(self):
+        """A function that undoes what is changed from now on."""
+        before = self.seq, self.cleared, self.forgotten
+        self.db.execute("SAVEPOINT attempt")
+
+        def undo():
+            self.db.execute("ROLLBACK TO attempt")
+            self.seq, self.cleared, self.forgotten = before
+
+        return undo
+
+    def keys(self, prefix="", after="", limit=-1):
+        """(key, rev, size) in order."""
+        rows = self.db.execute(
+            # One bound is for the index, the other is looked at then.
+            "SELECT key, rev, LENGTH(CAST(value AS BLOB)) FROM records"
+            " WHERE tenant = :tenant AND key >= MAX(:prefix, :after) AND key > :after AND value IS NOT NULL"
+            " ORDER BY key LIMIT :limit",
+            {"tenant": self.tenant, "prefix": prefix, "after": after, "limit": limit},
+        )
+        for row in rows:
+            if not row[0].startswith(prefix):
+                return
+            yield row
+
+    def all(self):
+        """(key, rev, value) in order, read as they are asked for."""
+        return self.db.execute(
+            "SELECT key, rev, value FROM records WHERE tenant = ? AND value IS NOT NULL ORDER BY key", (self.tenant,)
+        )
+
+    def measure(self):
+        """(number of keys, bytes of values)"""
+        return self.db.execute(
+            "SELECT COUNT(*), COALESCE(SUM(LENGTH(CAST(value AS BLOB))), 0) FROM records"
+            " WHERE tenant = ? AND value IS NOT NULL",
+            (self.tenant,),
+        ).fetchone()
+
+    def changes(self, after):
+        """Each key's last change after this sequence number, in their order, read as they are asked for."""
+        if after < self.cleared:
+            yield Change("clear", None, self.cleared, None)
+        rows = self.db.execute(
+            "SELECT key, rev, value FROM records WHERE tenant = ? AND rev > ? ORDER BY rev", (self.tenant, after)
+        )
+        for key, rev, value in rows:
+            yield Change("delete" if value is None else "put", key, rev, value)
+
+    def client(self, client):
+        row = self.db.execute(
+            "SELECT first_n, last_n, results FROM clients WHERE tenant = ? AND client = ?", (self.tenant, client)
+        ).fetchone()
+        return row and Client(row[0], row[1], json.loads(row[2]))
+
+    def remember(self, client, first, last, results):
+        self.db.execute(
+            "INSERT OR REPLACE INTO clients (tenant, client, first_n, last_n, results, used_at_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (self.tenant, client, first, last, json.dumps(results), now_ms()),
+        )
+
+
+@contextmanager
+def writing(tenant):
+    """The tenant's records in a transaction that is durable when the block is left."""
+    with write_turn, transaction(database()) as db:
+        records = Records(db, tenant)
+        yield records
+        records.save()
+
+
+@contextmanager
+def reading(tenant):
+    """One state of the tenant's records; holds back nobody."""
+    with transaction(database(), "BEGIN") as db:
+        yield Records(db, tenant)
+
+
+def snapshot(tenant):
+    """One state of the tenant's records until its `db` is closed: a connection of its own, for reading at leisure."""
+    db = connect()
+    db.execute("BEGIN")
+    return Records(db, tenant)

@@ -1,0 +1,149 @@
+"""
+Level 1 of the wire contract: export and import as NDJSON, in flat memory however many records there are.
+
+Spec: docs/contract.md, 8; NDJSON (a JSON text a line).
+"""
+
+from contextlib import closing, nullcontext
+from datetime import datetime, timezone
+
+from flask import Blueprint, g, request
+
+from access import needs
+from database import connect
+from json_text import members, string, to_json
+from level1 import choice, parameters, stamp
+from messages import MAX_BODY_BYTES, answer, check_key, check_type, in_chunks, parse, read, refuse, shown
+from records import Record, Records, reading, snapshot, writing
+
+NDJSON_TYPE = "application/x-ndjson"
+FORMAT = "codeforge-storage"
+GROUP_RECORDS = 500
+GROUP_CHARACTERS = 1024 * 1024
+routes = Blueprint("transfer", __name__)
+
+
+@routes.get("/export")
+@needs("admin")
+def export():
+    records = snapshot(g.tenant)
+    response = answer(in_chunks(export_lines(records)), mimetype=NDJSON_TYPE)
+    response.call_on_close(records.db.close)
+    return response
+
+
+def export_lines(records):
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    yield to_json({"format": FORMAT, "version": 1, **stamp(records), "timestamp": now}) + "\n"
+    count = 0
+    for key, rev, value in records.all():
+        yield f'{to_json({"key": key, "rev": str(rev)})[:-1]},"value":{value}}}\n'
+        count += 1
+    yield to_json({"end": True, "count": count}) + "\n"
+
+
+@routes.post("/import")
+@needs("admin")
+def import_records():
+    query = parameters()
+    mode = choice(query, "mode", ["overwrite", "skip", "fail"])
+    dry_run = choice(query, "dry_run", ["0", "1"]) == "1"
+    check_type(NDJSON_TYPE)
+    done = {"imported": 0, "skipped": 0}
+    g.error_members = {"imported": 0}
+    with closing(connect()) if dry_run else nullcontext() as db:
+        plan = Plan(db, g.tenant) if dry_run else None
+        for group in groups(body_records()):
+            with nullcontext(plan) if plan else writing(g.tenant) as records:
+                skipped = store(records, group, mode)
+            done = {"imported": done["imported"] + len(group) - skipped, "skipped": done["skipped"] + skipped}
+            g.error_members = {"imported": done["imported"]}
+        g.body_read = True
+        with nullcontext(plan) if plan else reading(g.tenant) as records:
+            return answer(to_json({**done, "dryRun": dry_run, **stamp(records)}))
+
+
+class Plan(Records):
+    """Stores nothing: the keys that would be stored are noted in a table that goes with the connection."""
+
+    def __init__(self, db, tenant):
+        super().__init__(db, tenant)
+        db.execute("CREATE TEMP TABLE planned (key TEXT PRIMARY KEY)")
+
+    def find(self, key):
+        planned = self.db.execute("SELECT NULL, NULL FROM planned WHERE key = ?", (key,)).fetchone()
+        return Record(*planned) if planned else super().find(key)
+
+    def put(self, key, value):
+        self.db.execute("INSERT OR IGNORE INTO planned VALUES (?)", (key,))
+
+
+def store(records, group, mode):
+    """Store a group in the transaction of `records`; the number that was skipped."""
+    skipped = 0
+    for key, value in group:
+        exists = mode != "overwrite" and records.find(key) is not None
+        if exists and mode == "fail":
+            refuse(412, f"The key {shown(key)} exists", "key-exists")
+        if exists:
+            skipped += 1
+        else:
+            records.put(key, value)
+    return skipped
+
+
+def groups(pairs):
+    """(key, value) pairs in lists that a transaction may hold."""
+    group, size = [], 0
+    for pair in pairs:
+        group.append(pair)
+        size += len(pair[1])
+        if len(group) == GROUP_RECORDS or size >= GROUP_CHARACTERS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def body_records():
+    """(key, value) of each record in the body, which has to have its first and its last line."""
+    lines = body_lines()
+    check_header(next(lines, None))
+    count = 0
+    for found in lines:
+        if "key" not in found and "end" in found:
+            check_end(found, count, more=next(lines, None))
+            return
+        key, value = string(found.get("key", "")), found.get("value")
+        if key is None or value is None:
+            refuse(400, f"Record {count + 1} has no key or no value")
+        check_key(key)
+        count += 1
+        yield key, value
+    refuse(400, "The last line is missing: this is not a whole export", "incomplete-import")
+
+
+def check_header(found):
+    if not found or string(found.get("format", "")) != FORMAT or found.get("version") != "1":
+        refuse(400, f'The first line must be {{"format":"{FORMAT}","version":1}}')
+
+
+def check_end(found, count, more):
+    if found["end"] != "true" or found.get("count") != str(count) or more:
+        refuse(400, f"The last line does not end {count} records", "incomplete-import")
+
+
+def body_lines():
+    """The members of each line's object; empty lines are none."""
+    while True:
+        line = read(lambda: request.stream.readline(MAX_BODY_BYTES + 2))
+        if not line:
+            return
+        text = line.rstrip(b"\r\n")
+        if len(text) > MAX_BODY_BYTES:
+            refuse(413, f"A line is over the limit of {MAX_BODY_BYTES} bytes")
+        if text.strip():
+            found = parse(members, text)
+            if found is None:
+                refuse(400, "A line must be an object")
+            yield found
