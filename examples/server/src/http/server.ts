@@ -26,6 +26,9 @@ const OPTIONS = {
   requireHostHeader: false,
 };
 
+/** Headers of every answer, unless its route says otherwise. */
+const COMMON = { 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'no-store' };
+
 const PROBLEM_TYPE = 'application/problem+json';
 
 /** Milliseconds without a byte either way, such as a reader that stopped reading an export. */
@@ -76,8 +79,13 @@ export function createHttpServer(
       const { method, url } = incoming;
       outgoing.once('close', () => log.debug({ method, url, status: outgoing.statusCode }, 'request'));
     }
-    outgoing.setHeader('X-Content-Type-Options', 'nosniff');
+    for (const [name, value] of Object.entries(COMMON)) outgoing.setHeader(name, value);
     void listener(incoming, outgoing);
+  });
+  // Node.js itself would answer without a body.
+  server.on('checkExpectation', (_, outgoing) => {
+    const body = errorText(417, 'Expect: only 100-continue is understood');
+    outgoing.writeHead(417, { ...COMMON, 'Content-Type': 'application/json', Connection: 'close' }).end(body);
   });
   server.setTimeout(SILENCE_LIMIT);
   server.on('clientError', answerBrokenRequest);
@@ -125,7 +133,7 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
     'Content-Type: application/json',
     `Content-Length: ${body.length}`,
-    'X-Content-Type-Options: nosniff',
+    ...Object.entries(COMMON).map(([name, value]) => `${name}: ${value}`),
     'Connection: close',
   ];
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);

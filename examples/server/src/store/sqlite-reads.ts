@@ -3,7 +3,7 @@
  *
  * SQLite compares texts by their bytes in UTF-8, which is the order of the contract.
  */
-import type { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync, SQLOutputValue } from 'node:sqlite';
 import { openReader } from './database.ts';
 import type { Change, Changes, Entry, KeyPage, Range, Snapshot, Stats } from './store.ts';
 
@@ -91,34 +91,37 @@ export function createReads(database: DatabaseSync, answerBytes: number): Reads 
 /** One state of a tenant's data, read through a connection of its own. */
 export function openSnapshot(database: DatabaseSync, tenant: string): Snapshot {
   const reader = openReader(database);
-  // The first read begins the transaction whose state all others see.
-  reader.exec('BEGIN');
-  const row = reader.prepare('SELECT seq FROM tenants WHERE tenant = ?').get(tenant);
   let open = true;
-
-  async function* pages(): AsyncGenerator<Array<Entry & { key: string }>, void> {
-    const rows = reader
-      .prepare('SELECT key, value, rev FROM records WHERE tenant = ? AND value IS NOT NULL ORDER BY key')
-      .iterate(tenant);
-    let page: Array<Entry & { key: string }> = [];
-    let size = 0;
-    for (const { key, value, rev } of rows) {
-      page.push({ key: String(key), value: String(value), rev: Number(rev) });
-      size += String(key).length + String(value).length;
-      if (size < PAGE_CHARACTERS) continue;
-      yield page;
-      page = [];
-      size = 0;
-    }
-    yield page;
-  }
-
-  return {
-    seq: Number(row?.seq ?? 0),
-    pages,
-    close() {
-      if (open) reader.close();
-      open = false;
-    },
+  const close = (): void => {
+    if (open) reader.close();
+    open = false;
   };
+  try {
+    // The first read begins the transaction whose state all others see.
+    reader.exec('BEGIN');
+    const row = reader.prepare('SELECT seq FROM tenants WHERE tenant = ?').get(tenant);
+    const rows = reader.prepare(
+      'SELECT key, value, rev FROM records WHERE tenant = ? AND value IS NOT NULL ORDER BY key',
+    );
+    return { seq: Number(row?.seq ?? 0), pages: () => pagesOf(rows.iterate(tenant)), close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+type Row = Record<string, SQLOutputValue>;
+
+async function* pagesOf(rows: Iterable<Row>): AsyncGenerator<Array<Entry & { key: string }>, void> {
+  let page: Array<Entry & { key: string }> = [];
+  let size = 0;
+  for (const { key, value, rev } of rows) {
+    page.push({ key: String(key), value: String(value), rev: Number(rev) });
+    size += String(key).length + String(value).length;
+    if (size < PAGE_CHARACTERS) continue;
+    yield page;
+    page = [];
+    size = 0;
+  }
+  yield page;
 }

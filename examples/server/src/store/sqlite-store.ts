@@ -43,25 +43,25 @@ export function createSqliteStore(database: DatabaseSync, answerBytes: number): 
   }
 
   const group = createGroupCommit(commit);
+  /** Read one state of the data. */
+  const read = async <T>(work: () => T): Promise<T> => guarded(() => reading(database, work));
 
   return {
     epoch,
     fileName: basename(database.location() ?? ''),
-    seq: async (tenant) => reads.seq(tenant),
-    read: async (tenant, key) => reads.entry(tenant, key),
+    seq: (tenant) => read(() => reads.seq(tenant)),
+    read: async (tenant, key) => guarded(() => reads.entry(tenant, key)),
     async run(tenant, batch) {
       if (batch.operations.some(writes)) return group.submit([tenant, batch]);
-      return guarded(() =>
-        reading(database, () => {
-          runner.begin();
-          return runner.run(tenant, batch);
-        }),
-      );
+      return read(() => {
+        runner.begin();
+        return runner.run(tenant, batch);
+      });
     },
-    list: async (tenant, range) => reading(database, () => reads.list(tenant, range)),
-    stats: async (tenant) => reading(database, () => reads.stats(tenant)),
-    changes: async (tenant, after, limit) => reading(database, () => reads.changes(tenant, after, limit)),
-    snapshot: (tenant) => openSnapshot(database, tenant),
+    list: (tenant, range) => read(() => reads.list(tenant, range)),
+    stats: (tenant) => read(() => reads.stats(tenant)),
+    changes: (tenant, after, limit) => read(() => reads.changes(tenant, after, limit)),
+    snapshot: (tenant) => guarded(() => openSnapshot(database, tenant)),
     onCommit: notice.listen,
     forget: async () => guarded(() => transaction(database, () => forgetOld(database))),
     async close() {
