@@ -1,7 +1,7 @@
 /**
  * What an app holds: the methods of a storage, and what each promises.
  */
-import type { BackendType, StorageStats } from './core/backend.ts';
+import type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
 
 /** What a key of a schema may be. */
 export type KeyOf<Schema extends object> = keyof Schema & string;
@@ -15,6 +15,28 @@ export type EntryOf<Schema extends object> = {
 export interface ListOptions {
   /** Only keys that begin with this text. Default: all. */
   readonly prefix?: string | undefined;
+}
+
+/** Which state a `set` is for. */
+export interface SetOptions {
+  /** A revision from `getEntry`: only if the key is still at it. `null`: only if the key does not exist. Default: always. */
+  readonly ifRevision?: string | null | undefined;
+}
+
+/** Which state a `delete` is for. */
+export interface DeleteOptions {
+  /** A revision from `getEntry`: only if the key is still at it. Default: always. */
+  readonly ifRevision?: string | undefined;
+}
+
+/** Who serves operations, and why. More members may come. */
+export interface StorageStatus {
+  /** As `getBackendType()`. */
+  readonly backend: BackendType;
+  /** The level of the server's protocol (docs/contract.md); `undefined` while no server is in use. */
+  readonly level: 0 | 1 | undefined;
+  /** Why it is this backend and this level, in words for people. */
+  readonly reason: string;
 }
 
 /**
@@ -35,21 +57,40 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    */
   get<K extends KeyOf<Schema>>(key: K): Promise<Schema[K] | undefined>;
   /**
+   * Read the value under `key` with its revision, or `undefined` where there is none.
+   *
+   * A revision names the state for a later `set` or `delete` with `ifRevision`. On a server no two states share one. IndexedDB
+   * keeps none: there it is a fingerprint, so equal values have equal revisions, and a Blob counts by its size and type, a
+   * File by its name and `lastModified` too, not by its bytes.
+   *
+   * @throws {StorageError} `invalid-key`; `unsupported` on a server without revisions (level 0); `unsupported-value` for a
+   * value that another program stored and that cannot be read or fingerprinted.
+   */
+  getEntry<K extends KeyOf<Schema>>(key: K): Promise<StoredEntry<Schema[K]> | undefined>;
+  /**
    * Store `value` under `key`, replacing what was there. The value is copied during the call.
    *
-   * Resolves when it is durable: IndexedDB's transaction has completed, or the server has answered 2xx.
+   * Resolves when it is durable: IndexedDB's transaction has completed, or the server has answered 2xx. Where `timeout` or
+   * `unavailable` rejects it, the write may have arrived; on a server of level 1 it has by the time that a later write
+   * resolves, or it never does: it does not overtake that.
    *
    * @param key 1 to 1,024 UTF-8 bytes of well-formed text, no U+0000; compared exactly.
    * @param value JSON, or Date, Map, Set, bigint, typed arrays, Blob … anywhere inside it (docs/contract.md, Values).
-   * @throws {StorageError} `invalid-key`, `unsupported-value` before any I/O; `too-large`, `quota`, `refused`.
+   * @param options `ifRevision`: store it only if the key is still in this state, compared and written as one step.
+   * @throws {StorageError} `invalid-key`, `invalid-option`, `unsupported-value` before any I/O; `too-large`, `quota`,
+   * `refused`; `unsupported` for `ifRevision` on a server without revisions (level 0).
+   * @throws {ConflictError} where `ifRevision` is not what is there: nothing was stored.
    */
-  set<K extends KeyOf<Schema>>(key: K, value: Schema[K]): Promise<void>;
+  set<K extends KeyOf<Schema>>(key: K, value: Schema[K], options?: SetOptions): Promise<void>;
   /**
-   * Delete `key`. A key that does not exist is no error.
+   * Delete `key`. A key that does not exist is no error, except with `ifRevision`.
    *
-   * @throws {StorageError} `invalid-key` before any I/O; `quota`, `refused`.
+   * @param options `ifRevision`: delete it only if the key is still in this state, compared and deleted as one step.
+   * @throws {StorageError} `invalid-key`, `invalid-option` before any I/O; `quota`, `refused`; `unsupported` for `ifRevision`
+   * on a server without revisions (level 0).
+   * @throws {ConflictError} where `ifRevision` is not what is there: nothing was deleted.
    */
-  delete(key: KeyOf<Schema>): Promise<void>;
+  delete(key: KeyOf<Schema>, options?: DeleteOptions): Promise<void>;
   /**
    * Whether `key` exists, also where its value is `undefined`.
    *
@@ -83,7 +124,7 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
   getMany<K extends KeyOf<Schema>>(keys: Iterable<K>): Promise<Array<Schema[K] | undefined>>;
   /**
    * Store many entries. All are checked before the first is sent. One IndexedDB transaction, or a handful of requests;
-   * on a server of level 0 not all or nothing: when it rejects, some may have been stored.
+   * on a server not all or nothing: when it rejects, some may have been stored.
    *
    * @throws {StorageError} as `set`, for the first that fails.
    */
@@ -97,10 +138,14 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
   /**
    * Replace a value by what `change` makes of it, atomically: nothing is written to `key` in between.
    *
+   * On a server the value is read, changed, and stored only if it is still the same; where another writer was faster, all of
+   * it again with the new value, until `timeout` has passed.
+   *
    * @param change Gets the current value (`undefined` where there is none) and returns the next one. Synchronous, and
-   * called again when a lost connection makes the transaction start over. What it throws rejects the call.
+   * called again when it starts over. What it throws rejects the call.
    * @returns The value that was stored.
    * @throws {StorageError} as `set`; `unsupported` on a server without revisions (level 0).
+   * @throws {ConflictError} where other writers were faster until `timeout` had passed.
    */
   update<K extends KeyOf<Schema>>(
     key: K,
@@ -116,6 +161,8 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
   ready(): Promise<void>;
   /** Who serves operations now: `'indexeddb'` until a server has answered. */
   getBackendType(): BackendType;
+  /** Who serves operations now, at which level, and why. Asks nobody. */
+  status(): StorageStatus;
   /**
    * Copy every entry of IndexedDB to the server at `url`, overwriting, and read each back. The source and the backend
    * in use stay as they are.

@@ -2,6 +2,7 @@
  * Options: where they come from, and what they may be.
  */
 import { StorageError } from './core/errors.ts';
+import { checkToken, type Token } from './core/token.ts';
 
 /** Where log lines go. `console` fits. */
 export interface Logger {
@@ -17,9 +18,15 @@ export interface StorageOptions {
   readonly useFlask?: boolean | undefined;
   /** The server's base URL, http or https, with or without a path and a trailing slash. Required with `useFlask`. */
   readonly flaskUrl?: string | undefined;
+  /**
+   * The bearer token of a server that wants one, or a function that is asked for it before each request. It goes to the
+   * server at `flaskUrl`, and to the one that `migrateToFlask` is given. A function that throws rejects the call with
+   * `forbidden`. Visible ASCII without spaces.
+   */
+  readonly token?: Token | undefined;
   /** Name of the IndexedDB database. Default `codeforge-db`; another name is another store. */
   readonly database?: string | undefined;
-  /** Milliseconds a request, or opening the database, may take. Default 10,000. */
+  /** Milliseconds a request with all its resends, or opening the database, may take. Default 10,000. */
   readonly timeout?: number | undefined;
   /** Where log lines go. Default `console`; `false` for nowhere. */
   readonly logger?: Logger | false | undefined;
@@ -28,12 +35,13 @@ export interface StorageOptions {
 /** Options, checked and complete. */
 export interface ResolvedOptions {
   readonly serverUrl: string | undefined;
+  readonly token: Token | undefined;
   readonly database: string;
   readonly timeout: number;
   readonly logger: Logger | undefined;
 }
 
-const KNOWN = ['useFlask', 'flaskUrl', 'database', 'timeout', 'logger'];
+const KNOWN = ['useFlask', 'flaskUrl', 'token', 'database', 'timeout', 'logger'];
 
 /**
  * Options from an environment and from the page.
@@ -72,6 +80,7 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
   const {
     useFlask = false,
     flaskUrl,
+    token,
     database = 'codeforge-db',
     timeout = 10_000,
     logger = console,
@@ -84,8 +93,15 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
   if (logger !== false && !(typeof logger?.info === 'function' && typeof logger.warn === 'function')) {
     throw invalid('logger', 'an object with info and warn, or false');
   }
+  if (token !== undefined && typeof token !== 'function') checkToken(token);
   const serverUrl = useFlask || flaskUrl !== undefined ? checkServerUrl(flaskUrl) : undefined;
-  return { serverUrl: useFlask ? serverUrl : undefined, database, timeout, logger: logger || undefined };
+  return {
+    serverUrl: useFlask ? serverUrl : undefined,
+    token,
+    database,
+    timeout,
+    logger: logger || undefined,
+  };
 }
 
 /**

@@ -3,8 +3,23 @@
  *
  * @module
  */
-export type { EntryOf, KeyOf, KeyValueStorage, ListOptions } from './api.ts';
+export type {
+  DeleteOptions,
+  EntryOf,
+  KeyOf,
+  KeyValueStorage,
+  ListOptions,
+  SetOptions,
+  StorageStatus,
+} from './api.ts';
 export { type Logger, readConfig, type StorageOptions } from './config.ts';
-export type { BackendType, StorageStats } from './core/backend.ts';
-export { MigrationError, type MigrationFailure, StorageError, type StorageErrorCode } from './core/errors.ts';
+export type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
+export {
+  ConflictError,
+  MigrationError,
+  type MigrationFailure,
+  StorageError,
+  type StorageErrorCode,
+} from './core/errors.ts';
+export type { Token } from './core/token.ts';
 export { createStorage } from './storage.ts';

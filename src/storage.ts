@@ -3,10 +3,11 @@
  *
  * Keys and values are checked here, before any I/O; everything then goes through one queue to the backend in use.
  */
-import type { EntryOf, KeyValueStorage, ListOptions } from './api.ts';
+import type { EntryOf, KeyValueStorage, ListOptions, StorageStatus } from './api.ts';
+import type { FlaskBackend } from './backends/flask.ts';
 import { createIndexedDbBackend } from './backends/indexeddb.ts';
 import { checkServerUrl, readConfig, resolveOptions, type StorageOptions } from './config.ts';
-import type { Backend, BackendType, Operation, Snapshot } from './core/backend.ts';
+import type { Backend, BackendType, Condition, Operation, Snapshot } from './core/backend.ts';
 import { closedError, createQueue } from './core/batch.ts';
 import { StorageError } from './core/errors.ts';
 import { checkHeldKey, checkKey } from './core/keys.ts';
@@ -25,17 +26,22 @@ import { snapshot } from './core/values.ts';
 export function createStorage<Schema extends object = Record<string, unknown>>(
   options: StorageOptions = readConfig(),
 ): KeyValueStorage<Schema> {
-  const { serverUrl, database, timeout, logger } = resolveOptions(options);
+  const { serverUrl, database, timeout, logger, token } = resolveOptions(options);
   const indexedDb = createIndexedDbBackend(database, timeout);
   const opened: Backend[] = [indexedDb];
   let type: BackendType = 'indexeddb';
   let choosing: Promise<Backend> | undefined;
+  /** Whether the step under way made the choice: then the server has answered just now. */
+  let justChosen = false;
+  let inUse: FlaskBackend | undefined;
+  let reason =
+    serverUrl === undefined ? 'no server is configured (useFlask)' : `${serverUrl} was not asked yet`;
   let closed = false;
 
-  async function openFlask(url: string): Promise<Backend> {
+  async function openFlask(url: string): Promise<FlaskBackend> {
     const { createFlaskBackend } = await import('./backends/flask.ts');
     if (closed) throw closedError();
-    const flask = createFlaskBackend(url, timeout);
+    const flask = createFlaskBackend(url, timeout, token);
     opened.push(flask);
     return flask;
   }
@@ -54,13 +60,14 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
         const flask = await openFlask(serverUrl);
         await flask.open();
         type = 'flask';
+        inUse = flask;
         log('info', `uses the Flask backend at ${serverUrl}`);
         return flask;
       } catch (error) {
         // Without an IndexedDB to fall back to, the reason is the server's; the next call asks it again.
         if (closed || typeof indexedDB === 'undefined') throw error;
-        const reason = error instanceof Error ? error.message : error;
-        log('warn', `uses IndexedDB, because the server cannot be used: ${reason}`);
+        reason = `the server cannot be used: ${error instanceof Error ? error.message : error}`;
+        log('warn', `uses IndexedDB, because ${reason}`);
         return indexedDb;
       }
     }
@@ -69,15 +76,17 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   }
 
   const queue = createQueue(() => {
+    justChosen = choosing === undefined;
     choosing ??= choose().catch((error) => {
       choosing = undefined;
       throw error;
     });
     return choosing;
   });
-  const put = (key: unknown, value: unknown): Operation => ({
+  const put = (key: unknown, value: unknown, options?: unknown): Operation => ({
     type: 'put',
     key: checkKey(key),
+    ...conditionOf(options, true),
     ...snapshotFor(key, value),
   });
   const callAll = (operations: readonly Operation[]): Promise<unknown[]> =>
@@ -99,11 +108,14 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     async get(key: unknown) {
       return queue.call({ type: 'get', key: checkHeldKey(key) });
     },
-    async set(key: unknown, value: unknown) {
-      await queue.call(put(key, value));
+    async getEntry(key: unknown) {
+      return queue.call({ type: 'entry', key: checkHeldKey(key) });
     },
-    async delete(key: unknown) {
-      await queue.call({ type: 'delete', key: checkHeldKey(key) });
+    async set(key: unknown, value: unknown, options?: unknown) {
+      await queue.call(put(key, value, options));
+    },
+    async delete(key: unknown, options?: unknown) {
+      await queue.call({ type: 'delete', key: checkHeldKey(key), ...conditionOf(options, false) });
     },
     async has(key: unknown) {
       return queue.call({ type: 'has', key: checkHeldKey(key) });
@@ -135,8 +147,16 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
       });
     },
     stats: () => queue.alone((backend) => backend.stats()),
-    ready: () => queue.alone((backend) => backend.open()),
+    ready: () =>
+      queue.alone(async (backend) => {
+        if (backend === indexedDb || !justChosen) await backend.open();
+      }),
     getBackendType: () => type,
+    status: (): StorageStatus => ({
+      backend: type,
+      level: inUse?.detected()?.level,
+      reason: inUse?.detected()?.reason ?? reason,
+    }),
     async migrateToFlask(url: string) {
       const address = checkServerUrl(url);
       const source = await queue.alone(async (backend) => backend);
@@ -177,6 +197,21 @@ function snapshotFor(key: unknown, value: unknown): Snapshot {
     const { code, message, cause } = error as StorageError;
     throw new StorageError(code, `Key ${String(key)}: ${message}`, { cause });
   }
+}
+
+/** What `set` and `delete` were told about the state that they are for. */
+function conditionOf(options: unknown = {}, orAbsent: boolean): Condition {
+  const wanted = orAbsent ? 'a revision or null' : 'a revision';
+  const { ifRevision } = (options ?? {}) as Condition;
+  if (
+    typeof options !== 'object' ||
+    options === null ||
+    Object.keys(options).some((name) => name !== 'ifRevision') ||
+    (ifRevision === null ? !orAbsent : ifRevision !== undefined && typeof ifRevision !== 'string') ||
+    ifRevision === ''
+  )
+    throw new StorageError('invalid-option', `Writing takes an object with ifRevision: ${wanted}.`);
+  return { ifRevision };
 }
 
 function checkPrefix(options: ListOptions = {}): string {

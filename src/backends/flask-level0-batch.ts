@@ -4,13 +4,21 @@
  * A batch is cut into waves in which no key is both written and touched again, so requests of one wave may go side by
  * side and the waves keep the program's order. After a request without an answer no other is started.
  */
-import type { Operation, Outcome } from '../core/backend.ts';
-import { fulfilled, rejected } from '../core/backend.ts';
+import type { Operation, Outcome, Protocol } from '../core/backend.ts';
+import { fulfilled, isConditional, isRead, rejected } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
-import { decode, encode } from '../core/json.ts';
 import { utf8Length } from '../core/keys.ts';
-import { isConnectionFailure, type JsonObject } from './flask-http.ts';
-import { type Level0, member, onlyExported, type Read, refusalOfKey, type Text } from './flask-level0.ts';
+import { type Http, isConnectionFailure, type JsonObject } from './flask-http.ts';
+import {
+  createLevel0,
+  type Level0,
+  member,
+  onlyExported,
+  type Read,
+  refusalOfKey,
+  type Text,
+} from './flask-level0.ts';
+import { decodeAt, encodeAt } from './flask-texts.ts';
 
 const PARALLEL = 6;
 /** Largest `/import` body that is sent: half of the usual limit of servers. */
@@ -27,8 +35,19 @@ const FAILED_ALONE = 3;
 
 type Task = () => Promise<void>;
 
+/** Level 0 over `http`. */
+export function createProtocol(http: Http): Protocol {
+  const level0 = createLevel0(http);
+  return {
+    run: (operations) => runOnLevel0(level0, operations),
+    keys: level0.keys,
+    entries: (prefix) => entriesOnLevel0(level0, prefix),
+    stats: level0.stats,
+  };
+}
+
 /** Carry out a batch. */
-export async function runOnLevel0(level0: Level0, operations: readonly Operation[]): Promise<Outcome[]> {
+async function runOnLevel0(level0: Level0, operations: readonly Operation[]): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (const wave of waves(operations, outcomes)) {
     const lost = await parallel(await requestsOf(level0, wave, operations, outcomes));
@@ -42,7 +61,7 @@ export async function runOnLevel0(level0: Level0, operations: readonly Operation
 }
 
 /** All entries under `prefix` in pages: a small data set in one request, a large one with a request a key. */
-export async function* entriesOnLevel0(
+async function* entriesOnLevel0(
   level0: Level0,
   prefix: string,
 ): AsyncGenerator<Array<readonly [string, unknown]>> {
@@ -113,7 +132,7 @@ function* waves(operations: readonly Operation[], outcomes: Outcome[]): Iterable
       outcomes[i] = rejected(refusal);
       continue;
     }
-    const writes = operation.type !== 'get' && operation.type !== 'has';
+    const writes = !isRead(operation);
     const before = operation.type === 'clear' || touched.get(operation.key);
     if (wave.length > 0 && (before === true || (writes && before === false))) {
       yield wave;
@@ -131,11 +150,12 @@ function* waves(operations: readonly Operation[], outcomes: Outcome[]): Iterable
 
 function refusalOf(operation: Operation): StorageError | undefined {
   if (operation.type === 'clear') return undefined;
-  if (operation.type !== 'update') return refusalOfKey(operation.key);
-  return new StorageError(
-    'unsupported',
-    'This server has no revisions (level 0), so update() cannot be atomic there: use get() and set().',
-  );
+  if (operation.type === 'update' || operation.type === 'entry' || isConditional(operation))
+    return new StorageError(
+      'unsupported',
+      'This server has no revisions (level 0), so update(), getEntry() and ifRevision cannot work there: use get() and set().',
+    );
+  return refusalOfKey(operation.key);
 }
 
 /** The requests of one wave. Each fills in the outcomes it is about, and throws only when there was no answer. */
@@ -203,11 +223,9 @@ async function requestsOf(
     switch (operation.type) {
       case 'put':
         try {
-          texts.push({ i, key: operation.key, text: await encode(operation) });
-        } catch (cause) {
-          // A File that changed on the disk since it was picked, for one.
-          const message = `The value of ${operation.key} cannot be read: ${cause}`;
-          outcomes[i] = rejected(new StorageError('unsupported-value', message, { cause }));
+          texts.push({ i, key: operation.key, text: await encodeAt(operation.key, operation) });
+        } catch (error) {
+          outcomes[i] = rejected(error);
         }
         break;
       case 'get':
@@ -258,15 +276,6 @@ async function parallel(tasks: readonly Task[]): Promise<unknown> {
   };
   await Promise.all(Array.from({ length: PARALLEL }, work));
   return lost?.error;
-}
-
-/** What a key's JSON stands for. The error names the key. */
-async function decodeAt(key: string, json: unknown): Promise<unknown> {
-  try {
-    return await decode(json);
-  } catch (cause) {
-    throw new StorageError('unsupported-value', `Key ${key}: ${(cause as Error).message}`, { cause });
-  }
 }
 
 const decoded = (key: string, json: unknown): Promise<Outcome> =>

@@ -1,16 +1,36 @@
 /**
  * Flask backend: a storage server over HTTP.
  *
- * It is recognised by the bodies of its answers, never by a status alone (docs/contract.md, Detection).
+ * It is recognised by the bodies of its answers, never by a status alone, and spoken to at the highest level that both know
+ * (docs/contract.md, Detection). The code of a level is loaded when a server turns out to speak it.
  */
-import type { Backend } from '../core/backend.ts';
+import type { Backend, Protocol } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
-import { createHttp, type Http, isConnectionFailure, notOurs } from './flask-http.ts';
-import { createLevel0 } from './flask-level0.ts';
-import { entriesOnLevel0, runOnLevel0 } from './flask-level0-batch.ts';
+import type { Token } from '../core/token.ts';
+import {
+  createExchange,
+  createHttp,
+  type Exchange,
+  isConnectionFailure,
+  type JsonObject,
+  notOurs,
+} from './flask-http.ts';
 
 /** Milliseconds that each request of the detection may take. */
 const DETECTION_TIMEOUT = 2000;
+
+/** What the detection found. */
+export interface Detected {
+  readonly level: 0 | 1;
+  /** Why, in words. */
+  readonly reason: string;
+}
+
+/** A storage server. */
+export interface FlaskBackend extends Backend {
+  /** What the last detection that succeeded found. */
+  readonly detected: () => Detected | undefined;
+}
 
 /**
  * A backend over the server at `url`.
@@ -18,32 +38,88 @@ const DETECTION_TIMEOUT = 2000;
  * @param url Its base URL, as `checkServerUrl` returned it: with a trailing slash.
  * @param timeout Milliseconds a request.
  */
-export function createFlaskBackend(url: string, timeout: number): Backend {
+export function createFlaskBackend(url: string, timeout: number, token?: Token): FlaskBackend {
   const controller = new AbortController();
-  const http = createHttp(url, timeout, controller.signal);
-  const level0 = createLevel0(http);
+  const { signal } = controller;
+  const exchange = createExchange(url, timeout, signal, token);
+  let detected: Detected | undefined;
+  let protocol: Promise<Protocol> | undefined;
+
+  async function use({ health, reason }: Found): Promise<Protocol> {
+    detected = { level: health === undefined ? 0 : 1, reason };
+    if (health === undefined) {
+      const { createProtocol } = await import('./flask-level0-batch.ts');
+      return createProtocol(createHttp(exchange));
+    }
+    const { createProtocol } = await import('./flask-level1-batch.ts');
+    return createProtocol(exchange, timeout, signal, health);
+  }
+  /** Asks the server once, unless that failed. */
+  const opened = (): Promise<Protocol> => {
+    protocol ??= detect(exchange, url)
+      .then(use)
+      .catch((error) => {
+        protocol = undefined;
+        throw error;
+      });
+    return protocol;
+  };
+
   return {
     type: 'flask',
-    open: () => detect(http, url),
-    run: (operations) => runOnLevel0(level0, operations),
-    keys: level0.keys,
-    entries: (prefix) => entriesOnLevel0(level0, prefix),
-    stats: level0.stats,
+    detected: () => detected,
+    async open() {
+      const known = protocol !== undefined;
+      await opened();
+      if (!known) return;
+      // Whoever asks again wants to know whether it answers now, and it may have been upgraded since.
+      const found = await detect(exchange, url);
+      if ((found.health !== undefined) !== (detected?.level === 1)) protocol = use(found);
+      await protocol;
+    },
+    run: async (operations) => (await opened()).run(operations),
+    keys: async (prefix) => (await opened()).keys(prefix),
+    async *entries(prefix) {
+      yield* (await opened()).entries(prefix);
+    },
+    stats: async () => (await opened()).stats(),
     async close() {
       controller.abort();
     },
   };
 }
 
-/** Resolves when a storage server has answered. */
-async function detect(http: Http, url: string): Promise<void> {
+/** What `/health` of a server of level 1 says, or nothing, and what was found in words. */
+interface Found {
+  readonly health: JsonObject | undefined;
+  readonly reason: string;
+}
+
+/** What level 1 is spoken through: without these there is none for the SDK. */
+const NEEDED = ['batch', 'keys'];
+
+/**
+ * Ask a server who it is.
+ *
+ * @throws {StorageError} when it is no storage server, or does not answer.
+ */
+async function detect(exchange: Exchange, url: string): Promise<Found> {
   const timeout = DETECTION_TIMEOUT;
-  const health = await http({ method: 'GET', path: 'health', timeout }).catch(() => undefined);
-  // A server of level 1 or more speaks level 0 too.
-  if (health?.missing === false && health.json.status === 'ok' && Number(health.json.contract) >= 1) return;
+  const at = `${url}health`;
+  // A header of our own would cost a page a preflight, and some servers have no CORS headers here.
+  const reply = await exchange({ method: 'GET', path: 'health', timeout, anonymous: true });
+  const health = reply.ok && reply.json.status === 'ok' ? reply.json : undefined;
+  const contract = Number(health?.contract);
+  if (health && contract >= 1) {
+    const has = Array.isArray(health.capabilities) ? health.capabilities : [];
+    const missing = NEEDED.filter((name) => !has.includes(name));
+    if (missing.length === 0) return { health, reason: `${at} announced contract ${contract}` };
+    const reason = `${at} announced contract ${contract} without ${missing.join(' and ')}: level 0`;
+    return { health: undefined, reason };
+  }
   const path = 'api/storage/_health_check';
   try {
-    const probe = await http({ method: 'GET', path, timeout });
+    const probe = await createHttp(exchange)({ method: 'GET', path, timeout });
     if (!probe.missing && !Object.hasOwn(probe.json, 'value'))
       throw notOurs(`GET ${url}${path}`, 'JSON without a value');
   } catch (error) {
@@ -56,6 +132,10 @@ async function detect(http: Http, url: string): Promise<void> {
     }
     throw error;
   }
+  const reason = health
+    ? `${at} announced no contract: level 0`
+    : `${at} could not be read, and ${url}${path} answered as level 0 does`;
+  return { health: undefined, reason };
 }
 
 /** Whether something answers a request whose answer a page may not read: then it is CORS that stands between. */

@@ -8,14 +8,17 @@
  */
 import { createStore, type UseStore } from 'idb-keyval';
 import type { Backend, Operation, Outcome, Snapshot } from '../core/backend.ts';
-import { fulfilled, rejected } from '../core/backend.ts';
+import { fulfilled, isConditional, isRead, rejected } from '../core/backend.ts';
 import { closedError } from '../core/batch.ts';
 import { StorageError } from '../core/errors.ts';
 import { compareKeys, utf8Length } from '../core/keys.ts';
 import { snapshot } from '../core/values.ts';
 import { rangeOf, scan } from './indexeddb-order.ts';
+import type { Found } from './indexeddb-revision.ts';
 
 const STORE = 'storage';
+
+type Revisions = typeof import('./indexeddb-revision.ts');
 
 /**
  * A backend over one database of this origin. Nothing is opened before the first call.
@@ -102,11 +105,12 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
     }
   }
 
-  function runTogether(operations: readonly Operation[]): Promise<Outcome[]> {
-    const writes = operations.some(({ type }) => type !== 'get' && type !== 'has');
-    return transact(writes ? 'readwrite' : 'readonly', (store) => {
+  async function runTogether(operations: readonly Operation[]): Promise<Outcome[]> {
+    const revised = operations.some((operation) => operation.type === 'entry' || isConditional(operation));
+    const revisions = revised ? await import('./indexeddb-revision.ts') : undefined;
+    return transact(operations.every(isRead) ? 'readonly' : 'readwrite', (store) => {
       const outcomes: Outcome[] = [];
-      perform(store, operations, outcomes, 0);
+      perform(store, operations, outcomes, 0, revisions);
       return outcomes;
     });
   }
@@ -165,14 +169,15 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
 const CONNECTION_LOST: ReadonlySet<unknown> = new Set(['InvalidStateError', 'AbortError', 'UnknownError']);
 
 /**
- * Issue the requests of a batch from `start` on. An `update` reads first: what follows it waits for its read, so that
- * the order of the operations is the order of the requests.
+ * Issue the requests of a batch from `start` on. A write that depends on what is there reads first: what follows it waits
+ * for its read, so that the order of the operations is the order of the requests.
  */
 function perform(
   store: IDBObjectStore,
   operations: readonly Operation[],
   outcomes: Outcome[],
   start: number,
+  revisions: Revisions | undefined,
 ): void {
   for (let i = start; i < operations.length; i++) {
     const operation = operations[i] as Operation;
@@ -189,6 +194,11 @@ function perform(
         next?.();
       };
     };
+    const write = (): void => {
+      if (operation.type === 'put') issue(store.put(operation.value, operation.key), ignore);
+      else if (operation.type === 'delete') issue(store.delete(operation.key), ignore);
+    };
+    const next = (): void => perform(store, operations, outcomes, i + 1, revisions);
     outcomes[i] = DONE;
     try {
       switch (operation.type) {
@@ -202,17 +212,39 @@ function perform(
             outcomes[i] = fulfilled(key !== undefined);
           });
           break;
+        case 'entry':
+          // A cursor tells a key that is missing from one whose value is undefined.
+          issue(store.openCursor(operation.key), (cursor) => {
+            try {
+              outcomes[i] = fulfilled(revisions?.entryOf(operation.key, cursor as Found));
+            } catch (error) {
+              fail(error);
+            }
+          });
+          break;
         case 'put':
-          issue(store.put(operation.value, operation.key), ignore);
-          break;
-        case 'delete':
-          issue(store.delete(operation.key), ignore);
-          break;
+        case 'delete': {
+          if (!isConditional(operation)) {
+            write();
+            break;
+          }
+          const decide = (cursor: unknown): void => {
+            try {
+              const conflict = revisions?.conflictOf(operation, cursor as Found);
+              if (conflict) outcomes[i] = rejected(conflict);
+              else write();
+            } catch (error) {
+              fail(error);
+            }
+            next();
+          };
+          issue(store.openCursor(operation.key), decide, next);
+          return;
+        }
         case 'clear':
           issue(store.clear(), ignore);
           break;
         case 'update': {
-          const next = () => perform(store, operations, outcomes, i + 1);
           const change = (current: unknown): void => {
             let changed: Snapshot | undefined;
             try {

@@ -17,14 +17,35 @@ export interface Snapshot {
   readonly value: unknown;
 }
 
+/** A value, and the revision that it is. */
+export interface StoredEntry<Value = unknown> {
+  /** The value, the caller's own copy. */
+  readonly value: Value;
+  /**
+   * Names this state of the key, for `ifRevision`. Opaque: compare it, store it, do not read it. On a server no two states
+   * of a key share one. IndexedDB keeps no revisions: there it is a fingerprint, so equal values have equal revisions, and
+   * a Blob counts by its size and type, a File by its name and `lastModified` too, not by its bytes.
+   */
+  readonly revision: string;
+}
+
+/** A write that holds only for one state: with a revision for that one, with `null` where there is nothing. */
+export interface Condition {
+  readonly ifRevision?: string | null | undefined;
+}
+
 /** One call. Operations of a batch take effect in their order. */
 export type Operation =
-  | { readonly type: 'get' | 'has' | 'delete'; readonly key: string }
-  | ({ readonly type: 'put'; readonly key: string } & Snapshot)
+  | { readonly type: 'get' | 'entry' | 'has'; readonly key: string }
+  | ({ readonly type: 'delete'; readonly key: string } & Condition)
+  | ({ readonly type: 'put'; readonly key: string } & Snapshot & Condition)
   | { readonly type: 'update'; readonly key: string; readonly change: (current: unknown) => Snapshot }
   | { readonly type: 'clear' };
 
-/** What became of one operation: the value of a `get` or `update`, the boolean of a `has`, or why it failed. */
+/**
+ * What became of one operation: the value of a `get` or `update`, the `StoredEntry` of an `entry`, the boolean of a `has`,
+ * or why it failed.
+ */
 export type Outcome = PromiseSettledResult<unknown>;
 
 /** How much a backend holds. */
@@ -37,6 +58,13 @@ export interface StorageStats {
    */
   readonly sizeBytes: number;
 }
+
+/** Whether an operation changes nothing. */
+export const isRead = ({ type }: Operation): boolean => type === 'get' || type === 'entry' || type === 'has';
+
+/** Whether a write holds only for one state of its key. */
+export const isConditional = (operation: Operation): boolean =>
+  (operation as Condition).ifRevision !== undefined;
 
 /** A medium that holds entries. */
 export interface Backend {
@@ -63,6 +91,9 @@ export interface Backend {
   /** Let go of the medium. What is under way is cut off and rejects with `closed`. */
   close(): Promise<void>;
 }
+
+/** The part of a backend that moves entries: what each level of a server's protocol provides. */
+export type Protocol = Pick<Backend, 'run' | 'keys' | 'entries' | 'stats'>;
 
 /** The outcome of an operation that succeeded. */
 export const fulfilled = (value?: unknown): Outcome => ({ status: 'fulfilled', value });

@@ -3,6 +3,7 @@
  *
  * Callers branch on `code`, never on the message. The platform's own error is kept in `cause`.
  */
+import type { StoredEntry } from './backend.ts';
 
 /**
  * Why a call was rejected.
@@ -22,6 +23,7 @@
  * - `quota`: the disk or the quota is full;
  * - `blocked`: another tab keeps the database from opening;
  * - `forbidden`: the server does not let this caller (its origin, host or token) do this;
+ * - `conflict`: see {@link ConflictError};
  * - `refused`: the server understood the request and refused it (its status is in the message);
  * - `migration`: see {@link MigrationError}.
  */
@@ -39,6 +41,7 @@ export type StorageErrorCode =
   | 'blocked'
   | 'forbidden'
   | 'refused'
+  | 'conflict'
   | 'migration';
 
 /** Every rejection of this package. The message says what failed, on which key or URL, and what to do. */
@@ -57,6 +60,35 @@ export class StorageError extends Error {
     super(message, options);
     this.name = 'StorageError';
     this.code = code;
+  }
+}
+
+/**
+ * A write that was made for another state than the one that is there. Nothing was stored. Both sides are here, so that the
+ * app can merge them, show them, or write again with `current.revision`.
+ */
+export class ConflictError extends StorageError {
+  /** The key that was to be written. */
+  readonly key: string;
+  /** The value that was to be stored; `undefined` for a delete. */
+  readonly attempted: unknown;
+  /** What is there instead; `undefined` where there is nothing. */
+  readonly current: StoredEntry | undefined;
+
+  /**
+   * An error with both sides of a conflict.
+   *
+   * @param message What happened and what to do.
+   * @param key The key.
+   * @param attempted The value that was to be stored.
+   * @param current What is there.
+   */
+  constructor(message: string, key: string, attempted: unknown, current: StoredEntry | undefined) {
+    super('conflict', message);
+    this.name = 'ConflictError';
+    this.key = key;
+    this.attempted = attempted;
+    this.current = current;
   }
 }
 

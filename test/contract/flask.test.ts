@@ -16,7 +16,7 @@ function runOn(name: string, server: ServerAddress): void {
   };
   contract({
     name,
-    gaps: ['path-keys', 'update'],
+    gaps: [],
     open: openEmpty,
     async openBroken() {
       const storage = await openEmpty();

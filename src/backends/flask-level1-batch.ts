@@ -1,0 +1,197 @@
+/**
+ * A batch over the level-1 protocol: operations in, outcomes out, in the program's order.
+ *
+ * Updates that stand together are carried out together, between what stands before them and what stands after.
+ */
+import type { Condition, Operation, Outcome, Protocol } from '../core/backend.ts';
+import { fulfilled, rejected } from '../core/backend.ts';
+import { StorageError } from '../core/errors.ts';
+import { createDelivery, type Delivered, type Delivery, type Limits } from './flask-delivery.ts';
+import { type Exchange, isObject, type JsonObject } from './flask-http.ts';
+import { createLevel1, type Level1, type WireOp } from './flask-level1.ts';
+import { createAsk, type Sent } from './flask-resend.ts';
+import { conflictOf, currentOf, entryOf, errorOf } from './flask-results.ts';
+import { encodeAt } from './flask-texts.ts';
+import { runUpdates, type Update } from './flask-update.ts';
+import { createWriter } from './flask-writer.ts';
+
+/** Keys and entries of a page. */
+const KEYS = 10_000;
+const ENTRIES = 500;
+
+/**
+ * Level 1 over `exchange`.
+ *
+ * @param timeout Milliseconds a request, its resends included.
+ * @param health What the server says about itself.
+ */
+export function createProtocol(
+  exchange: Exchange,
+  timeout: number,
+  signal: AbortSignal,
+  health: JsonObject,
+): Protocol {
+  const epoch = typeof health.epoch === 'string' ? health.epoch : undefined;
+  const level1 = createLevel1(createAsk(exchange, timeout, signal), epoch);
+  const delivery = createDelivery(createWriter(level1), limitsOf(health));
+  return {
+    run: (operations) => runOnLevel1(delivery, timeout, operations),
+    async keys(prefix) {
+      const keys: string[] = [];
+      for await (const page of pagesOf(level1, prefix, KEYS)) keys.push(...page);
+      return keys;
+    },
+    async *entries(prefix) {
+      for await (const keys of pagesOf(level1, prefix, ENTRIES)) {
+        const read = await delivery.deliver(keys.map((key) => ({ op: 'get', key })));
+        const entries: Array<readonly [string, unknown]> = [];
+        for (const [i, key] of keys.entries()) {
+          const result = read[i] as Delivered;
+          if (result instanceof StorageError) throw result;
+          // Deleted since it was listed.
+          if (result.status === 404) continue;
+          const entry = await entryOf(key, result);
+          if (entry === undefined) throw errorOf('get', key, result);
+          entries.push([key, entry.value]);
+        }
+        yield entries;
+      }
+    },
+    stats: async () => answerOf(await level1.stats()),
+  };
+}
+
+/** Limits as a server announces them. What it does not announce it will say when it is met. */
+function limitsOf({ limits }: JsonObject): Limits {
+  const limit = (name: keyof Limits): number => {
+    const value = isObject(limits) ? limits[name] : undefined;
+    return typeof value === 'number' && value >= 1 ? value : Number.POSITIVE_INFINITY;
+  };
+  return {
+    valueBytes: limit('valueBytes'),
+    batchOps: limit('batchOps'),
+    bodyBytes: limit('bodyBytes'),
+  };
+}
+
+/** What no key holds, or more of a prefix than a URL should. */
+const BEYOND_URL = /[\0\p{Surrogate}].*$/su;
+const PREFIX_UNITS = 400;
+
+/** The keys under a prefix in pages. Only what a URL can say of the prefix is asked for; the rest is looked at here. */
+async function* pagesOf(level1: Level1, prefix: string, limit: number): AsyncGenerator<string[]> {
+  const asked = prefix.slice(0, PREFIX_UNITS).replace(BEYOND_URL, '');
+  let after: string | undefined;
+  do {
+    const { keys, next } = answerOf(await level1.keys(asked, after, limit));
+    yield keys.filter((key) => key.startsWith(prefix));
+    after = next;
+  } while (after !== undefined);
+}
+
+function answerOf<T>(sent: Sent<T>): T {
+  if (sent.error) throw sent.error;
+  return sent.answer;
+}
+
+/** An operation that is no update, and where its outcome goes. */
+interface Simple {
+  readonly i: number;
+  readonly operation: Exclude<Operation, { type: 'update' }>;
+}
+
+/**
+ * Carry out a batch.
+ *
+ * @param timeout Milliseconds for which updates that meet other writers are tried again.
+ */
+async function runOnLevel1(
+  delivery: Delivery,
+  timeout: number,
+  operations: readonly Operation[],
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  let simple: Simple[] = [];
+  let updates: Update[] = [];
+  const flush = async (): Promise<void> => {
+    if (simple.length > 0) await runSimple(delivery, simple, outcomes);
+    if (updates.length > 0) await runUpdates(delivery, timeout, updates, outcomes);
+    simple = [];
+    updates = [];
+  };
+  for (const [i, operation] of operations.entries()) {
+    if (operation.type === 'update') {
+      updates.push({ i, ...operation });
+      continue;
+    }
+    if (updates.length > 0) await flush();
+    simple.push({ i, operation });
+  }
+  await flush();
+  return outcomes;
+}
+
+async function runSimple(delivery: Delivery, calls: readonly Simple[], outcomes: Outcome[]): Promise<void> {
+  const sent: Simple[] = [];
+  const ops: WireOp[] = [];
+  for (const call of calls) {
+    try {
+      ops.push(await wireOpOf(delivery, call.operation));
+      sent.push(call);
+    } catch (error) {
+      outcomes[call.i] = rejected(error);
+    }
+  }
+  const delivered = await delivery.deliver(ops);
+  const current = await currentOf(
+    delivery,
+    sent.map(({ operation }, at) => ['key' in operation ? operation.key : '', delivered[at] as Delivered]),
+  );
+  for (const [at, { i, operation }] of sent.entries()) {
+    const result = delivered[at] as Delivered;
+    outcomes[i] = await outcomeOf(operation, current.get(result) ?? result).catch(rejected);
+  }
+}
+
+async function wireOpOf(delivery: Delivery, operation: Simple['operation']): Promise<WireOp> {
+  switch (operation.type) {
+    case 'clear':
+      return { op: 'clear' };
+    case 'has':
+      return { op: 'head', key: operation.key };
+    case 'get':
+    case 'entry':
+      return { op: 'get', key: operation.key };
+    case 'delete':
+      return { op: 'delete', key: operation.key, ifRevision: operation.ifRevision };
+    case 'put': {
+      const { key, ifRevision } = operation;
+      const text = await encodeAt(key, operation);
+      const refused = delivery.refusalOfSize(key, text);
+      if (refused) throw refused;
+      return { op: 'put', key, text, ifRevision };
+    }
+  }
+}
+
+async function outcomeOf(operation: Simple['operation'], delivered: Delivered): Promise<Outcome> {
+  if (delivered instanceof StorageError) return rejected(delivered);
+  const { status } = delivered;
+  const key = 'key' in operation ? operation.key : '';
+  const conditional = (operation as Condition).ifRevision !== undefined;
+  if (status === 200) {
+    if (operation.type === 'has') return fulfilled(true);
+    if (operation.type === 'entry') return fulfilled(await entryOf(key, delivered));
+    if (operation.type === 'get') return fulfilled((await entryOf(key, delivered))?.value);
+    return fulfilled();
+  }
+  if (status === 404) {
+    if (operation.type === 'has') return fulfilled(false);
+    if (!conditional) return fulfilled();
+  }
+  if (status === 412 || status === 404) {
+    const attempted = operation.type === 'put' ? operation.value : undefined;
+    return rejected(conflictOf(key, attempted, await entryOf(key, delivered)));
+  }
+  return rejected(errorOf(operation.type, key, delivered));
+}

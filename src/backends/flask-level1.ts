@@ -1,0 +1,199 @@
+/**
+ * The level-1 protocol: its endpoints, a function each (docs/contract.md, sections 5 and 6).
+ *
+ * Every answer is checked for the shape that the contract gives it, result by result: anything else is a lost answer.
+ */
+import type { StorageStats } from '../core/backend.ts';
+import { compareKeys } from '../core/keys.ts';
+import { isObject, type JsonObject } from './flask-http.ts';
+import { type Ask, nameOf, type Sent } from './flask-resend.ts';
+
+/** One operation as it travels. */
+export type WireOp =
+  | { readonly op: 'get' | 'head'; readonly key: string }
+  | { readonly op: 'put'; readonly key: string; readonly text: string; readonly ifRevision?: Revision }
+  | { readonly op: 'delete'; readonly key: string; readonly ifRevision?: Revision }
+  | { readonly op: 'clear' }
+  /** Uses up an `n` and changes nothing, whatever `n` stood for before: its result may be of any shape. */
+  | { readonly op: 'fence' };
+
+type Revision = string | null | undefined;
+
+/** What became of one operation. */
+export interface Result {
+  readonly status: number;
+  /** The name of its error (9.2). */
+  readonly problem: string | undefined;
+  readonly error: string;
+  /** `<epoch>.<rev>`, where the answer names one. */
+  readonly revision: string | undefined;
+  /** The parsed value, where the answer holds one. */
+  readonly value?: { readonly json: unknown };
+}
+
+/** What goes with the operations of a batch. */
+export interface BatchHead {
+  readonly epoch?: string | undefined;
+  /** With the number of the first write. */
+  readonly client?: { readonly id: string; readonly n: number } | undefined;
+}
+
+/** A page of keys, and where the next one begins. */
+interface KeyPage {
+  readonly keys: readonly string[];
+  readonly next: string | undefined;
+}
+
+/** What a level-1 server can be asked. Each settles within the time limit. */
+export interface Level1 {
+  /** The incarnation of the data, as the last answer named it. */
+  readonly epoch: () => string | undefined;
+  /** As many results as operations. */
+  batch(head: BatchHead, ops: readonly WireOp[]): Promise<Sent<Result[]>>;
+  /** A page of the keys that begin with `prefix`, after `after`, in byte order. */
+  keys(prefix: string, after: string | undefined, limit: number): Promise<Sent<KeyPage>>;
+  stats(): Promise<Sent<StorageStats>>;
+}
+
+const API = 'api/v1/';
+/** A revision that no key has: `seq` counts from 1. */
+const NEVER = '0';
+
+/**
+ * Speak level 1 over `ask`.
+ *
+ * @param known The epoch, where the detection has learned it.
+ */
+export function createLevel1(ask: Ask, known: string | undefined): Level1 {
+  let epoch = known;
+
+  /** A check that also learns the epoch. */
+  const learning =
+    <T>(check: (json: JsonObject, epoch: string) => T | undefined) =>
+    (json: JsonObject): T | undefined => {
+      if (typeof json.epoch !== 'string' || json.epoch === '') return undefined;
+      const checked = check(json, json.epoch);
+      if (checked !== undefined) epoch = json.epoch;
+      return checked;
+    };
+
+  return {
+    epoch: () => epoch,
+    batch(head, ops) {
+      const body = bodyOf(head, ops);
+      return ask(
+        { method: 'POST', path: `${API}batch`, body },
+        learning((json, epoch) => resultsOf(json.results, ops, epoch)),
+      );
+    },
+    keys(prefix, after, limit) {
+      const query = [
+        prefix === '' ? '' : `prefix=${encodeURIComponent(prefix)}&`,
+        after === undefined ? '' : `after=${encodeURIComponent(after)}&`,
+      ].join('');
+      return ask(
+        { method: 'GET', path: `${API}keys?${query}limit=${limit}` },
+        learning((json) => pageOf(json, prefix, after)),
+      );
+    },
+    stats() {
+      return ask(
+        { method: 'GET', path: `${API}stats` },
+        learning(({ keys, sizeBytes }) =>
+          isCount(keys) && isCount(sizeBytes) ? { keys, sizeBytes } : undefined,
+        ),
+      );
+    },
+  };
+}
+
+function bodyOf({ epoch, client }: BatchHead, ops: readonly WireOp[]): string {
+  let n = client?.n ?? 0;
+  const texts = ops.map((op) => {
+    const number = client && isWrite(op) ? `"n":${n++},` : '';
+    return `{${number}${opText(op, epoch)}}`;
+  });
+  const head = [
+    epoch === undefined ? '' : `"epoch":${JSON.stringify(epoch)},`,
+    client === undefined ? '' : `"client":${JSON.stringify(client.id)},`,
+  ];
+  return `{${head.join('')}"ops":[${texts.join()}]}`;
+}
+
+/** Whether an operation is numbered. */
+export const isWrite = ({ op }: WireOp): boolean => op !== 'get' && op !== 'head';
+
+function opText(op: WireOp, epoch: string | undefined): string {
+  if (op.op === 'clear') return '"op":"clear"';
+  if (op.op === 'fence') return `"op":"delete","key":"fence","ifRev":"${NEVER}"`;
+  const text = `"op":"${op.op}","key":${JSON.stringify(op.key)}`;
+  if (op.op !== 'put' && op.op !== 'delete') return text;
+  const value = op.op === 'put' ? `,"value":${op.text}` : '';
+  const condition =
+    op.ifRevision === undefined ? '' : `,"ifRev":${JSON.stringify(revOf(op.ifRevision, epoch))}`;
+  return text + value + condition;
+}
+
+/** The bytes that an operation is in a body at most, its value's text not counted. */
+export const OP_BYTES = 96;
+
+const REVISION = /^(.+)\.([1-9]\d*)$/s;
+
+/** The `ifRev` of a revision: one of another epoch, or of no server, is never current (12.7). */
+function revOf(revision: string | null, epoch: string | undefined): string | null {
+  if (revision === null) return null;
+  const [, of, rev] = REVISION.exec(revision) ?? [];
+  return of !== undefined && of === epoch && rev !== undefined ? rev : NEVER;
+}
+
+/** The epoch that a revision is of, where it looks like one. */
+export const epochOf = (revision: string): string | undefined => {
+  const epoch = REVISION.exec(revision)?.[1];
+  return epoch !== undefined && /^[\w-]{1,64}$/.test(epoch) ? epoch : undefined;
+};
+
+function resultsOf(results: unknown, ops: readonly WireOp[], epoch: string): Result[] | undefined {
+  if (!Array.isArray(results) || results.length !== ops.length) return undefined;
+  const checked = results.map((result, i) => resultOf(result, ops[i] as WireOp, epoch));
+  return checked.every((result) => result !== undefined) ? checked : undefined;
+}
+
+function resultOf(json: unknown, { op }: WireOp, epoch: string): Result | undefined {
+  if (!isObject(json)) return undefined;
+  const { status, rev, size, error, type } = json;
+  if (typeof status !== 'number' || !Number.isInteger(status)) return undefined;
+  const named = typeof rev === 'string' && /^\d+$/.test(rev);
+  const holds = Object.hasOwn(json, 'value');
+  if (op !== 'fence') {
+    if (rev !== undefined && !named) return undefined;
+    const failed = status >= 400 && status <= 599 && typeof error === 'string';
+    const whole = named && (op !== 'get' || holds) && (op !== 'head' || isCount(size));
+    if (status === 200 ? !whole : !failed) return undefined;
+  }
+  return {
+    status,
+    problem: nameOf(type),
+    error: typeof error === 'string' ? error : '',
+    revision: named ? `${epoch}.${rev}` : undefined,
+    ...(holds && { value: { json: json.value } }),
+  };
+}
+
+function pageOf({ keys: list, next }: JsonObject, prefix: string, after = ''): KeyPage | undefined {
+  if (!Array.isArray(list)) return undefined;
+  const keys: string[] = [];
+  let last = after;
+  for (const item of list) {
+    const key: unknown = isObject(item) ? item.key : undefined;
+    // Strictly ascending, so that a walk always ends.
+    if (typeof key !== 'string' || !key.startsWith(prefix) || compareKeys(key, last) <= 0) return undefined;
+    keys.push(key);
+    last = key;
+  }
+  if (next === null) return { keys, next: undefined };
+  return typeof next === 'string' && compareKeys(next, last) >= 0 && next !== after
+    ? { keys, next }
+    : undefined;
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;

@@ -1,0 +1,72 @@
+/**
+ * Revisions over a store that keeps none: a fingerprint of the value (docs/guide.md, Revisions).
+ *
+ * Loaded only when a call needs it. Everything here is synchronous: a comparison and the write that depends on it share a
+ * transaction, and a transaction ends when it has to wait for anything else.
+ */
+import type { Condition, Operation, StoredEntry } from '../core/backend.ts';
+import { describe } from '../core/envelope.ts';
+import { ConflictError, StorageError } from '../core/errors.ts';
+import { snapshot } from '../core/values.ts';
+
+/** What is under a key: an object even where the value is `undefined`, nothing where there is no such key. */
+export type Found = { readonly value: unknown } | undefined | null;
+
+/**
+ * The value that is there, with its revision.
+ *
+ * @throws {StorageError} `unsupported-value` for a value that another program stored and that has no text.
+ */
+export function entryOf(key: string, found: Found): StoredEntry | undefined {
+  if (!found) return undefined;
+  const { value } = found;
+  try {
+    return { value, revision: revisionOf(value) };
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new StorageError('unsupported-value', `Key ${key} has no revision: ${message}`, { cause });
+  }
+}
+
+/** Why a write with a condition must not happen, if so. */
+export function conflictOf(
+  operation: Operation & { readonly key: string },
+  found: Found,
+): ConflictError | undefined {
+  const { key } = operation;
+  const { ifRevision } = operation as Condition;
+  const current = entryOf(key, found);
+  if (ifRevision === undefined || ifRevision === (current?.revision ?? null)) {
+    // A delete of what does not exist has no state to hold for.
+    if (current !== undefined || operation.type !== 'delete') return undefined;
+  }
+  const state = current === undefined ? 'it does not exist' : `it is at revision ${current.revision}`;
+  return new ConflictError(
+    `Key ${key} is no longer as this write expected: ${state}. Nothing was stored: see \`current\` and \`attempted\`, and write again.`,
+    key,
+    operation.type === 'put' ? operation.value : undefined,
+    current,
+  );
+}
+
+/** Two hashes of 53 bits over the value's text. */
+function revisionOf(value: unknown): string {
+  const { plain, value: copy } = snapshot(value);
+  // A plain value may look like the text of one that is not.
+  const text = plain ? `p${JSON.stringify(copy)}` : `r${describe(copy)}`;
+  return `idb.${[1, 2].map((seed) => hash(text, seed).toString(36)).join('-')}`;
+}
+
+/** cyrb53: no cryptography, but 53 well-mixed bits without waiting for a promise. */
+function hash(text: string, seed: number): number {
+  let a = 0xdeadbeef ^ seed;
+  let b = 0x41c6ce57 ^ seed;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    a = Math.imul(a ^ unit, 2654435761);
+    b = Math.imul(b ^ unit, 1597334677);
+  }
+  a = Math.imul(a ^ (a >>> 16), 2246822507) ^ Math.imul(b ^ (b >>> 13), 3266489909);
+  b = Math.imul(b ^ (b >>> 16), 2246822507) ^ Math.imul(a ^ (a >>> 13), 3266489909);
+  return 2 ** 32 * (b & 0x1fffff) + (a >>> 0);
+}
