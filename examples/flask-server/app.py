@@ -63,9 +63,14 @@ CORS(
 # Every request
 
 
-@app.errorhandler(HTTPException)
+@app.errorhandler(messages.Refusal)
 def refused(error):
-    """Flask's own refusals, by the name of the status; `failure` says the rest."""
+    return error.response
+
+
+@app.errorhandler(HTTPException)
+def failed(error):
+    """Flask's own refusals, and what nobody expected: by the name of the status, never the text of an exception."""
     allow = error.get_response().headers.get("Allow")
     return failure(error.code, error.name, headers={"Allow": allow} if allow else None)
 
@@ -83,6 +88,7 @@ def database_failed(error):
 @app.after_request
 def finish(response):
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Cache-Control", "no-store")
     if ORIGINS != "*":
         response.vary.add("Origin")
     if request.method == "OPTIONS" and response.status_code == 200:
@@ -162,9 +168,9 @@ def keys():
 def read(_):
     with reading(g.tenant) as records:
         record, tag = find_tagged(records, addressed_key())
-    if record is None:
-        return failure(404, "Key not found")
     headers = {**tagged(tag), "Cache-Control": "no-cache, private"}
+    if record is None:
+        return failure(404, "Key not found", headers=headers)
     status = precondition(tag)
     if status == 412:
         return failure(412, "Precondition failed", headers=headers)

@@ -14,7 +14,7 @@ import time
 import zlib
 from http import HTTPStatus
 
-from flask import Response, abort, g, request
+from flask import Response, g, request
 from gunicorn.http.errors import ParseException
 
 from json_text import MAX_NESTING, members, nesting, to_json
@@ -65,9 +65,17 @@ def failure(status, error, name=None, headers=None):
     return answer(to_json(body), status, headers, PROBLEM_TYPE if asked else "application/json")
 
 
+class Refusal(Exception):
+    """Ends the request with its `response`."""
+
+    def __init__(self, response):
+        super().__init__(response.status)
+        self.response = response
+
+
 def refuse(*arguments, **named):
     """End the request with this `failure`."""
-    abort(failure(*arguments, **named))
+    raise Refusal(failure(*arguments, **named))
 
 
 def compress(response):
@@ -148,7 +156,8 @@ def is_portable(key):
 
 
 def shown(key):
-    return json.dumps(key if len(key) <= 80 else key[:80] + "…")
+    key = key if len(key) <= 80 else key[:80] + "…"
+    return json.dumps(key, ensure_ascii=re.search("[\ud800-\udfff]", key) is not None)
 
 
 def invalid_key(key):

@@ -4,17 +4,15 @@ Level 1 of the wire contract: export and import as NDJSON, in flat memory howeve
 Spec: docs/contract.md, 8; NDJSON (a JSON text a line).
 """
 
-from contextlib import closing, nullcontext
 from datetime import datetime, timezone
 
 from flask import Blueprint, g, request
 
 from access import needs
-from database import connect
 from json_text import members, string, to_json
 from level1 import choice, parameters, stamp
 from messages import MAX_BODY_BYTES, answer, check_key, check_type, in_chunks, parse, read, refuse, shown
-from records import Record, Records, reading, snapshot, writing
+from records import reading, snapshot, writing
 
 NDJSON_TYPE = "application/x-ndjson"
 FORMAT = "codeforge-storage"
@@ -49,47 +47,34 @@ def import_records():
     mode = choice(query, "mode", ["overwrite", "skip", "fail"])
     dry_run = choice(query, "dry_run", ["0", "1"]) == "1"
     check_type(NDJSON_TYPE)
-    done = {"imported": 0, "skipped": 0}
+    transaction = reading if dry_run else writing
+    imported = skipped = 0
     g.error_members = {"imported": 0}
-    with closing(connect()) if dry_run else nullcontext() as db:
-        plan = Plan(db, g.tenant) if dry_run else None
-        for group in groups(body_records()):
-            with nullcontext(plan) if plan else writing(g.tenant) as records:
-                skipped = store(records, group, mode)
-            done = {"imported": done["imported"] + len(group) - skipped, "skipped": done["skipped"] + skipped}
-            g.error_members = {"imported": done["imported"]}
-        g.body_read = True
-        with nullcontext(plan) if plan else reading(g.tenant) as records:
-            return answer(to_json({**done, "dryRun": dry_run, **stamp(records)}))
+    for group in groups(body_records()):
+        with transaction(g.tenant) as records:
+            new = store(records, group, mode, dry_run)
+        imported += new
+        skipped += len(group) - new
+        g.error_members = {"imported": imported}
+    g.body_read = True
+    with reading(g.tenant) as records:
+        counts = {"imported": imported, "skipped": skipped, "dryRun": dry_run}
+        return answer(to_json({**counts, **stamp(records)}))
 
 
-class Plan(Records):
-    """Stores nothing: the keys that would be stored are noted in a table that goes with the connection."""
-
-    def __init__(self, db, tenant):
-        super().__init__(db, tenant)
-        db.execute("CREATE TEMP TABLE planned (key TEXT PRIMARY KEY)")
-
-    def find(self, key):
-        planned = self.db.execute("SELECT NULL, NULL FROM planned WHERE key = ?", (key,)).fetchone()
-        return Record(*planned) if planned else super().find(key)
-
-    def put(self, key, value):
-        self.db.execute("INSERT OR IGNORE INTO planned VALUES (?)", (key,))
-
-
-def store(records, group, mode):
-    """Store a group in the transaction of `records`; the number that was skipped."""
-    skipped = 0
+def store(records, group, mode, dry_run):
+    """Store a group in the transaction of `records`; how many of it were not skipped."""
+    new = 0
     for key, value in group:
         exists = mode != "overwrite" and records.find(key) is not None
         if exists and mode == "fail":
+            g.error_members["key"] = key
             refuse(412, f"The key {shown(key)} exists", "key-exists")
-        if exists:
-            skipped += 1
-        else:
-            records.put(key, value)
-    return skipped
+        if not exists:
+            new += 1
+            if not dry_run:
+                records.put(key, value)
+    return new
 
 
 def groups(pairs):
