@@ -86,8 +86,9 @@ function complaintAbout(request: FuzzRequest, { answers, rest, closed }: Heard):
   }
   if (!request.isHttp) return undefined;
   if (rest.length > 0) return `bytes that are no answer: ${printable(rest)}`;
-  const isLast = /close/i.test(answers.at(-1)?.headers.get('connection') ?? '');
-  if (answers.length === request.methods.length || isLast) return undefined;
+  const endless = answers.at(-1)?.headers.get('content-type') === 'text/event-stream';
+  const isLast = endless || /close/i.test(answers.at(-1)?.headers.get('connection') ?? '');
+  if (isLast || answers.length === request.methods.length) return undefined;
   return `${answers.length} answers of ${request.methods.length}, ${closed ? 'and the connection was closed' : 'in time'}`;
 }
 

@@ -8,7 +8,7 @@ type Timed = readonly [start: number, end: number, call: Call];
 const read = (found: Held): Call => ({ type: 'read', found });
 const write = (value: Held): Call => ({ type: 'write', value });
 const cas = (expected: Held, value: Held): Call => ({ type: 'cas', expected, value });
-const conflict = (expected: Held, found: Held): Call => ({ type: 'conflict', expected, found });
+const refusal = (expected: Held): Call => ({ type: 'refused', expected });
 
 function historyOf(clients: ReadonlyArray<readonly Timed[]>): Invocation[] {
   return clients
@@ -90,7 +90,7 @@ const refused: Record<string, ReadonlyArray<readonly Timed[]>> = {
   'a write in doubt that came after a later one of its client was refused': [
     [
       [1, 0, write('a')],
-      [2, 3, conflict('z', undefined)],
+      [2, 3, refusal('z')],
     ],
     [
       [4, 5, read(undefined)],
@@ -101,17 +101,10 @@ const refused: Record<string, ReadonlyArray<readonly Timed[]>> = {
     [[1, 0, cas('z', 'a')]],
     [[2, 3, read('a')]],
   ],
-  'a conflict with the revision that was current': [
+  'a refusal of the revision that was current': [
     [
       [1, 2, write('a')],
-      [3, 4, conflict('a', 'a')],
-    ],
-  ],
-  'a conflict that shows an old value': [
-    [
-      [1, 2, write('a')],
-      [3, 4, write('b')],
-      [5, 6, conflict('z', 'a')],
+      [3, 4, refusal('a')],
     ],
   ],
   'a deletion on a condition that did not hold': [
@@ -128,7 +121,7 @@ const explained: Record<string, ReadonlyArray<readonly Timed[]>> = {
       [1, 2, read(undefined)],
       [3, 4, write('a')],
       [5, 6, cas('a', 'b')],
-      [7, 8, conflict('a', 'b')],
+      [7, 8, refusal('a')],
     ],
     [
       [9, 10, read('b')],
@@ -146,10 +139,10 @@ const explained: Record<string, ReadonlyArray<readonly Timed[]>> = {
       [6, 7, read('b')],
     ],
   ],
-  'one of two that replace the same revision, and a conflict for the other': [
+  'one of two that replace the same revision, and a refusal for the other': [
     [
       [1, 2, write('a')],
-      [3, 7, conflict('a', 'c')],
+      [3, 7, refusal('a')],
     ],
     [[4, 6, cas('a', 'c')]],
   ],
@@ -188,11 +181,13 @@ const explained: Record<string, ReadonlyArray<readonly Timed[]>> = {
       [6, 7, read('c')],
     ],
   ],
-  'a deletion of what is not there, on a condition': [
+  'a refusal of what does not exist, and a deletion': [
     [
-      [1, 2, cas('a', undefined)],
-      [3, 4, read(undefined)],
+      [1, 2, write('a')],
+      [3, 6, refusal(undefined)],
+      [4, 7, read(undefined)],
     ],
+    [[5, 8, cas('a', undefined)]],
   ],
 };
 

@@ -17,9 +17,10 @@ export type Held = string | undefined;
 export type Call =
   | { readonly type: 'read'; readonly found: Held }
   | { readonly type: 'write'; readonly value: Held }
-  /** It applied. Deleting what is not there applies too, whatever was expected. */
+  /** It applied. */
   | { readonly type: 'cas'; readonly expected: Held; readonly value: Held }
-  | { readonly type: 'conflict'; readonly expected: Held; readonly found: Held };
+  /** It did not. What its client was shown then is a read of its own, which may have been later. */
+  | { readonly type: 'refused'; readonly expected: Held };
 
 /** A call with its times, which are unique and count up. */
 export interface Invocation {
@@ -96,11 +97,9 @@ function outcome(call: Call, held: Held): { readonly held: Held } | undefined {
       return call.found === held ? { held } : undefined;
     case 'write':
       return { held: call.value };
-    case 'cas': {
-      const deletesNothing = call.value === undefined && held === undefined;
-      return call.expected === held || deletesNothing ? { held: call.value } : undefined;
-    }
-    case 'conflict':
-      return call.found === held && call.expected !== held ? { held } : undefined;
+    case 'cas':
+      return call.expected === held ? { held: call.value } : undefined;
+    case 'refused':
+      return call.expected !== held ? { held } : undefined;
   }
 }

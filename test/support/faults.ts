@@ -20,7 +20,10 @@ export type Ending = 'fin' | 'rst' | 'silence';
 
 /** What becomes of one request. Nothing of it: it is passed on, and its answer passed back. */
 export interface Fault {
-  /** The request goes on only when this has resolved, even where its client has gone by then. */
+  /**
+   * The request goes on only when this has resolved, even where its client has gone by then. Where an `ending` is told, the
+   * client's connection comes to it at once, without an answer.
+   */
   readonly hold?: Promise<unknown>;
   /** So many bytes of the request reach the server, which then sees a reset. With 0 it is not connected to at all. */
   readonly requestBytes?: number;
@@ -60,12 +63,8 @@ export const htmlAnswer = (status: number, reachesServer: boolean): Fault => ({
   ...(!reachesServer && { requestBytes: 0 }),
 });
 
-/** The request arrives at the server when `hold` resolves; the client hears nothing. */
-export const requestHeld = (hold: Promise<unknown>): Fault => ({
-  hold,
-  rewrite: nothing,
-  ending: 'silence',
-});
+/** A straggler: the request arrives at the server when `hold` resolves, and the client hears nothing of it. */
+export const requestHeld = (hold: Promise<unknown>, ending: Ending): Fault => ({ hold, ending });
 
 const REASONS: Record<number, string> = { 200: 'OK', 404: 'Not Found', 502: 'Bad Gateway' };
 

@@ -137,10 +137,12 @@ async function exchange(client: Socket, dial: () => Socket, faults: Faults, traf
   traffic.requests += 1;
   traffic.bytesUp += bytes.length;
   const fault = faults(request) ?? {};
+  if (fault.hold && fault.ending) finish(client, Buffer.alloc(0), fault.ending);
   await fault.hold;
   const answer = await forward(bytes, dial, fault);
   traffic.bytesDown += answer.length;
   if (fault.delayMs !== undefined) await delay(fault.delayMs);
+  if (fault.hold && fault.ending) return;
   finish(client, fault.rewrite?.(answer) ?? answer, fault.ending ?? 'fin');
 }
 
