@@ -16,7 +16,7 @@ import { FORMAT, NDJSON } from './export.ts';
 /** Records of one transaction … */
 const MOST_RECORDS = 500;
 /** … or characters of their values. */
-const MOST_CHARACTERS = 1024 * 1024;
+const MOST_CHARACTERS = 256 * 1024;
 
 const LINE_FEED = 0x0a;
 
