@@ -83,10 +83,10 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     });
     return choosing;
   });
-  const put = (key: unknown, value: unknown, options?: unknown): Operation => ({
+  const put = (key: unknown, value: unknown, options?: object): Operation => ({
     type: 'put',
     key: checkKey(key),
-    ...conditionOf(options, true),
+    ...conditionOf(options, null),
     ...snapshotFor(key, value),
   });
   const callAll = (operations: readonly Operation[]): Promise<unknown[]> =>
@@ -111,11 +111,11 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     async getEntry(key: unknown) {
       return queue.call({ type: 'entry', key: checkHeldKey(key) });
     },
-    async set(key: unknown, value: unknown, options?: unknown) {
+    async set(key: unknown, value: unknown, options?: object) {
       await queue.call(put(key, value, options));
     },
-    async delete(key: unknown, options?: unknown) {
-      await queue.call({ type: 'delete', key: checkHeldKey(key), ...conditionOf(options, false) });
+    async delete(key: unknown, options?: object) {
+      await queue.call({ type: 'delete', key: checkHeldKey(key), ...conditionOf(options) });
     },
     async has(key: unknown) {
       return queue.call({ type: 'has', key: checkHeldKey(key) });
@@ -200,25 +200,25 @@ function snapshotFor(key: unknown, value: unknown): Snapshot {
 }
 
 /** What `set` and `delete` were told about the state that they are for. */
-function conditionOf(options: unknown = {}, orAbsent: boolean): Condition {
-  const wanted = orAbsent ? 'a revision or null' : 'a revision';
-  const { ifRevision } = (options ?? {}) as Condition;
+function conditionOf(options: object = {}, absent?: null): Condition {
+  const { ifRevision } = checkOptions(options, 'ifRevision', 'Writing', "{ ifRevision: '…' }") as Condition;
   if (
-    typeof options !== 'object' ||
-    options === null ||
-    Object.keys(options).some((name) => name !== 'ifRevision') ||
-    (ifRevision === null ? !orAbsent : ifRevision !== undefined && typeof ifRevision !== 'string') ||
-    ifRevision === ''
+    ifRevision !== undefined &&
+    ifRevision !== absent &&
+    (typeof ifRevision !== 'string' || ifRevision === '')
   )
-    throw new StorageError('invalid-option', `Writing takes an object with ifRevision: ${wanted}.`);
+    throw new StorageError('invalid-option', 'ifRevision is a revision from getEntry(), or null in set().');
   return { ifRevision };
 }
 
+function checkOptions<T>(options: T, known: string, what: string, example: string): T {
+  if (typeof options === 'object' && options && Object.keys(options).every((name) => name === known))
+    return options;
+  throw new StorageError('invalid-option', `${what} takes an object: ${example}.`);
+}
+
 function checkPrefix(options: ListOptions = {}): string {
-  if (typeof options !== 'object' || Object.keys(options).some((name) => name !== 'prefix')) {
-    throw new StorageError('invalid-option', "Listing takes an object with a prefix: { prefix: 'user:' }.");
-  }
-  const prefix = options.prefix ?? '';
+  const prefix = checkOptions(options, 'prefix', 'Listing', "{ prefix: 'user:' }").prefix ?? '';
   if (typeof prefix !== 'string') throw new StorageError('invalid-key', 'A prefix is a string.');
   return prefix;
 }

@@ -5,12 +5,12 @@
  */
 import type { Condition, Operation, Outcome, Protocol } from '../core/backend.ts';
 import { fulfilled, rejected } from '../core/backend.ts';
-import { StorageError } from '../core/errors.ts';
+import { ConflictError, StorageError } from '../core/errors.ts';
 import { createDelivery, type Delivered, type Delivery, type Limits } from './flask-delivery.ts';
 import { type Exchange, isObject, type JsonObject } from './flask-http.ts';
 import { createLevel1, type Level1, type WireOp } from './flask-level1.ts';
 import { createAsk, type Sent } from './flask-resend.ts';
-import { conflictOf, currentOf, entryOf, errorOf } from './flask-results.ts';
+import { currentOf, entryOf, errorOf } from './flask-results.ts';
 import { encodeAt } from './flask-texts.ts';
 import { runUpdates, type Update } from './flask-update.ts';
 import { createWriter } from './flask-writer.ts';
@@ -191,7 +191,7 @@ async function outcomeOf(operation: Simple['operation'], delivered: Delivered): 
   }
   if (status === 412 || status === 404) {
     const attempted = operation.type === 'put' ? operation.value : undefined;
-    return rejected(conflictOf(key, attempted, await entryOf(key, delivered)));
+    return rejected(new ConflictError(key, attempted, await entryOf(key, delivered)));
   }
   return rejected(errorOf(operation.type, key, delivered));
 }

@@ -2,24 +2,11 @@
  * What the results of a batch mean: entries, conflicts, and why the server refused an operation.
  */
 import type { StoredEntry } from '../core/backend.ts';
-import { ConflictError, StorageError } from '../core/errors.ts';
+import { StorageError } from '../core/errors.ts';
 import type { Delivered, Delivery } from './flask-delivery.ts';
 import { refusal } from './flask-http.ts';
 import type { Result } from './flask-level1.ts';
 import { decodeAt } from './flask-texts.ts';
-
-/** Both sides of a write that met another state. */
-export const conflictOf = (
-  key: string,
-  attempted: unknown,
-  current: StoredEntry | undefined,
-): ConflictError =>
-  new ConflictError(
-    `Key ${key} is no longer as this write expected: ${current === undefined ? 'it does not exist' : `it is at revision ${current.revision}`}. Nothing was stored: see \`current\` and \`attempted\`, and write again.`,
-    key,
-    attempted,
-    current,
-  );
 
 /** Why the server refused one operation of a batch. */
 export function errorOf(type: string, key: string, { status, error }: Result): StorageError {

@@ -12,11 +12,11 @@ import {
   type Snapshot,
   type StoredEntry,
 } from '../core/backend.ts';
-import { StorageError } from '../core/errors.ts';
+import { ConflictError, StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import type { Delivered, Delivery } from './flask-delivery.ts';
 import type { WireOp } from './flask-level1.ts';
-import { conflictOf, currentOf, entryOf, errorOf } from './flask-results.ts';
+import { currentOf, entryOf, errorOf } from './flask-results.ts';
 import { encodeAt } from './flask-texts.ts';
 
 /** An update, and where its outcome goes. */
@@ -88,7 +88,7 @@ export async function runUpdates(
         try {
           const next = await entryOf(group.key, result);
           if (performance.now() < deadline) groups.push({ ...group, current: next });
-          else fail(write, conflictOf(group.key, write.value, next));
+          else fail(write, new ConflictError(group.key, write.value, next));
         } catch (error) {
           fail(write, error);
         }

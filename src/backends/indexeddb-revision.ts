@@ -40,13 +40,7 @@ export function conflictOf(
     // A delete of what does not exist has no state to hold for.
     if (current !== undefined || operation.type !== 'delete') return undefined;
   }
-  const state = current === undefined ? 'it does not exist' : `it is at revision ${current.revision}`;
-  return new ConflictError(
-    `Key ${key} is no longer as this write expected: ${state}. Nothing was stored: see \`current\` and \`attempted\`, and write again.`,
-    key,
-    operation.type === 'put' ? operation.value : undefined,
-    current,
-  );
+  return new ConflictError(key, operation.type === 'put' ? operation.value : undefined, current);
 }
 
 /** Two hashes of 53 bits over the value's text. */

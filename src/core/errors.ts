@@ -23,7 +23,7 @@ import type { StoredEntry } from './backend.ts';
  * - `quota`: the disk or the quota is full;
  * - `blocked`: another tab keeps the database from opening;
  * - `forbidden`: the server does not let this caller (its origin, host or token) do this;
- * - `conflict`: see {@link ConflictError};
+ * - `conflict`: a write with `ifRevision`, or an `update`, met another state ({@link ConflictError});
  * - `refused`: the server understood the request and refused it (its status is in the message);
  * - `migration`: see {@link MigrationError}.
  */
@@ -78,13 +78,15 @@ export class ConflictError extends StorageError {
   /**
    * An error with both sides of a conflict.
    *
-   * @param message What happened and what to do.
    * @param key The key.
    * @param attempted The value that was to be stored.
    * @param current What is there.
    */
-  constructor(message: string, key: string, attempted: unknown, current: StoredEntry | undefined) {
-    super('conflict', message);
+  constructor(key: string, attempted: unknown, current: StoredEntry | undefined) {
+    super(
+      'conflict',
+      `Key ${key} is not in the state that this write was for; nothing was changed. Merge \`attempted\` and \`current\`, and write again.`,
+    );
     this.name = 'ConflictError';
     this.key = key;
     this.attempted = attempted;
