@@ -1,0 +1,208 @@
+/**
+ * What the reference server promises as a process on level 1: what waits ends with it, other processes over the same file
+ * are seen, and it takes only as much at once as it can.
+ *
+ * What every server of level 1 promises is in test/conformance.
+ */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import type { RunningServer } from '../support/running-server.ts';
+import { startTypescriptServer } from '../support/typescript-server.ts';
+
+const JSON_TYPE = { 'content-type': 'application/json' };
+
+let folder = '';
+let databasePath = '';
+let tests = 0;
+const running = new Set<RunningServer>();
+
+async function start(env: Record<string, string> = {}): Promise<RunningServer> {
+  const server = await startTypescriptServer({ databasePath, env });
+  running.add(server);
+  return server;
+}
+
+async function stop(server: RunningServer): Promise<number | null> {
+  running.delete(server);
+  return server.stop();
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'codeforge-level1-'));
+});
+beforeEach(() => {
+  tests += 1;
+  databasePath = join(folder, `${tests}.db`);
+});
+afterEach(async () => {
+  await Promise.all([...running].map(stop));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+interface Batch {
+  // biome-ignore lint/suspicious/noExplicitAny: a test says what it expects.
+  readonly results: any[];
+}
+
+async function batch(server: RunningServer, ops: unknown[], members = {}): Promise<Batch> {
+  const body = JSON.stringify({ ops, ...members });
+  const response = await fetch(`${server.url}/api/v1/batch`, { method: 'POST', headers: JSON_TYPE, body });
+  expect(response.status).toBe(200);
+  return response.json();
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a test says what it expects.
+async function changes(server: RunningServer, query: string): Promise<any> {
+  return (await fetch(`${server.url}/api/v1/changes?${query}`)).json();
+}
+
+it('moves what the first version kept, once, with its revisions and its epoch', async () => {
+  const old = new DatabaseSync(databasePath);
+  old.exec(`CREATE TABLE meta (name TEXT PRIMARY KEY, value);
+    CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, rev INTEGER NOT NULL);
+    INSERT INTO meta VALUES ('epoch', 'first'), ('seq', 7.0);
+    INSERT INTO entries VALUES ('a', '1.10', 3), ('b', '[]', 7)`);
+  old.close();
+  for (const round of [1, 2]) {
+    const server = await start();
+    const page = await changes(server, '');
+    expect(page, `start ${round}`).toMatchObject({ epoch: 'first', seq: 7 });
+    expect(await (await fetch(`${server.url}/api/storage/export`)).text()).toBe('{"a":1.10,"b":[]}');
+    expect(page.changes.map(({ rev }: { rev: string }) => rev)).toEqual(['3', '7']);
+    await stop(server);
+  }
+});
+
+it('ends at once though callers wait for changes, and answers those that poll', async () => {
+  const server = await start();
+  await batch(server, [{ op: 'put', key: 'a', value: 1 }]);
+  const { next } = await changes(server, '');
+  const poll = changes(server, `since=${next}&wait=60`);
+  const stream = await fetch(`${server.url}/api/v1/changes?since=${next}`, {
+    headers: { accept: 'text/event-stream' },
+  });
+  const streamed = stream.text();
+  await delay(100);
+  const begun = Date.now();
+  expect(await stop(server)).toBe(0);
+  expect(Date.now() - begun).toBeLessThan(5000);
+  expect(await poll).toMatchObject({ changes: [], next });
+  expect(await streamed).toBe('retry: 3000\n\n');
+});
+
+it('tells those who wait what another process has committed to the same file', async () => {
+  const [server, other] = [await start(), await start()];
+  const { next } = await changes(server, '');
+  const poll = changes(server, `since=${next}&wait=30`);
+  await delay(100);
+  await batch(other, [{ op: 'put', key: 'from the other', value: 1 }]);
+  expect((await poll).changes).toMatchObject([{ key: 'from the other' }]);
+});
+
+it('skips no change, while two processes and many callers write at once', async () => {
+  const servers = [await start(), await start()];
+  const seen = new Map<string, number>();
+  let writing = true;
+  const reading = (async () => {
+    let since = '';
+    for (let idle = false; !idle; ) {
+      const done = !writing;
+      const page = await changes(servers[0] as RunningServer, `limit=7&wait=1&${since}`);
+      for (const { key, rev } of page.changes) seen.set(key, Number(rev));
+      since = `since=${page.next}`;
+      idle = done && page.changes.length === 0;
+    }
+  })();
+  const written = new Map<string, number>();
+  const writer = async (name: number): Promise<void> => {
+    for (let i = 0; i < 60; i += 1) {
+      const key = `${name}-${i % 20}`;
+      const { results } = await batch(servers[i % 2] as RunningServer, [{ op: 'put', key, value: i }]);
+      written.set(key, Number(results[0].rev));
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, (_, name) => writer(name)));
+  writing = false;
+  await reading;
+  expect(new Set(written.values()).size).toBe(160);
+  expect(seen).toEqual(written);
+}, 60_000);
+
+it('refuses what is over MAX_REQUESTS at once, does not count those that wait, and serves again afterwards', async () => {
+  const server = await start({ MAX_REQUESTS: '1' });
+  const { next } = await changes(server, '');
+  const poll = changes(server, `since=${next}&wait=30`);
+  await delay(100);
+  const slow = request(`${server.url}/api/storage/slow`, { method: 'PUT', headers: JSON_TYPE });
+  slow.write('{"value":');
+  await delay(100);
+  const refused = await fetch(`${server.url}/api/storage/a`);
+  expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1']);
+  expect(await refused.json()).toMatchObject({ error: 'Too many requests at once', status: 503 });
+  const answered = new Promise((resolve) => slow.on('response', (response) => resolve(response.statusCode)));
+  slow.end('1}');
+  expect(await answered).toBe(200);
+  expect((await poll).changes).toMatchObject([{ key: 'slow' }]);
+  expect((await fetch(`${server.url}/api/storage/slow`)).status).toBe(200);
+});
+
+it('compresses large answers for who takes it, and never those with an ETag', async () => {
+  const server = await start();
+  const text = 'compressible '.repeat(4000);
+  await batch(server, [{ op: 'put', key: 'a', value: text }]);
+  const ask = (path: string, encoding: string) =>
+    new Promise<string | undefined>((resolve, reject) => {
+      request(server.url + path, { headers: { 'accept-encoding': encoding } }, (response) => {
+        response.resume().on('end', () => resolve(response.headers['content-encoding']));
+      })
+        .on('error', reject)
+        .end();
+    });
+  expect(await ask('/api/v1/changes', 'gzip')).toBe('gzip');
+  expect(await ask('/api/v1/changes', 'identity')).toBeUndefined();
+  expect(await ask('/api/v1/export', 'gzip, br')).toBe('gzip');
+  expect(await ask('/api/v1/stats', 'gzip')).toBeUndefined();
+  expect(await ask('/api/v1/keys', 'gzip')).toBeUndefined();
+  expect(await ask('/api/storage/a', 'gzip')).toBeUndefined();
+  const { results } = await batch(server, [{ op: 'get', key: 'a' }]);
+  expect(results[0].value).toBe(text);
+});
+
+it('knows a token that npm run token made, and keeps only its hash', async () => {
+  const script = fileURLToPath(new URL('../../examples/server/src/token.ts', import.meta.url));
+  const { stdout } = await promisify(execFile)(process.execPath, [script, 'team', 'read']);
+  const token = /^token +(\S+)$/m.exec(stdout)?.[1] ?? '';
+  const entry = /^TOKENS +(\S+)$/m.exec(stdout)?.[1] ?? '';
+  expect(token.length).toBeGreaterThan(40);
+  expect(entry).not.toContain(token);
+  const server = await start({ TOKENS: entry, HOST: '127.0.0.1' });
+  const status = async (authorization: string, method = 'GET') =>
+    (await fetch(`${server.url}/api/storage/a`, { method, headers: { authorization } })).status;
+  expect(await status(`Bearer ${token}`)).toBe(404);
+  expect(await status(`Bearer ${token}`, 'DELETE')).toBe(403);
+  expect(await status(`Bearer ${token}x`)).toBe(401);
+  expect(await status(`Basic ${token}`)).toBe(401);
+});
+
+it('says how a token is made where the arguments make none', async () => {
+  const script = fileURLToPath(new URL('../../examples/server/src/token.ts', import.meta.url));
+  for (const args of [[], ['team'], ['team', 'owner'], ['a b', 'read']])
+    await expect(promisify(execFile)(process.execPath, [script, ...args])).rejects.toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('npm run token -- <tenant> <scope>'),
+    });
+});
+
+it('refuses a TOKENS entry that is none, and does not print it: it may be a token', async () => {
+  for (const entry of ['my-secret', 'team:owner:my-secret', `team:read:${'0'.repeat(63)}`])
+    await expect(start({ TOKENS: entry })).rejects.toThrow(/TOKENS: entry 1 is not/);
+  await start({ TOKENS: 'my-secret' }).catch((error) => expect(String(error)).not.toContain('my-secret'));
+});
