@@ -41,7 +41,7 @@ export async function startOldServer(path = ''): Promise<OldServer> {
     const { method = '', url = '', headers } = request;
     server.seen.push({ method, url, headers, bytes: body.length });
     if (server.intercept?.(request, response, body.toString())) return;
-    const [status, json] = answer(
+    const [status, json] = answerOrFail(
       data,
       method,
       url.startsWith(path) ? url.slice(path.length) : '',
@@ -70,6 +70,15 @@ export async function startOldServer(path = ''): Promise<OldServer> {
 const NOT_FOUND = [404, { error: 'Key not found' }] as const;
 const SUCCESS = [200, { success: true }] as const;
 
+/** Any failure is a 500 with the exception's text. */
+function answerOrFail(...request: Parameters<typeof answer>): readonly [number, unknown] {
+  try {
+    return answer(...request);
+  } catch (error) {
+    return [500, { error: String(error) }];
+  }
+}
+
 function answer(
   data: Map<string, unknown>,
   method: string,
@@ -93,7 +102,10 @@ function answer(
     return SUCCESS;
   }
   if (route === 'POST /api/storage/import') {
-    const entries = Object.entries(JSON.parse(body));
+    const json = JSON.parse(body);
+    if (typeof json !== 'object' || json === null || Array.isArray(json))
+      return [400, { error: 'Data must be an object' }];
+    const entries = Object.entries(json);
     for (const [key, value] of entries) data.set(key, withSortedKeys(value));
     return [200, { success: true, imported: entries.length }];
   }

@@ -1,0 +1,94 @@
+/** Section 4: what a server of level 1 announces. */
+import { ensure, isObject, json, same, status } from './expectations.ts';
+import { checksThatNeed } from './runner.ts';
+import { type Health, pathOf, type Subject } from './subject.ts';
+
+const { check, checks } = checksThatNeed('contract');
+
+export { checks as detectionChecks };
+
+const CAPABILITIES = ['batch', 'etag', 'keys', 'changes', 'sse', 'ndjson', 'auth'];
+const LIMITS = ['keyBytes', 'valueBytes', 'batchOps', 'bodyBytes', 'answerBytes'];
+
+const health = async (server: Subject, token?: string | null): Promise<Health> =>
+  json(await server.send('GET', '/health', token === undefined ? {} : { token }), 200);
+
+check('4.1', '/health announces contract, epoch, seq, capabilities and limits', async (server) => {
+  const announced = await health(server);
+  ensure(
+    Number.isSafeInteger(announced.contract) && Number(announced.contract) >= 1,
+    `\`contract\` must be a number from 1, not ${announced.contract}`,
+  );
+  ensure(
+    typeof announced.epoch === 'string' && /^[\w-]{1,64}$/.test(announced.epoch),
+    `\`epoch\` must be 1 to 64 of A-Z a-z 0-9 _ -, not ${announced.epoch}`,
+  );
+  ensure(Number.isSafeInteger(announced.seq), `\`seq\` must be a whole number, not ${announced.seq}`);
+  ensure(isObject(announced.limits), '`limits` must be an object');
+  for (const name of LIMITS)
+    ensure(
+      Number.isSafeInteger(announced.limits[name]) && Number(announced.limits[name]) > 0,
+      `\`limits.${name}\` must be a number, not ${announced.limits[name]}`,
+    );
+});
+
+check('4.2', 'seq counts changes and only grows; epoch stays', async (server) => {
+  const steps: ReadonlyArray<readonly [what: string, counts: number, change: () => Promise<unknown>]> = [
+    ['PUT', 1, () => server.put('a', '1')],
+    ['PUT of the same value', 1, () => server.put('a', '1')],
+    ['a refused PUT', 0, () => server.put('a', '{')],
+    ['GET', 0, () => server.get('a')],
+    ['an import of three keys', 3, () => server.importObject('{"a":1,"b":2,"c":3}')],
+    ['DELETE', 1, () => server.delete('a')],
+    ['DELETE of a missing key', 0, () => server.delete('a')],
+    ['clear', 1, () => server.wipe()],
+  ];
+  let before = await server.position();
+  for (const [what, counts, change] of steps) {
+    await change();
+    const after = await server.position();
+    same(after.epoch, before.epoch, `\`epoch\` after ${what}`);
+    same(after.seq - before.seq, counts, `what ${what} adds to \`seq\``);
+    before = after;
+  }
+});
+
+check('4.3', 'capabilities are names, and what they name is there', async (server) => {
+  const { capabilities } = await health(server);
+  ensure(
+    Array.isArray(capabilities) && capabilities.every((name) => typeof name === 'string'),
+    `\`capabilities\` must be a list of names, not ${JSON.stringify(capabilities)}`,
+  );
+  const known = capabilities.filter((name) => CAPABILITIES.includes(name));
+  same(new Set(known).size, known.length, 'capabilities named once');
+  const routes = { keys: '/api/v1/keys', changes: '/api/v1/changes', ndjson: '/api/v1/export' };
+  for (const [name, path] of Object.entries(routes))
+    if (known.includes(name)) status(await server.send('GET', path), 200);
+  if (known.includes('batch')) await server.batch([{ op: 'get', key: 'a' }]);
+  ensure(!known.includes('sse') || known.includes('changes'), '`sse` needs `changes`');
+});
+
+check('4.3', 'auth is announced where callers need a token, and only there', async (server) => {
+  const answer = await server.send('GET', pathOf('a'), { token: null });
+  status(answer, server.capabilities.includes('auth') ? 401 : 404);
+});
+
+check(
+  '4.4',
+  'epoch and seq go only to a caller with a valid token; the rest goes to everybody',
+  async (server) => {
+    const whole = await health(server);
+    const { epoch, seq, timestamp: _, ...rest } = whole;
+    ensure(epoch !== undefined && seq !== undefined, 'a caller with a token must see `epoch` and `seq`');
+    for (const token of [null, 'unknown-token']) {
+      const { timestamp: __, ...seen } = await health(server, token);
+      same(seen, rest, `/health to a caller with ${token === null ? 'no token' : 'an unknown one'}`);
+    }
+  },
+  { needs: ['auth'] },
+);
+
+check('4.5', '/health needs no token and no header', async (server) => {
+  const answer = await server.send('GET', '/health', { token: null });
+  same(json<Health>(answer, 200).status, 'ok', '`status`');
+});
