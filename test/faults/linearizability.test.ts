@@ -24,11 +24,11 @@ import { isLinearizable } from './linearizability.ts';
 import { type Random, randomOf, seedFrom } from './random.ts';
 
 /** Histories that run side by side, each on a key of its own. */
-const LANES = 40;
+const LANES = 20;
 const CLIENTS = 4;
 const STEPS = 8;
 /** Milliseconds; short, so that there are many writes in doubt. */
-const TIMEOUT = 250;
+const TIMEOUT = 300;
 const FAULTY = 0.25;
 const seed = seedFrom('HISTORY_SEED');
 
@@ -90,8 +90,8 @@ async function runLane(url: string, lane: number, histories: number): Promise<Hi
 }
 
 const SUBJECTS = [
-  { name: 'TypeScript server', start: startTypescriptServer, skip: undefined, histories: 320 },
-  { name: 'Flask server', start: startFlaskServer, skip: flaskSkipReason(), histories: 80 },
+  { name: 'TypeScript server', start: startTypescriptServer, skip: undefined, histories: 240 },
+  { name: 'Flask server', start: startFlaskServer, skip: flaskSkipReason(), histories: 60 },
 ];
 
 for (const { name, start, skip, histories } of SUBJECTS)
