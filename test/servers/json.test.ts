@@ -1,7 +1,7 @@
 /** The span scanner agrees with JSON.parse on every text that JSON.parse accepts. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { members, nestsDeeperThan } from '../../examples/server/src/json.ts';
+import { elements, members, nestsDeeperThan } from '../../examples/server/src/json.ts';
 
 /** Strings that look like structure, and escapes that end at a quote. */
 const string = fc.oneof(fc.string({ unit: 'binary' }), fc.stringMatching(/^[[\]{}":,\\ \n]*$/));
@@ -54,6 +54,17 @@ it('finds the members that JSON.parse finds, with values that parse to the same'
         expect(raw).toBe(raw.trim());
         expect(text).toContain(raw);
       }
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+it('finds the elements of an array, each as its very text', () => {
+  fc.assert(
+    fc.property(fc.array(jsonText, { maxLength: 6 }), space, (texts, gap) => {
+      expect(elements(`${gap}[${gap}${texts.join(`${gap},${gap}`)}${gap}]${gap}`)).toEqual(
+        texts.map((text) => text.trim()),
+      );
     }),
     { numRuns: 2000 },
   );

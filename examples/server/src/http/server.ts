@@ -73,12 +73,20 @@ export function createHttpServer(
         errorAnswer(error instanceof RequestError ? new Refusal(400, 'Malformed request') : error, log),
     },
   );
+  /** Answers under way on each connection. */
+  const answering = new WeakMap<Duplex, number>();
+  const count = (socket: Duplex, change: number): void => {
+    answering.set(socket, (answering.get(socket) ?? 0) + change);
+  };
   const logsRequests = log.isLevelEnabled('debug');
   const server = createServer(OPTIONS, (incoming, outgoing) => {
     if (logsRequests) {
       const { method, url } = incoming;
       outgoing.once('close', () => log.debug({ method, url, status: outgoing.statusCode }, 'request'));
     }
+    const { socket } = incoming;
+    count(socket, 1);
+    outgoing.once('close', () => count(socket, -1));
     for (const [name, value] of Object.entries(COMMON)) outgoing.setHeader(name, value);
     void listener(incoming, outgoing);
   });
@@ -88,7 +96,16 @@ export function createHttpServer(
     outgoing.writeHead(417, { ...COMMON, 'Content-Type': 'application/json', Connection: 'close' }).end(body);
   });
   server.setTimeout(SILENCE_LIMIT);
-  server.on('clientError', answerBrokenRequest);
+  // Node.js itself would write it before the answer to the request before, when that is still under way.
+  server.on('checkContinue', (incoming, outgoing) => {
+    if (outgoing.socket) outgoing.writeContinue();
+    server.emit('request', incoming, outgoing);
+  });
+  server.on('clientError', (error, socket) => {
+    // In the middle of an answer another one would be taken for a part of it.
+    if (answering.get(socket)) socket.destroy();
+    else answerBrokenRequest(error, socket);
+  });
 
   return {
     async listen(port, host) {

@@ -24,7 +24,7 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
   /** The sequence number of a cursor; `undefined` for one of another epoch. */
   function seqOf(cursor: string | undefined): number | undefined {
     if (cursor === undefined) return 0;
-    const [, epoch, seq] = /^(.*)\.(\d{1,15})$/s.exec(cursor) ?? [];
+    const [, epoch, seq] = /^([\w-]{1,64})\.(\d{1,15})$/.exec(cursor) ?? [];
     if (seq === undefined) throw new Refusal(400, 'since is <epoch>.<seq>');
     return epoch === store.epoch ? Number(seq) : undefined;
   }
@@ -69,6 +69,7 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
     const waiter = createWaiter(store, outgoing, stopping);
     let at = since;
     let begin = 'retry: 3000\n\n';
+    let sentAt = Date.now();
 
     /** What to send next, or `undefined` at the end. Waits until there is something. */
     async function next(): Promise<string | undefined> {
@@ -90,7 +91,10 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
             .join('');
         }
         if (waiter.ended) return undefined;
-        if (!(await waiter.next(HEARTBEAT))) return waiter.ended ? undefined : ':\n\n';
+        // Commits of other tenants wake it too: they do not put off the sign of life.
+        const silence = Date.now() - sentAt;
+        if (silence >= HEARTBEAT) return ':\n\n';
+        await waiter.next(HEARTBEAT - silence);
       }
     }
 
@@ -100,6 +104,7 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
           // The head goes out at once, however long the first change takes.
           const text = begin || (await next());
           begin = '';
+          sentAt = Date.now();
           if (text === undefined) {
             waiter.stop();
             controller.close();

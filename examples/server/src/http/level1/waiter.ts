@@ -6,8 +6,8 @@ import type { Store } from '../../store/store.ts';
 export interface Waiter {
   /** Whether waiting makes no sense any more. */
   readonly ended: boolean;
-  /** Resolves with whether there was a commit since the last call, at once if so, and within `time` milliseconds. */
-  next(time: number): Promise<boolean>;
+  /** Resolves when there was a commit since the last call, at once if so, and within `time` milliseconds. */
+  next(time: number): Promise<void>;
   stop(): void;
 }
 
@@ -50,9 +50,7 @@ export function createWaiter(
           };
         });
       }
-      const was = noticed;
       noticed = false;
-      return was;
     },
     stop,
   };
