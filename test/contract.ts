@@ -6,7 +6,7 @@
  */
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type KeyValueStorage, StorageError, type StorageErrorCode } from '../src/index.ts';
+import { ConflictError, type KeyValueStorage, StorageError, type StorageErrorCode } from '../src/index.ts';
 
 /** What the suite runs on. */
 export interface Subject {
@@ -15,8 +15,13 @@ export interface Subject {
   open(): Promise<KeyValueStorage>;
   /** A storage that worked, and whose medium then failed. */
   openBroken(): Promise<KeyValueStorage>;
-  /** `path-keys`: keys that no URL path can name; `update`: no atomic update; `member-order`: objects come back sorted. */
-  readonly gaps: readonly ('path-keys' | 'update' | 'member-order')[];
+  /**
+   * `path-keys`: keys that no URL path can name; `revisions`: no revisions, so no update and no conditions;
+   * `member-order`: objects come back sorted.
+   */
+  readonly gaps: readonly ('path-keys' | 'revisions' | 'member-order')[];
+  /** The level of the server's protocol, where there is a server. */
+  readonly level?: 0 | 1;
 }
 
 const PATH_KEYS = ['a/b', '/', '.', '..', '../x'];
@@ -223,9 +228,15 @@ const EVERY_METHOD: ReadonlyArray<readonly [string, (storage: KeyValueStorage) =
   ],
   ['deleteMany', (s) => s.deleteMany(['a', 'b'])],
   ['update', (s) => s.update('a', () => 1)],
+  ['getEntry', (s) => s.getEntry('a')],
+  ['set with ifRevision', (s) => s.set('a', 1, { ifRevision: null })],
+  ['delete with ifRevision', (s) => s.delete('a', { ifRevision: 'k.1' })],
   ['stats', (s) => s.stats()],
   ['ready', (s) => s.ready()],
 ];
+
+/** Those of them that need revisions. */
+const NEEDS_REVISIONS = ['update', 'getEntry', 'set with ifRevision', 'delete with ifRevision'];
 
 /** Byte order of UTF-8, written independently of the code under test. */
 const byBytes = (a: string, b: string): number => {
@@ -254,6 +265,7 @@ export function contract(subject: Subject): void {
     return storage;
   };
   const pathKeys = subject.gaps.includes('path-keys') ? [] : PATH_KEYS;
+  const revised = !subject.gaps.includes('revisions');
 
   describe(`${subject.name} keeps the contract`, () => {
     afterEach(async () => {
@@ -368,6 +380,11 @@ export function contract(subject: Subject): void {
           ['other', 'still'],
         ]);
         expect(await storage.getMany([key, 'other'])).toEqual([1, 'still']);
+        if (revised) {
+          const entry = await storage.getEntry(key);
+          await storage.set(key, 2, { ifRevision: entry?.revision ?? null });
+          expect(await storage.update(key, (value) => [value])).toEqual([2]);
+        }
         await storage.delete(key);
         expect(await storage.has(key)).toBe(false);
         expect(await storage.get('other')).toBe('still');
@@ -396,6 +413,7 @@ export function contract(subject: Subject): void {
             storage.delete(bad),
             storage.has(bad),
             storage.update(bad, () => 1),
+            storage.getEntry(bad),
           ],
           ...[
             storage.getMany(['ok', bad]),
@@ -627,14 +645,22 @@ export function contract(subject: Subject): void {
       expect(await storage.keys()).toEqual(['a', 'c']);
     });
 
-    if (subject.gaps.includes('update')) {
-      it('refuses update() instead of pretending to be atomic', async () => {
+    if (!revised) {
+      it('refuses what needs revisions instead of pretending to be atomic', async () => {
         const storage = await open();
         await storage.set('n', 1);
-        expect(await codeOf(storage.update('n', () => 2))).toBe('unsupported');
+        const calls = [
+          storage.update('n', () => 2),
+          storage.getEntry('n'),
+          storage.set('n', 2, { ifRevision: null }),
+          storage.delete('n', { ifRevision: 'k.1' }),
+        ];
+        for (const call of calls) expect(await codeOf(call)).toBe('unsupported');
         expect(await storage.get('n')).toBe(1);
       });
     } else {
+      revisions(open);
+
       it('updates atomically: 100 increments of one turn add up', async () => {
         const storage = await open();
         const increments = Array.from({ length: 100 }, () => storage.update('n', (n) => Number(n ?? 0) + 1));
@@ -672,6 +698,18 @@ export function contract(subject: Subject): void {
       });
     }
 
+    it('says who serves operations, at which level, and why', async () => {
+      const storage = await open();
+      await storage.ready();
+      const status = storage.status();
+      expect(status).toEqual({
+        backend: storage.getBackendType(),
+        level: subject.level,
+        reason: expect.stringMatching(/./),
+      });
+      expect(storage.status()).not.toBe(status);
+    });
+
     it('names the backend that is in use when asked to migrate to it', async () => {
       const storage = await open();
       await storage.ready();
@@ -688,7 +726,7 @@ export function contract(subject: Subject): void {
         const storage = await subject.openBroken();
         opened.push(storage);
         const code = await codeOf(call(storage));
-        const wanted = name === 'update' && subject.gaps.includes('update') ? 'unsupported' : 'unavailable';
+        const wanted = NEEDS_REVISIONS.includes(name) && !revised ? 'unsupported' : 'unavailable';
         expect(code).toBe(wanted);
       });
 
@@ -719,6 +757,174 @@ export function contract(subject: Subject): void {
         { seed, numRuns: 40 },
       );
     }, 60_000);
+  });
+}
+
+/** What storages with revisions promise. */
+function revisions(open: () => Promise<KeyValueStorage>): void {
+  const conflict = async (promise: Promise<unknown>): Promise<ConflictError> => {
+    const error = await promise.then(
+      () => 'resolved',
+      (reason: unknown) => reason,
+    );
+    expect(error).toBeInstanceOf(ConflictError);
+    expect(error).toBeInstanceOf(StorageError);
+    expect(error).toMatchObject({ code: 'conflict', name: 'ConflictError' });
+    return error as ConflictError;
+  };
+  const entry = async (storage: KeyValueStorage, key: string) => {
+    const found = await storage.getEntry(key);
+    if (found === undefined) throw new Error(`${key} is missing.`);
+    return found;
+  };
+
+  it('reads a value with its revision, which stays while the value does', async () => {
+    const storage = await open();
+    expect(await storage.getEntry('k')).toBeUndefined();
+    await storage.set('k', { a: [new Date(5), 1n] });
+    const first = await entry(storage, 'k');
+    expect(first).toEqual({ value: { a: [new Date(5), 1n] }, revision: expect.stringMatching(/./) });
+    expect(await entry(storage, 'k')).toEqual(first);
+    await storage.set('k', { a: [new Date(6), 1n] });
+    expect((await entry(storage, 'k')).revision).not.toBe(first.revision);
+  });
+
+  for (const [name, value] of VALUES) {
+    it(`has a revision for ${name}, and writes over it with that alone`, async () => {
+      const storage = await open();
+      await storage.set('v', value);
+      const { revision } = await entry(storage, 'v');
+      const refused = await conflict(storage.set('v', 'lost', { ifRevision: null }));
+      expect(refused.current?.revision).toBe(revision);
+      await storage.set('v', 'next', { ifRevision: revision });
+      expect(await storage.get('v')).toBe('next');
+      await conflict(storage.set('v', 'lost', { ifRevision: revision }));
+      expect(await storage.get('v')).toBe('next');
+    });
+  }
+
+  it('has a revision for Blobs, Files and Errors', async () => {
+    const storage = await open();
+    const file = new File(['text'], 'a.txt', { type: 'text/plain', lastModified: 1 });
+    await storage.set('v', [new Blob(['one']), file, new TypeError('e')]);
+    const { revision } = await entry(storage, 'v');
+    expect((await entry(storage, 'v')).revision).toBe(revision);
+    await storage.set('v', [new Blob(['other']), file], { ifRevision: revision });
+    await conflict(storage.delete('v', { ifRevision: revision }));
+  });
+
+  it('creates with ifRevision null only what does not exist, and shows both sides of a conflict', async () => {
+    const storage = await open();
+    await storage.set('k', { mine: 1 }, { ifRevision: null });
+    const error = await conflict(storage.set('k', { mine: 2 }, { ifRevision: null }));
+    expect(error).toMatchObject({ key: 'k', attempted: { mine: 2 }, current: { value: { mine: 1 } } });
+    expect(await storage.get('k')).toEqual({ mine: 1 });
+    await storage.set('k', { merged: 3 }, { ifRevision: error.current?.revision });
+    expect(await storage.get('k')).toEqual({ merged: 3 });
+    await storage.set('u', undefined);
+    expect((await conflict(storage.set('u', 1, { ifRevision: null }))).current).toMatchObject({
+      value: undefined,
+    });
+  });
+
+  it('writes and deletes only what is still at the revision, and is told when nothing is there', async () => {
+    const storage = await open();
+    await storage.set('k', 1);
+    const { revision } = await entry(storage, 'k');
+    await storage.set('k', 2);
+    const set = await conflict(storage.set('k', 3, { ifRevision: revision }));
+    expect(set).toMatchObject({ attempted: 3, current: { value: 2 } });
+    const deleted = await conflict(storage.delete('k', { ifRevision: revision }));
+    expect(deleted).toMatchObject({ key: 'k', attempted: undefined, current: { value: 2 } });
+    expect(await storage.get('k')).toBe(2);
+    await storage.delete('k', { ifRevision: set.current?.revision });
+    expect(await storage.has('k')).toBe(false);
+    expect((await conflict(storage.set('k', 4, { ifRevision: revision }))).current).toBeUndefined();
+    expect((await conflict(storage.delete('k', { ifRevision: revision }))).current).toBeUndefined();
+    expect(await storage.keys()).toEqual([]);
+  });
+
+  it('takes a revision of another store, or what is none, for one that is not current', async () => {
+    const storage = await open();
+    await storage.set('k', 1);
+    for (const ifRevision of [
+      '0',
+      '1',
+      'k.1',
+      'other-epoch.1',
+      'idb.a-b',
+      '.',
+      '.1',
+      '\ud800.1',
+      'x'.repeat(5000),
+    ]) {
+      expect((await conflict(storage.set('k', 2, { ifRevision }))).current?.value).toBe(1);
+      await conflict(storage.delete('k', { ifRevision }));
+      expect((await conflict(storage.set('new', 2, { ifRevision }))).current).toBeUndefined();
+    }
+    expect(await Array.fromAsync(storage.entries())).toEqual([['k', 1]]);
+  });
+
+  it('keeps the program order around conditions, and lets each call of a turn fail by itself', async () => {
+    const storage = await open();
+    const outcomes = await Promise.allSettled([
+      storage.set('k', 1, { ifRevision: null }),
+      storage.get('k'),
+      storage.set('k', 2, { ifRevision: null }),
+      storage.get('k'),
+      storage.set('k', 3),
+      storage.delete('k', { ifRevision: 'k.1' }),
+      storage.get('k'),
+      storage.delete('k'),
+      storage.set('k', 4, { ifRevision: null }),
+      storage.get('k'),
+      storage.clear(),
+      storage.getEntry('k'),
+    ]);
+    expect(
+      outcomes.map((outcome) => (outcome.status === 'fulfilled' ? outcome.value : outcome.reason.code)),
+    ).toEqual([
+      ...[undefined, 1, 'conflict', 1, undefined, 'conflict', 3],
+      ...[undefined, undefined, 4, undefined, undefined],
+    ]);
+  });
+
+  it('refuses options that it does not know, before any I/O', async () => {
+    const storage = await open();
+    const wrong = (options: unknown) => options as never;
+    for (const options of [null, 1, 'k.1', { ifRevision: '' }, { ifRevision: 1 }, { ifrevision: 'k.1' }]) {
+      expect(await codeOf(storage.set('k', 1, wrong(options)))).toBe('invalid-option');
+      expect(await codeOf(storage.delete('k', wrong(options)))).toBe('invalid-option');
+    }
+    expect(await codeOf(storage.delete('k', wrong({ ifRevision: null })))).toBe('invalid-option');
+    await storage.set('k', 1, { ifRevision: undefined });
+    await storage.delete('k', {});
+    expect(await storage.keys()).toEqual([]);
+  });
+
+  it('updates every key that stands beside another, each call with its own result', async () => {
+    const storage = await open();
+    await storage.setMany([
+      ['a', [1]],
+      ['b', { n: 1 }],
+    ]);
+    const append = (item: number) => (list: unknown) => [...((list ?? []) as number[]), item];
+    const outcomes = await Promise.allSettled([
+      storage.update('a', append(2)),
+      storage.update('b', (value) => Object.assign(value as object, { n: 2 })),
+      storage.update('c', append(1)),
+      storage.update('a', (list) => {
+        (list as number[]).push(99);
+        throw new Error('mine');
+      }),
+      storage.update('a', append(3)),
+      storage.update('u', () => undefined),
+    ]);
+    expect(
+      outcomes.map((outcome) => (outcome.status === 'fulfilled' ? outcome.value : outcome.reason.message)),
+    ).toEqual([[1, 2], { n: 2 }, [1], 'mine', [1, 2, 3], undefined]);
+    expect(await storage.getMany(['a', 'b', 'c'])).toEqual([[1, 2, 3], { n: 2 }, [1]]);
+    expect(await storage.has('u')).toBe(true);
   });
 }
 

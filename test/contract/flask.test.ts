@@ -17,6 +17,7 @@ function runOn(name: string, server: ServerAddress): void {
   contract({
     name,
     gaps: [],
+    level: 1,
     open: openEmpty,
     async openBroken() {
       const storage = await openEmpty();
@@ -32,6 +33,60 @@ function runOn(name: string, server: ServerAddress): void {
       await writer.set('shared', { by: 'writer' });
       expect(await reader.get('shared')).toEqual({ by: 'writer' });
       await Promise.all([writer.close(), reader.close()]);
+    });
+
+    it('adds up the increments of four storages that update one key at once', async () => {
+      const storages = [await openEmpty(), open(server), open(server), open(server)];
+      const increments = storages.flatMap((storage) =>
+        Array.from({ length: 25 }, async () => {
+          // Turns of their own, so that the storages meet.
+          await new Promise((done) => setTimeout(done, Math.random() * 100));
+          return storage.update('n', (n) => Number(n ?? 0) + 1);
+        }),
+      );
+      const results = (await Promise.all(increments)).sort((a, b) => Number(a) - Number(b));
+      expect(results).toEqual(Array.from({ length: 100 }, (_, i) => i + 1));
+      await Promise.all(storages.map((storage) => storage.close()));
+    });
+
+    it('lets exactly one of many creators create', async () => {
+      const storages = [await openEmpty(), ...Array.from({ length: 7 }, () => open(server))];
+      const outcomes = await Promise.allSettled(
+        storages.map((storage, i) => storage.set('once', i, { ifRevision: null })),
+      );
+      const winner = outcomes.findIndex(({ status }) => status === 'fulfilled');
+      expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+      for (const [i, outcome] of outcomes.entries())
+        if (i !== winner)
+          expect(outcome).toMatchObject({
+            reason: { code: 'conflict', attempted: i, current: { value: winner } },
+          });
+      await Promise.all(storages.map((storage) => storage.close()));
+    });
+
+    it('reads more than one answer may hold, in program order with what is written after it', async () => {
+      const storage = await openEmpty();
+      const keys = Array.from({ length: 5 }, (_, i) => `k${i}`);
+      const text = 'x'.repeat(3 * 1024 * 1024);
+      for (const key of keys) await storage.set(key, key + text);
+      const reads = storage.getMany(keys);
+      const later = storage.setMany(keys.map((key) => [key, 'later']));
+      expect((await reads).map((value) => String(value).slice(0, 2 + 1))).toEqual(
+        keys.map((key) => `${key}x`),
+      );
+      await later;
+      expect(await storage.getMany(keys)).toEqual(keys.map(() => 'later'));
+      await storage.setMany(keys.map((key) => [key, text]));
+      let bytes = 0;
+      for await (const [, value] of storage.entries()) bytes += String(value).length;
+      expect(bytes).toBe(5 * text.length);
+      // A conflict shows the value that is there, also where an answer has no room for it.
+      const conflicts = await Promise.allSettled(
+        keys.map((key) => storage.set(key, 0, { ifRevision: null })),
+      );
+      for (const outcome of conflicts)
+        expect(outcome).toMatchObject({ reason: { code: 'conflict', current: { value: text } } });
+      await storage.close();
     });
 
     it('refuses a value over the limit as too-large, stores nothing of it, and stores what came with it', async () => {
