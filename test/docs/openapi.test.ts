@@ -106,7 +106,11 @@ describe('docs/openapi.yaml', () => {
 });
 
 describe('an answer that is not documented is an error', () => {
-  const headers = { 'content-type': 'application/json', 'x-content-type-options': 'nosniff' };
+  const headers = {
+    'content-type': 'application/json',
+    'x-content-type-options': 'nosniff',
+    'cache-control': 'no-store',
+  };
   const problem = (status: number, error: string) =>
     JSON.stringify({ error, type: 'about:blank', title: 'Title', status, detail: error });
   const found: Observed = {
@@ -123,7 +127,7 @@ describe('an answer that is not documented is an error', () => {
     headers,
     text: '{"keys":[{"key":"a","rev":"1","size":1}],"next":null,"epoch":"k3f9","seq":1}',
   };
-  const missing: Observed = { ...found, status: 404, headers, text: problem(404, 'Key not found') };
+  const missing: Observed = { ...found, status: 404, text: problem(404, 'Key not found') };
   const exported: Observed = {
     method: 'GET',
     path: '/api/v1/export',
@@ -157,11 +161,11 @@ describe('an answer that is not documented is an error', () => {
     expect(expectDocumented({ ...found, status: 304, text: '' })).toBe('GET /api/storage/{key} 304');
     expect(expectDocumented(exported)).toBe('GET /api/v1/export 200');
     expect(expectDocumented(streamed)).toBe('GET /api/v1/changes 200');
-    const late = { ...missing, status: 408, text: problem(408, 'Too late') };
+    const late = { ...missing, status: 408, headers, text: problem(408, 'Too late') };
     expect(expectDocumented(late)).toBe('GET /api/storage/{key} 408');
-    const problemType = { ...headers, 'content-type': 'application/problem+json' };
+    const problemType = { ...found.headers, 'content-type': 'application/problem+json' };
     expect(expectDocumented({ ...missing, headers: problemType })).toBe('GET /api/storage/{key} 404');
-    const unknown = { ...missing, path: '/nowhere', text: problem(404, 'Not found') };
+    const unknown = { ...missing, path: '/nowhere', headers, text: problem(404, 'Not found') };
     expect(expectDocumented(unknown)).toBe('GET no route 404');
     const patched = { ...missing, method: 'PATCH', status: 405, headers: { ...headers, allow: 'GET, PUT' } };
     expect(expectDocumented({ ...patched, text: problem(405, 'No') })).toBe('PATCH /api/storage/{key} 405');
