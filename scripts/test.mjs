@@ -73,6 +73,7 @@ function vitest(projects, env) {
 check('lint', '@biomejs/biome/bin/biome', 'ci', '--colors=off', '--error-on-warnings');
 check('types', 'typescript/bin/tsc');
 check('unused code and dependencies', 'knip/bin/knip.js');
+check('the OpenAPI document', '@redocly/cli/bin/cli.js', 'lint', 'docs/openapi.yaml');
 check('build', 'tsup/dist/cli-default.js', '--silent');
 
 const chromium = ensureChromium();

@@ -12,6 +12,7 @@ import { text as textOf } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { expectDocumented } from '../support/openapi.ts';
 import type { RunningServer } from '../support/running-server.ts';
 
 type Start = (options?: { databasePath?: string; env?: Record<string, string> }) => Promise<RunningServer>;
@@ -837,7 +838,10 @@ function expectError({ status, headers, text, json }: Answer, expected: number):
   expect(text).not.toMatch(/Traceback|Error:|\bat \/|\.(?:ts|js|py)\b|sqlite/i);
 }
 
-/** A request whose path and headers go out as they are: `fetch` would change some of them. */
+/**
+ * A request whose path and headers go out as they are: `fetch` would change some of them. Every answer must be one that
+ * docs/openapi.yaml has.
+ */
 function sendTo(server: RunningServer, method: string, path: string, sent: Sent = {}): Promise<Answer> {
   const { body, chunked = false, unfinished = false } = sent;
   const length = body === undefined || chunked ? {} : { 'content-length': `${Buffer.byteLength(body)}` };
@@ -847,7 +851,9 @@ function sendTo(server: RunningServer, method: string, path: string, sent: Sent 
     const request = httpRequest({ hostname, port, method, path, headers, agent: false }, (response) => {
       textOf(response)
         .then((text) => {
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, text, json: jsonOf(text) });
+          const { statusCode: status = 0, headers } = response;
+          expectDocumented({ method, path, status, headers, text });
+          resolve({ status, headers, text, json: jsonOf(text) });
           if (unfinished) request.destroy();
         })
         .catch(reject);

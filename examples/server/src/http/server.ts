@@ -2,7 +2,7 @@
  * The HTTP server around the app: time limits, errors below HTTP, and an end that loses no request.
  */
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, STATUS_CODES } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { getRequestListener, type HttpBindings, RequestError } from '@hono/node-server';
@@ -73,20 +73,17 @@ export function createHttpServer(
         errorAnswer(error instanceof RequestError ? new Refusal(400, 'Malformed request') : error, log),
     },
   );
-  /** Answers under way on each connection. */
-  const answering = new WeakMap<Duplex, number>();
-  const count = (socket: Duplex, change: number): void => {
-    answering.set(socket, (answering.get(socket) ?? 0) + change);
-  };
+  /** Answers that are not sent yet, of each connection. */
+  const pending = new WeakMap<Duplex, Set<ServerResponse>>();
   const logsRequests = log.isLevelEnabled('debug');
   const server = createServer(OPTIONS, (incoming, outgoing) => {
     if (logsRequests) {
       const { method, url } = incoming;
       outgoing.once('close', () => log.debug({ method, url, status: outgoing.statusCode }, 'request'));
     }
-    const { socket } = incoming;
-    count(socket, 1);
-    outgoing.once('close', () => count(socket, -1));
+    const answers = pending.get(incoming.socket) ?? new Set();
+    pending.set(incoming.socket, answers.add(outgoing));
+    outgoing.once('close', () => answers.delete(outgoing));
     for (const [name, value] of Object.entries(COMMON)) outgoing.setHeader(name, value);
     void listener(incoming, outgoing);
   });
@@ -103,7 +100,8 @@ export function createHttpServer(
   });
   server.on('clientError', (error, socket) => {
     // In the middle of an answer another one would be taken for a part of it.
-    if (answering.get(socket)) socket.destroy();
+    const begun = [...(pending.get(socket) ?? [])].some(({ headersSent }) => headersSent);
+    if (begun) socket.destroy();
     else answerBrokenRequest(error, socket);
   });
 
