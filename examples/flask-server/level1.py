@@ -28,7 +28,7 @@ LIMITS = {
     "answerBytes": MAX_ANSWER_BYTES,
 }
 LOOK_SECONDS = 0.1
-MAX_WAITING = 4  # half of a worker's threads (gunicorn.conf.py): whoever comes then is answered at once
+MAX_WAITING = 8  # half of a worker's threads (gunicorn.conf.py): whoever comes then is answered at once
 waiting_places = threading.BoundedSemaphore(MAX_WAITING)
 routes = Blueprint("level1", __name__)
 

@@ -21,7 +21,7 @@ from json_text import MAX_NESTING, members, nesting, to_json
 
 MAX_BODY_BYTES = int(os.environ.get("MAX_BODY_BYTES") or 8 * 1024 * 1024)
 MAX_VALUE_BYTES = max(MAX_BODY_BYTES - 8 * 1024, MAX_BODY_BYTES // 2)  # the rest is for what surrounds it
-MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_ANSWER_BYTES = MAX_BODY_BYTES
 MAX_KEY_BYTES = 1024
 COMPRESSED_FROM_BYTES = 16 * 1024
 CHUNK_CHARACTERS = 64 * 1024

@@ -1,0 +1,421 @@
+/**
+ * The Flask server's own promises at level 1: what many workers over one SQLite file could break, what becomes of older
+ * files, and that long polls, imports and exports take no more than they may. What every server of level 1 promises is
+ * asked by test/conformance.
+ */
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { request as httpRequest } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
+import type { RunningServer } from '../support/running-server.ts';
+import { startTypescriptServer } from '../support/typescript-server.ts';
+
+interface Change {
+  readonly type: 'put' | 'delete' | 'clear';
+  readonly key: string;
+  readonly rev: string;
+  readonly value?: unknown;
+}
+
+interface Changes {
+  readonly epoch: string;
+  readonly seq: number;
+  readonly changes: Change[];
+  readonly next: string;
+  readonly more: boolean;
+}
+
+interface BatchAnswer {
+  readonly epoch: string;
+  readonly seq: number;
+  readonly results: ReadonlyArray<{
+    readonly status: number;
+    readonly rev?: string;
+    readonly value?: unknown;
+  }>;
+}
+
+const DAY = 24 * 60 * 60 * 1000;
+const CLIENT = 'client-of-the-tests-01';
+
+describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () => {
+  let folder = '';
+  let databasePath = '';
+  let tests = 0;
+  const running = new Set<RunningServer>();
+
+  /** A server over this test's database, whatever ran there before. */
+  async function start(env: Record<string, string> = {}, starter = startFlaskServer): Promise<RunningServer> {
+    const server = await starter({ databasePath, env });
+    running.add(server);
+    return server;
+  }
+
+  async function stop(server: RunningServer): Promise<void> {
+    running.delete(server);
+    await server.stop();
+  }
+
+  /** Change the file while no server runs. */
+  function edit(change: (database: DatabaseSync) => void): void {
+    using database = new DatabaseSync(databasePath);
+    change(database);
+  }
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'codeforge-flask-level1-'));
+  });
+  afterEach(async () => {
+    await Promise.all([...running].map(stop));
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  const test = (name: string, run: () => Promise<void>, skip = false): void =>
+    it.skipIf(skip)(name, async () => {
+      tests += 1;
+      databasePath = join(folder, `${tests}.db`);
+      await run();
+    });
+
+  describe('many workers', () => {
+    test('a cursor skips nothing, whatever the workers commit at the same time', async () => {
+      const { url } = await start();
+      const { epoch } = await changes(url);
+      const acknowledged = new Map<string, number>();
+      let writing = true;
+      const writers = Array.from({ length: 6 }, async (_, writer) => {
+        for (let i = 0; i < 60; i += 1) {
+          const key = `${writer}-${i % 20}`;
+          const op = i % 7 === 6 ? { op: 'delete', key } : { op: 'put', key, value: i };
+          const { results } = await batch(url, { ops: [op] });
+          if (results[0]?.rev !== undefined) acknowledged.set(key, Number(results[0].rev));
+        }
+      });
+      const reader = (async () => {
+        const seen = new Map<string, number>();
+        let cursor = `${epoch}.0`;
+        for (let last = false; !last; ) {
+          last = !writing;
+          const page = await changes(url, { since: cursor, wait: last ? 0 : 1, limit: 7 });
+          for (const { key, rev } of page.changes) {
+            // In order, or a cursor in between would skip one.
+            expect(Number(rev)).toBeGreaterThan(Number(cursor.split('.')[1]));
+            cursor = `${epoch}.${rev}`;
+            seen.set(key, Number(rev));
+          }
+          expect(page.next).toBe(page.more ? cursor : `${epoch}.${page.seq}`);
+          cursor = page.next;
+          if (page.more) last = false;
+        }
+        return seen;
+      })();
+      await Promise.all(writers);
+      writing = false;
+      const seen = await reader;
+      expect(seen.size).toBe(120);
+      expect([...seen].sort()).toEqual([...acknowledged].sort());
+    });
+
+    test('a batch that is sent twice at once is applied once', async () => {
+      const { url } = await start();
+      for (let n = 1; n <= 60; n += 2) {
+        const body = {
+          client: CLIENT,
+          ops: [
+            { n, op: 'put', key: 'a', value: n },
+            { n: n + 1, op: 'delete', key: 'none' },
+          ],
+        };
+        const answers = await Promise.all([batch(url, body), batch(url, body), batch(url, body)]);
+        for (const { results } of answers)
+          expect(results).toEqual([
+            { status: 200, rev: `${(n + 1) / 2}` },
+            { status: 404, error: 'Key not found' },
+          ]);
+      }
+      expect((await changes(url)).changes).toEqual([{ type: 'put', key: 'a', rev: '30', value: 59 }]);
+    });
+
+    test('of batches that meet a condition together, one applies', async () => {
+      const { url } = await start();
+      const ops = [
+        { op: 'put', key: 'first', value: 1, ifRev: null },
+        { op: 'put', key: 'second', value: 1, ifRev: null },
+      ];
+      const answers = await Promise.all(Array.from({ length: 20 }, () => batch(url, { atomic: true, ops })));
+      const statuses = answers.map(({ results }) => results.map(({ status }) => status).join());
+      expect(statuses.filter((each) => each === '200,200')).toHaveLength(1);
+      expect(statuses.filter((each) => each === '412,424')).toHaveLength(19);
+      expect((await changes(url)).seq).toBe(2);
+    });
+  });
+
+  describe('long poll', () => {
+    test('a change of one worker ends the waiting in the others', async () => {
+      const { url } = await start();
+      const waiting = Array.from({ length: 8 }, () => changes(url, { wait: 60 }));
+      await delay(500);
+      await batch(url, { ops: [{ op: 'put', key: 'a', value: 1 }] });
+      for (const page of await Promise.all(waiting)) expect(page.changes).toHaveLength(1);
+    });
+
+    test('who waits leaves room for others, and one too many is answered at once', async () => {
+      const { url } = await start({ WORKERS: '1' });
+      const waiting = Array.from({ length: 8 }, () => changes(url, { wait: 60 }));
+      await delay(500);
+      expect((await changes(url, { wait: 60 })).changes).toEqual([]);
+      await batch(url, { ops: [{ op: 'put', key: 'a', value: 1 }] });
+      for (const page of await Promise.all(waiting)) expect(page.changes).toHaveLength(1);
+    });
+
+    test('a place is free again when its caller has left', async () => {
+      const { url } = await start({ WORKERS: '1' });
+      for (let round = 0; round < 3; round += 1) {
+        const leaving = new AbortController();
+        const left = Array.from({ length: 8 }, () =>
+          changes(url, { wait: 60 }, leaving.signal).catch(() => 'left'),
+        );
+        await delay(500);
+        leaving.abort();
+        expect(await Promise.all(left)).toEqual(Array(8).fill('left'));
+        await delay(500);
+      }
+      const waiting = changes(url, { wait: 60 });
+      await delay(500);
+      await batch(url, { ops: [{ op: 'put', key: 'a', value: 1 }] });
+      expect((await waiting).changes).toHaveLength(1);
+    });
+
+    test('SIGTERM ends the waiting with an answer', async () => {
+      const server = await start();
+      const waiting = changes(server.url, { wait: 60 });
+      await delay(500);
+      running.delete(server);
+      const [page, code] = await Promise.all([waiting, server.stop()]);
+      expect([page.changes, code]).toEqual([[], 0]);
+    });
+  });
+
+  describe('older files', () => {
+    test('the table `entries` of the first version is moved once, with its revisions', async () => {
+      edit((database) => {
+        database.exec(`
+          CREATE TABLE meta (name TEXT PRIMARY KEY, value);
+          CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, rev INTEGER NOT NULL);
+          INSERT INTO meta VALUES ('epoch', 'of-old'), ('seq', 7.0);
+          INSERT INTO entries VALUES ('a/b', '1.10', 3), ('keys', '[ ]', 7);`);
+      });
+      const servers = await Promise.all([start(), start()]);
+      for (const { url } of servers)
+        expect(await changes(url)).toEqual({
+          epoch: 'of-old',
+          seq: 7,
+          changes: [
+            { type: 'put', key: 'a/b', rev: '3', value: 1.1 },
+            { type: 'put', key: 'keys', rev: '7', value: [] },
+          ],
+          next: 'of-old.7',
+          more: false,
+        });
+      const { url } = servers[0];
+      expect(await (await fetch(`${url}/api/storage/export`)).text()).toBe('{"a/b":1.10,"keys":[ ]}');
+      const put = await batch(url, {
+        epoch: 'of-old',
+        ops: [{ op: 'put', key: 'a/b', value: 2, ifRev: '3' }],
+      });
+      expect(put.results).toEqual([{ status: 200, rev: '8' }]);
+      await Promise.all(servers.map(stop));
+
+      const again = await start();
+      expect((await changes(again.url, { since: 'of-old.7' })).changes).toEqual([
+        { type: 'put', key: 'a/b', rev: '8', value: 2 },
+      ]);
+      await stop(again);
+      edit((database) => {
+        const tables = database.prepare("SELECT name FROM sqlite_master WHERE name = 'entries'").all();
+        expect(tables).toEqual([]);
+      });
+    });
+
+    test('after 30 days tombstones are forgotten, and cursors from before are gone', async () => {
+      const server = await start();
+      const ops = ['a', 'b', 'c'].map((key) => ({ op: 'put', key, value: 1 }));
+      const { epoch } = await batch(server.url, {
+        client: CLIENT,
+        ops: [{ n: 1, ...ops[0] }, ...ops.slice(1)],
+      });
+      await batch(server.url, { ops: [{ op: 'delete', key: 'a' }] });
+      await batch(server.url, { ops: [{ op: 'delete', key: 'b' }] });
+      await stop(server);
+      edit((database) => {
+        const age = database.prepare('UPDATE records SET deleted_at_ms = ? WHERE key = ?');
+        age.run(Date.now() - 31 * DAY, 'a');
+        age.run(Date.now() - 29 * DAY, 'b');
+        database.prepare('UPDATE clients SET used_at_ms = ?').run(Date.now() - 31 * DAY);
+      });
+
+      const { url } = await start();
+      for (const seq of [1, 2, 3]) {
+        const gone = await fetch(`${url}/api/v1/changes?since=${epoch}.${seq}`);
+        expect([seq, gone.status]).toEqual([seq, 410]);
+        expect(await gone.json()).toMatchObject({ type: 'urn:codeforge-storage:cursor-gone' });
+      }
+      const kept: Change[] = [{ type: 'delete', key: 'b', rev: '5' }];
+      expect((await changes(url, { since: `${epoch}.4` })).changes).toEqual(kept);
+      const all = [{ type: 'put', key: 'c', rev: '3', value: 1 }, ...kept];
+      expect((await changes(url, { since: `${epoch}.0` })).changes).toEqual(all);
+      expect((await changes(url)).changes).toEqual(all);
+      const forgotten = await post(url, '/api/v1/batch', {
+        client: CLIENT,
+        ops: [{ n: 2, op: 'delete', key: 'c' }],
+      });
+      expect(await forgotten.json()).toMatchObject({
+        status: 409,
+        type: 'urn:codeforge-storage:client-unknown',
+      });
+    });
+
+    test('the TypeScript server goes on where it ended, and the other way round', async () => {
+      const first = { n: 1, op: 'put', key: 'a', value: 1 };
+      const second = { n: 2, op: 'put', key: 'a', value: 2, ifRev: '9' };
+      const third = { n: 3, op: 'delete', key: 'a' };
+      const flask = await start();
+      const before = await batch(flask.url, { client: CLIENT, ops: [first, second] });
+      await stop(flask);
+
+      const typescript = await start({}, startTypescriptServer);
+      const repeated = await batch(typescript.url, { client: CLIENT, ops: [first, second, third] });
+      const { value: _told, ...unmet } = before.results[1] as { value: unknown };
+      expect(repeated.results).toEqual([before.results[0], unmet, { status: 200, rev: '2' }]);
+      await stop(typescript);
+
+      const { url } = await start();
+      const { epoch, results, seq } = await batch(url, { client: CLIENT, ops: [first, second, third] });
+      expect([epoch, results, seq]).toEqual([before.epoch, repeated.results, 2]);
+      expect((await changes(url)).changes).toEqual([{ type: 'delete', key: 'a', rev: '2' }]);
+    });
+  });
+
+  describe('export and import', () => {
+    test(
+      '50,000 keys of 1 KB go in and out with flat memory',
+      async () => {
+        const count = 50_000;
+        const { url, pid } = await start({ WORKERS: '1' });
+        await changes(url);
+        const before = residentMebibytes(pid);
+        let most = before;
+        const watch = setInterval(() => {
+          most = Math.max(most, residentMebibytes(pid));
+        }, 20);
+        const imported = await importing(url, records(count, 'x'.repeat(1000)));
+        expect(JSON.parse(imported)).toMatchObject({ imported: count, skipped: 0, seq: count });
+        let bytes = 0;
+        let end = '';
+        const exported = await fetch(`${url}/api/v1/export`, { headers: { 'accept-encoding': 'identity' } });
+        for await (const chunk of exported.body ?? []) {
+          bytes += chunk.length;
+          end = (end + Buffer.from(chunk).toString()).slice(-100);
+        }
+        clearInterval(watch);
+        expect(bytes).toBeGreaterThan(count * 1000);
+        expect(end).toMatch(/\n{"end":true,"count":50000}\n$/);
+        expect(most - before).toBeLessThan(25);
+      },
+      !existsSync('/proc/self/statm'),
+    );
+
+    test('an import that ends early has stored what it says, and holds nobody up meanwhile', async () => {
+      const { url } = await start();
+      async function* broken() {
+        yield* Readable.from(records(1200, 1)).take(1101);
+        const others = await batch(url, { ops: [{ op: 'put', key: 'of another', value: 1 }] });
+        expect(others.results[0]?.status).toBe(200);
+        yield '{"key":"after","value":nonsense}\n';
+      }
+      const answer = JSON.parse(await importing(url, broken()));
+      expect(answer).toMatchObject({ status: 400, imported: 1000 });
+      const stats = await (await fetch(`${url}/api/v1/stats`)).json();
+      expect(stats).toMatchObject({ keys: 1001 });
+    });
+  });
+
+  test('TOKENS: a wrong entry ends the start, and is not printed', async () => {
+    const secret = 'secret-that-nobody-may-see';
+    const failed = await start({ TOKENS: `team:admin:${hashOf('good')},team:admin:${secret}` }).catch(String);
+    expect(failed).toContain('TOKENS: entry 2');
+    expect(failed).not.toContain(secret);
+  });
+
+  test('TOKENS: other machines may be served, for who has none gets nothing', async () => {
+    const { url } = await start({ TOKENS: `team:read:${hashOf('good')}`, HOST: '0.0.0.0' });
+    expect((await fetch(`${url}/api/v1/keys`)).status).toBe(401);
+    const headers = { authorization: 'Bearer good' };
+    expect((await fetch(`${url}/api/v1/keys`, { headers })).status).toBe(200);
+  });
+});
+
+const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex');
+
+function post(url: string, path: string, body: unknown): Promise<Response> {
+  return fetch(url + path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+}
+
+async function batch(url: string, body: object): Promise<BatchAnswer> {
+  const response = await post(url, '/api/v1/batch', body);
+  expect(response.status).toBe(200);
+  return (await response.json()) as BatchAnswer;
+}
+
+async function changes(
+  url: string,
+  parameters: Record<string, string | number> = {},
+  signal: AbortSignal | null = null,
+): Promise<Changes> {
+  const query = Object.entries(parameters).map(([name, value]) => `${name}=${value}`);
+  const response = await fetch(`${url}/api/v1/changes?${query.join('&')}`, { signal });
+  expect(response.status).toBe(200);
+  return (await response.json()) as Changes;
+}
+
+/** The lines of an export of `count` keys. */
+function* records(count: number, value: unknown): Generator<string> {
+  yield '{"format":"codeforge-storage","version":1}\n';
+  for (let i = 0; i < count; i += 1) yield `${JSON.stringify({ key: `key-${i}`, value })}\n`;
+  yield `{"end":true,"count":${count}}\n`;
+}
+
+/** Import what is made while it is sent; the body of the answer. */
+async function importing(url: string, lines: Iterable<string> | AsyncIterable<string>): Promise<string> {
+  const request = httpRequest(`${url}/api/v1/import`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-ndjson' },
+    agent: false,
+  });
+  const answered = once(request, 'response');
+  Readable.from(lines).pipe(request);
+  const [response] = await answered;
+  return (await Array.fromAsync(response.setEncoding('utf8'))).join('');
+}
+
+/** The resident memory of gunicorn's workers. */
+function residentMebibytes(gunicorn: number): number {
+  const workers = readdirSync('/proc').filter((name) => {
+    if (!/^\d+$/.test(name) || !existsSync(`/proc/${name}/stat`)) return false;
+    return /\) \S (\d+)/.exec(readFileSync(`/proc/${name}/stat`, 'utf8'))?.[1] === `${gunicorn}`;
+  });
+  const pages = workers.map((name) => Number(readFileSync(`/proc/${name}/statm`, 'utf8').split(' ')[1]));
+  return (pages.reduce((sum, each) => sum + each, 0) * 4096) / 2 ** 20;
+}
