@@ -1,7 +1,6 @@
 /** All checks of the contract. */
 import { batchChecks } from './batch.ts';
 import { batchLimitChecks } from './batch-limits.ts';
-import { callerChecks } from './callers.ts';
 import { changesChecks } from './changes.ts';
 import { detectionChecks } from './detection.ts';
 import { errorChecks } from './errors.ts';
@@ -9,9 +8,11 @@ import { eventChecks } from './events.ts';
 import { keysChecks } from './keys.ts';
 import { level0Checks } from './level0.ts';
 import { modernLevel0Checks } from './modern-level0.ts';
+import { originChecks } from './origins.ts';
 import { preconditionChecks } from './preconditions.ts';
 import { retryChecks } from './retries.ts';
 import type { Check } from './runner.ts';
+import { tokenChecks } from './tokens.ts';
 import { transferChecks } from './transfer.ts';
 import { valueChecks } from './values.ts';
 
@@ -28,6 +29,7 @@ export const ALL_CHECKS: readonly Check[] = [
   ...eventChecks,
   ...transferChecks,
   ...errorChecks,
-  ...callerChecks,
+  ...tokenChecks,
+  ...originChecks,
   ...valueChecks,
 ];
