@@ -93,7 +93,8 @@ export function createExchange(
         ...(!retry && { totalTimeout: limit }),
         redirect: 'manual',
         credentials: 'omit',
-        cache: 'no-store',
+        // Only where there is something to cache: a request past the cache is one past a page's remembered preflights too.
+        ...(method === 'GET' && { cache: 'no-store' }),
         retry: retry
           ? { limit: 2, ...RETRIED, shouldRetry: ({ error }) => (isHTTPError(error) ? undefined : false) }
           : 0,
