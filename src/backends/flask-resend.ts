@@ -40,6 +40,7 @@ export function createAsk(exchange: Exchange, timeout: number, signal: AbortSign
     const deadline = performance.now() + timeout;
     let inDoubt = false;
     let silent = 0;
+    let reason: StorageError | undefined;
     for (let attempt = 1; ; attempt++) {
       const limit = Math.max(1, deadline - performance.now());
       const reply = await exchange({ ...request, timeout: limit });
@@ -51,12 +52,13 @@ export function createAsk(exchange: Exchange, timeout: number, signal: AbortSign
         return { error, refused, problem: nameOf(json?.type), inDoubt };
       }
       inDoubt ||= failure.sent;
+      // That the last attempt ran out of time says less than what came before it.
+      if (reason === undefined || failure.error.code !== 'timeout') reason = failure.error;
       silent = failure.error.code === 'unavailable' && failure.error.cause !== undefined ? silent + 1 : 0;
       const pause = Math.max(failure.retryAfterMs, pauseAfter(attempt));
       const over = performance.now() + pause >= deadline || silent >= SILENT || attempt >= ATTEMPTS;
       // A closed storage waits for nothing.
-      if (over || signal.aborted)
-        return { error: failure.error, refused: undefined, problem: undefined, inDoubt };
+      if (over || signal.aborted) return { error: reason, refused: undefined, problem: undefined, inDoubt };
       await sleep(pause, signal);
     }
   };

@@ -1,0 +1,383 @@
+/**
+ * Lost answers on level 1 (docs/contract.md, 12.2 to 12.7): what is sent again applies once, and what is in doubt never
+ * overtakes a later write. The peer is a server that loses answers on purpose.
+ */
+import type { ServerResponse } from 'node:http';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createStorage, type KeyValueStorage, StorageError, type StorageOptions } from '../../src/index.ts';
+import { type Level1Request, type Level1Server, startLevel1Server } from '../support/level1-server.ts';
+
+let server: Level1Server;
+let storage: KeyValueStorage;
+let databases = 0;
+
+async function open(options: StorageOptions = {}): Promise<KeyValueStorage> {
+  databases += 1;
+  const database = `lost-${databases}`;
+  storage = createStorage({ useFlask: true, flaskUrl: server.url, logger: false, database, ...options });
+  await storage.ready();
+  expect(storage.status().level).toBe(1);
+  server.seen.length = 0;
+  return storage;
+}
+
+beforeEach(async () => {
+  server = await startLevel1Server();
+});
+afterEach(async () => {
+  await storage?.close();
+  await server.stop().catch(() => undefined);
+});
+
+const json = { 'content-type': 'application/json' };
+const html = { 'content-type': 'text/html' };
+type Spoil = (response: ServerResponse) => unknown;
+
+/** Answer so, the first `times` times, in place of what the server says. */
+const first =
+  (spoil: Spoil, times = 1) =>
+  (_: Level1Request, response: ServerResponse): boolean => {
+    times -= 1;
+    if (times < 0) return false;
+    spoil(response);
+    return true;
+  };
+const rejection = (promise: Promise<unknown>): Promise<StorageError> =>
+  promise.then(
+    () => Promise.reject(new Error('It resolved.')),
+    (error) => error,
+  );
+/** What the requests were, as `1:put k 2:delete k`. */
+const sent = (): string[] =>
+  server.seen.map(({ batch, url }) =>
+    batch ? batch.ops.map(({ n, op, key = '' }) => `${n ? `${n}:` : ''}${op} ${key}`.trim()).join(' ') : url,
+  );
+
+const LOSSES: ReadonlyArray<readonly [string, Spoil]> = [
+  ['a reset connection', (r) => r.socket?.resetAndDestroy()],
+  ['a closed connection', (r) => r.socket?.destroy()],
+  [
+    'a body cut in the middle',
+    (r) => {
+      r.writeHead(200, { ...json, 'content-length': '500' }).write('{"epoch":"first","results":[{"st');
+      setTimeout(() => r.destroy(), 5);
+    },
+  ],
+  ['an empty answer', (r) => r.writeHead(200, json).end()],
+  ['200 with HTML', (r) => r.writeHead(200, html).end('<!doctype html>')],
+  ['403 with HTML, as a proxy says it', (r) => r.writeHead(403, html).end('<h1>Forbidden</h1>')],
+  ['404 with HTML', (r) => r.writeHead(404, html).end('<h1>Not Found</h1>')],
+  ['JSON that ends early', (r) => r.writeHead(200, json).end('{"epoch":"first","seq":1,"results":[')],
+  ['JSON of something else', (r) => r.writeHead(200, json).end('{"status":"ok"}')],
+  ['a list', (r) => r.writeHead(200, json).end('[]')],
+  ['no results', (r) => r.writeHead(200, json).end('{"epoch":"first","seq":1,"results":[]}')],
+  [
+    'too many results',
+    (r) => {
+      const results = Array(9).fill({ status: 200, rev: '1', value: 1, size: 1 });
+      r.writeHead(200, json).end(JSON.stringify({ epoch: 'first', seq: 1, results }));
+    },
+  ],
+  [
+    'results of no epoch',
+    (r) => r.writeHead(200, json).end('{"seq":1,"results":[{"status":200,"rev":"1"}]}'),
+  ],
+  [
+    'a result that is none',
+    (r) => r.writeHead(200, json).end('{"epoch":"first","seq":1,"results":[{"status":200}]}'),
+  ],
+  ...[408, 429, 500, 502, 503, 504].map(
+    (status) =>
+      [String(status), (r: ServerResponse) => r.writeHead(status, json).end('{"error":"later"}')] as const,
+  ),
+];
+
+describe('an answer that was lost', () => {
+  for (const [name, spoil] of LOSSES) {
+    it(`is asked for again after ${name}: each write applies once, each read is answered`, async () => {
+      await open();
+      await storage.set('n', 1);
+      const calls: Array<[() => Promise<unknown>, unknown]> = [
+        [() => storage.set('k', 1), undefined],
+        [() => storage.get('k'), 1],
+        [() => storage.has('k'), true],
+        [() => storage.delete('k'), undefined],
+        [() => storage.set('once', 1, { ifRevision: null }), undefined],
+        [() => storage.update('n', (n) => Number(n) + 1), 2],
+        [() => storage.keys(), ['n', 'once']],
+        [() => storage.stats(), { keys: 2, sizeBytes: 2 }],
+        [() => Array.fromAsync(storage.entries({ prefix: 'n' })), [['n', 2]]],
+        [() => storage.clear(), undefined],
+      ];
+      for (const [call, expected] of calls) {
+        server.after = first(spoil);
+        expect(await call()).toEqual(expected);
+      }
+      expect(server.applied).toEqual(['put n 1', 'put k 1', 'delete k', 'put once 1', 'put n 2', 'clear']);
+    });
+  }
+
+  it('is asked for with the very same numbers, however often it is lost', async () => {
+    await open();
+    server.after = first((r) => r.destroy(), 4);
+    await Promise.all([storage.set('a', 1), storage.get('a'), storage.delete('a'), storage.clear()]);
+    expect(sent()).toEqual(Array(5).fill('1:put a get a 2:delete a 3:clear'));
+    await storage.set('b', 1);
+    expect(sent().at(-1)).toBe('4:put b');
+    expect(server.applied).toEqual(['put a 1', 'delete a', 'clear', 'put b 1']);
+  });
+
+  it('is not asked for again before Retry-After has passed', async () => {
+    await open();
+    server.before = first((r) => r.writeHead(503, { ...json, 'retry-after': '1' }).end('{"error":"busy"}'));
+    await storage.set('a', 1);
+    const [asked, again] = server.seen;
+    expect(Number(again?.atMs) - Number(asked?.atMs)).toBeGreaterThan(990);
+  });
+
+  it('is given up at once where Retry-After is beyond the time limit', async () => {
+    await open({ timeout: 900 });
+    const later = new Date(Date.now() + 100_000).toUTCString();
+    for (const wait of ['100', later]) {
+      server.before = first((r) =>
+        r.writeHead(429, { ...json, 'retry-after': wait }).end('{"error":"busy"}'),
+      );
+      server.seen.length = 0;
+      expect(await rejection(storage.get('a'))).toMatchObject({ code: 'unavailable' });
+      expect(server.seen).toHaveLength(1);
+    }
+  });
+
+  it('is given up after a handful of attempts where nothing listens, without any doubt', async () => {
+    await open();
+    await server.stop();
+    expect(await rejection(storage.set('a', 1))).toMatchObject({ code: 'unavailable' });
+    await server.start();
+    await storage.set('b', 2);
+    // Nothing had arrived, so there is nothing to wait for.
+    expect(sent()).toEqual(['1:put b']);
+    expect(server.applied).toEqual(['put b 2']);
+  });
+
+  it('leaves no call waiting, whatever the server does for ever', async () => {
+    await open({ timeout: 400 });
+    const forever: Spoil[] = [
+      () => undefined,
+      (r) => r.writeHead(200, json).write('{"epoch":'),
+      (r) => r.writeHead(200, html).end('<p>'),
+      (r) => r.writeHead(503, { ...json, 'retry-after': '0' }).end('{"error":"busy"}'),
+      (r) => r.destroy(),
+    ];
+    for (const spoil of forever) {
+      server.after = first(spoil, 1e6);
+      server.seen.length = 0;
+      const calls = [
+        ...[storage.get('a'), storage.set('a', 1), storage.update('b', () => 1), storage.delete('c')],
+        ...[
+          storage.keys(),
+          storage.stats(),
+          storage.entries().next(),
+          storage.getEntry('a'),
+          storage.clear(),
+        ],
+      ];
+      for (const outcome of await Promise.allSettled(calls))
+        expect(outcome).toMatchObject({ reason: { code: expect.stringMatching(/^(timeout|unavailable)$/) } });
+      expect(server.seen.length).toBeLessThan(100);
+    }
+  }, 60_000);
+
+  it('is not waited for by a storage that is closed', async () => {
+    await open();
+    server.before = first(
+      (r) => r.writeHead(503, { ...json, 'retry-after': '9' }).end('{"error":"busy"}'),
+      1e6,
+    );
+    const call = rejection(storage.set('a', 1));
+    await new Promise((done) => setTimeout(done, 100));
+    const started = performance.now();
+    await storage.close();
+    expect(performance.now() - started).toBeLessThan(2000);
+    expect(await call).toBeInstanceOf(StorageError);
+  });
+});
+
+describe('an answer that says no', () => {
+  const refusals: ReadonlyArray<readonly [number, string]> = [
+    [400, 'refused'],
+    [401, 'forbidden'],
+    [403, 'forbidden'],
+    [404, 'unavailable'],
+    [409, 'refused'],
+    [413, 'too-large'],
+    [507, 'quota'],
+  ];
+  for (const [status, code] of refusals) {
+    it(`is believed at once: ${status} is ${code}`, async () => {
+      await open();
+      server.before = first((r) => r.writeHead(status, json).end('{"error":"no"}'));
+      expect(await rejection(storage.set('a', 1))).toMatchObject({ code });
+      server.before = undefined;
+      await storage.set('b', 1);
+      expect(sent()).toEqual(['1:put a', '1:put b']);
+    });
+  }
+
+  it('leaves in doubt what was lost before it', async () => {
+    await open();
+    let attempts = 0;
+    server.after = (_, response) => {
+      attempts += 1;
+      if (attempts === 1) response.destroy();
+      else response.writeHead(403, json).end('{"error":"no"}');
+      return true;
+    };
+    expect(await rejection(storage.set('a', 1))).toMatchObject({
+      code: 'unavailable',
+      cause: { code: 'forbidden' },
+    });
+    server.after = undefined;
+    await storage.set('b', 2);
+    expect(sent()).toEqual(['1:put a', '1:put a', '1:delete fence', '2:put b']);
+    expect(server.applied).toEqual(['put a 1', 'put b 2']);
+  });
+});
+
+describe('a write in doubt', () => {
+  /** Let the next requests hang; returns what they held. */
+  const hang = (times: number): Level1Request[] => {
+    const held: Level1Request[] = [];
+    let left = times;
+    server.before = (request) => {
+      left -= 1;
+      if (left >= 0) held.push(request);
+      return left >= 0;
+    };
+    return held;
+  };
+  /** Let a held request arrive now. */
+  const arrive = (request: Level1Request | undefined) => request?.batch && server.apply(request.batch);
+
+  it('never overtakes a later write, however late it arrives', async () => {
+    await open({ timeout: 300 });
+    await storage.set('k', 'before');
+    const held = hang(1);
+    const late = await Promise.allSettled([storage.set('k', 'late'), storage.delete('x'), storage.clear()]);
+    for (const outcome of late) expect(outcome).toMatchObject({ reason: { code: 'timeout' } });
+    await storage.set('k', 'later');
+    expect(sent().slice(1)).toEqual([
+      '2:put k 3:delete x 4:clear',
+      '2:delete fence 3:delete fence 4:delete fence',
+      '5:put k',
+    ]);
+    expect(arrive(held[0])?.status).toBe(409);
+    expect(await storage.get('k')).toBe('later');
+    expect(server.applied).toEqual(['put k "before"', 'put k "later"']);
+  });
+
+  it('has happened before a later write, if it arrives in between', async () => {
+    await open({ timeout: 300 });
+    const held = hang(1);
+    expect(await rejection(storage.set('k', 'late'))).toMatchObject({ code: 'timeout' });
+    expect(arrive(held[0])?.status).toBe(200);
+    expect(await storage.get('k')).toBe('late');
+    await storage.set('k', 'later');
+    expect(arrive(held[0])?.status).toBe(409);
+    expect(server.applied).toEqual(['put k "late"', 'put k "later"']);
+  });
+
+  it('holds back every write, and no read, until the server has answered for it', async () => {
+    await open({ timeout: 300 });
+    hang(3);
+    expect(await rejection(storage.set('k', 1))).toMatchObject({ code: 'timeout' });
+    expect(await rejection(storage.set('k', 2))).toMatchObject({ code: 'timeout' });
+    expect(await rejection(storage.set('k', 3))).toMatchObject({ code: 'timeout' });
+    expect(await storage.get('k')).toBeUndefined();
+    await storage.set('k', 4);
+    expect(sent()).toEqual([
+      '1:put k',
+      ...Array(2).fill('1:delete fence'),
+      'get k',
+      '1:delete fence',
+      '2:put k',
+    ]);
+    expect(server.applied).toEqual(['put k 4']);
+  });
+
+  it('is no longer in doubt where the server knows nothing of this client', async () => {
+    await open({ timeout: 300 });
+    await storage.set('a', 1);
+    const held = hang(1);
+    await rejection(storage.set('k', 'late'));
+    server.forgetClients();
+    await storage.set('k', 'later');
+    expect(arrive(held[0])?.status).toBe(409);
+    expect(server.data.get('k')?.value).toBe('later');
+  });
+});
+
+describe('a server that was restored', () => {
+  it('gets the batch from a new client, numbered from 1', async () => {
+    await open();
+    await storage.set('a', 1);
+    server.forgetClients();
+    await Promise.all([storage.set('b', 2), storage.delete('a')]);
+    expect(sent()).toEqual(['1:put a', '2:put b 3:delete a', '1:put b 2:delete a']);
+    const ids = server.seen.map(({ batch }) => batch?.client ?? '');
+    expect(ids[1]).toBe(ids[0]);
+    expect(ids[2]).not.toBe(ids[0]);
+    for (const id of ids) expect(id).toMatch(/^[\w-]{22,64}$/);
+    expect(server.applied).toEqual(['put a 1', 'put b 2', 'delete a']);
+  });
+
+  it('is not asked for ever when it never knows the client', async () => {
+    await open();
+    const gap = '{"error":"gap","type":"urn:codeforge-storage:op-gap"}';
+    server.before = first((r) => r.writeHead(409, json).end(gap), 1e6);
+    expect(await rejection(storage.set('a', 1))).toMatchObject({ code: 'refused' });
+    expect(server.seen).toHaveLength(2);
+  });
+
+  it('never takes a revision of another epoch for its own, though the number is the same', async () => {
+    await open();
+    await storage.set('k', 'old');
+    const old = await storage.getEntry('k');
+    server.epoch = 'second';
+    server.seq = 0;
+    server.data.clear();
+    server.forgetClients();
+    server.apply({ ops: [{ op: 'put', key: 'k', value: 'new' }] });
+    expect(server.data.get('k')?.rev).toBe(1);
+    expect(old?.revision).toBe('first.1');
+    expect(await rejection(storage.set('k', 'mine', { ifRevision: old?.revision }))).toMatchObject({
+      code: 'conflict',
+      current: { value: 'new', revision: 'second.1' },
+    });
+    expect(await rejection(storage.delete('k', { ifRevision: old?.revision }))).toMatchObject({
+      code: 'conflict',
+    });
+    // A storage that has learned no epoch yet asks with the revision's own.
+    await storage.close();
+    await open();
+    expect(await rejection(storage.set('k', 'mine', { ifRevision: 'first.1' }))).toMatchObject({
+      code: 'conflict',
+    });
+    await storage.set('k', 'mine', { ifRevision: 'second.1' });
+    expect(server.data.get('k')?.value).toBe('mine');
+  });
+
+  it('does not break an update that was under way', async () => {
+    await open();
+    await storage.set('n', 1);
+    server.after = (request) => {
+      if (request.batch?.ops[0]?.op !== 'get') return false;
+      server.after = undefined;
+      server.epoch = 'second';
+      server.forgetClients();
+      server.data.set('n', { value: 10, rev: 1 });
+      return false;
+    };
+    expect(await storage.update('n', (n) => Number(n) + 1)).toBe(11);
+    expect(server.data.get('n')?.value).toBe(11);
+  });
+});
