@@ -68,6 +68,7 @@ export const LEVEL_0: Requests = [
   [404, 'GET', '/nowhere'],
   [405, 'PATCH', '/api/storage/a'],
   [405, 'POST', '/health'],
+  [417, 'GET', '/health', { headers: { expect: 'x' } }],
   [
     204,
     'OPTIONS',

@@ -108,9 +108,9 @@ function otherAnswers(isRoute: boolean, verb: string, path: string): Operation['
   );
 }
 
-/** Of a HEAD there is no body whose schema could say it. */
+/** The statuses of the shared answer, which its schema names too; but the answer to a HEAD has no body to look at. */
 function isBelowRoutes(status: number): boolean {
-  return [400, 408, 413, 431].includes(status);
+  return [400, 408, 413, 417, 431].includes(status);
 }
 
 function headerProblems({ headers = {} }: ResponseObject, observed: Observed): string[] {
