@@ -57,8 +57,10 @@ async function act(name: string, action: () => Promise<string>): Promise<void> {
 
 async function show(): Promise<void> {
   const keys = await storage.keys({ prefix: prefix.value });
-  const flask = storage.getBackendType() === 'flask';
-  element('backend').textContent = flask ? `Flask backend at ${server}` : 'IndexedDB';
+  const { backend, level, reason: why } = storage.status();
+  element('backend').textContent =
+    backend === 'flask' ? `Flask backend at ${server} (level ${level})` : 'IndexedDB';
+  element('backend').title = why;
   element('counts').textContent = `· ${keys.length.toLocaleString('en')} entries`;
   const shown = keys.slice(0, SHOWN);
   const values = await storage.getMany(shown);
