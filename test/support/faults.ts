@@ -27,6 +27,8 @@ export interface Fault {
   readonly hold?: Promise<unknown>;
   /** So many bytes of the request reach the server, which then sees a reset. With 0 it is not connected to at all. */
   readonly requestBytes?: number;
+  /** Is told the server's answer; empty where it gave none. */
+  readonly observe?: (answer: Buffer) => void;
   /** What the client gets of the server's answer; empty where the server gave none. */
   readonly rewrite?: (answer: Buffer) => Buffer;
   /** Milliseconds that the answer is kept back. */

@@ -141,6 +141,7 @@ async function exchange(client: Socket, dial: () => Socket, faults: Faults, traf
   await fault.hold;
   const answer = await forward(bytes, dial, fault);
   traffic.bytesDown += answer.length;
+  fault.observe?.(answer);
   if (fault.delayMs !== undefined) await delay(fault.delayMs);
   if (fault.hold && fault.ending) return;
   finish(client, fault.rewrite?.(answer) ?? answer, fault.ending ?? 'fin');
