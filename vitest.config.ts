@@ -23,7 +23,10 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'servers',
-          include: ['test/{servers,web,docs,conformance,matrix,faults}/**/*.test.ts', 'test/contract/flask.test.ts'],
+          include: [
+            'test/{servers,web,docs,conformance,matrix,faults}/**/*.test.ts',
+            'test/contract/flask.test.ts',
+          ],
           setupFiles: ['fake-indexeddb/auto'],
           globalSetup: ['test/support/servers.ts'],
           testTimeout: 60_000,
