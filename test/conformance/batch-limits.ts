@@ -1,7 +1,6 @@
 /** Clauses 5.5 to 5.9: batches that are too much, too old or malformed. */
-import { ensure, refused, same, urn } from './expectations.ts';
+import { carriedOut, ensure, refused, same, urn } from './expectations.ts';
 import { checksThatNeed } from './runner.ts';
-import type { BatchAnswer } from './subject.ts';
 
 const { check, checks } = checksThatNeed('contract', 'batch');
 
@@ -41,7 +40,7 @@ check('5.5', 'a key that is not portable fails its put alone with 400', async (s
   const keys = ['', 'a\0b', 'k'.repeat(1025), '🗝'.repeat(257), '\ud800', 'a\udc00b'];
   const bad = keys.map((key) => `{"op":"put","key":${JSON.stringify(key)},"value":1}`);
   const answer = await server.postBatch(`{"ops":[${[...bad, GOOD].join()}]}`);
-  const { results } = answer.json as BatchAnswer;
+  const { results } = carriedOut(answer);
   const seen = results.map(({ status, type }) => [status, type ?? 'none']);
   same(
     seen.slice(0, -1),
@@ -59,16 +58,16 @@ check('5.5', 'a value over limits.valueBytes fails its put alone with 413', asyn
     'limits.valueBytes must leave room in limits.bodyBytes for the batch around it',
   );
   const put = (key: string, size: number) => `{"op":"put","key":"${key}","value":"${'x'.repeat(size - 2)}"}`;
-  const over = (await server.postBatch(`{"ops":[${put('a', valueBytes + 1)},${GOOD}]}`)).json as BatchAnswer;
+  const over = carriedOut(await server.postBatch(`{"ops":[${put('a', valueBytes + 1)},${GOOD}]}`));
   same(
-    over.results?.map(({ status }) => status),
+    over.results.map(({ status }) => status),
     [413, 200],
     'the statuses with a value over the limit',
   );
   same(over.results[0]?.type, urn('value-too-large'), '`type` of 413');
-  const most = (await server.postBatch(`{"ops":[${put('b', valueBytes)}]}`)).json as BatchAnswer;
+  const most = carriedOut(await server.postBatch(`{"ops":[${put('b', valueBytes)}]}`));
   same(
-    most.results?.map(({ status }) => status),
+    most.results.map(({ status }) => status),
     [200],
     'the status of a value at the limit',
   );
@@ -156,9 +155,9 @@ check('5.8', 'a value nests 200 levels; deeper is 400, and nothing applies', asy
   for (const value of [`[${nested(200)}]`, nested(200_000), '['.repeat(200_000)])
     refused(await put(value), 400);
   same(await server.keys(), [], 'the keys');
-  const { results } = (await put(nested(200))).json as BatchAnswer;
+  const { results } = carriedOut(await put(nested(200)));
   same(
-    results?.map(({ status }) => status),
+    results.map(({ status }) => status),
     [200, 200],
     'the statuses of a value of 200 levels',
   );
@@ -184,16 +183,16 @@ check('5.9', 'of equal member names the last one counts, however it is written',
   for (const [key, body] of Object.entries(bodies)) {
     const answer = await server.postBatch(body);
     same(
-      (answer.json as BatchAnswer).results?.map(({ status }) => status),
+      carriedOut(answer).results.map(({ status }) => status),
       [200],
       `the statuses of ${body}`,
     );
     same((await server.get(key)).text, '{"value":1}', `the value of ${key}`);
   }
   const last = '{"ops":[{"op":"put","key":"fifth","value":1,"ifRev":null,"ifRev":"0"}]}';
-  const { results } = (await server.postBatch(last)).json as BatchAnswer;
+  const { results } = carriedOut(await server.postBatch(last));
   same(
-    results?.map(({ status }) => status),
+    results.map(({ status }) => status),
     [412],
     `the statuses of ${last}`,
   );
@@ -203,9 +202,9 @@ check('5.9', 'names such as __proto__ are names like all others', async (server)
   const body =
     '{"__proto__":{"atomic":true},"ops":[{"op":"put","key":"__proto__","value":{"__proto__":{"x":1}},' +
     '"__proto__":{"ifRev":"0"}},{"op":"put","key":"constructor","value":1},{"op":"get","key":"toString"}]}';
-  const { results } = (await server.postBatch(body)).json as BatchAnswer;
+  const { results } = carriedOut(await server.postBatch(body));
   same(
-    results?.map(({ status }) => status),
+    results.map(({ status }) => status),
     [200, 200, 404],
     'the statuses',
   );

@@ -1,7 +1,8 @@
 /** Clauses 5.1 to 5.4: what the operations of a batch do, and when they do not. */
-import { ensure, same } from './expectations.ts';
+import { type BatchAnswer, ensure, type Result, same } from './expectations.ts';
 import { checksThatNeed } from './runner.ts';
-import type { BatchAnswer, Operation, Result, Subject } from './subject.ts';
+import type { Operation, Subject } from './subject.ts';
+import { together } from './together.ts';
 
 const { check, checks } = checksThatNeed('contract', 'batch');
 
@@ -168,7 +169,7 @@ check('5.3', 'of many connections that write over one revision, exactly one wins
   const contenders = Array.from({ length: CONTENDERS }, async () => {
     for (let round = 0; round < ROUNDS; round += 1) await increment();
   });
-  await Promise.all(contenders);
+  await together(contenders);
   same(new Set(wins).size, CONTENDERS * ROUNDS, 'revisions that had a winner');
   same(await stored(server, 'n'), [CONTENDERS * ROUNDS], 'the counter');
 });
@@ -254,12 +255,11 @@ check('5.4', 'nobody sees half of an atomic batch', async (server) => {
     }
     return reads;
   };
-  const reading = Promise.all([read(), read()]);
-  await write().finally(() => {
+  const written = write().finally(() => {
     writing = false;
   });
-  const reads = await reading;
-  ensure(Math.min(...reads) > 0, 'reads beside the writes');
+  const [, ...reads] = await together<unknown>([written, read(), read()]);
+  ensure(Math.min(...reads.map(Number)) > 0, 'reads beside the writes');
 });
 
 /** An operation that was not carried out has made no revision. */

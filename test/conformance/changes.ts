@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ensure, json, missing, refused, same, status } from './expectations.ts';
 import { checksThatNeed } from './runner.ts';
 import type { Asked, Subject } from './subject.ts';
+import { together } from './together.ts';
 
 const { check, checks } = checksThatNeed('contract', 'changes');
 
@@ -185,10 +186,10 @@ check('7.2', 'a clear is one event that stands for all keys', async (server) => 
 check('7.3', 'with wait an answer without changes is held back until there is one', async (server) => {
   const since = await server.cursor();
   const asked = performance.now();
-  const waiting = changesSince(server, `since=${since}&wait=12`, { timeout: 20_000 });
-  await delay(500);
-  await server.put('a', '1');
-  same(told(await waiting), [['put', 'a', 1]], 'the changes');
+  const waiting = changesSince(server, `since=${since}&wait=12`, { timeout: 20_000 }).then(told);
+  const putLater = delay(500).then(() => server.put('a', '1'));
+  const [changes] = await together<unknown>([waiting, putLater]);
+  same(changes, [['put', 'a', 1]], 'the changes');
   const seconds = (performance.now() - asked) / 1000;
   ensure(seconds < 11, `the answer came after ${seconds.toFixed(1)} s, not with the change`);
   const atOnce = await changesSince(server, `since=${since}&wait=12`, { timeout: 10_000 });
@@ -231,20 +232,17 @@ check(
       }
       throw new Error(`The changes did not end within ${MOST_ANSWERS} answers`);
     };
-    const following = [follow(1000), follow(7), follow(50)].map((seen) => seen.catch((error) => error));
-    await Promise.all(Array.from({ length: writers }, (_, writer) => write(writer))).finally(() => {
+    const following = [follow(1000), follow(7), follow(50)];
+    const written = together(Array.from({ length: writers }, (_, writer) => write(writer))).finally(() => {
       writing = false;
     });
+    await together<unknown>([written, ...following]);
     const all = json<Record<string, unknown>>(await server.send('GET', '/api/storage/export'), 200);
     same(Object.keys(all).length, writers * writes * 1.5, 'keys written');
-    for (const seen of await Promise.all(following)) {
-      if (seen instanceof Error) throw seen;
+    for (const seen of await together(following)) {
       expectRising(seen, Number(since.split('.').at(-1)));
-      const skipped = missing(
-        Object.keys(all),
-        seen.map(({ key = '' }: Change) => key),
-      );
-      same(skipped, [], 'keys that a cursor skipped');
+      const told = seen.map(({ key = '' }) => key);
+      same(missing(Object.keys(all), told), [], 'keys that a cursor skipped');
     }
   },
   { needs: ['batch'] },

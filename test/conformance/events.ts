@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ensure, same } from './expectations.ts';
 import { checksThatNeed } from './runner.ts';
 import { type StreamEvent, withEvents } from './sse.ts';
+import { together } from './together.ts';
 
 const { check, checks } = checksThatNeed('contract', 'changes', 'sse');
 
@@ -87,7 +88,7 @@ check('7.6', 'the event stream skips nothing under concurrent writers', async (s
     const writing = keys.map(async (own) => {
       for (const key of own) await server.put(key, '1');
     });
-    await Promise.all(writing);
+    await together(writing);
     const events = await stream.take(100);
     same(new Set(events.map(({ data }) => JSON.parse(data).key)), new Set(keys.flat()), 'the keys told');
     const revs = events.map(({ id }) => Number(id?.split('.').at(-1)));

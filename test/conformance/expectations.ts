@@ -12,6 +12,22 @@ export interface ErrorBody {
   readonly detail?: unknown;
 }
 
+/** The result of an operation of a batch. */
+export interface Result {
+  readonly status: number;
+  readonly rev?: string;
+  readonly value?: unknown;
+  readonly size?: number;
+  readonly error?: string;
+  readonly type?: string;
+}
+
+export interface BatchAnswer {
+  readonly epoch: string;
+  readonly seq: number;
+  readonly results: Result[];
+}
+
 /** What a caller could learn of the inside of a server. */
 const INSIDE = /Traceback|Exception|\bat \/|\.(?:ts|js|py)\b|sqlite/i;
 
@@ -45,6 +61,13 @@ export function json<Body>(answer: Answer, ...expected: readonly number[]): Body
   status(answer, ...expected);
   ensure(answer.json !== undefined, `${answer.asked} must answer JSON, not ${shown(answer.text)}`);
   return answer.json as Body;
+}
+
+/** The answer must be the one to a batch that was carried out. */
+export function carriedOut(answer: Answer): BatchAnswer {
+  const body = json<BatchAnswer>(answer, 200);
+  ensure(Array.isArray(body.results), `a batch must answer \`results\`, not ${answer.text.slice(0, 200)}`);
+  return body;
 }
 
 /** The answer must be an error for a program to read, with this status, that shows nothing of the inside. */

@@ -5,7 +5,7 @@
  */
 import { parseArgs } from 'node:util';
 import { exchange } from './http.ts';
-import { countClauses, type Result, runChecks } from './runner.ts';
+import { checksOf, countClauses, type Result, runChecks } from './runner.ts';
 import { authorization, type Health, Subject, type Tokens } from './subject.ts';
 import { ALL_CHECKS } from './suite.ts';
 
@@ -63,7 +63,7 @@ async function conform(options: Options): Promise<number> {
   const began = performance.now();
   const server = await findServer(options);
   await refuseToWipe(server, options);
-  const checks = ALL_CHECKS.filter(({ clause }) => isAsked(clause, options.only));
+  const checks = options.only === undefined ? ALL_CHECKS : checksOf(ALL_CHECKS, options.only);
   if (checks.length === 0) throw new UsageError(`--only names no clause that can be seen from outside.`);
   const print = options.json ? () => {} : (result: Result) => process.stdout.write(`${lineOf(result)}\n`);
   const results = await runChecks(server, checks, print);
@@ -162,10 +162,6 @@ async function refuseToWipe(server: Subject, { wipe, tokens }: Options): Promise
         `${option} must be a token with scope admin: ${cleared.asked} answered ${cleared.status}`,
       );
   }
-}
-
-function isAsked(clause: string, only: readonly string[] | undefined): boolean {
-  return only === undefined || only.some((asked) => asked === clause || asked === clause.split('.')[0]);
 }
 
 function lineOf({ clause, title, outcome, reason }: Result): string {

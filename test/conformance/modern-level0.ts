@@ -3,6 +3,7 @@ import { text as textOf } from 'node:stream/consumers';
 import { ensure, json, refused, same, status } from './expectations.ts';
 import { checksThatNeed } from './runner.ts';
 import { JSON_TYPE, pathOf } from './subject.ts';
+import { together } from './together.ts';
 
 const { check, checks } = checksThatNeed('contract');
 
@@ -239,9 +240,9 @@ check('3.2', 'the names of routes are ordinary keys with the other methods', asy
 check('3.5', 'an export is one state of the data, however slowly it is read', async (server) => {
   const names = Array.from({ length: 24 }, (_, index) => `key-${index + 10}`);
   const value = (generation: number) => `"${String(generation).repeat(512 * 1024)}"`;
-  await Promise.all(names.map((key) => server.put(key, value(0))));
+  await together(names.map((key) => server.put(key, value(0))));
   const { response } = await server.open('GET', '/api/storage/export', { timeout: 30_000 });
-  await Promise.all(names.map((key) => server.put(key, value(1))));
+  await together(names.map((key) => server.put(key, value(1))));
   status(await server.delete('key-33'), 200);
   const exported = JSON.parse(await textOf(response)) as Record<string, string>;
   same(Object.keys(exported), names, 'the keys exported');

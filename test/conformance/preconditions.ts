@@ -2,6 +2,7 @@
 import { ensure, json, refused, same, status } from './expectations.ts';
 import type { Answer } from './http.ts';
 import { checksThatNeed } from './runner.ts';
+import { together } from './together.ts';
 
 const { check, checks } = checksThatNeed('contract', 'etag');
 
@@ -123,7 +124,7 @@ check('3.4', 'exactly one of many connections creates, and no update is lost amo
   const creating = Array.from({ length: CONTENDERS }, () =>
     server.put('n', '0', { headers: { 'if-none-match': '*' } }),
   );
-  const statuses = (await Promise.all(creating)).map((answer) => answer.status).sort();
+  const statuses = (await together(creating)).map((answer) => answer.status).sort();
   same(statuses, [200, ...Array(CONTENDERS - 1).fill(412)], 'the answers to those who create');
   const increment = async (): Promise<void> => {
     for (let tries = 0; tries < MOST_TRIES; tries += 1) {
@@ -137,6 +138,6 @@ check('3.4', 'exactly one of many connections creates, and no update is lost amo
   const contenders = Array.from({ length: CONTENDERS }, async () => {
     for (let round = 0; round < ROUNDS; round += 1) await increment();
   });
-  await Promise.all(contenders);
+  await together(contenders);
   same(json(await server.get('n'), 200), { value: CONTENDERS * ROUNDS }, 'the counter');
 });

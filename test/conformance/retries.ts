@@ -1,8 +1,9 @@
 /** Clauses 5.10 to 5.14: a batch that is sent again applies once. */
 import { randomBytes } from 'node:crypto';
-import { ensure, json, refused, same } from './expectations.ts';
+import { type BatchAnswer, ensure, json, refused, same } from './expectations.ts';
 import { checksThatNeed } from './runner.ts';
-import type { BatchAnswer, Operation, Subject } from './subject.ts';
+import type { Operation, Subject } from './subject.ts';
+import { together } from './together.ts';
 
 const { check, checks } = checksThatNeed('contract', 'batch');
 
@@ -163,7 +164,7 @@ check('5.12', 'one batch that many connections send at once is applied once', as
   const client = newClient();
   const { seq } = await server.position();
   const ops = [put(1, 'a', 1), put(2, 'b', 1), { n: 3, op: 'delete', key: 'a' }];
-  const answers = await Promise.all(Array.from({ length: 12 }, () => server.batch(ops, { client })));
+  const answers = await together(Array.from({ length: 12 }, () => server.batch(ops, { client })));
   const [first] = answers;
   for (const answer of answers)
     same(

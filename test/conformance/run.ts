@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { text as textOf } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import type { Result } from './runner.ts';
+import type { Tokens } from './subject.ts';
 
 const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url));
 
@@ -40,19 +41,20 @@ export function clausesOf(checks: readonly Result[], outcome: Result['outcome'])
 }
 
 /** Tokens of two tenants: `TOKENS` for a server, and the options that tell the suite of them. */
-export function newTokens(): { env: { TOKENS: string }; args: string[] } {
-  const tokens = [
-    ['--token', 'one', 'admin'],
-    ['--read-token', 'one', 'read'],
-    ['--write-token', 'one', 'write'],
-    ['--other-token', 'two', 'admin'],
-  ].map(([option = '', tenant, scope]) => {
+export function newTokens(): { env: { TOKENS: string }; args: string[]; tokens: Required<Tokens> } {
+  const entries: string[] = [];
+  const make = (tenant: string, scope: string): string => {
     const token = randomBytes(32).toString('base64url');
-    const hash = createHash('sha256').update(token).digest('hex');
-    return { option, token, entry: `${tenant}:${scope}:${hash}` };
-  });
-  return {
-    env: { TOKENS: tokens.map(({ entry }) => entry).join() },
-    args: tokens.flatMap(({ option, token }) => [option, token]),
+    entries.push(`${tenant}:${scope}:${createHash('sha256').update(token).digest('hex')}`);
+    return token;
   };
+  const tokens = {
+    admin: make('one', 'admin'),
+    read: make('one', 'read'),
+    write: make('one', 'write'),
+    other: make('two', 'admin'),
+  };
+  const { admin, read, write, other } = tokens;
+  const options = { '--token': admin, '--read-token': read, '--write-token': write, '--other-token': other };
+  return { env: { TOKENS: entries.join() }, args: Object.entries(options).flat(), tokens };
 }

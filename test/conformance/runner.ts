@@ -74,6 +74,11 @@ export function checksThatNeed(...common: readonly Need[]) {
   };
 }
 
+/** The checks of these clauses and sections, such as `5.4` and `6`. */
+export function checksOf(checks: readonly Check[], asked: readonly string[]): Check[] {
+  return checks.filter(({ clause }) => asked.some((of) => of === clause || of === clause.split('.')[0]));
+}
+
 /**
  * Run checks in the order of their clauses, and tell each result in that order.
  *

@@ -4,7 +4,7 @@
  */
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ensure, isObject, json, status } from './expectations.ts';
+import { type BatchAnswer, carriedOut, ensure, isObject, json, type Result, status } from './expectations.ts';
 import { type Answer, exchange, open, type Sent } from './http.ts';
 
 /** Tokens of one tenant, and one of another. Absent where none was given. */
@@ -37,22 +37,6 @@ export interface Limits {
 
 /** An operation of a batch, well formed or not. */
 export type Operation = Readonly<Record<string, unknown>>;
-
-/** The result of one. */
-export interface Result {
-  readonly status: number;
-  readonly rev?: string;
-  readonly value?: unknown;
-  readonly size?: number;
-  readonly error?: string;
-  readonly type?: string;
-}
-
-export interface BatchAnswer {
-  readonly epoch: string;
-  readonly seq: number;
-  readonly results: Result[];
-}
 
 /** What a request may bring besides: a token other than the admin's, or `null` for none. */
 export interface Asked extends Sent {
@@ -164,9 +148,9 @@ export class Subject {
   /** Run a batch that must be answered with 200 and a result an operation. */
   async batch(ops: readonly Operation[], members: Operation = {}, asked?: Asked): Promise<BatchAnswer> {
     const answer = await this.postBatch(JSON.stringify({ ...members, ops }), asked);
-    const body = json<BatchAnswer>(answer, 200);
+    const body = carriedOut(answer);
     ensure(
-      Array.isArray(body.results) && body.results.length === ops.length,
+      body.results.length === ops.length,
       `a batch of ${ops.length} operations must answer as many results, not ${answer.text.slice(0, 200)}`,
     );
     return body;

@@ -5,6 +5,7 @@ import type { Answer } from './http.ts';
 import { EXACT_TEXTS } from './modern-level0.ts';
 import { checksThatNeed } from './runner.ts';
 import type { Asked, Subject } from './subject.ts';
+import { together } from './together.ts';
 
 const { check, checks } = checksThatNeed('contract', 'ndjson');
 
@@ -72,9 +73,9 @@ check(
 check('8.1', 'export is one state of the data, however slowly it is read', async (server) => {
   const names = Array.from({ length: 24 }, (_, index) => `key-${index + 10}`);
   const value = (generation: number) => `"${String(generation).repeat(512 * 1024)}"`;
-  await Promise.all(names.map((key) => server.put(key, value(0))));
+  await together(names.map((key) => server.put(key, value(0))));
   const { response } = await server.open('GET', '/api/v1/export', { timeout: 30_000 });
-  await Promise.all(names.map((key) => server.put(key, value(1))));
+  await together(names.map((key) => server.put(key, value(1))));
   status(await server.delete('key-33'), 200);
   const lines = (await textOf(response)).trimEnd().split('\n').slice(1);
   const records = lines.slice(0, -1).map((text) => JSON.parse(text) as { key: string; value: string });
