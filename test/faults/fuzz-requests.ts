@@ -223,7 +223,8 @@ function oneRequest(random: Random, surroundings: Surroundings, isLast: boolean)
     lines.push(chunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${body.length}`);
   }
   const version = random.chance(0.98) ? '1.1' : '1.0';
-  if (chunked && version === '1.0') isHttp = false;
+  // It has no chunks, and nothing comes after it.
+  if (version === '1.0' && (chunked || !isLast)) isHttp = false;
   const head = Buffer.from(`${method} ${target} HTTP/${version}\r\n${lines.join('\r\n')}\r\n\r\n`, 'latin1');
   const framed = chunked ? inChunks(random, body) : (body ?? Buffer.alloc(0));
   return { bytes: Buffer.concat([head, framed]), method, isHttp };
