@@ -36,10 +36,7 @@ export function conflictOf(
   const { key } = operation;
   const { ifRevision } = operation as Condition;
   const current = entryOf(key, found);
-  if (ifRevision === undefined || ifRevision === (current?.revision ?? null)) {
-    // A delete of what does not exist has no state to hold for.
-    if (current !== undefined || operation.type !== 'delete') return undefined;
-  }
+  if (ifRevision === (current?.revision ?? null)) return undefined;
   return new ConflictError(key, operation.type === 'put' ? operation.value : undefined, current);
 }
 
