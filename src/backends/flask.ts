@@ -104,22 +104,11 @@ const NEEDED = ['batch', 'keys'];
  * @throws {StorageError} when it is no storage server, or does not answer.
  */
 async function detect(exchange: Exchange, url: string): Promise<Found> {
-  const timeout = DETECTION_TIMEOUT;
-  const at = `${url}health`;
-  // A header of our own would cost a page a preflight, and some servers have no CORS headers here.
-  const reply = await exchange({ method: 'GET', path: 'health', timeout, anonymous: true });
-  const health = reply.ok && reply.json.status === 'ok' ? reply.json : undefined;
-  const contract = Number(health?.contract);
-  if (health && contract >= 1) {
-    const has = Array.isArray(health.capabilities) ? health.capabilities : [];
-    const missing = NEEDED.filter((name) => !has.includes(name));
-    if (missing.length === 0) return { health, reason: `${at} announced contract ${contract}` };
-    const reason = `${at} announced contract ${contract} without ${missing.join(' and ')}: level 0`;
-    return { health: undefined, reason };
-  }
+  const health = await askHealth(exchange, url);
+  if (health.found) return health.found;
   const path = 'api/storage/_health_check';
   try {
-    const probe = await createHttp(exchange)({ method: 'GET', path, timeout });
+    const probe = await createHttp(exchange)({ method: 'GET', path, timeout: DETECTION_TIMEOUT });
     if (!probe.missing && !Object.hasOwn(probe.json, 'value'))
       throw notOurs(`GET ${url}${path}`, 'JSON without a value');
   } catch (error) {
@@ -132,10 +121,28 @@ async function detect(exchange: Exchange, url: string): Promise<Found> {
     }
     throw error;
   }
-  const reason = health
-    ? `${at} announced no contract: level 0`
-    : `${at} could not be read, and ${url}${path} answered as level 0 does`;
-  return { health: undefined, reason };
+  if (health.read) return { health: undefined, reason: `${url}health announced no contract: level 0` };
+  // The server is there. If it was only that answer that was lost, the level must not depend on it.
+  const again = await askHealth(exchange, url);
+  const reason = `${url}health could not be read, and ${url}${path} answered as level 0 does`;
+  return again.found ?? { health: undefined, reason };
+}
+
+/** What `/health` says: what was found, where it names a contract, and whether it was a storage server's answer at all. */
+async function askHealth(exchange: Exchange, url: string): Promise<{ read: boolean; found?: Found }> {
+  // A header of our own would cost a page a preflight, and some servers have no CORS headers here.
+  const request = { method: 'GET', path: 'health', timeout: DETECTION_TIMEOUT, anonymous: true } as const;
+  const reply = await exchange(request);
+  if (!reply.ok || reply.json.status !== 'ok') return { read: false };
+  const health = reply.json;
+  const contract = Number(health.contract);
+  if (!(contract >= 1)) return { read: true };
+  const announced = `${url}health announced contract ${contract}`;
+  const has = Array.isArray(health.capabilities) ? health.capabilities : [];
+  const missing = NEEDED.filter((name) => !has.includes(name));
+  if (missing.length === 0) return { read: true, found: { health, reason: announced } };
+  const reason = `${announced} without ${missing.join(' and ')}: level 0`;
+  return { read: true, found: { health: undefined, reason } };
 }
 
 /** Whether something answers a request whose answer a page may not read: then it is CORS that stands between. */

@@ -101,6 +101,18 @@ describe('detection', () => {
     });
   }
 
+  it('finds level 1 though the first answer of /health was lost', async () => {
+    server.after = ({ url }, response) => {
+      server.after = undefined;
+      expect(url).toBe('/health');
+      return Boolean(response.destroy());
+    };
+    open();
+    await storage.ready();
+    expect(storage.status().level).toBe(1);
+    expect(server.seen.map(({ url }) => url)).toEqual(['/health', '/api/storage/_health_check', '/health']);
+  });
+
   it('says why a server is of level 0', async () => {
     server.health = { status: 'ok' };
     open();
