@@ -28,7 +28,7 @@ interface ChangesAnswer {
 /** More answers than any walk here needs. */
 const MOST_ANSWERS = 3_000;
 
-export async function changesSince(server: Subject, query: string, asked?: Asked): Promise<ChangesAnswer> {
+async function changesSince(server: Subject, query: string, asked?: Asked): Promise<ChangesAnswer> {
   const body = json<ChangesAnswer>(await server.send('GET', `/api/v1/changes?${query}`, asked), 200);
   ensure(Array.isArray(body.changes), 'an answer must hold `changes`');
   return body;

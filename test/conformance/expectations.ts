@@ -32,7 +32,7 @@ export interface BatchAnswer {
 const INSIDE = /Traceback|Exception|\bat \/|\.(?:ts|js|py)\b|sqlite/i;
 
 /** Fail with a sentence. */
-export function fail(message: string): never {
+function fail(message: string): never {
   throw new AssertionError({ message });
 }
 
@@ -98,7 +98,7 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 }
 
 /** A value in a message: short, on one line. */
-export function shown(value: unknown): string {
+function shown(value: unknown): string {
   const text = inspect(value, {
     breakLength: Number.POSITIVE_INFINITY,
     depth: 6,

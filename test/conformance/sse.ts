@@ -31,7 +31,7 @@ export interface EventStream {
 }
 
 /** Open a stream of changes. */
-export async function openEvents(
+async function openEvents(
   server: Subject,
   query = '',
   { headers, token }: Pick<Asked, 'headers' | 'token'> = {},
@@ -91,7 +91,7 @@ export async function openEvents(
         else if (ended) settle(new Error(`the event stream ended before ${what}`));
       };
       const timer = setTimeout(
-        () => settle(new Error(`the event stream sent not ${what} within ${timeout / 1000} s`)),
+        () => settle(new Error(`the event stream did not send ${what} within ${timeout / 1000} s`)),
         timeout,
       );
       waiting.add(check);
@@ -103,14 +103,18 @@ export async function openEvents(
     headers: response.headers,
     retry: () => retry,
     async take(count, timeout = 8_000) {
-      await until(() => events.length >= count, `${count} events, but ${JSON.stringify(events)}`, timeout);
+      await until(
+        () => events.length >= count,
+        `${count} events, but only ${JSON.stringify(events)}`,
+        timeout,
+      );
       return events.splice(0, count);
     },
     async comment(silence) {
       const before = comments;
       while (comments === before) {
         const heard = chunks;
-        await until(() => chunks > heard, 'a comment nor anything else', silence);
+        await until(() => chunks > heard, 'a comment or anything else', silence);
       }
     },
     close: () => request.destroy(),
