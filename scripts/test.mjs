@@ -24,7 +24,8 @@ function run(command, args, env = {}) {
 /** One check that passes or fails as a whole. */
 function check(name, script, ...args) {
   say(`\n▶ ${name}`);
-  const { status } = run(process.execPath, [join(root, 'node_modules', script), ...args]);
+  const quiet = { REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' };
+  const { status } = run(process.execPath, [join(root, 'node_modules', script), ...args], quiet);
   say(status === 0 ? `✓ ${name}` : `✗ ${name}`);
   totals[status === 0 ? 'passed' : 'failed'] += 1;
 }

@@ -31,11 +31,11 @@ export function createEntryRoutes(store: Store, maxBodyBytes: number) {
 
   function changed({ status, rev }: Result): Response {
     if (status === 404) return keyNotFound();
-    return status === 412 ? preconditionFailed(rev) : success(tagged(rev));
+    return status === 412 ? preconditionFailed(tagged(rev)) : success(tagged(rev));
   }
 
-  function preconditionFailed(rev: number | undefined): Response {
-    return failure(412, 'Precondition failed', { headers: tagged(rev) });
+  function preconditionFailed(headers: Record<string, string>): Response {
+    return failure(412, 'Precondition failed', { headers });
   }
 
   return {
@@ -46,7 +46,7 @@ export function createEntryRoutes(store: Store, maxBodyBytes: number) {
       const found = { ...tagged(entry.rev), ...CACHING };
       const verdict = judge(headers, tagOf(entry.rev));
       if (verdict === 'unchanged') return new Response(null, { status: 304, headers: found });
-      if (verdict === 'failed') return preconditionFailed(entry.rev);
+      if (verdict === 'failed') return preconditionFailed(found);
       return answer(`{"value":${entry.value}}`, 200, found);
     },
 
