@@ -5,7 +5,7 @@
  * side and the waves keep the program's order. After a request without an answer no other is started.
  */
 import type { Operation, Outcome, Protocol } from '../core/backend.ts';
-import { fulfilled, isConditional, isRead, rejected } from '../core/backend.ts';
+import { fulfilled, isRead, isRevised, rejected } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
 import { type Http, isConnectionFailure, type JsonObject } from './flask-http.ts';
@@ -150,7 +150,7 @@ function* waves(operations: readonly Operation[], outcomes: Outcome[]): Iterable
 
 function refusalOf(operation: Operation): StorageError | undefined {
   if (operation.type === 'clear') return undefined;
-  if (operation.type === 'update' || operation.type === 'entry' || isConditional(operation))
+  if (operation.type === 'update' || isRevised(operation))
     return new StorageError(
       'unsupported',
       'This server has no revisions (level 0), so update(), getEntry() and ifRevision cannot work there: use get() and set().',

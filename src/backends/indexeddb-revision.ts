@@ -4,7 +4,7 @@
  * Loaded only when a call needs it. Everything here is synchronous: a comparison and the write that depends on it share a
  * transaction, and a transaction ends when it has to wait for anything else.
  */
-import type { Condition, Operation, StoredEntry } from '../core/backend.ts';
+import { fulfilled, type Outcome, type Revised, rejected, type StoredEntry } from '../core/backend.ts';
 import { describe } from '../core/envelope.ts';
 import { ConflictError, StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
@@ -13,31 +13,25 @@ import { snapshot } from '../core/values.ts';
 export type Found = { readonly value: unknown } | undefined | null;
 
 /**
- * The value that is there, with its revision.
+ * What becomes of an operation that depends on what is there; nothing where the write is to go on.
  *
  * @throws {StorageError} `unsupported-value` for a value that another program stored and that has no text.
  */
-export function entryOf(key: string, found: Found): StoredEntry | undefined {
-  if (!found) return undefined;
-  const { value } = found;
+export function outcomeOf(operation: Revised, found: Found): Outcome | undefined {
+  const current = found ? entryOf(operation.key, found.value) : undefined;
+  if (operation.type === 'entry') return fulfilled(current);
+  if (operation.ifRevision === (current?.revision ?? null)) return undefined;
+  const attempted = operation.type === 'put' ? operation.value : undefined;
+  return rejected(new ConflictError(operation.key, attempted, current));
+}
+
+function entryOf(key: string, value: unknown): StoredEntry {
   try {
     return { value, revision: revisionOf(value) };
   } catch (cause) {
     const { message } = cause as Error;
     throw new StorageError('unsupported-value', `Key ${key} has no revision: ${message}`, { cause });
   }
-}
-
-/** Why a write with a condition must not happen, if so. */
-export function conflictOf(
-  operation: Operation & { readonly key: string },
-  found: Found,
-): ConflictError | undefined {
-  const { key } = operation;
-  const { ifRevision } = operation as Condition;
-  const current = entryOf(key, found);
-  if (ifRevision === (current?.revision ?? null)) return undefined;
-  return new ConflictError(key, operation.type === 'put' ? operation.value : undefined, current);
 }
 
 /** Two hashes of 53 bits over the value's text. */

@@ -8,7 +8,7 @@
  */
 import { createStore, type UseStore } from 'idb-keyval';
 import type { Backend, Operation, Outcome, Snapshot } from '../core/backend.ts';
-import { fulfilled, isConditional, isRead, rejected } from '../core/backend.ts';
+import { fulfilled, isRead, isRevised, rejected } from '../core/backend.ts';
 import { closedError } from '../core/batch.ts';
 import { StorageError } from '../core/errors.ts';
 import { compareKeys, utf8Length } from '../core/keys.ts';
@@ -106,8 +106,7 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
   }
 
   async function runTogether(operations: readonly Operation[]): Promise<Outcome[]> {
-    const revised = operations.some((operation) => operation.type === 'entry' || isConditional(operation));
-    const revisions = revised ? await import('./indexeddb-revision.ts') : undefined;
+    const revisions = operations.some(isRevised) ? await import('./indexeddb-revision.ts') : undefined;
     return transact(operations.every(isRead) ? 'readonly' : 'readwrite', (store) => {
       const outcomes: Outcome[] = [];
       perform(store, operations, outcomes, 0, revisions);
@@ -194,13 +193,25 @@ function perform(
         next?.();
       };
     };
-    const write = (): void => {
-      if (operation.type === 'put') issue(store.put(operation.value, operation.key), ignore);
-      else if (operation.type === 'delete') issue(store.delete(operation.key), ignore);
-    };
     const next = (): void => perform(store, operations, outcomes, i + 1, revisions);
     outcomes[i] = DONE;
     try {
+      if (revisions && isRevised(operation)) {
+        const decide = (cursor: unknown): void => {
+          try {
+            const outcome = revisions.outcomeOf(operation, cursor as Found);
+            if (outcome) outcomes[i] = outcome;
+            else if (operation.type === 'put') issue(store.put(operation.value, operation.key), ignore);
+            else issue(store.delete(operation.key), ignore);
+          } catch (error) {
+            fail(error);
+          }
+          next();
+        };
+        // A cursor tells a key that is missing from one whose value is undefined.
+        issue(store.openCursor(operation.key), decide, next);
+        return;
+      }
       switch (operation.type) {
         case 'get':
           issue(store.get(operation.key), (value) => {
@@ -212,35 +223,12 @@ function perform(
             outcomes[i] = fulfilled(key !== undefined);
           });
           break;
-        case 'entry':
-          // A cursor tells a key that is missing from one whose value is undefined.
-          issue(store.openCursor(operation.key), (cursor) => {
-            try {
-              outcomes[i] = fulfilled(revisions?.entryOf(operation.key, cursor as Found));
-            } catch (error) {
-              fail(error);
-            }
-          });
-          break;
         case 'put':
-        case 'delete': {
-          if (!isConditional(operation)) {
-            write();
-            break;
-          }
-          const decide = (cursor: unknown): void => {
-            try {
-              const conflict = revisions?.conflictOf(operation, cursor as Found);
-              if (conflict) outcomes[i] = rejected(conflict);
-              else write();
-            } catch (error) {
-              fail(error);
-            }
-            next();
-          };
-          issue(store.openCursor(operation.key), decide, next);
-          return;
-        }
+          issue(store.put(operation.value, operation.key), ignore);
+          break;
+        case 'delete':
+          issue(store.delete(operation.key), ignore);
+          break;
         case 'clear':
           issue(store.clear(), ignore);
           break;

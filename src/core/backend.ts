@@ -36,7 +36,8 @@ export interface Condition {
 
 /** One call. Operations of a batch take effect in their order. */
 export type Operation =
-  | { readonly type: 'get' | 'entry' | 'has'; readonly key: string }
+  | { readonly type: 'get' | 'has'; readonly key: string }
+  | { readonly type: 'entry'; readonly key: string }
   | ({ readonly type: 'delete'; readonly key: string } & Condition)
   | ({ readonly type: 'put'; readonly key: string } & Snapshot & Condition)
   | { readonly type: 'update'; readonly key: string; readonly change: (current: unknown) => Snapshot }
@@ -62,9 +63,12 @@ export interface StorageStats {
 /** Whether an operation changes nothing. */
 export const isRead = ({ type }: Operation): boolean => type === 'get' || type === 'entry' || type === 'has';
 
-/** Whether a write holds only for one state of its key. */
-export const isConditional = (operation: Operation): boolean =>
-  (operation as Condition).ifRevision !== undefined;
+/** Whether an operation is about revisions: it reads one, or holds only for one. */
+export const isRevised = (operation: Operation): operation is Revised =>
+  operation.type === 'entry' || (operation as Condition).ifRevision !== undefined;
+
+/** An operation that is about revisions. */
+export type Revised = Extract<Operation, { type: 'entry' | 'put' | 'delete' }>;
 
 /** A medium that holds entries. */
 export interface Backend {
