@@ -12,7 +12,6 @@ import os
 import re
 import sqlite3
 import threading
-from datetime import datetime, timezone
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask, g, request
@@ -103,8 +102,7 @@ def finish(response):
 
 @app.get("/health")
 def health():
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    state = {"status": "ok", "timestamp": now, "contract": 1}
+    state = {"status": "ok", "timestamp": messages.timestamp(), "contract": 1}
     if g.tenant is not None:
         with reading(g.tenant) as records:
             state.update(epoch=records.epoch, seq=records.seq)

@@ -7,6 +7,7 @@ connections live longer than clients reuse them, so that no write is sent into o
 
 import json
 import os
+import signal
 import sys
 from http import HTTPStatus
 
@@ -19,12 +20,18 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from access import LISTENS_ON_LOOPBACK, TOKENS
 from database import stopping
 
+ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+
 
 class StorageWorker(ThreadWorker):
     """
     On SIGTERM it answers what is under way and lets nobody wait: callers that wait for a change are answered, and
     idle connections closed. What is not HTTP is answered as all else is: in JSON.
     """
+
+    def init_signals(self):
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def handle_exit(self, sig, frame):
         super().handle_exit(sig, frame)
@@ -74,6 +81,14 @@ if not LISTENS_ON_LOOPBACK and not TOKENS and os.environ.get("ALLOW_ANONYMOUS") 
         " wipe everything. Set TOKENS (npm run token), or ALLOW_ANONYMOUS=true if that is what you want, or leave"
         " HOST unset."
     )
+
+
+def pre_fork(server, worker):
+    """A signal waits until the new worker has handlers: the ones that it inherits would lose it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+
+os.register_at_fork(after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING))
 
 
 def on_starting(server):

@@ -12,6 +12,7 @@ import re
 import socket
 import time
 import zlib
+from datetime import datetime, timezone
 from http import HTTPStatus
 
 from flask import Response, g, request
@@ -40,6 +41,10 @@ def answer(text, status=200, headers=None, mimetype="application/json"):
 
 def success(headers=None):
     return answer('{"success":true}', headers=headers)
+
+
+def timestamp():
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def in_chunks(texts):

@@ -4,14 +4,12 @@ Level 1 of the wire contract: export and import as NDJSON, in flat memory howeve
 Spec: docs/contract.md, 8; NDJSON (a JSON text a line).
 """
 
-from datetime import datetime, timezone
-
 from flask import Blueprint, g, request
 
 from access import needs
 from json_text import members, string, to_json
 from level1 import choice, parameters, stamp
-from messages import MAX_BODY_BYTES, answer, check_key, check_type, in_chunks, parse, read, refuse, shown
+from messages import MAX_BODY_BYTES, answer, check_key, check_type, in_chunks, parse, read, refuse, shown, timestamp
 from records import reading, snapshot, writing
 
 NDJSON_TYPE = "application/x-ndjson"
@@ -31,8 +29,7 @@ def export():
 
 
 def export_lines(records):
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    yield to_json({"format": FORMAT, "version": 1, **stamp(records), "timestamp": now}) + "\n"
+    yield to_json({"format": FORMAT, "version": 1, **stamp(records), "timestamp": timestamp()}) + "\n"
     count = 0
     for key, rev, value in records.all():
         yield f'{to_json({"key": key, "rev": str(rev)})[:-1]},"value":{value}}}\n'

@@ -98,7 +98,10 @@ function ownPromises(): void {
           if (response.ok) answered.push(key);
         }
       });
-      await new Promise((done) => setTimeout(done, 500));
+      const enough = answered.length + 30;
+      for (let looks = 0; answered.length < enough && looks < 200; looks += 1) {
+        await new Promise((done) => setTimeout(done, 50));
+      }
       running.delete(server);
       await server.kill();
       await Promise.all(storm);
