@@ -27,6 +27,9 @@ holds is deleted, before, between and after the checks.
   --json                 print one JSON document instead of lines
   --help                 print this
 
+Not asked, because it cannot be seen from outside: that a write is on the disk (1.3), what happens after 30 days (5.14,
+7.2, 7.5), how tokens are held (9.12), how much memory a server takes, and what clients do (most of 11, and 12).
+
 Prints a line a check: passed, failed with the reason, or not announced, where the server does not name the
 capability or an option is missing. Exits with 0 when nothing failed, 1 when something did, 2 when nothing was tested.
 `;

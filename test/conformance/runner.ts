@@ -48,7 +48,7 @@ export class NotAnnounced extends Error {
 
 /** Milliseconds that a check may take, and one beside all the others. */
 const CHECK_TIMEOUT = 45_000;
-const ALONGSIDE_TIMEOUT = 110_000;
+const ALONGSIDE_TIMEOUT = 300_000;
 
 /** The end of a run: no line of its own, unless it fails. */
 const LEAVE_EMPTY: Check = {

@@ -8,7 +8,7 @@ import { same } from './expectations.ts';
 import type { Asked, Subject } from './subject.ts';
 
 /** Milliseconds that a stream may stay open. */
-const STREAM_TIMEOUT = 120_000;
+const STREAM_TIMEOUT = 300_000;
 
 /** One event, as the stream tells it. */
 export interface StreamEvent {
