@@ -2,7 +2,13 @@
  * What the types promise: checked by the compiler, positive cases and refused ones.
  */
 import { expectTypeOf, it } from 'vitest';
-import { createStorage, type KeyValueStorage, StorageError, type StorageErrorCode } from '../../src/index.ts';
+import {
+  createStorage,
+  type KeyValueStorage,
+  StorageError,
+  type StorageErrorCode,
+  type StoredEntry,
+} from '../../src/index.ts';
 
 interface Schema {
   settings: { theme: 'dark' | 'light' };
@@ -22,6 +28,20 @@ async function typed(storage: KeyValueStorage<Schema>, open: KeyValueStorage): P
   ]);
   for await (const entry of storage.entries())
     if (entry[0] === 'count') expectTypeOf(entry[1]).toEqualTypeOf<number>();
+  const entry = await storage.getEntry('count');
+  expectTypeOf(entry).toEqualTypeOf<StoredEntry<number> | undefined>();
+  await storage.set('count', 2, { ifRevision: entry?.revision });
+  await storage.set('count', 2, { ifRevision: null });
+  await storage.delete('count', { ifRevision: entry?.revision });
+  expectTypeOf(storage.status().level).toEqualTypeOf<0 | 1 | undefined>();
+  createStorage({ token: 'text' });
+  createStorage({ token: async () => 'text' });
+  // @ts-expect-error a token that is no text
+  createStorage({ token: () => 5 });
+  // @ts-expect-error only set() knows "does not exist"
+  await storage.delete('count', { ifRevision: null });
+  // @ts-expect-error a revision is text
+  await storage.set('count', 2, { ifRevision: 5 });
   // @ts-expect-error a key that the schema does not have
   await storage.get('other');
   // @ts-expect-error a value of another type
