@@ -113,6 +113,32 @@ it('undoes an atomic batch that fails, in the middle of a group, and counts on a
   expect(await store.seq(TENANT)).toBe(2);
 });
 
+it('tells of a failed atomic batch what there is, not what was undone', async () => {
+  await put('a', '1');
+  const results = await run(
+    [
+      { type: 'put', key: 'a', value: '2' },
+      { type: 'put', key: 'a', value: '3', condition: (rev) => rev === 1 },
+    ],
+    { atomic: true },
+  );
+  expect(results).toEqual([
+    expect.objectContaining({ status: 424 }),
+    { status: 412, error: 'Precondition failed', rev: 1, value: '1' },
+  ]);
+});
+
+it('applies nothing new beside a failure that an atomic batch had before', async () => {
+  const failing: Operation = { n: 1, type: 'put', key: 'a', value: '1', condition: () => false };
+  await run([failing], { client: 'client', atomic: true });
+  const results = await run([failing, { n: 2, type: 'put', key: 'b', value: '1' }], {
+    client: 'client',
+    atomic: true,
+  });
+  expect(results.map(({ status }) => status)).toEqual([412, 424]);
+  expect(await keys()).toEqual([]);
+});
+
 it('applies the numbered writes of a client once, also where the same batch waits twice in one group', async () => {
   const batch = () =>
     run(

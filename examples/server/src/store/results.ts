@@ -17,11 +17,6 @@ export function preconditionFailed(rev: number | undefined, value?: string): Res
   return { status: 412, error: 'Precondition failed', rev, ...(value !== undefined && { value }) };
 }
 
-/** Whether an operation of an atomic batch takes the others with it. */
-export function isFailure({ status }: Result): boolean {
-  return status !== 200 && status !== 404;
-}
-
 /** A result as JSON; its value is spliced in as it was received. */
 export function resultText({ value, ...rest }: Result): string {
   const text = withoutValue(rest);

@@ -6,7 +6,6 @@
 import type { DatabaseSync } from 'node:sqlite';
 import {
   ANSWER_TOO_LARGE,
-  isFailure,
   MISSING,
   NOT_APPLIED,
   parseStored,
@@ -30,6 +29,14 @@ export interface BatchRunner {
   /** Write what the group has counted. */
   end(): void;
 }
+
+/** The result of a write that was applied before, if it was. */
+const resultOf = ({ n }: Operation, used: Used | undefined): Result | undefined =>
+  n === undefined || used === undefined ? undefined : used.results[n - used.first];
+
+/** Whether an operation of an atomic batch takes the others with it: a read never does. */
+const isFailure = ({ type }: Operation, { status }: Result): boolean =>
+  type !== 'get' && type !== 'head' && status !== 200 && status !== 404;
 
 /** @param answerBytes Bytes of values in one answer. */
 export function createBatchRunner(database: DatabaseSync, answerBytes: number): BatchRunner {
@@ -133,39 +140,54 @@ export function createBatchRunner(database: DatabaseSync, answerBytes: number): 
     }
   }
 
-  function applyAll(tenant: string, { operations, atomic }: Batch, used: Used | undefined): Result[] {
+  /** Room for the values of one answer: there is always some for the first. */
+  function createRoom(): (value: string) => boolean {
     let left = answerBytes;
     let empty = true;
-    const room = (value: string): boolean => {
+    return (value) => {
       const size = Buffer.byteLength(value);
       if (!empty && size > left) return false;
       empty = false;
       left -= size;
       return true;
     };
-    const results: Result[] = [];
-    let failed = false;
-    for (const operation of operations) {
-      const { n } = operation;
-      const known = n === undefined || used === undefined ? undefined : used.results[n - used.first];
-      const result = failed ? NOT_APPLIED : (known ?? apply(tenant, operation, room));
-      results.push(result);
-      if (atomic && known === undefined && isFailure(result)) failed = true;
-    }
-    return failed ? results.map((result) => (isFailure(result) ? result : NOT_APPLIED)) : results;
   }
 
-  /** All or none: what a failing batch has done is undone, and its numbers stay used. */
-  function applyAtomically(tenant: string, batch: Batch, used: Used | undefined): Result[] {
+  function applyAll(tenant: string, { operations }: Batch, used: Used | undefined): Result[] {
+    const room = createRoom();
+    return operations.map((operation) => resultOf(operation, used) ?? apply(tenant, operation, room));
+  }
+
+  /** All or none. The first failure ends it: what was done is undone, and the numbers stay used. */
+  function applyAtomically(tenant: string, { operations }: Batch, used: Used | undefined): Result[] {
     const before = { ...countOf(tenant) };
+    const room = createRoom();
+    const results: Result[] = [];
     database.exec('SAVEPOINT atomic');
-    const results = applyAll(tenant, batch, used);
-    if (results.some(isFailure)) {
+    const failed = operations.find((operation) => {
+      const result = resultOf(operation, used) ?? apply(tenant, operation, room);
+      results.push(result);
+      return isFailure(operation, result);
+    });
+    if (failed) {
       database.exec('ROLLBACK TO atomic');
       counts.set(tenant, before);
     }
     database.exec('RELEASE atomic');
-    return results;
+    if (failed === undefined) return results;
+    const ended = results.at(-1) as Result;
+    return operations.map(
+      (operation) =>
+        resultOf(operation, used) ?? (operation === failed ? asOfNow(tenant, operation, ended) : NOT_APPLIED),
+    );
+  }
+
+  /** A failed condition tells what there is, and not what the undone part of its batch had made of it. */
+  function asOfNow(tenant: string, operation: Operation, result: Result): Result {
+    if (result.status !== 412) return result;
+    if (!('key' in operation)) return preconditionFailed(countOf(tenant).seq);
+    const row = readEntry.get(tenant, operation.key);
+    return row ? preconditionFailed(Number(row.rev), String(row.value)) : preconditionFailed(undefined);
   }
 
   return {
