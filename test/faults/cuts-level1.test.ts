@@ -126,14 +126,14 @@ const SUBJECTS = [
     start: startTypescriptServer,
     skip: undefined,
     kinds: KINDS,
-    never: [get, set, conflict, keys],
+    never: [set, conflict, keys],
   },
   {
     name: 'Flask server',
     start: startFlaskServer,
     skip: flaskSkipReason(),
-    kinds: [get, set],
-    never: [set, keys],
+    kinds: [set, keys],
+    never: [set],
   },
 ];
 

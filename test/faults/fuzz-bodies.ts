@@ -80,7 +80,7 @@ const STRINGS = [
 const CLIENTS = ['c'.repeat(15), 'c'.repeat(16), 'd'.repeat(64), 'e'.repeat(65), 'with spaces are wrong', ''];
 
 /** A key, between quotes and escaped as JSON; most of them portable. */
-export const keyText = (random: Random): string => `"${random.pick(KEYS)}"`;
+const keyText = (random: Random): string => `"${random.pick(KEYS)}"`;
 
 /** A key, unescaped. */
 export const plainKey = (random: Random): string => random.pick(KEYS.filter((key) => !key.startsWith('\\')));

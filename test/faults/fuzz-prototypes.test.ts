@@ -41,8 +41,6 @@ it('leaves the prototypes of its process alone', async ({ annotate }) => {
   });
   const url = await server.listen(config.port, config.host);
   const seed = seedFrom('FUZZ_SEED');
-  // What is made on first use is made by then.
-  await fuzz({ url, seed: seed + 1, executions: 100, pipelining: true });
   const before = inherited();
 
   const campaign = await fuzz({ url, seed, executions: 2000, pipelining: true });
