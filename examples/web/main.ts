@@ -42,8 +42,10 @@ async function act(name: string, action: () => Promise<string>): Promise<void> {
   try {
     const started = performance.now();
     const text = await action();
-    message.textContent = `${text} (${Math.round(performance.now() - started)} ms)`;
+    const took = Math.round(performance.now() - started);
+    // Whoever reads the message finds the page as it says.
     await show();
+    message.textContent = `${text} (${took} ms)`;
   } catch (error) {
     message.className = 'failed';
     message.textContent = `${name} failed: ${error instanceof Error ? error.message : error}`;
