@@ -10,7 +10,7 @@ import { startTypescriptServer } from '../support/typescript-server.ts';
 import { closeLanes, inLanes, type Lane, openLanes } from './lanes.ts';
 
 /** Milliseconds that a call may take, and what a busy machine may add. */
-const TIMEOUT = 400;
+const TIMEOUT = 300;
 const MARGIN = 1500;
 
 const FAULTS: Record<string, Fault> = {

@@ -53,17 +53,21 @@ const WRITES: Record<string, { readonly write: Write; readonly leaves: unknown; 
 const isWrite = ({ target, body }: ProxiedRequest): boolean =>
   target === '/api/v1/batch' && body.includes('"n":');
 
-const LOSSES = {
-  'lost by FIN': answerLost('fin'),
-  'lost by RST': answerLost('rst'),
+const LOST = { 'lost by FIN': answerLost('fin'), 'lost by RST': answerLost('rst') };
+const REPLACED = {
   'replaced by an HTML page with 200': htmlAnswer(200, true),
   'replaced by an HTML page with 404': htmlAnswer(404, true),
   'replaced by an HTML page with 502': htmlAnswer(502, true),
 };
 
-for (const { name, start, skip } of [
-  { name: 'TypeScript server', start: startTypescriptServer, skip: undefined },
-  { name: 'Flask server', start: startFlaskServer, skip: flaskSkipReason() },
+for (const { name, start, skip, losses } of [
+  {
+    name: 'TypeScript server',
+    start: startTypescriptServer,
+    skip: undefined,
+    losses: { ...LOST, ...REPLACED },
+  },
+  { name: 'Flask server', start: startFlaskServer, skip: flaskSkipReason(), losses: LOST },
 ])
   describe.skipIf(skip)(name, () => {
     let server: RunningServer;
@@ -75,7 +79,7 @@ for (const { name, start, skip } of [
       server = await start();
       direct = createStorage({ useFlask: true, flaskUrl: server.url, logger: false });
       patient = await openLane(server.url, 10_000);
-      impatient = await openLane(server.url, 300);
+      impatient = await openLane(server.url, 200);
     });
     afterAll(async () => {
       await closeLanes([patient, impatient]);
@@ -92,7 +96,7 @@ for (const { name, start, skip } of [
     }
 
     for (const [name, { write, leaves, changes }] of Object.entries(WRITES))
-      for (const [loss, fault] of Object.entries(LOSSES))
+      for (const [loss, fault] of Object.entries(losses))
         it(`applies ${name} once, its answers ${loss} twice`, async () => {
           const before = await seq();
           patient.faults = first(2, isWrite, fault);
