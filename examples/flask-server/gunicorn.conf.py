@@ -56,7 +56,7 @@ class StorageWorker(ThreadWorker):
         payload = json.dumps(body, separators=(",", ":"))
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-            f"X-Content-Type-Options: nosniff\r\nContent-Length: {len(payload)}\r\n\r\n"
+            f"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nContent-Length: {len(payload)}\r\n\r\n"
         )
         try:
             util.write(client, (head + payload).encode())

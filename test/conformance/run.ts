@@ -44,7 +44,8 @@ export function clausesOf(checks: readonly Result[], outcome: Result['outcome'])
 export function newTokens(): { env: { TOKENS: string }; args: string[]; tokens: Required<Tokens> } {
   const entries: string[] = [];
   const make = (tenant: string, scope: string): string => {
-    const token = randomBytes(32).toString('base64url');
+    // As `npm run token` makes them: none looks like an option of a command.
+    const token = `cf_${randomBytes(32).toString('base64url')}`;
     entries.push(`${tenant}:${scope}:${createHash('sha256').update(token).digest('hex')}`);
     return token;
   };

@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { hashOf, parseTokenEntry } from './http/tokens.ts';
 
 const [tenant = '', scope = ''] = process.argv.slice(2);
-const token = randomBytes(32).toString('base64url');
+// The beginning keeps it from looking like an option of a command, and lets scanners for secrets find it.
+const token = `cf_${randomBytes(32).toString('base64url')}`;
 const entry = `${tenant}:${scope}:${hashOf(token).toString('hex')}`;
 if (parseTokenEntry(entry)) {
   process.stdout.write(`token   ${token}\nTOKENS  ${entry}\n`);
