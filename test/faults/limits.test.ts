@@ -2,8 +2,8 @@
  * Whatever becomes of the connection, every call settles within its time limit, and no call takes something for an answer
  * that is none.
  */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createStorage, type KeyValueStorage } from '../../src/index.ts';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { ConflictError, createStorage, type KeyValueStorage } from '../../src/index.ts';
 import { answerCutAfter, answerLost, type Fault, htmlAnswer, requestLost } from '../support/faults.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
@@ -101,10 +101,17 @@ for (const { name, open, calls } of [
       });
 
     it('every call works again afterwards', async () => {
-      const [lane] = lanes as [Lane];
-      lane.faults = undefined;
-      await lane.storage.set('a', 'again');
-      expect(await lane.storage.get('a')).toBe('again');
+      const all = Object.entries(calls);
+      await inLanes(lanes, all.length, async (lane, i) => {
+        lane.faults = undefined;
+        const [call, run] = all[i] as [string, Call];
+        // The machine may be too busy for the short time limit at first.
+        await vi
+          .waitFor(() => run(lane.storage), { timeout: 10_000, interval: 100 })
+          .catch((error) => {
+            if (!(error instanceof ConflictError)) throw new Error(`${call}: ${error}`);
+          });
+      });
     });
   });
 
