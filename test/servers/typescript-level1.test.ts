@@ -5,47 +5,18 @@
  * What every server of level 1 promises is in test/conformance.
  */
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { request } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { ownDatabase } from '../support/own-database.ts';
 import type { RunningServer } from '../support/running-server.ts';
-import { startTypescriptServer } from '../support/typescript-server.ts';
 
 const JSON_TYPE = { 'content-type': 'application/json' };
 
-let folder = '';
-let databasePath = '';
-let tests = 0;
-const running = new Set<RunningServer>();
-
-async function start(env: Record<string, string> = {}): Promise<RunningServer> {
-  const server = await startTypescriptServer({ databasePath, env });
-  running.add(server);
-  return server;
-}
-
-async function stop(server: RunningServer): Promise<number | null> {
-  running.delete(server);
-  return server.stop();
-}
-
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'codeforge-level1-'));
-});
-beforeEach(() => {
-  tests += 1;
-  databasePath = join(folder, `${tests}.db`);
-});
-afterEach(async () => {
-  await Promise.all([...running].map(stop));
-});
-afterAll(() => rm(folder, { recursive: true, force: true }));
+const { path, start, stop } = ownDatabase();
 
 interface Batch {
   // biome-ignore lint/suspicious/noExplicitAny: a test says what it expects.
@@ -65,7 +36,7 @@ async function changes(server: RunningServer, query: string): Promise<any> {
 }
 
 it('moves what the first version kept, once, with its revisions and its epoch', async () => {
-  const old = new DatabaseSync(databasePath);
+  const old = new DatabaseSync(path());
   old.exec(`CREATE TABLE meta (name TEXT PRIMARY KEY, value);
     CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, rev INTEGER NOT NULL);
     INSERT INTO meta VALUES ('epoch', 'first'), ('seq', 7.0);

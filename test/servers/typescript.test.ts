@@ -5,14 +5,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { text as textOf } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { ownDatabase } from '../support/own-database.ts';
 import type { RunningServer } from '../support/running-server.ts';
 import { SERVER_MAIN, startTypescriptServer } from '../support/typescript-server.ts';
 import { level0 } from './level0.ts';
@@ -20,38 +20,12 @@ import { level0 } from './level0.ts';
 level0('TypeScript server', startTypescriptServer);
 
 describe('TypeScript server', () => {
-  let folder = '';
-  let databasePath = '';
-  let tests = 0;
-  const running = new Set<RunningServer>();
-
-  async function start(env: Record<string, string> = {}): Promise<RunningServer> {
-    const server = await startTypescriptServer({ databasePath, env });
-    running.add(server);
-    return server;
-  }
-
-  async function stop(server: RunningServer): Promise<number | null> {
-    running.delete(server);
-    return server.stop();
-  }
-
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'codeforge-test-'));
-  });
-  beforeEach(() => {
-    tests += 1;
-    databasePath = join(folder, `${tests}.db`);
-  });
-  afterEach(async () => {
-    await Promise.all([...running].map(stop));
-  });
-  afterAll(() => rm(folder, { recursive: true, force: true }));
+  const { folder, path, start, stop } = ownDatabase();
 
   describe('adopts the file of an old server', () => {
     /** As the old server made it. */
     function makeOldDatabase(rows: Record<string, string>): void {
-      using database = new DatabaseSync(databasePath);
+      using database = new DatabaseSync(path());
       database.exec(
         'CREATE TABLE storage (key TEXT PRIMARY KEY, value TEXT NOT NULL, created_at TEXT, updated_at TEXT)',
       );
@@ -60,7 +34,7 @@ describe('TypeScript server', () => {
     }
 
     function oldRows(): unknown[] {
-      using database = new DatabaseSync(databasePath, { readOnly: true });
+      using database = new DatabaseSync(path(), { readOnly: true });
       return database.prepare('SELECT * FROM storage ORDER BY rowid').all();
     }
 
@@ -95,7 +69,7 @@ describe('TypeScript server', () => {
 
     it('but not its rows without a key or without JSON, and says how many they are', async () => {
       makeOldDatabase({ good: '1', nan: 'NaN', text: 'plain', empty: '', cut: '{"a":' });
-      const old = new DatabaseSync(databasePath);
+      const old = new DatabaseSync(path());
       old.exec("INSERT INTO storage (key, value) VALUES (NULL, '1'), (x'00', '1'), ('blob', x'00')");
       old.close();
       const server = await start();
@@ -159,7 +133,7 @@ describe('TypeScript server', () => {
     });
 
     it('ends in the same way by SIGINT, however often it comes', async () => {
-      const child = spawnServer({ PORT: '0', DATABASE_PATH: databasePath });
+      const child = spawnServer({ PORT: '0', DATABASE_PATH: path() });
       await child.listening;
       child.process.kill('SIGINT');
       child.process.kill('SIGINT');
@@ -170,7 +144,7 @@ describe('TypeScript server', () => {
       const server = await start();
       await put(server, 'a', '1');
       await stop(server);
-      expect(existsSync(`${databasePath}-wal`)).toBe(false);
+      expect(existsSync(`${path()}-wal`)).toBe(false);
     });
   });
 
@@ -185,18 +159,18 @@ describe('TypeScript server', () => {
     for (const [name, values] of Object.entries(wrong))
       for (const value of values)
         it(`refuses ${name}=${JSON.stringify(value)}, and says why`, async () => {
-          const child = spawnServer({ PORT: '0', DATABASE_PATH: databasePath, [name]: value });
+          const child = spawnServer({ PORT: '0', DATABASE_PATH: path(), [name]: value });
           expect(await child.exit).toBe(2);
           expect(child.output()).toContain(name);
           expect(child.output().trim().split('\n')).toHaveLength(1);
-          expect(existsSync(databasePath)).toBe(false);
+          expect(existsSync(path())).toBe(false);
         });
 
     it('names PORT where the port is taken', async () => {
       const other = createServer().listen(0, '127.0.0.1');
       await once(other, 'listening');
       const { port } = other.address() as { port: number };
-      const child = spawnServer({ PORT: String(port), DATABASE_PATH: databasePath });
+      const child = spawnServer({ PORT: String(port), DATABASE_PATH: path() });
       expect(await child.exit).toBe(1);
       expect(logLines(child).at(-1)?.msg).toMatch(new RegExp(`${port} is taken.*PORT`));
       other.close();
@@ -204,19 +178,19 @@ describe('TypeScript server', () => {
 
     it('names DATABASE_PATH where that is no database', async () => {
       await writeFile(
-        databasePath,
+        path(),
         'This is a text, and long enough to be read as the header of a database. '.repeat(9),
       );
-      for (const path of [databasePath, folder, join(folder, 'missing', 'a.db')]) {
-        const child = spawnServer({ PORT: '0', DATABASE_PATH: path });
+      for (const wrongPath of [path(), folder(), join(folder(), 'missing', 'a.db')]) {
+        const child = spawnServer({ PORT: '0', DATABASE_PATH: wrongPath });
         expect(await child.exit).toBe(1);
         expect(logLines(child).at(-1)?.msg).toContain('DATABASE_PATH');
       }
-      expect(await readFile(databasePath, 'utf8')).toMatch(/^This is a text/);
+      expect(await readFile(path(), 'utf8')).toMatch(/^This is a text/);
     });
 
     it('logs the address where it listens, also where PORT=0 chose it', async () => {
-      const child = spawnServer({ PORT: '0', DATABASE_PATH: databasePath });
+      const child = spawnServer({ PORT: '0', DATABASE_PATH: path() });
       const url = await child.listening;
       expect(url).toMatch(/^http:\/\/127\.0\.0\.1:[1-9]\d+$/);
       expect((await fetch(`${url}/health`)).status).toBe(200);
@@ -253,7 +227,7 @@ describe('TypeScript server', () => {
 
     it('what made a request fail, with its stack, and tells the caller nothing of it', async () => {
       const server = await start();
-      using other = new DatabaseSync(databasePath);
+      using other = new DatabaseSync(path());
       other.exec('DROP TABLE records');
       for (const method of ['GET', 'DELETE']) {
         const response = await fetch(`${server.url}/api/storage/a`, { method });
