@@ -180,16 +180,25 @@ def run(records, operation, room):
     if op == "put" and len(value.encode()) > MAX_VALUE_BYTES:
         return VALUE_TOO_LARGE
 
-    record = records.find(key)
-    if record is None and op != "put":
-        return MISSING
     if op == "get":
-        return {**done(record.rev), "value": record.value} if room.fits(record.value) else ANSWER_TOO_LARGE
+        return read(records, key, room)
+    rev = records.rev(key)
+    if rev is None and op != "put":
+        return MISSING
     if op == "head":
-        return {**done(record.rev), "size": len(record.value.encode())}
-    if condition not in (ANYTHING, record and str(record.rev)):
+        return {**done(rev), "size": records.size(key)}
+    if condition not in (ANYTHING, rev and str(rev)):
         return conflict(records, operation, room)
     return done(records.put(key, value) if op == "put" else records.delete(key))
+
+
+def read(records, key, room):
+    if room.full:  # a value that is not answered is not read: it may be large, and asked for often
+        return MISSING if records.rev(key) is None else ANSWER_TOO_LARGE
+    record = records.find(key)
+    if record is None:
+        return MISSING
+    return {**done(record.rev), "value": record.value} if room.fits(record.value) else ANSWER_TOO_LARGE
 
 
 def done(rev):
@@ -201,26 +210,28 @@ def conflict(records, operation, room):
     result = {"status": 412, "error": "Precondition failed"}
     if operation.op == "clear":
         return {**result, "rev": str(records.seq)}
-    record = records.find(operation.key)
-    if record is None:
+    rev = records.rev(operation.key)
+    if rev is None:
         return result
-    result["rev"] = str(record.rev)
-    if room.fits(record.value, first_always=False):
-        result["value"] = record.value
+    result["rev"] = str(rev)
+    value = None if room.full else records.find(operation.key).value
+    if value is not None and room.fits(value):
+        result["value"] = value
     return result
 
 
 class Room:
-    """For the values in one answer."""
+    """For the values in one answer: always for the first, and for none after the first that is left out."""
 
     def __init__(self):
         self.used_bytes = 0
+        self.full = False
 
-    def fits(self, value, first_always=True):
-        size = len(value.encode())
-        fits = self.used_bytes + size <= MAX_ANSWER_BYTES or (first_always and self.used_bytes == 0)
-        self.used_bytes += size if fits else 0
-        return fits
+    def fits(self, value):
+        first = self.used_bytes == 0
+        self.used_bytes += len(value.encode())
+        self.full = self.full or (not first and self.used_bytes > MAX_ANSWER_BYTES)
+        return not self.full
 
 
 def without_value(result):

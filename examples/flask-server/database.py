@@ -4,7 +4,8 @@ The SQLite file: its tables, which the TypeScript server reads and writes too, a
 - `meta`: `epoch` names this incarnation of the data.
 - `tenants`: `seq` counts a tenant's changes and only grows; `cleared` is its value at the last clear, `forgotten` the
   highest revision among the tombstones that are gone.
-- `records`: keys with values, and those deleted since the last clear, without one (tombstones).
+- `records`: keys with values, and those deleted since the last clear, without one (tombstones). The value stands last:
+  SQLite walks through a large one to reach what stands behind it.
 - `clients`: of each client its last numbered writes, `first_n` to `last_n`, and their results.
 
 Durable with WAL and synchronous=FULL. A transaction that writes takes the write lock before it reads, so no two
@@ -33,7 +34,7 @@ CREATE TABLE IF NOT EXISTS tenants (
   tenant TEXT PRIMARY KEY, seq INTEGER NOT NULL DEFAULT 0, cleared INTEGER NOT NULL DEFAULT 0,
   forgotten INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS records (
-  tenant TEXT NOT NULL, key TEXT NOT NULL, value TEXT, rev INTEGER NOT NULL, deleted_at_ms INTEGER,
+  tenant TEXT NOT NULL, key TEXT NOT NULL, rev INTEGER NOT NULL, deleted_at_ms INTEGER, value TEXT,
   PRIMARY KEY (tenant, key));
 CREATE INDEX IF NOT EXISTS records_by_rev ON records (tenant, rev);
 CREATE INDEX IF NOT EXISTS tombstones ON records (deleted_at_ms) WHERE value IS NULL;

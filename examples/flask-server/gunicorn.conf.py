@@ -23,6 +23,13 @@ from database import stopping
 ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
+def ignore_further_signals():
+    """Ctrl-C reaches a worker twice, by the terminal and by gunicorn: within a handler the second would wait for locks
+    that the first one holds."""
+    for ending in ENDING:
+        signal.signal(ending, signal.SIG_IGN)
+
+
 class StorageWorker(ThreadWorker):
     """
     On SIGTERM it answers what is under way and lets nobody wait: callers that wait for a change are answered, and
@@ -34,6 +41,7 @@ class StorageWorker(ThreadWorker):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     def handle_exit(self, sig, frame):
+        ignore_further_signals()
         super().handle_exit(sig, frame)
         stopping.set()
         for idle in ("keepalived_conns", "pending_conns"):
@@ -41,6 +49,7 @@ class StorageWorker(ThreadWorker):
                 connection.timeout = 0  # the main loop's next round closes it
 
     def handle_quit(self, sig, frame):
+        ignore_further_signals()
         stopping.set()
         super().handle_quit(sig, frame)
 

@@ -52,6 +52,22 @@ class Records:
         ).fetchone()
         return row and Record(*row)
 
+    def rev(self, key):
+        return self.column("rev", key)
+
+    def size(self, key):
+        """In bytes."""
+        return self.column("LENGTH(CAST(value AS BLOB))", key)
+
+    def column(self, expression, key):
+        """Of the key's row; None where there is no such key."""
+        if SURROGATE.search(key):
+            return None
+        row = self.db.execute(
+            f"SELECT {expression} FROM records WHERE tenant = ? AND key = ? AND value IS NOT NULL", (self.tenant, key)
+        ).fetchone()
+        return row and row[0]
+
     def put(self, key, value):
         """The new revision, as for the other changes."""
         self.seq += 1

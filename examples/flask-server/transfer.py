@@ -4,6 +4,8 @@ Level 1 of the wire contract: export and import as NDJSON, in flat memory howeve
 Spec: docs/contract.md, 8; NDJSON (a JSON text a line).
 """
 
+import re
+
 from flask import Blueprint, g, request
 
 from access import needs
@@ -14,6 +16,7 @@ from records import reading, snapshot, writing
 
 NDJSON_TYPE = "application/x-ndjson"
 FORMAT = "codeforge-storage"
+MAX_LINE_BYTES = MAX_BODY_BYTES + 8 * 1024  # the largest value that a body can bring, and what surrounds it
 GROUP_RECORDS = 500
 GROUP_CHARACTERS = 1024 * 1024
 routes = Blueprint("transfer", __name__)
@@ -32,7 +35,8 @@ def export_lines(records):
     yield to_json({"format": FORMAT, "version": 1, **stamp(records), "timestamp": timestamp()}) + "\n"
     count = 0
     for key, rev, value in records.all():
-        yield f'{to_json({"key": key, "rev": str(rev)})[:-1]},"value":{value}}}\n'
+        on_one_line = re.sub(r"[\r\n]", " ", value)  # strings hold none: only between tokens, where a space does as well
+        yield f'{to_json({"key": key, "rev": str(rev)})[:-1]},"value":{on_one_line}}}\n'
         count += 1
     yield to_json({"end": True, "count": count}) + "\n"
 
@@ -63,7 +67,7 @@ def store(records, group, mode, dry_run):
     """Store a group in the transaction of `records`; how many of it were not skipped."""
     new = 0
     for key, value in group:
-        exists = mode != "overwrite" and records.find(key) is not None
+        exists = mode != "overwrite" and records.rev(key) is not None
         if exists and mode == "fail":
             g.error_members["key"] = key
             refuse(412, f"The key {shown(key)} exists", "key-exists")
@@ -118,12 +122,12 @@ def check_end(found, count, more):
 def body_lines():
     """The members of each line's object; empty lines are none."""
     while True:
-        line = read(lambda: request.stream.readline(MAX_BODY_BYTES + 2))
+        line = read(lambda: request.stream.readline(MAX_LINE_BYTES + 2))
         if not line:
             return
         text = line.rstrip(b"\r\n")
-        if len(text) > MAX_BODY_BYTES:
-            refuse(413, f"A line is over the limit of {MAX_BODY_BYTES} bytes")
+        if len(text) > MAX_LINE_BYTES:
+            refuse(413, f"A line is over the limit of {MAX_LINE_BYTES} bytes")
         if text.strip():
             found = parse(members, text)
             if found is None:

@@ -136,8 +136,11 @@ check('5.3', 'a string ifRev applies only while it is the revision of the key', 
     200,
     'delete with the revision of now',
   );
-  const { status, ...gone } = await server.run({ op: 'put', key: 'a', value: 4, ifRev: second.rev });
-  same([status, 'rev' in gone, 'value' in gone], [412, false, false], '412 for a key that does not exist');
+  for (const ifRev of [second.rev, 'undefined', 'null', 'None', '']) {
+    const { status, ...gone } = await server.run({ op: 'put', key: 'a', value: 4, ifRev });
+    const found = [status, 'rev' in gone, 'value' in gone];
+    same(found, [412, false, false], `ifRev ${JSON.stringify(ifRev)} of a key that does not exist`);
+  }
 });
 
 check('5.3', 'ifSeq of a clear applies only if nothing has changed since', async (server) => {

@@ -16,7 +16,8 @@ const GET_KEY: Asking = ['GET', pathOf('a')];
 const BATCH_READ: Asking = [
   'POST',
   '/api/v1/batch',
-  '{"ops":[{"op":"get","key":"a"},{"op":"head","key":"a"}]}',
+  // The second key is none, which is no write either.
+  '{"ops":[{"op":"get","key":"a"},{"op":"head","key":"\\ud800"}]}',
 ];
 function ask(
   server: Subject,

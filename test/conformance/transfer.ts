@@ -89,14 +89,16 @@ check('8.1', 'export is one state of the data, however slowly it is read', async
 });
 
 check('8.2', 'import stores what an export held, text for text', async (server) => {
-  for (const [index, text] of EXACT_TEXTS.entries())
-    await server.put(`key 🗝 ${index + 10}`, text.replaceAll('\n', ' '));
+  // Line breaks between tokens may become spaces: a record is a line.
+  for (const [index, text] of [...EXACT_TEXTS, '{\n"a":\r\n[1,\r2]\n}'].entries())
+    await server.put(`key 🗝 ${index + 10}`, text);
   const lines = await exported(server);
-  const before = (await server.send('GET', '/api/storage/export')).text;
+  const before = (await server.send('GET', '/api/storage/export')).text.replace(/[\r\n]/g, ' ');
   await server.wipe();
   const { epoch, seq } = await server.position();
   const answer = json<Imported>(await importing(server, lines.join('\n')), 200);
-  const count = EXACT_TEXTS.length;
+  const count = EXACT_TEXTS.length + 1;
+  same(lines.filter((line) => line !== '').length, count + 2, 'the lines of the export');
   same(answer, { imported: count, skipped: 0, dryRun: false, epoch, seq: seq + count }, 'the answer');
   same((await server.send('GET', '/api/storage/export')).text, before, 'what is stored');
 });
@@ -120,7 +122,7 @@ check('8.2', 'another content type is 415', async (server) => {
   same(await server.keys(), [], 'the keys');
 });
 
-check('8.2', 'a line is limits.bodyBytes at most; the body as a whole has no limit', async (server) => {
+check('8.2', 'a line is limits.bodyBytes and 8,192 more at most; the body has no limit', async (server) => {
   const { bodyBytes, valueBytes } = server.limits;
   const size = Math.floor(valueBytes / 2);
   const keys = Array.from({ length: Math.ceil((2 * bodyBytes) / size) + 1 }, (_, index) => `k${index + 10}`);
@@ -129,10 +131,22 @@ check('8.2', 'a line is limits.bodyBytes at most; the body as a whole has no lim
   same(counts(answer), { imported: keys.length, skipped: 0, dryRun: false }, 'the answer');
   same(await server.keys(), keys, 'the keys');
   await server.wipe();
-  const long = document(`{"key":"a","value":1${' '.repeat(bodyBytes)}}`);
+  const most = bodyBytes + 8192;
+  const long = document(`{"key":"a","value":1${' '.repeat(most)}}`);
   const { error } = refused(await importing(server, long), 413);
-  ensure(String(error).includes(`${bodyBytes}`), `413 must name the limit ${bodyBytes}, not say "${error}"`);
+  ensure(String(error).includes(`${most}`), `413 must name the limit ${most}, not say "${error}"`);
   same(await server.keys(), [], 'the keys');
+});
+
+check('8.2', 'the largest value that level 0 stores comes back from an export', async (server) => {
+  const { bodyBytes } = server.limits;
+  const value = `"${'x'.repeat(bodyBytes - '{"value":""}'.length)}"`;
+  const stored = await server.put('k'.repeat(1024), value, { timeout: 30_000 });
+  same(stored.status, 200, 'the status of a PUT of a body of limits.bodyBytes');
+  const lines = await exported(server);
+  await server.wipe();
+  const answer = json<Imported>(await importing(server, lines.join('\n'), '', { timeout: 30_000 }), 200);
+  same(counts(answer), { imported: 1, skipped: 0, dryRun: false }, 'the answer');
 });
 
 check('8.3', 'mode says what becomes of a key that exists', async (server) => {

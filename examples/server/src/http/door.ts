@@ -10,6 +10,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Config } from '../config.ts';
 import { isLoopbackAddress, isLoopbackHost } from '../loopback.ts';
 import { failure } from './answers.ts';
+import { pathOf } from './keys.ts';
 import { ANONYMOUS, type Caller, callerOf } from './tokens.ts';
 
 /** Who calls (nobody in particular, at a route that is everybody's), or the answer that needs no route. */
@@ -26,8 +27,8 @@ const PREFLIGHT = {
   'Access-Control-Max-Age': '7200',
 };
 
-/** Routes that need no token. */
-const PUBLIC = /^\/health(?:\?|$)/;
+/** The route that needs no token. */
+const PUBLIC = '/health';
 
 /** It also sets the headers by which a browser lets a page read what the routes answer. */
 export function createDoor({
@@ -48,7 +49,7 @@ export function createDoor({
     if (tokens.length === 0) return { caller: ANONYMOUS };
     const token = /^Bearer +([\w.~+/-]+=*) *$/i.exec(headers.authorization ?? '')?.[1];
     const caller = token === undefined ? undefined : callerOf(token, tokens);
-    if (caller || PUBLIC.test(url)) return { caller };
+    if (caller || pathOf(url) === PUBLIC) return { caller };
     return headers.authorization === undefined
       ? { answer: unauthorized('A token is needed', 'Bearer') }
       : { answer: unauthorized('The token is unknown', 'Bearer error="invalid_token"') };

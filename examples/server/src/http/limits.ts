@@ -10,8 +10,8 @@ export interface Limits {
   readonly answerBytes: number;
 }
 
-/** Room for what is around a value in a batch: the longest key, escaped, and the names of the members. */
-const AROUND_A_VALUE = 8192;
+/** Room for what is around a value in a batch or on a line: the longest key, escaped, and the names of the members. */
+export const AROUND_A_VALUE = 8192;
 
 export function limitsOf(maxBodyBytes: number): Limits {
   return {

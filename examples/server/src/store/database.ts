@@ -4,7 +4,8 @@
  * - `meta`: `epoch`, which names this incarnation of the data.
  * - `tenants`: `seq` counts a tenant's changes and only grows; `cleared` is its value at the last clear; `forgotten` the
  *   highest revision among the tombstones that are gone.
- * - `records`: entries, and as tombstones (without a value) the keys that were deleted since the last clear.
+ * - `records`: entries, and as tombstones (without a value) the keys that were deleted since the last clear. The value
+ *   stands last: SQLite walks through a large one to reach what stands behind it.
  * - `clients`: of each client its last numbered writes, `first_n` to `last_n`, and their results.
  */
 import { randomBytes } from 'node:crypto';
@@ -66,7 +67,7 @@ function makeTables(database: DatabaseSync): void {
       tenant TEXT PRIMARY KEY, seq INTEGER NOT NULL DEFAULT 0, cleared INTEGER NOT NULL DEFAULT 0,
       forgotten INTEGER NOT NULL DEFAULT 0);
     CREATE TABLE IF NOT EXISTS records (
-      tenant TEXT NOT NULL, key TEXT NOT NULL, value TEXT, rev INTEGER NOT NULL, deleted_at_ms INTEGER,
+      tenant TEXT NOT NULL, key TEXT NOT NULL, rev INTEGER NOT NULL, deleted_at_ms INTEGER, value TEXT,
       PRIMARY KEY (tenant, key));
     CREATE INDEX IF NOT EXISTS records_by_rev ON records (tenant, rev);
     CREATE INDEX IF NOT EXISTS tombstones ON records (deleted_at_ms) WHERE value IS NULL;

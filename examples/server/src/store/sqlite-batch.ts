@@ -12,7 +12,7 @@ import {
   preconditionFailed,
   storedText,
 } from './results.ts';
-import type { Batch, Condition, Operation, Outcome, Result } from './store.ts';
+import { type Batch, type Condition, isWrite, type Operation, type Outcome, type Result } from './store.ts';
 
 /** A client's last numbered writes. */
 interface Used {
@@ -35,8 +35,33 @@ const resultOf = ({ n }: Operation, used: Used | undefined): Result | undefined 
   n === undefined || used === undefined ? undefined : used.results[n - used.first];
 
 /** Whether an operation of an atomic batch takes the others with it: a read never does. */
-const isFailure = ({ type }: Operation, { status }: Result): boolean =>
-  type !== 'get' && type !== 'head' && status !== 200 && status !== 404;
+const isFailure = (operation: Operation, { status }: Result): boolean =>
+  isWrite(operation) && status !== 200 && status !== 404;
+
+/** For the values in one answer. */
+interface Room {
+  /** Whether a value was left out. What comes after it is left out too. */
+  readonly full: boolean;
+  /** Whether there is room for this one: always for the first. */
+  take(value: string): boolean;
+}
+
+function createRoom(bytes: number): Room {
+  let left = bytes;
+  let empty = true;
+  let full = false;
+  return {
+    get full() {
+      return full;
+    },
+    take(value) {
+      left -= Buffer.byteLength(value);
+      full ||= !empty && left < 0;
+      empty = false;
+      return !full;
+    },
+  };
+}
 
 /** @param answerBytes Bytes of values in one answer. */
 export function createBatchRunner(database: DatabaseSync, answerBytes: number): BatchRunner {
@@ -86,13 +111,13 @@ export function createBatchRunner(database: DatabaseSync, answerBytes: number): 
     return count.seq;
   };
 
-  function apply(tenant: string, operation: Operation, room: (value: string) => boolean): Result {
+  function apply(tenant: string, operation: Operation, room: Room): Result {
     /** What stands against an operation, given the revision that there is. */
     const objection = (condition: Condition | undefined, rev: number | undefined, key?: string) => {
       if (condition === undefined || condition(rev)) return undefined;
-      if (key === undefined || rev === undefined) return preconditionFailed(rev);
+      if (key === undefined || rev === undefined || room.full) return preconditionFailed(rev);
       const value = String(readEntry.get(tenant, key)?.value);
-      return preconditionFailed(rev, room(value) ? value : undefined);
+      return preconditionFailed(rev, room.take(value) ? value : undefined);
     };
     const revOf = (key: string): number | undefined => {
       const row = readHead.get(tenant, key);
@@ -103,10 +128,13 @@ export function createBatchRunner(database: DatabaseSync, answerBytes: number): 
       case 'refused':
         return operation.refused;
       case 'get': {
-        const row = readEntry.get(tenant, operation.key);
+        const { key } = operation;
+        // A value that is not answered is not read either: it may be large, and asked for many times.
+        if (room.full) return revOf(key) === undefined ? MISSING : ANSWER_TOO_LARGE;
+        const row = readEntry.get(tenant, key);
         if (row === undefined) return MISSING;
         const value = String(row.value);
-        return room(value) ? { status: 200, rev: Number(row.rev), value } : ANSWER_TOO_LARGE;
+        return room.take(value) ? { status: 200, rev: Number(row.rev), value } : ANSWER_TOO_LARGE;
       }
       case 'head': {
         const row = readHead.get(tenant, operation.key);
@@ -140,28 +168,15 @@ export function createBatchRunner(database: DatabaseSync, answerBytes: number): 
     }
   }
 
-  /** Room for the values of one answer: there is always some for the first. */
-  function createRoom(): (value: string) => boolean {
-    let left = answerBytes;
-    let empty = true;
-    return (value) => {
-      const size = Buffer.byteLength(value);
-      if (!empty && size > left) return false;
-      empty = false;
-      left -= size;
-      return true;
-    };
-  }
-
   function applyAll(tenant: string, { operations }: Batch, used: Used | undefined): Result[] {
-    const room = createRoom();
+    const room = createRoom(answerBytes);
     return operations.map((operation) => resultOf(operation, used) ?? apply(tenant, operation, room));
   }
 
   /** All or none. The first failure ends it: what was done is undone, and the numbers stay used. */
   function applyAtomically(tenant: string, { operations }: Batch, used: Used | undefined): Result[] {
     const before = { ...countOf(tenant) };
-    const room = createRoom();
+    const room = createRoom(answerBytes);
     const results: Result[] = [];
     database.exec('SAVEPOINT atomic');
     const failed = operations.find((operation) => {

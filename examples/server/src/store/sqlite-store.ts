@@ -12,7 +12,7 @@ import { createGroupCommit } from './group-commit.ts';
 import { forgetOld } from './retention.ts';
 import { createBatchRunner } from './sqlite-batch.ts';
 import { createReads, openSnapshot } from './sqlite-reads.ts';
-import { type Batch, type Outcome, type Store, StoreError } from './store.ts';
+import { type Batch, isWrite, type Outcome, type Store, StoreError } from './store.ts';
 
 /** SQLite's primary result codes. */
 const SQLITE_BUSY = 5;
@@ -52,7 +52,7 @@ export function createSqliteStore(database: DatabaseSync, answerBytes: number): 
     seq: (tenant) => read(() => reads.seq(tenant)),
     read: async (tenant, key) => guarded(() => reads.entry(tenant, key)),
     async run(tenant, batch) {
-      if (batch.operations.some(writes)) return group.submit([tenant, batch]);
+      if (batch.operations.some(isWrite)) return group.submit([tenant, batch]);
       return read(() => {
         runner.begin();
         return runner.run(tenant, batch);
@@ -71,9 +71,6 @@ export function createSqliteStore(database: DatabaseSync, answerBytes: number): 
     },
   };
 }
-
-/** A refused write counts: its number is used. */
-const writes = ({ type }: Batch['operations'][number]): boolean => type !== 'get' && type !== 'head';
 
 function guarded<T>(work: () => T): T {
   try {

@@ -37,7 +37,7 @@ export type Operation = Numbered &
     | { readonly type: 'delete'; readonly key: string; readonly condition?: Condition | undefined }
     | { readonly type: 'clear'; readonly condition?: Condition | undefined }
     /** Refused before it came here. It keeps its place in the batch, and its number. */
-    | { readonly type: 'refused'; readonly refused: Result }
+    | { readonly type: 'refused'; readonly write: boolean; readonly refused: Result }
   );
 
 /** Operations, applied in their order. */
@@ -47,6 +47,12 @@ export interface Batch {
   readonly atomic?: boolean;
   /** Whose numbers the operations carry. A number that was used is not applied again: its result is answered. */
   readonly client?: string | undefined;
+}
+
+/** Whether an operation changes something, or uses up the number of a change. */
+export function isWrite(operation: Operation): boolean {
+  if (operation.type === 'refused') return operation.write;
+  return operation.type !== 'get' && operation.type !== 'head';
 }
 
 /** What became of one operation: a status of HTTP and what belongs to it. */

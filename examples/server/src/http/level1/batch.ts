@@ -1,6 +1,6 @@
 /** `POST /api/v1/batch`. Spec: docs/contract.md, 5. */
 import { resultText } from '../../store/results.ts';
-import type { Operation, Store } from '../../store/store.ts';
+import { isWrite, type Operation, type Store } from '../../store/store.ts';
 import { answer, Refusal } from '../answers.ts';
 import { checkType, decode, readBytes } from '../body.ts';
 import { demand, type RequestContext, tenantOf } from '../context.ts';
@@ -34,5 +34,5 @@ export function epochChanged(): Refusal {
 
 function scopeOf(operations: readonly Operation[]): Scope {
   if (operations.some(({ type }) => type === 'clear')) return 'admin';
-  return operations.every(({ type }) => type === 'get' || type === 'head') ? 'read' : 'write';
+  return operations.some(isWrite) ? 'write' : 'read';
 }

@@ -56,10 +56,10 @@ function parseOperation(text: string, i: number, limits: Limits): Operation {
     case 'get':
     case 'head':
       // No key is ill-formed; a database would take it for another one.
-      return key.isWellFormed() ? { type, key } : { type: 'refused', refused: MISSING };
+      return key.isWellFormed() ? { type, key } : { type: 'refused', write: false, refused: MISSING };
     case 'delete': {
       const n = numberOf(op);
-      if (!key.isWellFormed()) return { type: 'refused', n, refused: MISSING };
+      if (!key.isWellFormed()) return { type: 'refused', write: true, n, refused: MISSING };
       return { type, key, n, condition: revCondition(op) };
     }
     case 'put': {
@@ -67,7 +67,7 @@ function parseOperation(text: string, i: number, limits: Limits): Operation {
       const n = numberOf(op);
       const condition = revCondition(op);
       const refused = refusalOfPut(key, value, limits);
-      return refused ? { type: 'refused', n, refused } : { type, key, value, n, condition };
+      return refused ? { type: 'refused', write: true, n, refused } : { type, key, value, n, condition };
     }
     default:
       return refuse(`Operation ${i}: op is one of get, head, put, delete, clear`);
@@ -98,7 +98,7 @@ function numberOf(op: Members): number | undefined {
 function revCondition(op: Members): Condition | undefined {
   if (op.get('ifRev') === 'null') return (rev) => rev === undefined;
   const wanted = stringOf(op, 'ifRev');
-  return wanted === undefined ? undefined : (rev) => String(rev) === wanted;
+  return wanted === undefined ? undefined : (rev) => rev !== undefined && String(rev) === wanted;
 }
 
 function seqCondition(op: Members): Condition | undefined {
