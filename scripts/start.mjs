@@ -90,7 +90,7 @@ const stop = async () => {
 };
 process.on('SIGINT', stop);
 process.on('SIGTERM', stop);
-// A signal to npm itself ends only the shell in between.
+// SIGTERM to npm itself ends only the shell in between. (SIGINT to npm alone waits; Ctrl-C reaches all of them.)
 const parent = process.ppid;
 setInterval(() => {
   if (process.ppid !== parent) void stop();

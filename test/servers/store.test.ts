@@ -113,6 +113,13 @@ it('undoes an atomic batch that fails, in the middle of a group, and counts on a
   expect(await store.seq(TENANT)).toBe(2);
 });
 
+it('reads no value any more after one that the answer has no room for', async () => {
+  const large = `"${'x'.repeat(ANSWER_BYTES - 10)}"`;
+  for (const key of ['a', 'b', 'c']) await put(key, large);
+  const results = await run(['a', 'b', 'c', 'missing', 'a'].map((key) => ({ type: 'get', key })));
+  expect(results.map(({ status }) => status)).toEqual([200, 413, 413, 404, 413]);
+});
+
 it('tells of a failed atomic batch what there is, not what was undone', async () => {
   await put('a', '1');
   const results = await run(

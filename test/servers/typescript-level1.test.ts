@@ -52,6 +52,22 @@ it('moves what the first version kept, once, with its revisions and its epoch', 
   }
 });
 
+it('mints a new epoch for a copy that was put back, so that no revision of before is current', async () => {
+  const before = await start();
+  const { results } = await batch(before, [{ op: 'put', key: 'a', value: 1 }]);
+  const { epoch, next } = await changes(before, '');
+  await stop(before);
+  const after = await start({ RESTORED: 'true' });
+  const now = await changes(after, '');
+  expect(now.epoch).not.toBe(epoch);
+  expect((await fetch(`${after.url}/api/v1/changes?since=${next}`)).status).toBe(409);
+  const body = JSON.stringify({ epoch, ops: [{ op: 'put', key: 'a', value: 2, ifRev: results[0].rev }] });
+  const late = await fetch(`${after.url}/api/v1/batch`, { method: 'POST', headers: JSON_TYPE, body });
+  expect([late.status, (await late.json()).type]).toEqual([409, 'urn:codeforge-storage:epoch-changed']);
+  await stop(after);
+  expect((await changes(await start(), '')).epoch).toBe(now.epoch);
+});
+
 it('ends at once though callers wait for changes, and answers those that poll', async () => {
   const server = await start();
   await batch(server, [{ op: 'put', key: 'a', value: 1 }]);

@@ -155,6 +155,9 @@ describe('TypeScript server', () => {
       MAX_BODY_BYTES: ['0', '-1', '8MB', '1e99', '999999999999'],
       ALLOWED_ORIGINS: ['app.example', 'https://app.example/path', 'https://a.example;https://b.example/'],
       LOG_LEVEL: ['loud'],
+      MAX_REQUESTS: ['0', 'many'],
+      RESTORED: ['yes'],
+      TOKENS: ['team:owner:x'],
     };
     for (const [name, values] of Object.entries(wrong))
       for (const value of values)

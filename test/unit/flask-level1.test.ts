@@ -237,9 +237,36 @@ describe('requests', () => {
   it('sends one mixed turn as one request', async () => {
     await openReady();
     expect(
-      await Promise.all([storage.set('a', 1), storage.get('a'), storage.delete('a'), storage.has('a')]),
-    ).toEqual([undefined, 1, undefined, false]);
-    expect(opsOf()).toEqual(['put a, get a, delete a, head a']);
+      await Promise.all([
+        storage.set('a', 1),
+        storage.delete('b'),
+        storage.delete('a'),
+        storage.set('a', 2),
+        storage.get('a'),
+        storage.set('b', 3, { ifRevision: null }),
+        storage.has('b'),
+      ]),
+    ).toEqual([undefined, undefined, undefined, undefined, 2, undefined, true]);
+    expect(opsOf()).toEqual(['put a, delete b, delete a, put a, get a, put b, head b']);
+  });
+
+  it('sends a write in a later request than what looked at its key, and everything else together', async () => {
+    await openReady();
+    const set = (key: string) => storage.set(key, 1);
+    await Promise.allSettled([
+      ...[storage.get('a'), set('b'), set('a')],
+      ...[storage.has('b'), set('c'), storage.delete('b')],
+      ...[storage.set('c', 2, { ifRevision: null }), set('a'), set('c')],
+      ...[storage.delete('a', { ifRevision: 'first.1' }), storage.get('a'), storage.clear()],
+      ...[set('d'), storage.clear()],
+    ]);
+    expect(opsOf()).toEqual([
+      'get a, put b',
+      'put a, head b, put c',
+      'delete b, put c, put a',
+      'put c, delete a, get a',
+      'clear , put d, clear ',
+    ]);
   });
 
   it('keeps bodies under 4 MiB, and one request with writes under way at a time', async () => {
@@ -300,7 +327,7 @@ describe('requests', () => {
         storage.get('b'),
       ]),
     ).toEqual([[text, text, text], undefined, undefined, undefined, 'of b']);
-    expect(opsOf()).toEqual(['get a, get b, get c, put a', 'get b, get c', 'get c', 'put b, put c, get b']);
+    expect(opsOf()).toEqual(['get a, get b, get c', 'get b, get c', 'get c', 'put a, put b, put c, get b']);
   });
 
   it('reads what is there where a conflict had no room for it', async () => {
@@ -316,6 +343,26 @@ describe('requests', () => {
     );
     for (const [i, outcome] of outcomes.entries())
       expect(outcome).toMatchObject({ reason: { current: { value: text, revision: `first.${i + 1}` } } });
+  });
+
+  it('shows what stood against a conflict that had no room for it, not what was written after it', async () => {
+    server.answerBytes = 100;
+    await openReady();
+    const texts = ['a', 'b', 'c'].map((key) => key + 'x'.repeat(90));
+    const setAll = () => storage.setMany(texts.map((text) => [text.charAt(0), text]));
+    const conditional = () => ['a', 'b', 'c'].map((key) => storage.set(key, 1, { ifRevision: 'first.999' }));
+    for (const [later, ops] of [
+      [() => storage.set('c', 'later'), 'put c'],
+      [() => storage.delete('c'), 'delete c'],
+      [() => storage.clear(), 'clear '],
+    ] as const) {
+      await setAll();
+      server.seen.length = 0;
+      const outcomes = await Promise.allSettled([...conditional(), later()]);
+      expect(outcomes.slice(0, 3)).toMatchObject(texts.map((value) => ({ reason: { current: { value } } })));
+      expect(outcomes[3]?.status).toBe('fulfilled');
+      expect(opsOf()).toEqual(['put a, put b, put c', 'get b, get c', 'get c', ops]);
+    }
   });
 
   it('lists by what a URL can say, and looks at the rest itself', async () => {

@@ -120,11 +120,74 @@ describe('an answer that was lost', () => {
   it('is asked for with the very same numbers, however often it is lost', async () => {
     await open();
     server.after = first((r) => r.destroy(), 4);
-    await Promise.all([storage.set('a', 1), storage.get('a'), storage.delete('a'), storage.clear()]);
-    expect(sent()).toEqual(Array(5).fill('1:put a get a 2:delete a 3:clear'));
+    await Promise.all([storage.set('a', 1), storage.delete('a'), storage.clear(), storage.get('a')]);
+    expect(sent()).toEqual(Array(5).fill('1:put a 2:delete a 3:clear get a'));
     await storage.set('b', 1);
     expect(sent().at(-1)).toBe('4:put b');
     expect(server.applied).toEqual(['put a 1', 'delete a', 'clear', 'put b 1']);
+  });
+
+  it('never shows a read what the same turn wrote after it', async () => {
+    await open();
+    const reads: Record<string, [() => Promise<unknown>, unknown]> = {
+      get: [() => storage.get('k'), 'old'],
+      has: [() => storage.has('k'), true],
+      getEntry: [() => storage.getEntry('k'), expect.objectContaining({ value: 'old' })],
+    };
+    const writes: Record<string, () => Promise<unknown>> = {
+      set: () => storage.set('k', 'new'),
+      delete: () => storage.delete('k'),
+      clear: () => storage.clear(),
+    };
+    for (const [name, [read, expected]] of Object.entries(reads))
+      for (const [then, write] of Object.entries(writes)) {
+        await storage.set('k', 'old');
+        server.after = first((r) => r.destroy());
+        expect([name, then, ...(await Promise.all([read(), write()]))]).toEqual([
+          ...[name, then, expected, undefined],
+        ]);
+      }
+  });
+
+  it('never shows a conflict what the same turn wrote after it', async () => {
+    await open();
+    for (const write of [
+      () => storage.set('k', 'later'),
+      () => storage.delete('k'),
+      () => storage.clear(),
+      () => storage.update('k', () => 'later'),
+    ]) {
+      server.after = first((r) => r.destroy());
+      const outcomes = await Promise.allSettled([
+        storage.set('k', 'first'),
+        storage.set('k', 'mine', { ifRevision: null }),
+        storage.delete('k', { ifRevision: 'first.999' }),
+        write(),
+      ]);
+      expect(outcomes).toMatchObject([
+        { status: 'fulfilled' },
+        { reason: { code: 'conflict', attempted: 'mine', current: { value: 'first' } } },
+        { reason: { code: 'conflict', current: { value: 'first' } } },
+        { status: 'fulfilled' },
+      ]);
+    }
+  });
+
+  it('lets an update go on from what is there, though the answer that it lost named no value', async () => {
+    await open();
+    await storage.set('n', 1);
+    server.after = (request, response) => {
+      const [op] = request.batch?.ops ?? [];
+      if (op?.op === 'get') {
+        server.apply({ ops: [{ op: 'put', key: 'n', value: 10 }] });
+        return false;
+      }
+      server.after = undefined;
+      return Boolean(response.destroy());
+    };
+    expect(await storage.update('n', (n) => Number(n) + 1)).toBe(11);
+    expect(sent().slice(1)).toEqual(['get n', '2:put n', '2:put n', 'get n', '3:put n']);
+    expect(server.applied).toEqual(['put n 1', 'put n 10', 'put n 11']);
   });
 
   it('is not asked for again before Retry-After has passed', async () => {
@@ -303,6 +366,31 @@ describe('a write in doubt', () => {
     ]);
     expect(server.applied).toEqual(['put k 4']);
   });
+
+  const unread: ReadonlyArray<readonly [string, Spoil]> = [
+    ['has no answer', (r) => r.destroy()],
+    ['is answered by a proxy', (r) => r.writeHead(502, html).end('<h1>Bad Gateway</h1>')],
+    ['is cut', (r) => r.writeHead(200, json).end('{"status":"ok","contr')],
+    ['is of something else', (r) => r.writeHead(200, json).end('{"up":true}')],
+  ];
+  for (const [name, spoil] of unread)
+    it(`is remembered, and the level stays, when ready() is called while /health ${name}`, async () => {
+      await open({ timeout: 300 });
+      const held = hang(1);
+      expect(await rejection(storage.set('k', 'late'))).toMatchObject({ code: 'timeout' });
+      const before = storage.status();
+      server.before = ({ url }, response) => {
+        if (url === '/health') spoil(response);
+        return url === '/health';
+      };
+      await storage.ready();
+      expect(storage.status()).toEqual(before);
+      server.before = undefined;
+      await storage.ready();
+      await storage.set('k', 'later');
+      expect(arrive(held[0])?.status).toBe(409);
+      expect(await storage.get('k')).toBe('later');
+    });
 
   it('is no longer in doubt where the server knows nothing of this client', async () => {
     await open({ timeout: 300 });

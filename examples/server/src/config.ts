@@ -10,6 +10,8 @@ export interface Config {
   readonly port: number;
   /** Absolute. */
   readonly databasePath: string;
+  /** Whether the database is a copy that was put back: then its revisions may mean something else than before. */
+  readonly restored: boolean;
   /** Whether a page of this origin may write and read; `'*'`: every page may. */
   readonly allowedOrigins: '*' | ((origin: string) => boolean);
   /** Who may call. Where there are none, everybody may do everything. */
@@ -42,6 +44,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     tokens,
     port: readInteger('PORT', env.PORT || '5001', 0, 65_535),
     databasePath: resolve(env.DATABASE_PATH || 'codeforge.db'),
+    restored: readFlag('RESTORED', env.RESTORED),
     allowedOrigins: readOrigins(env.ALLOWED_ORIGINS),
     maxBodyBytes: readInteger('MAX_BODY_BYTES', env.MAX_BODY_BYTES || '8388608', 1, MOST_BODY_BYTES),
     maxRequests: readInteger('MAX_REQUESTS', env.MAX_REQUESTS || '256', 1, 100_000),
@@ -74,6 +77,12 @@ function readTokens(text = ''): TokenEntry[] {
           'npm run token -- <tenant> <scope> makes one.',
       );
     });
+}
+
+function readFlag(name: string, text = ''): boolean {
+  if (text === '' || text === 'false') return false;
+  if (text === 'true') return true;
+  throw new ConfigError(`${name} must be true or false, not "${text}".`);
 }
 
 function readInteger(name: string, text: string, least: number, most: number): number {

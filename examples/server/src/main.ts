@@ -9,7 +9,7 @@ import { createHttpServer } from './http/server.ts';
 import { createLog, type Logger } from './log.ts';
 import { isLoopbackAddress } from './loopback.ts';
 import { adoptOldTables } from './store/adoption.ts';
-import { openDatabase } from './store/database.ts';
+import { mintEpoch, openDatabase } from './store/database.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 
 /** Milliseconds. */
@@ -65,10 +65,14 @@ function configOrExit(): Config {
   }
 }
 
-function databaseOrExit({ databasePath }: Config, log: Logger): DatabaseSync {
+function databaseOrExit({ databasePath, restored }: Config, log: Logger): DatabaseSync {
   try {
     const database = openDatabase(databasePath);
     const adoption = adoptOldTables(database);
+    if (restored) {
+      mintEpoch(database);
+      log.info('a new epoch: clients list everything again');
+    }
     if (adoption) log.info(`adopted ${adoption.adopted} keys of an old server`);
     if (adoption?.left)
       log.warn(`left ${adoption.left} rows without a key or without JSON in the old server's table`);

@@ -60,6 +60,17 @@ function between<T>(database: DatabaseSync, begin: string, work: () => T): T {
   }
 }
 
+/** Another epoch: revisions and cursors of before say nothing about this data. */
+export function mintEpoch(database: DatabaseSync): void {
+  transaction(database, () => {
+    database.prepare("UPDATE meta SET value = ? WHERE name = 'epoch'").run(newEpoch());
+  });
+}
+
+function newEpoch(): string {
+  return randomBytes(8).toString('hex');
+}
+
 function makeTables(database: DatabaseSync): void {
   database.exec(`
     CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value);
@@ -74,7 +85,5 @@ function makeTables(database: DatabaseSync): void {
     CREATE TABLE IF NOT EXISTS clients (
       tenant TEXT NOT NULL, client TEXT NOT NULL, first_n INTEGER NOT NULL, last_n INTEGER NOT NULL,
       results TEXT NOT NULL, used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID`);
-  database
-    .prepare("INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?)")
-    .run(randomBytes(8).toString('hex'));
+  database.prepare("INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?)").run(newEpoch());
 }
