@@ -149,7 +149,13 @@ connection.addEventListener('submit', (event) => {
   void act('Connecting', async () => {
     const useFlask = field(connection, 'backend').value === 'flask';
     const flaskUrl = field(connection, 'url').value;
-    const next = createStorage({ useFlask, flaskUrl: flaskUrl || undefined, logger });
+    const token = field(connection, 'token').value;
+    const next = createStorage({
+      useFlask,
+      flaskUrl: flaskUrl || undefined,
+      token: token || undefined,
+      logger,
+    });
     await next.ready();
     await storage.close();
     storage = next;
