@@ -1,8 +1,9 @@
 /**
  * Operations → requests → results, whatever number and size they have.
  *
- * A list is cut at the server's limits. What is too large alone fails alone. A read that an answer had no room for is asked
- * again before anything later is sent, and is never in one request with a later write of its key: it would see that write.
+ * A list is cut at the server's limits. What is too large alone fails alone. What looks at a key, a read or the precondition
+ * of a write, is never in one request with a later write of that key: after a lost answer reads are carried out anew
+ * (docs/contract.md, 5.14), and would see that write. A value that an answer left out is read before anything later is sent.
  */
 import { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
@@ -21,7 +22,11 @@ export type Delivered = Result | StorageError;
 
 /** Deliver operations in their order. */
 export interface Delivery {
-  /** As many as operations. After a request without an answer nothing further is sent. */
+  /**
+   * As many as operations. After a request without an answer nothing further is sent.
+   *
+   * A failed precondition holds what stands against it, or names no revision where nothing is there.
+   */
   deliver(ops: readonly WireOp[]): Promise<Delivered[]>;
   /** Why a value's text is not sent at all. */
   refusalOfSize(key: string, text: string): StorageError | undefined;
@@ -47,22 +52,27 @@ export function createDelivery(writer: Writer, limits: Limits): Delivery {
     const delivered: Delivered[] = [];
     let refusedAlone = 0;
 
-    const send = async (part: readonly number[]): Promise<BatchFailure | undefined> => {
-      const results = await writer.send(part.map((i) => ops[i] as WireOp)).catch((error: unknown) => {
+    const send = async (
+      part: readonly number[],
+      opAt: (i: number) => WireOp,
+    ): Promise<BatchFailure | undefined> => {
+      const results = await writer.send(part.map(opAt)).catch((error: unknown) => {
         if (error instanceof BatchFailure) return error;
         throw error;
       });
       if (results instanceof BatchFailure) return results;
       part.forEach((i, at) => {
-        delivered[i] = results[at] as Result;
+        delivered[i] = afterwards(delivered[i], results[at] as Result);
       });
       return undefined;
     };
 
+    const lacks = (i: number): boolean => lacksValue(ops[i] as WireOp, delivered[i]);
+
     /** Returns why nothing further is to be sent, if so. */
     async function sendPart(part: readonly number[]): Promise<StorageError | undefined> {
-      const failure = await send(part);
-      if (failure === undefined) return readAgain(part.filter((i) => isLeftOut(delivered[i])));
+      const failure = await send(part, (i) => ops[i] as WireOp);
+      if (failure === undefined) return readAgain(part.filter(lacks));
       if (failure.together && part.length > 1 && refusedAlone < REFUSED_ALONE) {
         const middle = part.length >> 1;
         return (await sendPart(part.slice(0, middle))) ?? (await sendPart(part.slice(middle)));
@@ -75,8 +85,8 @@ export function createDelivery(writer: Writer, limits: Limits): Delivery {
 
     async function readAgain(left: readonly number[]): Promise<StorageError | undefined> {
       if (left.length === 0) return undefined;
-      const failure = await send(left);
-      const still = left.filter((i) => isLeftOut(delivered[i]));
+      const failure = await send(left, (i) => ({ op: 'get', key: keyOf(ops[i] as WireOp) }));
+      const still = left.filter(lacks);
       // Each answer holds the first value at least, so this ends.
       if (failure === undefined && still.length < left.length) return readAgain(still);
       const error =
@@ -110,30 +120,44 @@ export function createDelivery(writer: Writer, limits: Limits): Delivery {
   };
 }
 
-const isLeftOut = (delivered: Delivered | undefined): boolean =>
-  delivered !== undefined && 'problem' in delivered && delivered.problem === 'answer-too-large';
+const isResult = (delivered: Delivered | undefined): delivered is Result =>
+  delivered !== undefined && !(delivered instanceof StorageError);
+const isConflict = ({ status }: Result): boolean => status === 412;
+const isLeftOut = ({ problem }: Result): boolean => problem === 'answer-too-large';
 
-/** Cut a list, as indexes, where one request would be over a limit or where a read could be asked again too late. */
+/** Whether a result lacks a value that is there: the answer had no room for it (5.3, 5.6), or it is a stored one (5.12). */
+function lacksValue({ op }: WireOp, delivered: Delivered | undefined): boolean {
+  if (!isResult(delivered)) return false;
+  if (op === 'get') return isLeftOut(delivered);
+  return isConflict(delivered) && delivered.revision !== undefined && delivered.value === undefined;
+}
+
+/** The result that stands after an answer: a conflict stays one when what is there has been read for it. */
+function afterwards(before: Delivered | undefined, answer: Result): Result {
+  if (!isResult(before) || !isConflict(before)) return answer;
+  if (isLeftOut(answer)) return before;
+  return answer.status === 200 || answer.status === 404 ? { ...answer, status: before.status } : answer;
+}
+
+const keyOf = (op: WireOp): string => ('key' in op ? op.key : '');
+
+/** Cut a list, as indexes, where one request would be over a limit or where a write would meet what looked at its key. */
 function* partsOf(ops: readonly WireOp[], { batchOps, bodyBytes }: Limits): Iterable<number[]> {
   let part: number[] = [];
   let bytes = HEAD_BYTES;
-  /** How many of its results may hold a value; the first one always fits. */
-  let values = 0;
-  let mayBeLeftOut = new Set<string>();
+  let looked = new Set<string>();
   for (const [i, op] of ops.entries()) {
     const size = sizeOf(op);
-    const overtakes = isWrite(op) && ('key' in op ? mayBeLeftOut.has(op.key) : mayBeLeftOut.size > 0);
+    const overtakes = isWrite(op) && ('key' in op ? looked.has(op.key) : looked.size > 0);
     if (part.length > 0 && (part.length >= batchOps || bytes + size > bodyBytes || overtakes)) {
       yield part;
       part = [];
       bytes = HEAD_BYTES;
-      values = 0;
-      mayBeLeftOut = new Set();
+      looked = new Set();
     }
     part.push(i);
     bytes += size;
-    if (op.op === 'get' && values > 0) mayBeLeftOut.add(op.key);
-    if (op.op === 'get' || ('ifRevision' in op && op.ifRevision !== undefined)) values += 1;
+    if (!isWrite(op) || ('ifRevision' in op && op.ifRevision !== undefined)) looked.add(keyOf(op));
   }
   if (part.length > 0) yield part;
 }

@@ -10,7 +10,7 @@ import { createDelivery, type Delivered, type Delivery, type Limits } from './fl
 import { type Exchange, isObject, type JsonObject } from './flask-http.ts';
 import { createLevel1, type Level1, type WireOp } from './flask-level1.ts';
 import { createAsk, type Sent } from './flask-resend.ts';
-import { currentOf, entryOf, errorOf } from './flask-results.ts';
+import { entryOf, errorOf } from './flask-results.ts';
 import { encodeAt } from './flask-texts.ts';
 import { runUpdates, type Update } from './flask-update.ts';
 import { createWriter } from './flask-writer.ts';
@@ -143,14 +143,8 @@ async function runSimple(delivery: Delivery, calls: readonly Simple[], outcomes:
     }
   }
   const delivered = await delivery.deliver(ops);
-  const current = await currentOf(
-    delivery,
-    sent.map(({ operation }, at) => ['key' in operation ? operation.key : '', delivered[at] as Delivered]),
-  );
-  for (const [at, { i, operation }] of sent.entries()) {
-    const result = delivered[at] as Delivered;
-    outcomes[i] = await outcomeOf(operation, current.get(result) ?? result).catch(rejected);
-  }
+  for (const [at, { i, operation }] of sent.entries())
+    outcomes[i] = await outcomeOf(operation, delivered[at] as Delivered).catch(rejected);
 }
 
 async function wireOpOf(delivery: Delivery, operation: Simple['operation']): Promise<WireOp> {

@@ -16,7 +16,7 @@ import { ConflictError, StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import type { Delivered, Delivery } from './flask-delivery.ts';
 import type { WireOp } from './flask-level1.ts';
-import { currentOf, entryOf, errorOf } from './flask-results.ts';
+import { entryOf, errorOf } from './flask-results.ts';
 import { encodeAt } from './flask-texts.ts';
 
 /** An update, and where its outcome goes. */
@@ -72,15 +72,10 @@ export async function runUpdates(
       else settle(group, computed.outcomes);
     }
     const delivered = await delivery.deliver(writes.map(({ op }) => op));
-    const current = await currentOf(
-      delivery,
-      writes.map(({ group }, at) => [group.key, delivered[at] as Delivered]),
-    );
     groups = [];
     for (const [at, write] of writes.entries()) {
       const { group } = write;
-      const bare = delivered[at] as Delivered;
-      const result = current.get(bare) ?? bare;
+      const result = delivered[at] as Delivered;
       if (result instanceof StorageError) fail(write, result);
       else if (result.status === 200) settle(group, write.outcomes);
       else if (result.status !== 412) fail(write, errorOf('update', group.key, result));

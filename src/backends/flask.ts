@@ -72,9 +72,11 @@ export function createFlaskBackend(url: string, timeout: number, token?: Token):
       const known = protocol !== undefined;
       await opened();
       if (!known) return;
-      // Whoever asks again wants to know whether it answers now, and it may have been upgraded since.
+      // Whoever asks again wants to know whether it answers now, and it may have been upgraded since. Only /health itself says
+      // that: another protocol knows nothing of the writes that this one has in doubt.
       const found = await detect(exchange, url);
-      if ((found.health !== undefined) !== (detected?.level === 1)) protocol = use(found);
+      const other = (found.health !== undefined) !== (detected?.level === 1);
+      if (found.read && other) protocol = use(found);
       await protocol;
     },
     run: async (operations) => (await opened()).run(operations),
@@ -93,6 +95,8 @@ export function createFlaskBackend(url: string, timeout: number, token?: Token):
 interface Found {
   readonly health: JsonObject | undefined;
   readonly reason: string;
+  /** Whether `/health` had a whole answer. */
+  readonly read: boolean;
 }
 
 /** What level 1 is spoken through: without these there is none for the SDK. */
@@ -121,11 +125,13 @@ async function detect(exchange: Exchange, url: string): Promise<Found> {
     }
     throw error;
   }
-  if (health.read) return { health: undefined, reason: `${url}health announced no contract: level 0` };
   // The server is there. If it was only that answer that was lost, the level must not depend on it.
-  const again = await askHealth(exchange, url);
-  const reason = `${url}health could not be read, and ${url}${path} answered as level 0 does`;
-  return again.found ?? { health: undefined, reason };
+  const { read, found } = health.read ? health : await askHealth(exchange, url);
+  if (found) return found;
+  const reason = read
+    ? `${url}health announced no contract: level 0`
+    : `${url}health could not be read, and ${url}${path} answered as level 0 does`;
+  return { health: undefined, reason, read };
 }
 
 /** What `/health` says: what was found, where it names a contract, and whether it was a storage server's answer at all. */
@@ -140,9 +146,9 @@ async function askHealth(exchange: Exchange, url: string): Promise<{ read: boole
   const announced = `${url}health announced contract ${contract}`;
   const has = Array.isArray(health.capabilities) ? health.capabilities : [];
   const missing = NEEDED.filter((name) => !has.includes(name));
-  if (missing.length === 0) return { read: true, found: { health, reason: announced } };
+  if (missing.length === 0) return { read: true, found: { health, reason: announced, read: true } };
   const reason = `${announced} without ${missing.join(' and ')}: level 0`;
-  return { read: true, found: { health: undefined, reason } };
+  return { read: true, found: { health: undefined, reason, read: true } };
 }
 
 /** Whether something answers a request whose answer a page may not read: then it is CORS that stands between. */
