@@ -19,14 +19,17 @@ export interface ListOptions {
 
 /** Which state a `set` is for. */
 export interface SetOptions {
-  /** A revision from `getEntry`: only if the key is still at it. `null`: only if the key does not exist. Default: always. */
-  readonly ifRevision?: string | null | undefined;
+  /**
+   * A revision from `getEntry`: only if the key is still at it. `null`: only if the key does not exist. Left out: always. Not
+   * `undefined`, which a missing entry's revision would be: `entry?.revision ?? null` says what is meant.
+   */
+  readonly ifRevision?: string | null;
 }
 
 /** Which state a `delete` is for. */
 export interface DeleteOptions {
-  /** A revision from `getEntry`: only if the key is still at it. Default: always. */
-  readonly ifRevision?: string | undefined;
+  /** A revision from `getEntry`: only if the key is still at it. Left out: always. */
+  readonly ifRevision?: string;
 }
 
 /** Who serves operations, and why. More members may come. */

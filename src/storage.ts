@@ -64,9 +64,9 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
         log('info', `uses the Flask backend at ${serverUrl}`);
         return flask;
       } catch (error) {
-        // Without an IndexedDB to fall back to, the reason is the server's; the next call asks it again.
-        if (closed || typeof indexedDB === 'undefined') throw error;
+        // Without an IndexedDB to fall back to, the failure is the server's; the next call asks it again.
         reason = `the server cannot be used: ${error instanceof Error ? error.message : error}`;
+        if (closed || typeof indexedDB === 'undefined') throw error;
         log('warn', `uses IndexedDB, because ${reason}`);
         return indexedDb;
       }
@@ -143,7 +143,15 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
       return queue.call({
         type: 'update',
         key: checkKey(key),
-        change: (current) => snapshotFor(key, change(current)),
+        change(current) {
+          const changed = change(current);
+          if (changed instanceof Promise)
+            throw new StorageError(
+              'invalid-option',
+              'update() takes a synchronous function, not an async one.',
+            );
+          return snapshotFor(key, changed);
+        },
       });
     },
     stats: () => queue.alone((backend) => backend.stats()),
@@ -201,24 +209,27 @@ function snapshotFor(key: unknown, value: unknown): Snapshot {
 
 /** What `set` and `delete` were told about the state that they are for. */
 function conditionOf(options: object = {}, absent?: null): Condition {
-  const { ifRevision } = checkOptions(options, 'ifRevision', 'Writing', "{ ifRevision: '…' }") as Condition;
-  if (
-    ifRevision !== undefined &&
-    ifRevision !== absent &&
-    (typeof ifRevision !== 'string' || ifRevision === '')
-  )
-    throw new StorageError('invalid-option', 'ifRevision is a revision from getEntry(), or null in set().');
-  return { ifRevision };
+  checkOptions(options, 'ifRevision', 'Writing');
+  if (!('ifRevision' in options)) return {};
+  const { ifRevision } = options;
+  if ((ifRevision === null && absent === null) || (typeof ifRevision === 'string' && ifRevision !== ''))
+    return { ifRevision };
+  throw new StorageError(
+    'invalid-option',
+    'ifRevision is a revision from getEntry(), or in set() null for a key that must not exist.',
+  );
 }
 
-function checkOptions<T>(options: T, known: string, what: string, example: string): T {
-  if (typeof options === 'object' && options && Object.keys(options).every((name) => name === known))
-    return options;
-  throw new StorageError('invalid-option', `${what} takes an object: ${example}.`);
+function checkOptions(options: unknown, known: string, what: string): void {
+  const wrong =
+    typeof options === 'object' && options ? Object.keys(options).find((name) => name !== known) : options;
+  if (wrong === undefined) return;
+  throw new StorageError('invalid-option', `${what} takes an object with ${known}, not ${String(wrong)}.`);
 }
 
 function checkPrefix(options: ListOptions = {}): string {
-  const prefix = checkOptions(options, 'prefix', 'Listing', "{ prefix: 'user:' }").prefix ?? '';
+  checkOptions(options, 'prefix', 'Listing');
+  const { prefix = '' } = options;
   if (typeof prefix !== 'string') throw new StorageError('invalid-key', 'A prefix is a string.');
   return prefix;
 }

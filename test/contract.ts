@@ -501,10 +501,12 @@ export function contract(subject: Subject): void {
             throw reason;
           }),
           storage.update('n', () => () => 1),
+          storage.update('n', async () => 1),
           storage.set('m', 2),
         ]);
         expect(outcomes[0]).toEqual({ status: 'rejected', reason });
         expect(outcomes[1]).toMatchObject({ status: 'rejected', reason: { code: 'unsupported-value' } });
+        expect(outcomes[2]).toMatchObject({ status: 'rejected', reason: { code: 'invalid-option' } });
         expect(await storage.getMany(['n', 'm'])).toEqual([1, 2]);
       });
     }

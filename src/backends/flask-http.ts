@@ -237,8 +237,13 @@ export function refusal(status: number, subject: string, text: string): StorageE
   if (status >= 500 || status === 429 || status === 408) {
     return new StorageError('unavailable', `${subject} failed at the server with status ${status}${text}`);
   }
-  if (status === 401 || status === 403)
-    return new StorageError('forbidden', `${subject} is not allowed (${status})${text}`);
+  if (status === 401 || status === 403) {
+    const advice = status === 401 ? ' Give one with the option token.' : '';
+    return new StorageError(
+      'forbidden',
+      `${subject} is not allowed (${status})${text}${advice && `.${advice}`}`,
+    );
+  }
   return undefined;
 }
 

@@ -56,14 +56,15 @@ export function createFlaskBackend(url: string, timeout: number, token?: Token):
   }
   /** Asks the server once, unless that failed. */
   const opened = (): Promise<Protocol> => {
-    protocol ??= detect(exchange, url)
-      .then(use)
-      .catch((error) => {
-        protocol = undefined;
-        throw error;
-      });
+    protocol ??= retryable(detect(exchange, url).then(use));
     return protocol;
   };
+  /** What failed is not remembered. */
+  const retryable = (using: Promise<Protocol>): Promise<Protocol> =>
+    using.catch((error) => {
+      protocol = undefined;
+      throw error;
+    });
 
   return {
     type: 'flask',
@@ -76,7 +77,7 @@ export function createFlaskBackend(url: string, timeout: number, token?: Token):
       // that: another protocol knows nothing of the writes that this one has in doubt.
       const found = await detect(exchange, url);
       const other = (found.health !== undefined) !== (detected?.level === 1);
-      if (found.read && other) protocol = use(found);
+      if (found.read && other) protocol = retryable(use(found));
       await protocol;
     },
     run: async (operations) => (await opened()).run(operations),

@@ -26,7 +26,7 @@ const WRITES: Record<string, { readonly write: Write; readonly leaves: unknown; 
     'set with ifRevision': {
       async write(storage) {
         const entry = await storage.getEntry('key');
-        return storage.set('key', 'new', { ifRevision: entry?.revision });
+        return storage.set('key', 'new', { ifRevision: entry?.revision ?? null });
       },
       leaves: 'new',
       changes: 1,

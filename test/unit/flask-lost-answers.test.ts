@@ -437,11 +437,11 @@ describe('a server that was restored', () => {
     server.apply({ ops: [{ op: 'put', key: 'k', value: 'new' }] });
     expect(server.data.get('k')?.rev).toBe(1);
     expect(old?.revision).toBe('first.1');
-    expect(await rejection(storage.set('k', 'mine', { ifRevision: old?.revision }))).toMatchObject({
+    expect(await rejection(storage.set('k', 'mine', { ifRevision: old?.revision ?? null }))).toMatchObject({
       code: 'conflict',
       current: { value: 'new', revision: 'second.1' },
     });
-    expect(await rejection(storage.delete('k', { ifRevision: old?.revision }))).toMatchObject({
+    expect(await rejection(storage.delete('k', { ifRevision: old?.revision ?? '' }))).toMatchObject({
       code: 'conflict',
     });
     // A storage that has learned no epoch yet asks with the revision's own.

@@ -30,9 +30,11 @@ async function typed(storage: KeyValueStorage<Schema>, open: KeyValueStorage): P
     if (entry[0] === 'count') expectTypeOf(entry[1]).toEqualTypeOf<number>();
   const entry = await storage.getEntry('count');
   expectTypeOf(entry).toEqualTypeOf<StoredEntry<number> | undefined>();
-  await storage.set('count', 2, { ifRevision: entry?.revision });
+  await storage.set('count', 2, { ifRevision: entry?.revision ?? null });
+  // @ts-expect-error The revision of what is not there is none: it would mean "always".
+  await storage.set('count', 2, { ifRevision: undefined }).catch(() => {});
   await storage.set('count', 2, { ifRevision: null });
-  await storage.delete('count', { ifRevision: entry?.revision });
+  await storage.delete('count', { ifRevision: entry?.revision ?? '' });
   expectTypeOf(storage.status().level).toEqualTypeOf<0 | 1 | undefined>();
   createStorage({ token: 'text' });
   createStorage({ token: async () => 'text' });
