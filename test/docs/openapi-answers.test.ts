@@ -126,7 +126,7 @@ describe.each(servers)(
         ['POST', '/api/storage/a', json({ value })],
         ['POST', '/api/storage/import', json({ value })],
         ['POST', '/api/v1/batch', batch({}, { op: 'put', key: 'a', value })],
-        ['POST', '/api/v1/import', lines(HEADER, { ...RECORD, value }, END)],
+        ['POST', '/api/v1/import', lines(HEADER, { ...RECORD, value: value.repeat(4) }, END)],
       ] as const)
         expect((await observe(limited, method, path, sent)).status, path).toBe(413);
     });
