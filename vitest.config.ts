@@ -10,6 +10,8 @@ export default defineConfig({
   resolve: { alias: { '@codeforge/storage': source } },
   test: {
     reporters: ['default', './test/support/reporter.ts'],
+    // One more than the cores of a small machine: most tests wait for servers.
+    maxWorkers: 3,
     projects: [
       {
         extends: true,
