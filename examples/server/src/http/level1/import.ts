@@ -14,9 +14,9 @@ import { choiceOf, queryOf } from '../query.ts';
 import { FORMAT, NDJSON } from './export.ts';
 
 /** Records of one transaction … */
-const MOST_RECORDS = 500;
+const MOST_RECORDS = 100;
 /** … or characters of their values. */
-const MOST_CHARACTERS = 256 * 1024;
+const MOST_CHARACTERS = 64 * 1024;
 
 const LINE_FEED = 0x0a;
 
