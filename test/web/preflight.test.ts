@@ -20,6 +20,9 @@ it.skipIf(chromiumSkipReason)(
         return values.reduce((sum, { i }) => sum + i, 0);
       }, server.url);
       expect(sum).toBe(499_500);
+      // The log is whole when the server has ended.
+      await browser.close();
+      await server.stop();
       const requests = server
         .output()
         .split('\n')
