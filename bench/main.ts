@@ -1,11 +1,16 @@
 /**
- * `npm run bench -- [transfer] [--quick]`: what the project costs, measured. The machines are shared and noisy: figures
- * that are compared are measured in one run.
+ * `npm run bench -- [browser] [sdk] [server] [transfer] [size] [--quick]`: the project beside what a user would pick instead.
+ *
+ * Each bench prints its tables and puts them into docs/performance.md; with `--quick`, which only shows that it runs, it
+ * does not. A contestant that returns wrong data ends the run.
  */
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { markdownOf, putSection, type Section } from './harness/report.ts';
 import { benchTransfer } from './transfer.ts';
 
-const BENCHES: Readonly<Record<string, (quick: boolean) => Promise<void>>> = { transfer: benchTransfer };
+const REPORT = join(import.meta.dirname, '../docs/performance.md');
+const BENCHES: Readonly<Record<string, (quick: boolean) => Promise<Section>>> = { transfer: benchTransfer };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -18,6 +23,10 @@ if (unknown.length > 0) {
   );
   process.exitCode = 2;
 } else {
-  for (const [name, bench] of Object.entries(BENCHES))
-    if (positionals.length === 0 || positionals.includes(name)) await bench(values.quick);
+  for (const [name, bench] of Object.entries(BENCHES)) {
+    if (positionals.length > 0 && !positionals.includes(name)) continue;
+    const markdown = await markdownOf(await bench(values.quick));
+    process.stdout.write(`\n${markdown}\n`);
+    if (!values.quick) await putSection(REPORT, name, markdown);
+  }
 }

@@ -4,22 +4,23 @@
  * Fails when a key is lost or changed on the way.
  */
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { flaskSkipReason, startFlaskServer } from '../test/support/flask-server.ts';
 import type { RunningServer } from '../test/support/running-server.ts';
 import { startTypescriptServer } from '../test/support/typescript-server.ts';
+import { watchMemory } from './harness/memory.ts';
+import type { Section, Verdict } from './harness/report.ts';
 
 const KEYS = 200_000;
 const QUICK_KEYS = 5000;
 const VALUE = 'x'.repeat(1000);
 const NDJSON = { 'content-type': 'application/x-ndjson' };
-/** Milliseconds between two looks at a server's memory. */
-const SAMPLE = 20;
 
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+/** MB above idle that neither side may need. */
+const MEMORY_LIMIT = 100;
 
 /** A kind of server. */
 interface Kind {
@@ -27,7 +28,15 @@ interface Kind {
   start(databasePath: string): Promise<RunningServer>;
 }
 
-export async function benchTransfer(quick: boolean): Promise<void> {
+interface Transferred {
+  readonly pair: string;
+  readonly seconds: number;
+  /** MB above idle. */
+  readonly exporting: number;
+  readonly importing: number;
+}
+
+export async function benchTransfer(quick: boolean): Promise<Section> {
   const keys = quick ? QUICK_KEYS : KEYS;
   const typescript: Kind = {
     name: 'TypeScript',
@@ -47,12 +56,37 @@ export async function benchTransfer(quick: boolean): Promise<void> {
         ] as const)
       : []),
   ];
-  say(`\nExport | import of ${keys} keys of 1 KB; memory above idle (resident, all processes of a server)`);
-  for (const [from, to] of pairs) say(await transfer(from, to, keys));
-  if (reason !== undefined) say(`The Flask server was left out: ${reason}`);
+  const done: Transferred[] = [];
+  for (const [from, to] of pairs) done.push(await transfer(from, to, keys));
+  return {
+    title: 'Export and import',
+    versions: [],
+    tables: [
+      {
+        title: `Export piped into import, ${keys} keys of 1 KB`,
+        note: `Memory is resident, of all processes of a server, above its idle value.${reason === undefined ? '' : ` The Flask server was left out: ${reason}.`}`,
+        header: ['From → to', 'Seconds', 'Keys/s', 'Export, MB', 'Import, MB'],
+        rows: done.map(({ pair, seconds, exporting, importing }) => [
+          pair,
+          seconds.toFixed(1),
+          String(Math.round(keys / seconds)),
+          `+${exporting}`,
+          `+${importing}`,
+        ]),
+      },
+    ],
+    verdicts: done.map(
+      ({ pair, exporting, importing }): Verdict => ({
+        workload: `${keys} keys, ${pair}`,
+        target: `within ${MEMORY_LIMIT} MB of idle`,
+        measured: `+${exporting} MB, +${importing} MB`,
+        met: Math.max(exporting, importing) <= MEMORY_LIMIT,
+      }),
+    ),
+  };
 }
 
-async function transfer(from: Kind, to: Kind, keys: number): Promise<string> {
+async function transfer(from: Kind, to: Kind, keys: number): Promise<Transferred> {
   const folder = await mkdtemp(join(tmpdir(), 'codeforge-bench-'));
   try {
     await fill(from, join(folder, 'source.db'), keys);
@@ -64,11 +98,10 @@ async function transfer(from: Kind, to: Kind, keys: number): Promise<string> {
       const exported = await fetch(`${source.url}/api/v1/export`);
       const { imported } = await expectOk(await post(target, exported.body));
       const seconds = (performance.now() - begun) / 1000;
-      const [exporting, importing] = memory.map((stop) => stop());
+      const [exporting, importing] = [memory[0](), memory[1]()];
       if (imported !== keys || (await digestOf(target)) !== (await digestOf(source)))
         throw new Error(`${imported} of ${keys} keys arrived, or not as they were`);
-      const pair = `${from.name} → ${to.name}`.padEnd(26);
-      return `${pair}${seconds.toFixed(1)} s, ${Math.round(keys / seconds)} keys/s, export +${exporting} MB, import +${importing} MB`;
+      return { pair: `${from.name} → ${to.name}`, seconds, exporting, importing };
     } finally {
       await Promise.all([source.stop(), target.stop()]);
     }
@@ -121,31 +154,4 @@ async function digestOf(server: RunningServer): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of response.body ?? []) hash.update(chunk);
   return hash.digest('hex');
-}
-
-/** Watch a server's memory from now on; the function that is returned ends that, and tells the peak above now in MB. */
-async function watchMemory(server: RunningServer): Promise<() => number> {
-  const idle = await residentBytes(server.pid);
-  let peak = idle;
-  const timer = setInterval(async () => {
-    peak = Math.max(peak, await residentBytes(server.pid));
-  }, SAMPLE);
-  return () => {
-    clearInterval(timer);
-    return Math.round((peak - idle) / 1e6);
-  };
-}
-
-/** Of a process and its children. */
-async function residentBytes(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
-  const own = Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) * 1024;
-  const inner = await Promise.all(
-    children
-      .split(' ')
-      .filter(Boolean)
-      .map((child) => residentBytes(Number(child))),
-  );
-  return inner.reduce((sum, bytes) => sum + bytes, own);
 }
