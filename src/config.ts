@@ -2,7 +2,7 @@
  * Options: where they come from, and what they may be.
  */
 import { StorageError } from './core/errors.ts';
-import { checkToken, type Token } from './core/token.ts';
+import { isToken, type Token } from './core/token.ts';
 
 /** Where log lines go. `console` fits. */
 export interface Logger {
@@ -41,8 +41,6 @@ export interface ResolvedOptions {
   readonly logger: Logger | undefined;
 }
 
-const KNOWN = ['useFlask', 'flaskUrl', 'token', 'database', 'timeout', 'logger'];
-
 /**
  * Options from an environment and from the page.
  *
@@ -73,10 +71,7 @@ export function readConfig(env: Readonly<Record<string, unknown>> = {}): Storage
  * @throws {StorageError} `invalid-option`
  */
 export function resolveOptions(options: StorageOptions): ResolvedOptions {
-  if (typeof options !== 'object' || options === null) throw invalid('options', 'an object');
-  for (const name of Object.keys(options)) {
-    if (!KNOWN.includes(name)) throw invalid(name, `one of ${KNOWN.join(', ')}: there is no such option`);
-  }
+  check(typeof options === 'object' && options !== null, 'options', 'an object');
   const {
     useFlask = false,
     flaskUrl,
@@ -84,16 +79,24 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
     database = 'codeforge-db',
     timeout = 10_000,
     logger = console,
+    ...unknown
   } = options;
-  if (typeof useFlask !== 'boolean') throw invalid('useFlask', 'true or false');
-  if (typeof database !== 'string' || database === '') throw invalid('database', 'a name');
+  for (const name of Object.keys(unknown))
+    check(false, name, 'left out: the options are useFlask, flaskUrl, token, database, timeout and logger');
+  check(typeof useFlask === 'boolean', 'useFlask', 'true or false');
+  check(typeof database === 'string' && database !== '', 'database', 'a name');
   // setTimeout takes no more than 31 bits.
-  if (!(typeof timeout === 'number' && timeout > 0 && timeout < 2 ** 31))
-    throw invalid('timeout', 'milliseconds');
-  if (logger !== false && !(typeof logger?.info === 'function' && typeof logger.warn === 'function')) {
-    throw invalid('logger', 'an object with info and warn, or false');
-  }
-  if (token !== undefined && typeof token !== 'function') checkToken(token);
+  check(typeof timeout === 'number' && timeout > 0 && timeout < 2 ** 31, 'timeout', 'milliseconds');
+  check(
+    logger === false || (typeof logger?.info === 'function' && typeof logger.warn === 'function'),
+    'logger',
+    'an object with info and warn, or false',
+  );
+  check(
+    token === undefined || typeof token === 'function' || isToken(token),
+    'token',
+    'visible ASCII without spaces, or a function',
+  );
   const serverUrl = useFlask || flaskUrl !== undefined ? checkServerUrl(flaskUrl) : undefined;
   return {
     serverUrl: useFlask ? serverUrl : undefined,
@@ -111,14 +114,12 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
  */
 export function checkServerUrl(text: unknown): string {
   const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined;
-  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password || /[?#]/.test(url.href)) {
-    throw invalid(
-      'flaskUrl',
-      `the server's address, such as 'http://localhost:5001', not ${JSON.stringify(text)}`,
-    );
-  }
-  return url.href.replace(/\/*$/, '/');
+  const usable =
+    url && /^https?:$/.test(url.protocol) && !/[?#]/.test(url.href) && !url.username && !url.password;
+  check(usable, 'flaskUrl', "the server's address, such as http://localhost:5001");
+  return (url as URL).href.replace(/\/*$/, '/');
 }
 
-const invalid = (name: string, wanted: string): StorageError =>
-  new StorageError('invalid-option', `createStorage: ${name} must be ${wanted}.`);
+function check(holds: unknown, name: string, wanted: string): void {
+  if (!holds) throw new StorageError('invalid-option', `createStorage: ${name} must be ${wanted}.`);
+}

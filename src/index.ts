@@ -14,12 +14,8 @@ export type {
 } from './api.ts';
 export { type Logger, readConfig, type StorageOptions } from './config.ts';
 export type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
-export {
-  ConflictError,
-  MigrationError,
-  type MigrationFailure,
-  StorageError,
-  type StorageErrorCode,
-} from './core/errors.ts';
+export { ConflictError } from './core/conflict.ts';
+export { StorageError, type StorageErrorCode } from './core/errors.ts';
 export type { Token } from './core/token.ts';
 export { createStorage } from './storage.ts';
+export { MigrationError, type MigrationFailure } from './tools/migration-error.ts';

@@ -11,6 +11,7 @@ import type { Backend, BackendType, Condition, Operation, Snapshot } from './cor
 import { closedError, createQueue } from './core/batch.ts';
 import { StorageError } from './core/errors.ts';
 import { checkHeldKey, checkKey } from './core/keys.ts';
+import { load } from './core/load.ts';
 import { snapshot } from './core/values.ts';
 
 /**
@@ -39,7 +40,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   let closed = false;
 
   async function openFlask(url: string): Promise<FlaskBackend> {
-    const { createFlaskBackend } = await import('./backends/flask.ts');
+    const { createFlaskBackend } = await load(import('./backends/flask.ts'));
     if (closed) throw closedError();
     const flask = createFlaskBackend(url, timeout, token);
     opened.push(flask);
@@ -89,76 +90,54 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     ...conditionOf(options, null),
     ...snapshotFor(key, value),
   });
-  const callAll = (operations: readonly Operation[]): Promise<unknown[]> =>
-    Promise.all(operations.map(queue.call));
-
-  /** Every entry of one backend to another, each verified. */
-  async function migrate(source: Backend, target: Backend): Promise<number> {
-    const { migrate } = await import('./tools/migrate.ts');
-    return migrate(source, target);
-  }
+  /** The backend, after everything that was called before. */
+  const inTurn = (): Promise<Backend> => queue.alone((backend) => backend);
+  const migration = () => load(import('./tools/migrate.ts'));
 
   async function* list(options?: ListOptions): AsyncGenerator<EntryOf<Schema>, undefined> {
     const prefix = checkPrefix(options);
-    const backend = await queue.alone(async (backend) => backend);
+    const backend = await inTurn();
     for await (const page of backend.entries(prefix)) yield* page as Iterable<EntryOf<Schema>>;
   }
 
   const storage = {
-    async get(key: unknown) {
-      return queue.call({ type: 'get', key: checkHeldKey(key) });
-    },
-    async getEntry(key: unknown) {
-      return queue.call({ type: 'entry', key: checkHeldKey(key) });
-    },
-    async set(key: unknown, value: unknown, options?: object) {
-      await queue.call(put(key, value, options));
-    },
-    async delete(key: unknown, options?: object) {
-      await queue.call({ type: 'delete', key: checkHeldKey(key), ...conditionOf(options) });
-    },
-    async has(key: unknown) {
-      return queue.call({ type: 'has', key: checkHeldKey(key) });
-    },
+    get: (key: unknown) => queue.call(() => ({ type: 'get', key: checkHeldKey(key) })),
+    getEntry: (key: unknown) => queue.call(() => ({ type: 'entry', key: checkHeldKey(key) })),
+    set: (key: unknown, value: unknown, options?: object) => queue.call(() => put(key, value, options)),
+    delete: (key: unknown, options?: object) =>
+      queue.call(() => ({ type: 'delete', key: checkHeldKey(key), ...conditionOf(options) })),
+    has: (key: unknown) => queue.call(() => ({ type: 'has', key: checkHeldKey(key) })),
     async keys(options?: ListOptions) {
       const prefix = checkPrefix(options);
       return queue.alone((backend) => backend.keys(prefix));
     },
     entries: list,
-    async clear() {
-      await queue.call({ type: 'clear' });
-    },
-    async getMany(keys: Iterable<unknown>) {
-      return callAll(listOf(keys).map((key) => ({ type: 'get', key: checkHeldKey(key) })));
-    },
+    clear: () => queue.call(() => ({ type: 'clear' })),
+    getMany: (keys: Iterable<unknown>) =>
+      queue.callAll(() => listOf(keys).map((key) => ({ type: 'get', key: checkHeldKey(key) }))),
     async setMany(entries: Iterable<unknown>) {
-      await callAll(listOf(entries).map((entry) => put(...checkEntry(entry))));
+      await queue.callAll(() => listOf(entries).map((entry) => put(...checkEntry(entry))));
     },
     async deleteMany(keys: Iterable<unknown>) {
-      await callAll(listOf(keys).map((key) => ({ type: 'delete', key: checkHeldKey(key) })));
+      await queue.callAll(() => listOf(keys).map((key) => ({ type: 'delete', key: checkHeldKey(key) })));
     },
-    async update(key: unknown, change: (current: unknown) => unknown) {
-      if (typeof change !== 'function')
-        throw new StorageError('invalid-option', 'update() takes a function.');
-      return queue.call({
-        type: 'update',
-        key: checkKey(key),
-        change(current) {
-          const changed = change(current);
-          if (changed instanceof Promise)
-            throw new StorageError(
-              'invalid-option',
-              'update() takes a synchronous function, not an async one.',
-            );
-          return snapshotFor(key, changed);
-        },
-      });
-    },
+    update: (key: unknown, change: (current: unknown) => unknown) =>
+      queue.call(() => {
+        if (typeof change !== 'function') throw invalid('update() takes a function.');
+        return {
+          type: 'update',
+          key: checkKey(key),
+          change(current) {
+            const changed = change(current);
+            if (changed instanceof Promise)
+              throw invalid('The function of update() is synchronous, not async.');
+            return snapshotFor(key, changed);
+          },
+        };
+      }),
     stats: () => queue.alone((backend) => backend.stats()),
     ready: () =>
-      queue.alone(async (backend) => {
-        if (backend === indexedDb || !justChosen) await backend.open();
-      }),
+      queue.alone((backend) => (backend === indexedDb || !justChosen ? backend.open() : undefined)),
     getBackendType: () => type,
     status: (): StorageStatus => ({
       backend: type,
@@ -167,19 +146,15 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     }),
     async migrateToFlask(url: string) {
       const address = checkServerUrl(url);
-      const source = await queue.alone(async (backend) => backend);
+      const source = await inTurn();
       if (source.type === 'flask') throw new StorageError('wrong-backend', 'Already using Flask backend');
       const target = await openFlask(address);
-      try {
-        return await migrate(source, target);
-      } finally {
-        await target.close();
-      }
+      return (await migration()).migrate(source, target).finally(() => target.close());
     },
     async migrateToIndexedDB() {
-      const source = await queue.alone(async (backend) => backend);
+      const source = await inTurn();
       if (source.type === 'indexeddb') throw new StorageError('wrong-backend', 'Already using IndexedDB');
-      return migrate(source, indexedDb);
+      return (await migration()).migrate(source, indexedDb);
     },
     async close() {
       closed = true;
@@ -207,44 +182,38 @@ function snapshotFor(key: unknown, value: unknown): Snapshot {
   }
 }
 
+const invalid = (text: string): StorageError => new StorageError('invalid-option', text);
+
 /** What `set` and `delete` were told about the state that they are for. */
-function conditionOf(options: object = {}, absent?: null): Condition {
-  checkOptions(options, 'ifRevision', 'Writing');
+function conditionOf(options?: object, absent?: null): Condition {
+  if (options === undefined) return {};
+  const { ifRevision } = optionsOf(options, 'ifRevision');
   if (!('ifRevision' in options)) return {};
-  const { ifRevision } = options;
   if ((ifRevision === null && absent === null) || (typeof ifRevision === 'string' && ifRevision !== ''))
     return { ifRevision };
-  throw new StorageError(
-    'invalid-option',
-    'ifRevision is a revision from getEntry(), or in set() null for a key that must not exist.',
-  );
+  throw invalid('ifRevision is a revision from getEntry(), or in set() null for a key that must not exist.');
 }
 
-function checkOptions(options: unknown, known: string, what: string): void {
-  const wrong =
-    typeof options === 'object' && options ? Object.keys(options).find((name) => name !== known) : options;
-  if (wrong === undefined) return;
-  throw new StorageError('invalid-option', `${what} takes an object with ${known}, not ${String(wrong)}.`);
+/** Options of a call; `known` is the only one there is. */
+function optionsOf(options: object, known: string): Record<string, unknown> {
+  if (typeof options === 'object' && options && Object.keys(options).every((name) => name === known))
+    return options as Record<string, unknown>;
+  throw invalid(`The options are an object with ${known} alone.`);
 }
 
 function checkPrefix(options: ListOptions = {}): string {
-  checkOptions(options, 'prefix', 'Listing');
-  const { prefix = '' } = options;
+  const { prefix = '' } = optionsOf(options, 'prefix');
   if (typeof prefix !== 'string') throw new StorageError('invalid-key', 'A prefix is a string.');
   return prefix;
 }
 
 function listOf<T>(items: Iterable<T>): T[] {
-  if (typeof items === 'string' || typeof items?.[Symbol.iterator] !== 'function') {
-    throw new StorageError('invalid-option', 'The methods for many take an array or another iterable.');
-  }
+  if (typeof items === 'string' || typeof items?.[Symbol.iterator] !== 'function')
+    throw invalid('The methods for many take an array or another iterable.');
   return [...items];
 }
 
 function checkEntry(entry: unknown): [key: unknown, value: unknown] {
-  if (Array.isArray(entry) && entry.length === 2) return [entry[0], entry[1]];
-  throw new StorageError(
-    'invalid-option',
-    'setMany() takes pairs of a key and a value: [["a", 1], ["b", 2]].',
-  );
+  if (Array.isArray(entry) && entry.length === 2) return entry as [unknown, unknown];
+  throw invalid('setMany() takes pairs of a key and a value: [["a", 1], ["b", 2]].');
 }

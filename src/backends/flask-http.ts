@@ -10,7 +10,7 @@
 import ky, { isHTTPError, isTimeoutError } from 'ky';
 import { closedError } from '../core/batch.ts';
 import { StorageError } from '../core/errors.ts';
-import { checkToken, type Token } from '../core/token.ts';
+import { isToken, type Token } from '../core/token.ts';
 
 /** A JSON object. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -172,7 +172,9 @@ async function askToken(token: Token, limit: number, signal: AbortSignal): Promi
     const asked = (async () => token())().catch((cause) => {
       throw new StorageError('forbidden', `token() failed, so no request was sent: ${cause}`, { cause });
     });
-    return checkToken(await Promise.race([asked, late]));
+    const given = await Promise.race([asked, late]);
+    if (isToken(given)) return given;
+    throw new StorageError('invalid-option', 'A token is text of visible ASCII characters without spaces.');
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', giveUp);

@@ -5,7 +5,7 @@
  */
 import type { StorageStats } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
-import { compareKeys } from '../core/keys.ts';
+import { compareKeys } from '../core/order.ts';
 import { type Answer, type Http, type JsonObject, notOurs } from './flask-http.ts';
 
 const API = 'api/storage/';

@@ -5,7 +5,8 @@
  */
 import type { Condition, Operation, Outcome, Protocol } from '../core/backend.ts';
 import { fulfilled, rejected } from '../core/backend.ts';
-import { ConflictError, StorageError } from '../core/errors.ts';
+import { ConflictError } from '../core/conflict.ts';
+import { StorageError } from '../core/errors.ts';
 import { createDelivery, type Delivered, type Delivery, type Limits } from './flask-delivery.ts';
 import { type Exchange, isObject, type JsonObject } from './flask-http.ts';
 import { createLevel1, type Level1, type WireOp } from './flask-level1.ts';

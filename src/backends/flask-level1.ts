@@ -4,7 +4,7 @@
  * Every answer is checked for the shape that the contract gives it, result by result: anything else is a lost answer.
  */
 import type { StorageStats } from '../core/backend.ts';
-import { compareKeys } from '../core/keys.ts';
+import { compareKeys } from '../core/order.ts';
 import { isObject, type JsonObject } from './flask-http.ts';
 import { type Ask, nameOf, type Sent } from './flask-resend.ts';
 

@@ -12,7 +12,8 @@ import {
   type Snapshot,
   type StoredEntry,
 } from '../core/backend.ts';
-import { ConflictError, StorageError } from '../core/errors.ts';
+import { ConflictError } from '../core/conflict.ts';
+import { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import type { Delivered, Delivery } from './flask-delivery.ts';
 import type { WireOp } from './flask-level1.ts';

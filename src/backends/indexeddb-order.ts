@@ -7,50 +7,43 @@
  *
  * Spec: W3C Indexed Database API 3.0, §2.4 Keys.
  */
-import { compareKeys } from '../core/keys.ts';
+import { compareKeys } from '../core/order.ts';
+import type { Transact } from './indexeddb-connection.ts';
+import { endOf } from './indexeddb-range.ts';
 
 /** Entries read in one transaction. */
 const PAGE = 1000;
 
-export type Transact = <T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) => T) => Promise<T>;
 type Page = Array<readonly [string, unknown]>;
 
-/** The least key that is no string: keys of other types are not ours. */
-const END_OF_STRINGS = new ArrayBuffer(0);
-
-/** The least key above every key that begins with `prefix`. */
-function endOf(prefix: string): IDBValidKey {
-  for (let end = prefix.length - 1; end >= 0; end--) {
-    const unit = prefix.charCodeAt(end);
-    if (unit < 0xffff) return prefix.slice(0, end) + String.fromCharCode(unit + 1);
-  }
-  return END_OF_STRINGS;
-}
-
-/** All string keys that begin with `prefix`. */
-export const rangeOf = (prefix: string): IDBKeyRange => IDBKeyRange.bound(prefix, endOf(prefix), false, true);
-
-/** All entries under `prefix` in byte order, a page a transaction. */
+/** All entries under `prefix` in byte order, a page a transaction; the next is being read while one is handled. */
 export async function* scan(transact: Transact, prefix: string): AsyncGenerator<Page> {
   const end = endOf(prefix);
-  let from: IDBValidKey = prefix;
-  let after = false;
-  // The end of a block may be the end of all.
-  while (from !== end) {
-    const page = await readPage(transact, IDBKeyRange.bound(from, end, after, true));
+  const read = (from: IDBValidKey, after: boolean): Promise<Page> | undefined => {
+    // The end of a block may be the end of all.
+    if (from === end) return undefined;
+    const reading = readPage(transact, IDBKeyRange.bound(from, end, after, true));
+    // Nobody waits for it where the listing is left early.
+    reading.catch(() => {});
+    return reading;
+  };
+  let reading = read(prefix, false);
+  while (reading !== undefined) {
+    const page: Page = await reading;
     const last = page.at(-1)?.[0];
-    const at = last === undefined || page.length < PAGE ? -1 : highUnit(last, prefix.length);
-    if (last === undefined || at < 0) {
+    if (last === undefined || page.length < PAGE) {
       yield sorted(page);
-      if (last === undefined || page.length < PAGE) return;
-      from = last;
-      after = true;
+      return;
+    }
+    const at = highUnit(last, prefix.length);
+    if (at < 0) {
+      reading = read(last, true);
+      yield sorted(page);
     } else {
       const stem = last.slice(0, at);
       yield sorted(page.filter(([key]) => !isInBlock(key, stem)));
       yield* scanBlock(transact, stem);
-      from = endOf(stem);
-      after = false;
+      reading = read(endOf(stem), false);
     }
   }
 }
@@ -69,15 +62,16 @@ const highUnit = (key: string, start: number): number => {
 /** The entries whose key is `stem` and then a unit from U+D800 up. */
 async function* scanBlock(transact: Transact, stem: string): AsyncGenerator<Page> {
   const range = IDBKeyRange.bound(`${stem}\ud800`, endOf(stem), false, true);
-  const request = await transact('readonly', (store) => store.getAllKeys(range));
+  const [request] = await transact('readonly', (store) => [store.getAllKeys(range)] as const);
   const keys = (request.result as string[]).sort(compareKeys);
   for (let i = 0; i < keys.length; i += PAGE) {
+    const part = keys.slice(i, i + PAGE);
     const requests = await transact('readonly', (store) =>
-      keys.slice(i, i + PAGE).map((key) => [store.getKey(key), store.get(key)] as const),
+      part.flatMap((key): IDBRequest[] => [store.getKey(key), store.get(key)]),
     );
-    yield requests
-      .filter(([key]) => key.result !== undefined)
-      .map(([key, value]) => [key.result as string, value.result] as const);
+    yield part
+      .map((key, i) => [key, requests[2 * i + 1]?.result] as const)
+      .filter((_, i) => requests[2 * i]?.result !== undefined);
   }
 }
 

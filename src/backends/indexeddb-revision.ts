@@ -5,8 +5,9 @@
  * transaction, and a transaction ends when it has to wait for anything else.
  */
 import { fulfilled, type Outcome, type Revised, rejected, type StoredEntry } from '../core/backend.ts';
+import { ConflictError } from '../core/conflict.ts';
 import { describe } from '../core/envelope.ts';
-import { ConflictError, StorageError } from '../core/errors.ts';
+import { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 
 /** What is under a key: an object even where the value is `undefined`, nothing where there is no such key. */

@@ -18,10 +18,12 @@ type Step = Call[] | (() => Promise<void>);
 
 /** The order in which calls reach the backend. */
 export interface Queue {
-  /** Add an operation to this turn's batch. Settles with its outcome. */
-  call(operation: Operation): Promise<unknown>;
+  /** Add the operation that `make` makes to this turn's batch. Settles with its outcome; rejects with what `make` throws. */
+  call(make: () => Operation): Promise<unknown>;
+  /** The same with many: their values, or the first failure. */
+  callAll(make: () => Operation[]): Promise<unknown[]>;
   /** Run `task` after everything called before it and before everything called after it. */
-  alone<T>(task: (backend: Backend) => Promise<T>): Promise<T>;
+  alone<T>(task: (backend: Backend) => T | Promise<T>): Promise<T>;
   /** Reject what waits, and everything called from now on. Resolves when nothing is under way. */
   close(): Promise<void>;
 }
@@ -52,26 +54,44 @@ export function createQueue(ready: () => Promise<Backend>): Queue {
     drained = undefined;
   }
 
+  const start = (): void => {
+    if (closed) throw closedError();
+    drained ??= drain();
+  };
+  const add = (call: Call): void => {
+    const last = steps.at(-1);
+    if (Array.isArray(last)) last.push(call);
+    else steps.push([call]);
+  };
+
+  // What is thrown inside of `new Promise` rejects it.
   return {
-    call(operation) {
-      if (closed) return Promise.reject(closedError());
-      return new Promise((resolve, reject) => {
-        const call = { operation, resolve, reject };
-        const last = steps.at(-1);
-        if (Array.isArray(last)) last.push(call);
-        else steps.push([call]);
-        drained ??= drain();
-      });
-    },
-    alone(task) {
-      if (closed) return Promise.reject(closedError());
-      return new Promise((resolve, reject) => {
-        steps.push(async () => {
-          await open().then(task).then(resolve, reject);
+    call: (make) =>
+      new Promise((resolve, reject) => {
+        start();
+        add({ operation: make(), resolve, reject });
+      }),
+    callAll: (make) =>
+      new Promise((resolve, reject) => {
+        start();
+        const operations = make();
+        const values: unknown[] = [];
+        let left = operations.length;
+        if (left === 0) resolve(values);
+        operations.forEach((operation, i) => {
+          const settle = (value: unknown): void => {
+            values[i] = value;
+            left -= 1;
+            if (left === 0) resolve(values);
+          };
+          add({ operation, resolve: settle, reject });
         });
-        drained ??= drain();
-      });
-    },
+      }),
+    alone: (task) =>
+      new Promise((resolve, reject) => {
+        start();
+        steps.push(() => open().then(task).then(resolve, reject));
+      }),
     async close() {
       // What waits finds that out when its turn comes, which is at once.
       closed = true;

@@ -3,8 +3,6 @@
  *
  * Callers branch on `code`, never on the message. The platform's own error is kept in `cause`.
  */
-import type { StoredEntry } from './backend.ts';
-
 /**
  * Why a call was rejected.
  *
@@ -23,9 +21,9 @@ import type { StoredEntry } from './backend.ts';
  * - `quota`: the disk or the quota is full;
  * - `blocked`: another tab keeps the database from opening;
  * - `forbidden`: the server does not let this caller (its origin, host or token) do this;
- * - `conflict`: a write with `ifRevision`, or an `update`, met another state ({@link ConflictError});
+ * - `conflict`: a write with `ifRevision`, or an `update`, met another state (`ConflictError`);
  * - `refused`: the server understood the request and refused it (its status is in the message);
- * - `migration`: see {@link MigrationError}.
+ * - `migration`: `MigrationError`.
  */
 export type StorageErrorCode =
   | 'invalid-option'
@@ -60,75 +58,5 @@ export class StorageError extends Error {
     super(message, options);
     this.name = 'StorageError';
     this.code = code;
-  }
-}
-
-/**
- * A write that was made for another state than the one that is there. Nothing was stored. Both sides are here, so that the
- * app can merge them, show them, or write again with `current.revision`.
- */
-export class ConflictError extends StorageError {
-  /** The key that was to be written. */
-  readonly key: string;
-  /** The value that was to be stored; `undefined` for a delete. */
-  readonly attempted: unknown;
-  /** What is there instead; `undefined` where there is nothing. */
-  readonly current: StoredEntry | undefined;
-
-  /**
-   * An error with both sides of a conflict.
-   *
-   * @param key The key.
-   * @param attempted The value that was to be stored.
-   * @param current What is there.
-   */
-  constructor(key: string, attempted: unknown, current: StoredEntry | undefined) {
-    super(
-      'conflict',
-      `Key ${key} is not in the state that this write was for; nothing was changed. Merge \`attempted\` and \`current\`, and write again.`,
-    );
-    this.name = 'ConflictError';
-    this.key = key;
-    this.attempted = attempted;
-    this.current = current;
-  }
-}
-
-/** An entry that a migration could not bring over. */
-export interface MigrationFailure {
-  /** The entry's key. */
-  readonly key: string;
-  /** Why, in words. */
-  readonly reason: string;
-}
-
-/**
- * A migration that did not bring over every entry. The source is untouched and the backend in use is the same as before;
- * running the migration again copies everything again.
- */
-export class MigrationError extends StorageError {
-  /** How many entries were written to the target and read back equal. */
-  readonly migrated: number;
-  /** Entries that could not be brought over, as far as the migration got. */
-  readonly failed: readonly MigrationFailure[];
-
-  /**
-   * An error with what a migration did until it ended.
-   *
-   * @param message What happened and what to do.
-   * @param migrated How many entries were verified at the target.
-   * @param failed The entries that were not.
-   * @param options `cause`: the error that ended the migration early, if one did.
-   */
-  constructor(
-    message: string,
-    migrated: number,
-    failed: readonly MigrationFailure[],
-    options?: ErrorOptions,
-  ) {
-    super('migration', message, options);
-    this.name = 'MigrationError';
-    this.migrated = migrated;
-    this.failed = failed;
   }
 }

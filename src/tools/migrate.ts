@@ -5,10 +5,11 @@
  * less than all of them is a `MigrationError`, never a smaller number.
  */
 import type { Backend, Operation, Outcome, Snapshot } from '../core/backend.ts';
-import { MigrationError, type MigrationFailure, type StorageError } from '../core/errors.ts';
+import type { StorageError } from '../core/errors.ts';
 import { checkKey } from '../core/keys.ts';
 import { snapshot } from '../core/values.ts';
 import { sameValue } from './compare.ts';
+import { MigrationError, type MigrationFailure } from './migration-error.ts';
 
 interface Entry extends Snapshot {
   readonly key: string;

@@ -131,10 +131,10 @@ class Custom {
 }
 
 export const REFUSED_VALUES: ReadonlyArray<readonly [string, () => unknown, string]> = [
-  ['a function', () => () => 1, 'The value is'],
+  ['a function', () => () => 1, 'value is'],
   ['a function inside', () => ({ user: { avatar: () => 1 } }), 'user.avatar'],
   ['a method', () => ({ list: [1, { run() {} }] }), 'list[1].run'],
-  ['a symbol', () => Symbol('value'), 'The value is'],
+  ['a symbol', () => Symbol('value'), 'value is'],
   ['a symbol inside', () => ({ 'a key': Symbol('value') }), '["a key"]'],
   ['a symbol key', () => ({ user: { [Symbol('k')]: 1 } }), 'user'],
   ['a class instance', () => ({ user: new Custom() }), 'user'],
@@ -144,7 +144,7 @@ export const REFUSED_VALUES: ReadonlyArray<readonly [string, () => unknown, stri
   ['a boxed primitive', () => ({ n: Object(1) }), 'n'],
   ['a hidden property', () => ({ o: Object.defineProperty({}, 'x', { value: 1 }) }), 'o'],
   ['an array with a property of its own', () => ({ match: /a/.exec('a') }), 'match'],
-  ['an Error with a property of its own', () => Object.assign(new Error('e'), { code: 1 }), 'The value is'],
+  ['an Error with a property of its own', () => Object.assign(new Error('e'), { code: 1 }), 'value is'],
   [
     'an Error with a name and a property of its own',
     () => Object.assign(new Error('e'), { name: 'TypeError', code: 1 }),

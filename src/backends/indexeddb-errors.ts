@@ -1,0 +1,26 @@
+/**
+ * The platform's errors as ours: their codes, and what to do.
+ */
+import type { Operation } from '../core/backend.ts';
+import { StorageError, type StorageErrorCode } from '../core/errors.ts';
+
+/** Codes and advice by the names of the platform's errors. */
+const FAILURES: Readonly<Record<string, readonly [StorageErrorCode, string]>> = {
+  NotFoundError: ['unavailable', 'another program made it; choose another name with the option database'],
+  DataCloneError: ['unsupported-value', 'the value cannot be cloned'],
+  QuotaExceededError: [
+    'quota',
+    "the disk or this origin's quota is full, and nothing of this batch was stored; delete entries or free space",
+  ],
+};
+
+/** The platform's error as one of ours. */
+export function asStorageError(error: unknown, subject: string): StorageError {
+  if (error instanceof StorageError) return error;
+  const [code, advice] = FAILURES[(error as Error)?.name] ?? ['unavailable', 'IndexedDB failed'];
+  return new StorageError(code, `${subject}: ${advice} (${error}).`, { cause: error });
+}
+
+/** What a failure of this operation is about. */
+export const subjectOf = (operation: Operation): string =>
+  'key' in operation ? `Key ${operation.key}` : operation.type;
