@@ -1,0 +1,216 @@
+/**
+ * The IndexedDB backend beside other libraries over IndexedDB, and beside IndexedDB written by hand, in a real Chromium.
+ *
+ * All contestants live in one page and take turns there; only cold starts have a page each. `BENCH_ONLY=<regular
+ * expression>` runs the workloads alone whose names it matches, `BENCH_ROUNDS=<count>` another number of rounds.
+ */
+import { readFile } from 'node:fs/promises';
+import type { Page } from 'playwright';
+import { bundlePage, type Files } from './browser/bundle.ts';
+import { launchOnDisk, type RunningChromium } from './browser/chromium.ts';
+import { textOf } from './browser/data.ts';
+import { serveFiles } from './browser/serve.ts';
+import {
+  type Measured,
+  ratioTable,
+  type Scale,
+  type Section,
+  shown,
+  type Target,
+  verdictsOf,
+} from './harness/report.ts';
+import { type Figures, inTurns } from './harness/rounds.ts';
+
+const OURS = 'ours';
+const BY_HAND = 'by hand';
+const PEERS = ['idb-keyval', 'localForage', 'Dexie', 'idb', 'unstorage'];
+const SCALE: Scale = { ours: OURS, unit: 'ms', costs: true };
+
+/** Each contestant and its file. */
+const FILES: ReadonlyMap<string, string> = new Map([
+  [OURS, 'ours'],
+  ['idb-keyval', 'idb-keyval'],
+  ['localForage', 'localforage'],
+  ['Dexie', 'dexie'],
+  ['idb', 'idb'],
+  ['unstorage', 'unstorage'],
+  [BY_HAND, 'by-hand'],
+]);
+
+const COLD_START = 'cold start: page load to first value';
+const COLD_ROUNDS = 15;
+
+/** Part of the counts that a quick run has. */
+const QUICK_SCALE = 0.05;
+
+/** Milliseconds that one workload may take. */
+const WORKLOAD_LIMIT = 180_000;
+
+const than = (peer: string, atLeast: number): Target => ({ than: peer, atLeast });
+
+/** Targets by the beginning of a workload's name, without its count; every other one has {@link ELSE}. */
+const TARGETS: ReadonlyArray<readonly [name: RegExp, targets: readonly Target[]]> = [
+  [/^[\d,]+ sets in one turn/, [than('idb-keyval', 6), than(BY_HAND, 0.9)]],
+  [/^[\d,]+ mixed/, [than('idb-keyval', 5)]],
+  [/^[\d,]+ gets in one turn/, [than('idb-keyval', 1.8)]],
+  [/^[\d,]+ concurrent loops/, [than('idb-keyval', 3)]],
+  [/hot key/, [than('idb-keyval', 5)]],
+  [/^[\d,]+ gets, each awaited/, [than('idb-keyval', 1.2)]],
+  [/^[\d,]+ sets, each awaited/, [than('idb-keyval', 1.15)]],
+];
+const ELSE: readonly Target[] = [{ than: 'best', atLeast: 0.95, among: PEERS }];
+
+const targetsOf = (workload: string): readonly Target[] =>
+  TARGETS.find(([name]) => name.test(workload))?.[1] ?? ELSE;
+
+export async function benchBrowser(quick: boolean): Promise<Section> {
+  const only = new RegExp(process.env.BENCH_ONLY ?? '');
+  const asked = Number(process.env.BENCH_ROUNDS ?? 0) || undefined;
+  const rounds = quick ? 1 : asked;
+  const chromium = await launchOnDisk();
+  const server = await serveFiles(await bundleAll());
+  try {
+    const page = await chromium.context.newPage();
+    await openPage(page, `${server.url}/page/`);
+    const scale = quick ? QUICK_SCALE : 1;
+    const measured: Measured[] = [];
+    const names = await page.evaluate((scale) => benchPage.names(scale), scale);
+    for (const workload of names.filter((name) => only.test(name))) {
+      const figures = await within(WORKLOAD_LIMIT, workload, runInPage(page, workload, scale, rounds));
+      measured.push({ workload, figures, targets: targetsOf(workload) });
+    }
+    const heap = names.some((name) => name.startsWith('reading all') && only.test(name))
+      ? await page.evaluate((scale) => benchPage.heap(scale), scale)
+      : [];
+    const durable = await page.evaluate(() => benchPage.durable());
+    if (only.test(COLD_START)) {
+      await page.evaluate(() => benchPage.leaveOne());
+      await page.close();
+      const figures = await coldStarts(chromium, server.url, rounds ?? COLD_ROUNDS);
+      measured.push({ workload: COLD_START, figures, targets: targetsOf(COLD_START) });
+    }
+    return {
+      title: 'Browser',
+      versions: [
+        chromium.version,
+        ...(await versionsOf(['idb-keyval', 'localforage', 'dexie', 'idb', 'unstorage'])),
+      ],
+      tables: [
+        ratioTable(
+          'IndexedDB: how many times as fast ours is',
+          [...PEERS, BY_HAND],
+          measured,
+          SCALE,
+          noteOf(durable),
+        ),
+        ...(heap.length > 0
+          ? [
+              {
+                title: 'Memory while all entries are read',
+                note: 'MB by which the page’s JavaScript heap grows at most, one reading each.',
+                header: heap.map(([name]) => name),
+                rows: [heap.map(([, megabytes]) => shown(megabytes))],
+              },
+            ]
+          : []),
+      ],
+      verdicts: verdictsOf(measured, SCALE),
+    };
+  } finally {
+    await server.close();
+    await chromium.close();
+  }
+}
+
+/** The page of all contestants, and one for the cold start of each. */
+async function bundleAll(): Promise<Files> {
+  const cold = [...FILES.values()].map((file) =>
+    bundlePage(
+      `cold/${file}`,
+      `import { start } from './cold.ts';
+       import { library } from './contestants/${file}.ts';
+       globalThis.coldStart = start(library);`,
+    ),
+  );
+  const pages = await Promise.all([
+    bundlePage('page', `import { page } from './page.ts'; globalThis.benchPage = page;`),
+    ...cold,
+  ]);
+  return new Map(pages.flatMap((files) => [...files]));
+}
+
+async function openPage(page: Page, url: string): Promise<void> {
+  page.on('pageerror', (error) => process.stderr.write(`${error.stack ?? error}\n`));
+  await page.goto(url);
+  await page.waitForFunction(() => 'benchPage' in globalThis, undefined, { timeout: 10_000 });
+}
+
+async function runInPage(
+  page: Page,
+  workload: string,
+  scale: number,
+  rounds: number | undefined,
+): Promise<Figures> {
+  const begun = performance.now();
+  const row = await page.evaluate(([name, scale, rounds]) => benchPage.run(name, scale, rounds), [
+    workload,
+    scale,
+    rounds,
+  ] as const);
+  process.stderr.write(`${workload}: ${((performance.now() - begun) / 1000).toFixed(1)} s\n`);
+  return new Map(row);
+}
+
+/** A new page a start, over a database that holds a value. */
+function coldStarts({ context }: RunningChromium, url: string, rounds: number): Promise<Figures> {
+  const wanted = textOf(0, 0);
+  const contestants = [...FILES].map(([name, file]) => ({
+    name,
+    async round() {
+      const page = await context.newPage();
+      try {
+        await page.goto(`${url}/cold/${file}/#bench-${name.replace(' ', '-')}`);
+        await page.waitForFunction(() => 'coldStart' in globalThis, undefined, { timeout: 10_000 });
+        const { ms, value } = await page.evaluate(() => coldStart);
+        if (value !== wanted) throw new Error(`${name} read ${JSON.stringify(value)} at its cold start`);
+        return ms;
+      } finally {
+        await page.close();
+      }
+    },
+  }));
+  return inTurns(contestants, rounds);
+}
+
+const noteOf = (durable: ReadonlyArray<readonly [name: string, onComplete: boolean]>): string => {
+  const early = durable.filter(([, onComplete]) => !onComplete).map(([name]) => name);
+  return [
+    'Values have 1 KB unless it is said. Profile on disk; median and quartiles of the ratios, round by round.',
+    early.length > 0
+      ? `Writes resolve before their transaction is complete: ${early.join(', ')}.`
+      : 'Every contestant’s write resolves when its transaction is complete, which was observed.',
+    'By hand, calls of one turn are one transaction.',
+    'unstorage has no call that reads many keys in one transaction, and was left out where 100,000 are read.',
+  ].join(' ');
+};
+
+async function within<T>(limit: number, what: string, work: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} took more than ${limit} ms`)), limit);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function versionsOf(names: readonly string[]): Promise<string[]> {
+  return Promise.all(
+    names.map(async (name) => {
+      const path = new URL(`../node_modules/${name}/package.json`, import.meta.url);
+      return `${name} ${JSON.parse(await readFile(path, 'utf8')).version}`;
+    }),
+  );
+}

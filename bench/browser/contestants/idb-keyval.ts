@@ -1,0 +1,22 @@
+/** idb-keyval: a write resolves on its transaction's `complete`. */
+import { clear, createStore, entries, get, getMany, keys, set, setMany } from 'idb-keyval';
+import type { Library } from '../key-value.ts';
+
+export const library: Library = {
+  name: 'idb-keyval',
+  store: 'keyval',
+  async connect(database) {
+    const store = createStore(database, 'keyval');
+    return {
+      get: (key) => get(key, store),
+      set: (key, value) => set(key, value, store),
+      getMany: (names) => getMany([...names], store),
+      setMany: (pairs) => setMany([...pairs] as [string, unknown][], store),
+      clear: () => clear(store),
+      keys: () => keys(store),
+      async readAll(visit) {
+        for (const [key, value] of await entries<string, unknown>(store)) visit(key, value);
+      },
+    };
+  },
+};

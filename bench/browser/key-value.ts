@@ -1,0 +1,39 @@
+/**
+ * What every contestant in the page can do: a key-value store over one IndexedDB database of its own.
+ *
+ * A contestant's methods call its library the way the library's documentation recommends, and settle when the library's
+ * promise does. Where a library has no call for many keys, its single call is made for each of them in one turn.
+ */
+
+export type Entries = ReadonlyArray<readonly [key: string, value: unknown]>;
+
+/** A set where it has a value, else a get. */
+export interface Call {
+  readonly key: string;
+  readonly value?: unknown;
+}
+
+export interface KeyValue {
+  get(key: string): Promise<unknown>;
+  set(key: string, value: unknown): Promise<unknown>;
+  getMany(keys: readonly string[]): Promise<readonly unknown[]>;
+  setMany(entries: Entries): Promise<unknown>;
+  clear(): Promise<unknown>;
+  keys(): Promise<readonly string[]>;
+  /** Show every entry to `visit`. */
+  readAll(visit: (key: string, value: unknown) => void): Promise<void>;
+  /** Calls that an app makes in one turn, where they are written by hand as one transaction. */
+  turn?(calls: readonly Call[]): Promise<readonly unknown[]>;
+}
+
+/** What a contestant is made of: this project, another library, or none. */
+export interface Library {
+  readonly name: string;
+  /** The object store in its database. */
+  readonly store: string;
+  /** What its records are, where they are not the values under their keys. */
+  record?(key: string, value: unknown): unknown;
+  /** Whether it reads everything with a transaction a key, which takes too long to be measured with 100,000. */
+  readonly readsAllSingly?: boolean;
+  connect(database: string): Promise<KeyValue>;
+}
