@@ -2,7 +2,8 @@
  * `npm run bench -- [browser] [sdk] [server] [transfer] [size] [--quick]`: the project beside what a user would pick instead.
  *
  * Each bench prints its tables and puts them into docs/performance.md; with `--quick`, which only shows that it runs, it
- * does not. A contestant that returns wrong data ends the run.
+ * does not, nor where the environment asks for a part (BENCH_ONLY, BENCH_ROUNDS). A contestant that returns wrong data
+ * ends the run.
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -20,6 +21,8 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { quick: { type: 'boolean', default: false } },
 });
+/** Whether what is measured may stand in the report. */
+const whole = !values.quick && !process.env.BENCH_ONLY && !process.env.BENCH_ROUNDS;
 const unknown = positionals.filter((name) => !(name in BENCHES));
 if (unknown.length > 0) {
   process.stderr.write(
@@ -31,6 +34,6 @@ if (unknown.length > 0) {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
     const markdown = await markdownOf(await bench(values.quick));
     process.stdout.write(`\n${markdown}\n`);
-    if (!values.quick) await putSection(REPORT, name, markdown);
+    if (whole) await putSection(REPORT, name, markdown);
   }
 }

@@ -5,6 +5,9 @@
  * promise does. Where a library has no call for many keys, its single call is made for each of them in one turn.
  */
 
+/** The object store in each database, the one that ours uses: those that keep plain values can share a database. */
+export const STORE = 'storage';
+
 export type Entries = ReadonlyArray<readonly [key: string, value: unknown]>;
 
 /** A set where it has a value, else a get. */
@@ -29,11 +32,11 @@ export interface KeyValue {
 /** What a contestant is made of: this project, another library, or none. */
 export interface Library {
   readonly name: string;
-  /** The object store in its database. */
-  readonly store: string;
   /** What its records are, where they are not the values under their keys. */
   record?(key: string, value: unknown): unknown;
-  /** Whether it reads everything with a transaction a key, which takes too long to be measured with 100,000. */
+  /** Whether its calls for many keys, if there are any, take a transaction a key. */
+  readonly singly?: boolean;
+  /** Whether reading everything does so, too. */
   readonly readsAllSingly?: boolean;
   connect(database: string): Promise<KeyValue>;
 }

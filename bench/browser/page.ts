@@ -9,7 +9,8 @@ import { library as localForage } from './contestants/localforage.ts';
 import { library as ours } from './contestants/ours.ts';
 import { library as unstorage } from './contestants/unstorage.ts';
 import { keyOf, textOf } from './data.ts';
-import { openSubject, resolvesOnComplete, type Subject } from './subject.ts';
+import type { Library } from './key-value.ts';
+import { openLarge, openSubject, resolvesOnComplete, type Subject } from './subject.ts';
 import { measure, type Workload } from './workload.ts';
 import { singleCalls } from './workloads.ts';
 import { heapOfReading, largeCount, largeWorkloads } from './workloads-large.ts';
@@ -36,27 +37,33 @@ declare global {
 
 const workloadsOf = (scale: number): Workload[] => [...singleCalls(scale), ...largeWorkloads(scale)];
 
-const opened = new Map<string, Promise<Subject[]>>();
-
-function subjectsOf(suffix = ''): Promise<Subject[]> {
-  const known = opened.get(suffix);
-  if (known !== undefined) return known;
-  const subjects = Promise.all(LIBRARIES.map((library) => openSubject(library, suffix)));
-  opened.set(suffix, subjects);
-  return subjects;
+/** Opens all contestants when they are first asked for. */
+function subjects(open: (library: Library) => Promise<Subject>): () => Promise<Subject[]> {
+  let opened: Promise<Subject[]> | undefined;
+  return () => {
+    opened ??= Promise.all(LIBRARIES.map(open));
+    return opened;
+  };
 }
+
+const small = subjects(openSubject);
+const large = subjects(openLarge);
 
 export const page: BenchPage = {
   names: (scale) => workloadsOf(scale).map(({ name }) => name),
   async run(name, scale, rounds) {
     const workload = workloadsOf(scale).find((known) => known.name === name);
     if (!workload) throw new Error(`There is no workload ${name}`);
-    const figures = await measure(workload, await subjectsOf(workload.suffix), rounds ?? workload.rounds);
+    const figures = await measure(
+      workload,
+      await (workload.large ? large : small)(),
+      rounds ?? workload.rounds,
+    );
     return [...figures].map(([contestant, list]) => [contestant, [...list]]);
   },
   async heap(scale) {
     const row: Row<number> = [];
-    for (const subject of await subjectsOf('-large'))
+    for (const subject of await large())
       if (!subject.library.readsAllSingly)
         row.push([subject.library.name, await heapOfReading(subject, largeCount(scale))]);
     return row;
@@ -67,7 +74,7 @@ export const page: BenchPage = {
     return row;
   },
   async leaveOne() {
-    for (const { keyValue } of await subjectsOf()) {
+    for (const { keyValue } of await small()) {
       await keyValue.clear();
       await keyValue.set(keyOf(0), textOf(0, 0));
     }

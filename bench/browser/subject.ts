@@ -2,7 +2,7 @@
  * A contestant with its databases open, and what is done with it outside of the timed part.
  */
 import { keyOf, textOf } from './data.ts';
-import type { KeyValue, Library } from './key-value.ts';
+import { type KeyValue, type Library, STORE } from './key-value.ts';
 
 /** How many records are put in one transaction. */
 const CHUNK = 2000;
@@ -13,8 +13,15 @@ export interface Subject {
   readonly keyValue: KeyValue;
 }
 
-export async function openSubject(library: Library, suffix = ''): Promise<Subject> {
-  const database = `bench-${library.name.replace(' ', '-')}${suffix}`;
+/** Open a contestant's own database. */
+export const openSubject = (library: Library): Promise<Subject> =>
+  openOver(library, `bench-${library.name.replace(' ', '-')}`);
+
+/** Open the database of many entries: it is read only, so those that keep the same records share it. */
+export const openLarge = (library: Library): Promise<Subject> =>
+  openOver(library, library.record ? 'bench-large-records' : 'bench-large');
+
+async function openOver(library: Library, database: string): Promise<Subject> {
   const keyValue = await library.connect(database);
   // The first call makes the object store.
   await keyValue.get('nothing');
@@ -31,10 +38,10 @@ export async function fill({ library, database, keyValue }: Subject, count: numb
   });
   for (let from = 0; from < count; from += CHUNK) {
     await new Promise<void>((resolve, reject) => {
-      const transaction = db.transaction(library.store, 'readwrite');
+      const transaction = db.transaction(STORE, 'readwrite');
       transaction.oncomplete = () => resolve();
       transaction.onabort = () => reject(transaction.error);
-      const store = transaction.objectStore(library.store);
+      const store = transaction.objectStore(STORE);
       for (let index = from; index < Math.min(from + CHUNK, count); index += 1) {
         const [key, value] = [keyOf(index), textOf(index, 0)];
         if (library.record) store.put(library.record(key, value));
@@ -67,7 +74,7 @@ export async function resolvesOnComplete(library: Library): Promise<boolean> {
     return started;
   };
   try {
-    const { keyValue } = await openSubject(library, '-durable');
+    const { keyValue } = await openOver(library, `bench-durable-${library.name}`);
     for (let round = 0; round < 20; round += 1) {
       await keyValue.set(keyOf(round), textOf(round, 0));
       if (open > 0) return false;

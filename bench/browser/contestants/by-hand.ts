@@ -3,16 +3,13 @@
  *
  * A write resolves on `complete`, a read on the success of its last request.
  */
-import type { Call, KeyValue, Library } from '../key-value.ts';
-
-const STORE = 'items';
+import { type Call, type KeyValue, type Library, STORE } from '../key-value.ts';
 
 /** How many entries are read at once, while those before them are visited. */
 const PAGE = 1000;
 
 export const library: Library = {
   name: 'by hand',
-  store: STORE,
   async connect(database) {
     const opening = indexedDB.open(database, 1);
     opening.onupgradeneeded = () => {

@@ -4,7 +4,7 @@
  * On a loopback address Dexie gathers stack traces for the developer; that is turned off, as it is where an app is used.
  */
 import { Dexie, type EntityTable } from 'dexie';
-import type { Library } from '../key-value.ts';
+import { type Library, STORE } from '../key-value.ts';
 
 interface Item {
   key: string;
@@ -13,13 +13,12 @@ interface Item {
 
 export const library: Library = {
   name: 'Dexie',
-  store: 'items',
   record: (key, value): Item => ({ key, value }),
   async connect(database) {
     Dexie.debug = false;
-    const db = new Dexie(database) as Dexie & { items: EntityTable<Item, 'key'> };
-    db.version(1).stores({ items: 'key' });
-    const { items } = db;
+    const db = new Dexie(database) as Dexie & { [STORE]: EntityTable<Item, 'key'> };
+    db.version(1).stores({ [STORE]: 'key' });
+    const { [STORE]: items } = db;
     return {
       get: async (key) => (await items.get(key))?.value,
       set: (key, value) => items.put({ key, value }),

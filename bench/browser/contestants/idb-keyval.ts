@@ -1,12 +1,11 @@
 /** idb-keyval: a write resolves on its transaction's `complete`. */
 import { clear, createStore, entries, get, getMany, keys, set, setMany } from 'idb-keyval';
-import type { Library } from '../key-value.ts';
+import { type Library, STORE } from '../key-value.ts';
 
 export const library: Library = {
   name: 'idb-keyval',
-  store: 'keyval',
   async connect(database) {
-    const store = createStore(database, 'keyval');
+    const store = createStore(database, STORE);
     return {
       get: (key) => get(key, store),
       set: (key, value) => set(key, value, store),

@@ -1,12 +1,9 @@
 /** idb: its shortcuts for single calls, which wait for `tx.done`, and one transaction for many keys. */
 import { openDB } from 'idb';
-import type { Library } from '../key-value.ts';
-
-const STORE = 'items';
+import { type Library, STORE } from '../key-value.ts';
 
 export const library: Library = {
   name: 'idb',
-  store: STORE,
   async connect(database) {
     const db = await openDB(database, 1, {
       upgrade(fresh) {

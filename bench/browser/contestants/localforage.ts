@@ -1,12 +1,16 @@
 /** localForage with its IndexedDB driver: a write resolves on its transaction's `complete`. It has no call for many keys. */
 import localforage from 'localforage';
-import type { Library } from '../key-value.ts';
+import { type Library, STORE } from '../key-value.ts';
 
 export const library: Library = {
   name: 'localForage',
-  store: 'keyvaluepairs',
+  singly: true,
   async connect(database) {
-    const forage = localforage.createInstance({ name: database, driver: localforage.INDEXEDDB });
+    const forage = localforage.createInstance({
+      name: database,
+      storeName: STORE,
+      driver: localforage.INDEXEDDB,
+    });
     return {
       get: (key) => forage.getItem(key),
       set: (key, value) => forage.setItem(key, value),

@@ -4,7 +4,6 @@ import type { Library } from '../key-value.ts';
 
 export const library: Library = {
   name: 'ours',
-  store: 'storage',
   async connect(database) {
     const storage = createStorage({ database, logger: false });
     return {

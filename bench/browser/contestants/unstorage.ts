@@ -1,13 +1,11 @@
 /** unstorage with its IndexedDB driver, which is made of idb-keyval: its calls for many keys take a transaction a key. */
 import { createStorage } from 'unstorage';
 import indexedDbDriver from 'unstorage/drivers/indexedb';
-import type { Library } from '../key-value.ts';
-
-const STORE = 'keyval';
+import { type Library, STORE } from '../key-value.ts';
 
 export const library: Library = {
   name: 'unstorage',
-  store: STORE,
+  singly: true,
   readsAllSingly: true,
   async connect(database) {
     const storage = createStorage<string | object>({
