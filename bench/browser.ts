@@ -4,12 +4,12 @@
  * All contestants live in one page and take turns there; only cold starts have a page each. `BENCH_ONLY=<regular
  * expression>` runs the workloads alone whose names it matches, `BENCH_ROUNDS=<count>` another number of rounds.
  */
-import { readFile } from 'node:fs/promises';
 import type { Page } from 'playwright';
 import { bundlePage, type Files } from './browser/bundle.ts';
 import { launchOnDisk, type RunningChromium } from './browser/chromium.ts';
 import { textOf } from './browser/data.ts';
 import { serveFiles } from './browser/serve.ts';
+import { versionsOf } from './browser/versions.ts';
 import {
   type Measured,
   ratioTable,
@@ -206,13 +206,4 @@ async function within<T>(limit: number, what: string, work: Promise<T>): Promise
   } finally {
     clearTimeout(timer);
   }
-}
-
-async function versionsOf(names: readonly string[]): Promise<string[]> {
-  return Promise.all(
-    names.map(async (name) => {
-      const path = new URL(`../node_modules/${name}/package.json`, import.meta.url);
-      return `${name} ${JSON.parse(await readFile(path, 'utf8')).version}`;
-    }),
-  );
 }

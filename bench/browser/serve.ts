@@ -10,13 +10,17 @@ import type { Files } from './bundle.ts';
 export interface FileServer {
   /** Without a trailing slash. */
   readonly url: string;
+  /** Scripts that were sent from a folder: how many, and the bytes of their bodies. */
+  scriptsSent(folder: string): { readonly files: number; readonly bytes: number };
   close(): Promise<void>;
 }
 
 export async function serveFiles(files: Files): Promise<FileServer> {
   const ready = new Map([...files].map(([path, bytes]) => [path, brotliCompressSync(bytes)]));
+  const sent: string[] = [];
   const server = createServer(({ url = '/' }, response) => {
     const body = ready.get(url);
+    sent.push(url);
     response.writeHead(body ? 200 : 404, {
       'content-type': url.endsWith('.js') ? 'text/javascript' : 'text/html',
       'cache-control': 'no-store',
@@ -27,6 +31,13 @@ export async function serveFiles(files: Files): Promise<FileServer> {
   await once(server, 'listening');
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    scriptsSent(folder) {
+      const scripts = sent.filter((path) => path.startsWith(`/${folder}/`) && path.endsWith('.js'));
+      return {
+        files: scripts.length,
+        bytes: scripts.reduce((sum, path) => sum + (ready.get(path)?.length ?? 0), 0),
+      };
+    },
     async close() {
       server.closeAllConnections();
       server.close();
