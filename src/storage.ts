@@ -7,12 +7,12 @@ import type { EntryOf, KeyValueStorage, ListOptions, StorageStatus } from './api
 import type { FlaskBackend } from './backends/flask.ts';
 import { createIndexedDbBackend } from './backends/indexeddb.ts';
 import { checkServerUrl, readConfig, resolveOptions, type StorageOptions } from './config.ts';
-import type { Backend, BackendType, Condition, Operation, Snapshot } from './core/backend.ts';
-import { closedError, createQueue } from './core/batch.ts';
-import { StorageError } from './core/errors.ts';
+import type { Backend, BackendType, Operation } from './core/backend.ts';
+import { createQueue } from './core/batch.ts';
+import { closedError, StorageError } from './core/errors.ts';
 import { checkHeldKey, checkKey } from './core/keys.ts';
 import { load } from './core/load.ts';
-import { snapshot } from './core/values.ts';
+import { snapshotFor } from './core/values.ts';
 
 /**
  * Create a storage. Nothing is opened before the first call.
@@ -84,12 +84,18 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     });
     return choosing;
   });
-  const put = (key: unknown, value: unknown, options?: object): Operation => ({
-    type: 'put',
-    key: checkKey(key),
-    ...conditionOf(options, null),
-    ...snapshotFor(key, value),
-  });
+  const put = (given: unknown, value: unknown): Operation => {
+    const key = checkKey(given);
+    return { type: 'put', key, ...snapshotFor(key, value) };
+  };
+  /** A write that holds only for one state, where the options say so. */
+  const conditional = (write: Operation, options: unknown): Operation | Promise<Operation> => {
+    if (options === undefined) return write;
+    // What the caller makes of the object after the call must not count.
+    const given = Object(options) === options ? { ...(options as object) } : options;
+    return load(import('./core/operations.ts')).then(({ withCondition }) => withCondition(write, given));
+  };
+
   /** The backend, after everything that was called before. */
   const inTurn = (): Promise<Backend> => queue.alone((backend) => backend);
   const migration = () => load(import('./tools/migrate.ts'));
@@ -103,9 +109,10 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   const storage = {
     get: (key: unknown) => queue.call(() => ({ type: 'get', key: checkHeldKey(key) })),
     getEntry: (key: unknown) => queue.call(() => ({ type: 'entry', key: checkHeldKey(key) })),
-    set: (key: unknown, value: unknown, options?: object) => queue.call(() => put(key, value, options)),
+    set: (key: unknown, value: unknown, options?: object) =>
+      queue.call(() => conditional(put(key, value), options)),
     delete: (key: unknown, options?: object) =>
-      queue.call(() => ({ type: 'delete', key: checkHeldKey(key), ...conditionOf(options) })),
+      queue.call(() => conditional({ type: 'delete', key: checkHeldKey(key) }, options)),
     has: (key: unknown) => queue.call(() => ({ type: 'has', key: checkHeldKey(key) })),
     async keys(options?: ListOptions) {
       const prefix = checkPrefix(options);
@@ -123,17 +130,8 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     },
     update: (key: unknown, change: (current: unknown) => unknown) =>
       queue.call(() => {
-        if (typeof change !== 'function') throw invalid('update() takes a function.');
-        return {
-          type: 'update',
-          key: checkKey(key),
-          change(current) {
-            const changed = change(current);
-            if (changed instanceof Promise)
-              throw invalid('The function of update() is synchronous, not async.');
-            return snapshotFor(key, changed);
-          },
-        };
+        const checked = checkKey(key);
+        return load(import('./core/operations.ts')).then(({ updateOf }) => updateOf(checked, change));
       }),
     stats: () => queue.alone((backend) => backend.stats()),
     ready: () =>
@@ -172,37 +170,10 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
 /** Older engines lack the symbol; what compilers make of `await using` looks for this one then. */
 const DISPOSE: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
 
-/** A snapshot; the error names the key too. */
-function snapshotFor(key: unknown, value: unknown): Snapshot {
-  try {
-    return snapshot(value);
-  } catch (error) {
-    const { code, message, cause } = error as StorageError;
-    throw new StorageError(code, `Key ${String(key)}: ${message}`, { cause });
-  }
-}
-
 const invalid = (text: string): StorageError => new StorageError('invalid-option', text);
 
-/** What `set` and `delete` were told about the state that they are for. */
-function conditionOf(options?: object, absent?: null): Condition {
-  if (options === undefined) return {};
-  const { ifRevision } = optionsOf(options, 'ifRevision');
-  if (!('ifRevision' in options)) return {};
-  if ((ifRevision === null && absent === null) || (typeof ifRevision === 'string' && ifRevision !== ''))
-    return { ifRevision };
-  throw invalid('ifRevision is a revision from getEntry(), or in set() null for a key that must not exist.');
-}
-
-/** Options of a call; `known` is the only one there is. */
-function optionsOf(options: object, known: string): Record<string, unknown> {
-  if (typeof options === 'object' && options && Object.keys(options).every((name) => name === known))
-    return options as Record<string, unknown>;
-  throw invalid(`The options are an object with ${known} alone.`);
-}
-
-function checkPrefix(options: ListOptions = {}): string {
-  const { prefix = '' } = optionsOf(options, 'prefix');
+function checkPrefix({ prefix = '', ...unknown }: ListOptions = {}): string {
+  if (Object.keys(unknown).length > 0) throw invalid('Listing takes one option, prefix.');
   if (typeof prefix !== 'string') throw new StorageError('invalid-key', 'A prefix is a string.');
   return prefix;
 }

@@ -6,25 +6,30 @@
  * Spec: W3C Indexed Database API 3.0.
  */
 import { createStore } from 'idb-keyval';
-import { closedError } from '../core/batch.ts';
-import { StorageError } from '../core/errors.ts';
+import { closedError, StorageError } from '../core/errors.ts';
 import { asStorageError } from './indexeddb-errors.ts';
 
 const STORE = 'storage';
-
-/** One transaction over what `work` requests. Resolves on `complete`; one that only reads, when the last request is done. */
-export type Transact = <T extends readonly Requested[]>(
-  mode: IDBTransactionMode,
-  work: (store: IDBObjectStore) => T,
-) => Promise<T>;
+/** Reads that may follow each other in one transaction, so that no writer waits for long. */
+const MAX_READINGS = 64;
 
 /** A request, or why there is none. */
-type Requested = Pick<IDBRequest, 'result' | 'error'>;
+export type Requested = Pick<IDBRequest, 'result' | 'error'>;
+
+type Work<T> = (store: IDBObjectStore) => T;
 
 /** A connection, opened when it is first needed, and again when it was lost. */
 export interface Connection {
-  readonly transact: Transact;
-  /** Let go of the database. What is waiting for it is rejected. */
+  /** Resolves when the database is open. */
+  open(): Promise<unknown>;
+  /** One transaction over what `work` requests. Resolves on `complete`. A request that fails fails alone. */
+  write<T extends readonly Requested[]>(work: Work<T>): Promise<T>;
+  /**
+   * Reads; resolves when they are done. Where the success of one read has led to this one, they share a transaction. Nothing
+   * was written in between: a writer waits for its end.
+   */
+  read<T extends readonly Requested[]>(work: Work<T>): Promise<T>;
+  /** Let go of the database. What waits for it is rejected. */
   close(): void;
 }
 
@@ -38,13 +43,22 @@ export function createConnection(database: string, timeout: number): Connection 
   let closed = false;
   /** Ends the opening that is under way. */
   let giveUp = (_reason: StorageError): void => {};
+  /** Where the last read took place, and how many were there. */
+  let reading: IDBObjectStore | undefined;
+  let readings = 0;
+
+  const drop = (): void => {
+    connection?.then((db) => db.close(), ignore);
+    connection = reading = undefined;
+  };
 
   /** Open the database. Everything shares one connection, until another tab wants to upgrade or delete the database. */
-  const open = (): Promise<IDBDatabase> =>
-    new Promise((resolve, reject) => {
+  const open = (): Promise<IDBDatabase> => {
+    if (connection !== undefined) return connection;
+    const opening = new Promise<IDBDatabase>((resolve, reject) => {
       if (closed) throw closedError();
       if (typeof indexedDB === 'undefined') throw missing();
-      const opened = createStore(database, STORE)('readonly', async (store) => store.transaction.db);
+      const opened = createStore(database, STORE)('readonly', async ({ transaction }) => transaction.db);
       const timer = setTimeout(() => giveUp(blocked(database, timeout)), timeout);
       giveUp = (reason) => {
         reject(reason);
@@ -53,44 +67,25 @@ export function createConnection(database: string, timeout: number): Connection 
       };
       opened.then(resolve, reject).finally(() => clearTimeout(timer));
     });
-
-  const connect = (): Promise<IDBDatabase> => {
-    if (connection !== undefined) return connection;
-    const opening = open();
     connection = opening;
     const lost = (): void => {
-      if (connection === opening) connection = undefined;
+      if (connection === opening) connection = reading = undefined;
     };
     opening.then((db) => {
-      for (const event of ['versionchange', 'close'])
-        db.addEventListener(event, () => {
-          db.close();
-          lost();
-        });
+      db.onclose = lost;
+      db.onversionchange = () => {
+        db.close();
+        lost();
+      };
     }, lost);
     return opening;
   };
 
-  const drop = (): void => {
-    connection?.then((db) => db.close(), ignore);
-    connection = undefined;
-  };
-
-  const transact: Transact = async (mode, work) => {
+  async function attempt<T>(transact: (db: IDBDatabase) => Promise<T>): Promise<T> {
     for (let again = false; ; again = true) {
-      const opening = connect();
+      const opening = open();
       try {
-        const db = await opening;
-        return await new Promise((resolve, reject) => {
-          const transaction = db.transaction(STORE, mode);
-          const requests = work(transaction.objectStore(STORE));
-          const done = (): void => resolve(requests);
-          transaction.oncomplete = done;
-          transaction.onabort = () =>
-            reject(transaction.error ?? new DOMException('The transaction was aborted.', 'AbortError'));
-          const last = requests.at(-1);
-          if (mode === 'readonly' && last) (last as IDBRequest).onsuccess = done;
-        });
+        return await transact(await opening);
       } catch (error) {
         // An aborted transaction has changed nothing, so it may be tried on a fresh connection.
         if (again || !CONNECTION_LOST.test((error as Error)?.name))
@@ -98,10 +93,45 @@ export function createConnection(database: string, timeout: number): Connection 
         if (connection === opening) drop();
       }
     }
-  };
+  }
 
   return {
-    transact,
+    open: () => attempt(async () => {}),
+    write: (work) =>
+      attempt(
+        (db) =>
+          new Promise((resolve, reject) => {
+            const store = begin(db, 'readwrite');
+            const { transaction } = store;
+            const requests = work(store);
+            transaction.oncomplete = () => resolve(requests);
+            transaction.onabort = () =>
+              reject(transaction.error ?? new DOMException('The transaction was aborted.', 'AbortError'));
+          }),
+      ),
+    read: (work) =>
+      attempt(
+        (db) =>
+          new Promise((resolve, reject) => {
+            const within = (store: IDBObjectStore): void => {
+              const requests = work(store);
+              const last = requests.at(-1) as IDBRequest;
+              last.onsuccess = () => resolve(requests);
+              // The others may have succeeded, unless the connection is gone.
+              last.onerror = () =>
+                last.error?.name === 'AbortError' ? reject(last.error) : resolve(requests);
+            };
+            try {
+              readings += 1;
+              if (reading && readings < MAX_READINGS) return within(reading);
+            } catch {
+              // It is over.
+            }
+            readings = 0;
+            reading = begin(db, 'readonly');
+            within(reading);
+          }),
+      ),
     close() {
       closed = true;
       giveUp(closedError());
@@ -115,21 +145,23 @@ const CONNECTION_LOST = /^(InvalidState|Abort|Unknown)Error$/;
 
 const ignore = (): void => {};
 
-/** A failure is its own request's alone; but a full disk takes the whole transaction with it. */
-export function keepOthers(transaction: IDBTransaction): void {
+function begin(db: IDBDatabase, mode: IDBTransactionMode): IDBObjectStore {
+  const transaction = db.transaction(STORE, mode);
+  // A failure is its own request's alone; but a full disk takes the whole transaction with it.
   transaction.onerror = (event) => {
     if ((event.target as IDBRequest).error?.name !== 'QuotaExceededError') event.preventDefault();
   };
+  return transaction.objectStore(STORE);
 }
 
 const missing = (): StorageError =>
   new StorageError(
     'unavailable',
-    'There is no IndexedDB here: call storage methods in the browser only, or configure a server with useFlask.',
+    'There is no IndexedDB here: call storage methods in the browser, or configure a server with useFlask.',
   );
 
 const blocked = (database: string, timeout: number): StorageError =>
   new StorageError(
     'blocked',
-    `IndexedDB database ${database} did not open within ${timeout} ms: another tab holds it; close the other tabs and try again.`,
+    `IndexedDB database ${database} did not open within ${timeout} ms: close the other tabs that hold it.`,
   );

@@ -13,18 +13,20 @@ import {
   type Snapshot,
 } from '../core/backend.ts';
 import { load } from '../core/load.ts';
-import { keepOthers, type Transact } from './indexeddb-connection.ts';
+import type { Connection } from './indexeddb-connection.ts';
 import { asStorageError, subjectOf } from './indexeddb-errors.ts';
 import type { Found } from './indexeddb-revision.ts';
 
 type Revisions = typeof import('./indexeddb-revision.ts');
 
 /** Run a batch in one transaction. */
-export async function runInOrder(transact: Transact, operations: readonly Operation[]): Promise<Outcome[]> {
+export async function runInOrder(
+  write: Connection['write'],
+  operations: readonly Operation[],
+): Promise<Outcome[]> {
   const revisions = operations.some(isRevised) ? await load(import('./indexeddb-revision.ts')) : undefined;
   let outcomes: Outcome[] = [];
-  await transact('readwrite', (store) => {
-    keepOthers(store.transaction);
+  await write((store) => {
     outcomes = [];
     perform(store, operations, outcomes, 0, revisions);
     return [];
@@ -50,10 +52,7 @@ function perform(
     };
     const issue = (request: IDBRequest, done: (result: unknown) => void, next?: () => void): void => {
       if (done !== ignore) request.onsuccess = () => done(request.result);
-      request.onerror = (event) => {
-        // A full disk takes the whole transaction with it; any other failure is this operation's alone.
-        if (request.error?.name === 'QuotaExceededError') return;
-        event.preventDefault();
+      request.onerror = () => {
         fail(request.error);
         next?.();
       };

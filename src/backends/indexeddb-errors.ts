@@ -24,3 +24,9 @@ export function asStorageError(error: unknown, subject: string): StorageError {
 /** What a failure of this operation is about. */
 export const subjectOf = (operation: Operation): string =>
   'key' in operation ? `Key ${operation.key}` : operation.type;
+
+/** What was read. Throws what made it fail. */
+export function resultOf<T>({ result, error }: Pick<IDBRequest<T>, 'result' | 'error'>, subject: string): T {
+  if (error) throw asStorageError(error, subject);
+  return result;
+}

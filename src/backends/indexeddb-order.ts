@@ -8,7 +8,8 @@
  * Spec: W3C Indexed Database API 3.0, §2.4 Keys.
  */
 import { compareKeys } from '../core/order.ts';
-import type { Transact } from './indexeddb-connection.ts';
+import type { Connection } from './indexeddb-connection.ts';
+import { resultOf } from './indexeddb-errors.ts';
 import { endOf } from './indexeddb-range.ts';
 
 /** Entries read in one transaction. */
@@ -17,17 +18,17 @@ const PAGE = 1000;
 type Page = Array<readonly [string, unknown]>;
 
 /** All entries under `prefix` in byte order, a page a transaction; the next is being read while one is handled. */
-export async function* scan(transact: Transact, prefix: string): AsyncGenerator<Page> {
+export async function* scan(read: Connection['read'], prefix: string): AsyncGenerator<Page> {
   const end = endOf(prefix);
-  const read = (from: IDBValidKey, after: boolean): Promise<Page> | undefined => {
+  const start = (from: IDBValidKey, after: boolean): Promise<Page> | undefined => {
     // The end of a block may be the end of all.
     if (from === end) return undefined;
-    const reading = readPage(transact, IDBKeyRange.bound(from, end, after, true));
+    const reading = readPage(read, IDBKeyRange.bound(from, end, after, true));
     // Nobody waits for it where the listing is left early.
     reading.catch(() => {});
     return reading;
   };
-  let reading = read(prefix, false);
+  let reading = start(prefix, false);
   while (reading !== undefined) {
     const page: Page = await reading;
     const last = page.at(-1)?.[0];
@@ -37,13 +38,13 @@ export async function* scan(transact: Transact, prefix: string): AsyncGenerator<
     }
     const at = highUnit(last, prefix.length);
     if (at < 0) {
-      reading = read(last, true);
+      reading = start(last, true);
       yield sorted(page);
     } else {
       const stem = last.slice(0, at);
       yield sorted(page.filter(([key]) => !isInBlock(key, stem)));
-      yield* scanBlock(transact, stem);
-      reading = read(endOf(stem), false);
+      yield* scanBlock(read, stem);
+      reading = start(endOf(stem), false);
     }
   }
 }
@@ -60,25 +61,26 @@ const highUnit = (key: string, start: number): number => {
 };
 
 /** The entries whose key is `stem` and then a unit from U+D800 up. */
-async function* scanBlock(transact: Transact, stem: string): AsyncGenerator<Page> {
+async function* scanBlock(read: Connection['read'], stem: string): AsyncGenerator<Page> {
   const range = IDBKeyRange.bound(`${stem}\ud800`, endOf(stem), false, true);
-  const [request] = await transact('readonly', (store) => [store.getAllKeys(range)] as const);
-  const keys = (request.result as string[]).sort(compareKeys);
+  const [request] = await read((store) => [store.getAllKeys(range)] as const);
+  const keys = (resultOf(request, stem) as string[]).sort(compareKeys);
   for (let i = 0; i < keys.length; i += PAGE) {
     const part = keys.slice(i, i + PAGE);
-    const requests = await transact('readonly', (store) =>
+    const requests = await read((store) =>
       part.flatMap((key): IDBRequest[] => [store.getKey(key), store.get(key)]),
     );
+    const results = requests.map((request, i) => resultOf(request, `Key ${part[i >> 1]}`));
     yield part
-      .map((key, i) => [key, requests[2 * i + 1]?.result] as const)
-      .filter((_, i) => requests[2 * i]?.result !== undefined);
+      .map((key, i) => [key, results[2 * i + 1]] as const)
+      .filter((_, i) => results[2 * i] !== undefined);
   }
 }
 
-async function readPage(transact: Transact, range: IDBKeyRange): Promise<Page> {
-  const [keys, values] = await transact(
-    'readonly',
+async function readPage(read: Connection['read'], range: IDBKeyRange): Promise<Page> {
+  const [keys, values] = await read(
     (store) => [store.getAllKeys(range, PAGE), store.getAll(range, PAGE)] as const,
   );
-  return keys.result.map((key, i) => [key as string, values.result[i]] as const);
+  const held = resultOf(values, 'A page of values');
+  return (resultOf(keys, 'A page of keys') as string[]).map((key, i) => [key, held[i]] as const);
 }

@@ -12,8 +12,8 @@
 import type { Backend, Operation, Outcome } from '../core/backend.ts';
 import { fulfilled, isRead, isRevised, rejected } from '../core/backend.ts';
 import { load } from '../core/load.ts';
-import { createConnection, keepOthers } from './indexeddb-connection.ts';
-import { asStorageError, subjectOf } from './indexeddb-errors.ts';
+import { createConnection, type Requested } from './indexeddb-connection.ts';
+import { asStorageError, resultOf, subjectOf } from './indexeddb-errors.ts';
 import { rangeOf } from './indexeddb-range.ts';
 
 /**
@@ -23,31 +23,40 @@ import { rangeOf } from './indexeddb-range.ts';
  * @param timeout Milliseconds that opening may take before it counts as blocked.
  */
 export function createIndexedDbBackend(database: string, timeout: number): Backend {
-  const { transact, close } = createConnection(database, timeout);
+  const { open, read, write, close } = createConnection(database, timeout);
 
   async function runTogether(operations: readonly Operation[]): Promise<Outcome[]> {
     if (operations.some(isDependent)) {
       const { runInOrder } = await load(import('./indexeddb-dependent.ts'));
-      return runInOrder(transact, operations);
+      return runInOrder(write, operations);
     }
-    const replacedBy = replacements(operations);
-    const mode = operations.every(isRead) ? 'readonly' : 'readwrite';
-    const requests = await transact(mode, (store) => {
-      keepOthers(store.transaction);
-      const issued = operations.map((operation, i) => (replacedBy[i] === i ? issue(store, operation) : NONE));
-      // Nothing more comes: without this the engine waits a turn to see.
-      if (mode === 'readwrite') store.transaction.commit?.();
+    if (operations.every(isRead)) {
+      const requests = await read((store) => operations.map((operation) => request(store, operation)));
+      return requests.map((request, i) => outcomeOf(operations[i] as Operation, request));
+    }
+    const standIns = standInsOf(operations);
+    const requests = await write((store) => {
+      const issued = operations.map((operation, i) => {
+        if (standIns[i] !== i) return NONE;
+        try {
+          return request(store, operation);
+        } catch (error) {
+          return { result: undefined, error: error as DOMException };
+        }
+      });
+      // Nothing more comes: without this the engine waits to see.
+      store.transaction.commit?.();
       return issued;
     });
     return operations.map((operation, i) =>
-      outcomeOf(operation, requests[replacedBy[i] as number] as Requested),
+      outcomeOf(operation, requests[standIns[i] as number] as Requested),
     );
   }
 
   return {
     type: 'indexeddb',
     open: async () => {
-      await transact('readonly', () => []);
+      await open();
     },
     run: (operations) =>
       runTogether(operations).catch((error) => {
@@ -60,15 +69,15 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
         );
       }),
     async keys(prefix) {
-      const [request] = await transact('readonly', (store) => [store.getAllKeys(rangeOf(prefix))]);
-      const keys = request?.result as string[];
+      const [request] = await read((store) => [store.getAllKeys(rangeOf(prefix))] as const);
+      const keys = resultOf(request, 'keys') as string[];
       // IndexedDB sorts by UTF-16 code units: another order only from U+D800 up.
       if (keys.some((key) => /[\ud800-\uffff]/.test(key)))
         keys.sort((await load(import('../core/order.ts'))).compareKeys);
       return keys;
     },
     async *entries(prefix) {
-      yield* (await load(import('./indexeddb-order.ts'))).scan(transact, prefix);
+      yield* (await load(import('./indexeddb-order.ts'))).scan(read, prefix);
     },
     async stats() {
       return (await load(import('./indexeddb-stats.ts'))).statsOf(this.entries(''));
@@ -82,38 +91,31 @@ const DONE = fulfilled();
 /** Whether what becomes of an operation depends on what is there. */
 const isDependent = (operation: Operation): boolean => operation.type === 'update' || isRevised(operation);
 
-/** For each operation the one that stands for it: a write that is overwritten unread is not carried out on its own. */
-function replacements(operations: readonly Operation[]): number[] {
+/** For each operation the one that stands for it: a write that is overwritten unread is not carried out by itself. */
+function standInsOf(operations: readonly Operation[]): number[] {
   const next = new Map<string, number>();
-  const replacedBy: number[] = [];
+  const standIns: number[] = [];
   for (let i = operations.length - 1; i >= 0; i--) {
     const operation = operations[i] as Operation;
-    replacedBy[i] = i;
+    standIns[i] = i;
     if (operation.type === 'clear') next.clear();
     else if (isRead(operation)) next.delete(operation.key);
     else {
-      const later = next.get(operation.key) ?? i;
-      replacedBy[i] = later;
-      next.set(operation.key, later);
+      const standIn = next.get(operation.key) ?? i;
+      standIns[i] = standIn;
+      next.set(operation.key, standIn);
     }
   }
-  return replacedBy;
+  return standIns;
 }
-
-/** A request, or why there is none. */
-type Requested = Pick<IDBRequest, 'result' | 'error'>;
 
 const NONE: Requested = { result: undefined, error: null };
 
-function issue(store: IDBObjectStore, operation: Operation): Requested {
-  try {
-    const { type } = operation;
-    if (type === 'put') return store.put(operation.value, operation.key);
-    if (type === 'clear') return store.clear();
-    return store[type === 'has' ? 'getKey' : (type as 'get' | 'delete')](operation.key);
-  } catch (error) {
-    return { result: undefined, error: error as DOMException };
-  }
+function request(store: IDBObjectStore, operation: Operation): IDBRequest {
+  const { type } = operation;
+  if (type === 'put') return store.put(operation.value, operation.key);
+  if (type === 'clear') return store.clear();
+  return store[type === 'has' ? 'getKey' : (type as 'get' | 'delete')](operation.key);
 }
 
 function outcomeOf(operation: Operation, { result, error }: Requested): Outcome {

@@ -6,10 +6,13 @@
  * before it. A call that is no operation (listing, counting) takes its place in the same order.
  */
 import type { Backend, Operation } from './backend.ts';
-import { StorageError } from './errors.ts';
+import { closedError } from './errors.ts';
 
 interface Call {
-  readonly operation: Operation;
+  /** Nothing while it is being made, and when making it failed. */
+  operation: Operation | undefined;
+  /** Resolves when it is made. */
+  readonly making?: Promise<void>;
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -18,8 +21,11 @@ type Step = Call[] | (() => Promise<void>);
 
 /** The order in which calls reach the backend. */
 export interface Queue {
-  /** Add the operation that `make` makes to this turn's batch. Settles with its outcome; rejects with what `make` throws. */
-  call(make: () => Operation): Promise<unknown>;
+  /**
+   * Add the operation that `make` makes to this turn's batch. Settles with its outcome; rejects with what `make` throws. One that
+   * takes time to make has its place in the order all the same.
+   */
+  call(make: () => Operation | Promise<Operation>): Promise<unknown>;
   /** The same with many: their values, or the first failure. */
   callAll(make: () => Operation[]): Promise<unknown[]>;
   /** Run `task` after everything called before it and before everything called after it. */
@@ -69,7 +75,13 @@ export function createQueue(ready: () => Promise<Backend>): Queue {
     call: (make) =>
       new Promise((resolve, reject) => {
         start();
-        add({ operation: make(), resolve, reject });
+        const made = make();
+        if (!(made instanceof Promise)) return add({ operation: made, resolve, reject });
+        const making = made.then((operation) => {
+          call.operation = operation;
+        }, reject);
+        const call: Call = { operation: undefined, making, resolve, reject };
+        add(call);
       }),
     callAll: (make) =>
       new Promise((resolve, reject) => {
@@ -100,14 +112,13 @@ export function createQueue(ready: () => Promise<Backend>): Queue {
   };
 }
 
-/** Why a call on a closed storage is rejected. */
-export const closedError = (): StorageError =>
-  new StorageError('closed', 'This storage is closed: create a new one with createStorage().');
-
-async function runBatch(open: () => Promise<Backend>, calls: readonly Call[]): Promise<void> {
+async function runBatch(open: () => Promise<Backend>, gathered: readonly Call[]): Promise<void> {
+  let calls = gathered;
   try {
     const backend = await open();
-    const outcomes = await backend.run(calls.map(({ operation }) => operation));
+    for (const { making } of calls) if (making) await making;
+    calls = calls.filter(({ operation }) => operation);
+    const outcomes = await backend.run(calls.map(({ operation }) => operation as Operation));
     calls.forEach(({ resolve, reject }, i) => {
       const outcome = outcomes[i];
       if (outcome?.status === 'fulfilled') resolve(outcome.value);

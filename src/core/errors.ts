@@ -60,3 +60,7 @@ export class StorageError extends Error {
     this.code = code;
   }
 }
+
+/** Why a call on a closed storage is rejected. */
+export const closedError = (): StorageError =>
+  new StorageError('closed', 'This storage is closed: create a new one with createStorage().');

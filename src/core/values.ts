@@ -165,6 +165,16 @@ export function snapshot(value: unknown): Snapshot {
   }
 }
 
+/** A snapshot; the error names the key too. */
+export function snapshotFor(key: string, value: unknown): Snapshot {
+  try {
+    return snapshot(value);
+  } catch (error) {
+    (error as StorageError).message = `Key ${key}: ${(error as StorageError).message}`;
+    throw error;
+  }
+}
+
 /** Whether JSON gives a primitive back as it was. */
 const isJson = (value: unknown): boolean =>
   typeof value === 'number'
