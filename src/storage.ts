@@ -7,7 +7,7 @@ import type { EntryOf, KeyValueStorage, ListOptions, StorageStatus } from './api
 import type { FlaskBackend } from './backends/flask.ts';
 import { createIndexedDbBackend } from './backends/indexeddb.ts';
 import { checkServerUrl, readConfig, resolveOptions, type StorageOptions } from './config.ts';
-import type { Backend, BackendType, Operation } from './core/backend.ts';
+import type { Backend, BackendType, Condition, Snapshot } from './core/backend.ts';
 import { createQueue } from './core/batch.ts';
 import { closedError, StorageError } from './core/errors.ts';
 import { checkHeldKey, checkKey } from './core/keys.ts';
@@ -84,21 +84,24 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     });
     return choosing;
   });
-  const put = (given: unknown, value: unknown): Operation => {
+  const put = (given: unknown, value: unknown): Put => {
     const key = checkKey(given);
     return { type: 'put', key, ...snapshotFor(key, value) };
   };
-  /** A write that holds only for one state, where the options say so. */
-  const conditional = (write: Operation, options: unknown): Operation | Promise<Operation> => {
-    if (options === undefined) return write;
-    // What the caller makes of the object after the call must not count.
-    const given = Object(options) === options ? { ...(options as object) } : options;
-    return load(import('./core/operations.ts')).then(({ withCondition }) => withCondition(write, given));
-  };
-
   /** The backend, after everything that was called before. */
   const inTurn = (): Promise<Backend> => queue.alone((backend) => backend);
-  const migration = () => load(import('./tools/migrate.ts'));
+  async function migrate(type: BackendType, open: () => Promise<Backend>): Promise<number> {
+    const source = await inTurn();
+    if (source.type === type)
+      throw new StorageError(
+        'wrong-backend',
+        `Already using ${type === 'flask' ? 'Flask backend' : 'IndexedDB'}`,
+      );
+    const target = await open();
+    return (await load(import('./tools/migrate.ts')))
+      .migrate(source, target)
+      .finally(() => target !== indexedDb && target.close());
+  }
 
   async function* list(options?: ListOptions): AsyncGenerator<EntryOf<Schema>, undefined> {
     const prefix = checkPrefix(options);
@@ -110,9 +113,9 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     get: (key: unknown) => queue.call(() => ({ type: 'get', key: checkHeldKey(key) })),
     getEntry: (key: unknown) => queue.call(() => ({ type: 'entry', key: checkHeldKey(key) })),
     set: (key: unknown, value: unknown, options?: object) =>
-      queue.call(() => conditional(put(key, value), options)),
+      queue.call(() => ({ ...put(key, value), ...conditionOf(options, null) })),
     delete: (key: unknown, options?: object) =>
-      queue.call(() => conditional({ type: 'delete', key: checkHeldKey(key) }, options)),
+      queue.call(() => ({ type: 'delete', key: checkHeldKey(key), ...conditionOf(options) })),
     has: (key: unknown) => queue.call(() => ({ type: 'has', key: checkHeldKey(key) })),
     async keys(options?: ListOptions) {
       const prefix = checkPrefix(options);
@@ -128,10 +131,19 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     async deleteMany(keys: Iterable<unknown>) {
       await queue.callAll(() => listOf(keys).map((key) => ({ type: 'delete', key: checkHeldKey(key) })));
     },
-    update: (key: unknown, change: (current: unknown) => unknown) =>
+    update: (given: unknown, change: (current: unknown) => unknown) =>
       queue.call(() => {
-        const checked = checkKey(key);
-        return load(import('./core/operations.ts')).then(({ updateOf }) => updateOf(checked, change));
+        const key = checkKey(given);
+        if (typeof change !== 'function') throw invalid('update() takes a function.');
+        return {
+          type: 'update',
+          key,
+          change(current) {
+            const changed = change(current);
+            if (changed instanceof Promise) throw invalid('The function of update() is synchronous.');
+            return snapshotFor(key, changed);
+          },
+        };
       }),
     stats: () => queue.alone((backend) => backend.stats()),
     ready: () =>
@@ -144,16 +156,9 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     }),
     async migrateToFlask(url: string) {
       const address = checkServerUrl(url);
-      const source = await inTurn();
-      if (source.type === 'flask') throw new StorageError('wrong-backend', 'Already using Flask backend');
-      const target = await openFlask(address);
-      return (await migration()).migrate(source, target).finally(() => target.close());
+      return migrate('flask', () => openFlask(address));
     },
-    async migrateToIndexedDB() {
-      const source = await inTurn();
-      if (source.type === 'indexeddb') throw new StorageError('wrong-backend', 'Already using IndexedDB');
-      return (await migration()).migrate(source, indexedDb);
-    },
+    migrateToIndexedDB: () => migrate('indexeddb', async () => indexedDb),
     async close() {
       closed = true;
       const settled = queue.close();
@@ -170,10 +175,29 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
 /** Older engines lack the symbol; what compilers make of `await using` looks for this one then. */
 const DISPOSE: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
 
+type Put = Snapshot & { readonly type: 'put'; readonly key: string };
+
 const invalid = (text: string): StorageError => new StorageError('invalid-option', text);
 
-function checkPrefix({ prefix = '', ...unknown }: ListOptions = {}): string {
-  if (Object.keys(unknown).length > 0) throw invalid('Listing takes one option, prefix.');
+/** What `set` and `delete` were told about the state that they are for. */
+function conditionOf(options?: object, absent?: null): Condition | undefined {
+  if (options === undefined) return undefined;
+  const { ifRevision } = optionsOf(options, 'ifRevision');
+  if (!('ifRevision' in options)) return undefined;
+  if ((ifRevision === null && absent === null) || (typeof ifRevision === 'string' && ifRevision !== ''))
+    return { ifRevision };
+  throw invalid('ifRevision is a revision from getEntry(), or in set() null for a key that must not exist.');
+}
+
+/** Options of a call; `known` is the only one that there is. */
+function optionsOf(options: object, known: string): Record<string, unknown> {
+  if (Object(options) !== options || Object.keys(options).some((name) => name !== known))
+    throw invalid(`The options here are an object with ${known} alone.`);
+  return options as Record<string, unknown>;
+}
+
+function checkPrefix(options: ListOptions = {}): string {
+  const { prefix = '' } = optionsOf(options, 'prefix');
   if (typeof prefix !== 'string') throw new StorageError('invalid-key', 'A prefix is a string.');
   return prefix;
 }

@@ -9,10 +9,7 @@ import type { Backend, Operation } from './backend.ts';
 import { closedError } from './errors.ts';
 
 interface Call {
-  /** Nothing while it is being made, and when making it failed. */
-  operation: Operation | undefined;
-  /** Resolves when it is made. */
-  readonly making?: Promise<void>;
+  readonly operation: Operation;
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
 }
@@ -21,11 +18,8 @@ type Step = Call[] | (() => Promise<void>);
 
 /** The order in which calls reach the backend. */
 export interface Queue {
-  /**
-   * Add the operation that `make` makes to this turn's batch. Settles with its outcome; rejects with what `make` throws. One that
-   * takes time to make has its place in the order all the same.
-   */
-  call(make: () => Operation | Promise<Operation>): Promise<unknown>;
+  /** Add the operation that `make` makes to this turn's batch. Settles with its outcome; rejects with what `make` throws. */
+  call(make: () => Operation): Promise<unknown>;
   /** The same with many: their values, or the first failure. */
   callAll(make: () => Operation[]): Promise<unknown[]>;
   /** Run `task` after everything called before it and before everything called after it. */
@@ -71,34 +65,13 @@ export function createQueue(ready: () => Promise<Backend>): Queue {
   };
 
   // What is thrown inside of `new Promise` rejects it.
-  return {
+  const queue: Queue = {
     call: (make) =>
       new Promise((resolve, reject) => {
         start();
-        const made = make();
-        if (!(made instanceof Promise)) return add({ operation: made, resolve, reject });
-        const making = made.then((operation) => {
-          call.operation = operation;
-        }, reject);
-        const call: Call = { operation: undefined, making, resolve, reject };
-        add(call);
+        add({ operation: make(), resolve, reject });
       }),
-    callAll: (make) =>
-      new Promise((resolve, reject) => {
-        start();
-        const operations = make();
-        const values: unknown[] = [];
-        let left = operations.length;
-        if (left === 0) resolve(values);
-        operations.forEach((operation, i) => {
-          const settle = (value: unknown): void => {
-            values[i] = value;
-            left -= 1;
-            if (left === 0) resolve(values);
-          };
-          add({ operation, resolve: settle, reject });
-        });
-      }),
+    callAll: async (make) => Promise.all(make().map((operation) => queue.call(() => operation))),
     alone: (task) =>
       new Promise((resolve, reject) => {
         start();
@@ -110,15 +83,13 @@ export function createQueue(ready: () => Promise<Backend>): Queue {
       await drained;
     },
   };
+  return queue;
 }
 
-async function runBatch(open: () => Promise<Backend>, gathered: readonly Call[]): Promise<void> {
-  let calls = gathered;
+async function runBatch(open: () => Promise<Backend>, calls: readonly Call[]): Promise<void> {
   try {
     const backend = await open();
-    for (const { making } of calls) if (making) await making;
-    calls = calls.filter(({ operation }) => operation);
-    const outcomes = await backend.run(calls.map(({ operation }) => operation as Operation));
+    const outcomes = await backend.run(calls.map(({ operation }) => operation));
     calls.forEach(({ resolve, reject }, i) => {
       const outcome = outcomes[i];
       if (outcome?.status === 'fulfilled') resolve(outcome.value);
