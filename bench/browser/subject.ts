@@ -29,7 +29,11 @@ async function openOver(library: Library, database: string): Promise<Subject> {
 }
 
 /** Put the keys from 0 to `count` with their texts of version 0 into an empty database, beside the library. */
-export async function fill({ library, database, keyValue }: Subject, count: number): Promise<void> {
+export async function fill(
+  { library, database, keyValue }: Subject,
+  count: number,
+  size?: number,
+): Promise<void> {
   await keyValue.clear();
   const db = await new Promise<IDBDatabase>((resolve, reject) => {
     const opening = indexedDB.open(database);
@@ -43,7 +47,7 @@ export async function fill({ library, database, keyValue }: Subject, count: numb
       transaction.onabort = () => reject(transaction.error);
       const store = transaction.objectStore(STORE);
       for (let index = from; index < Math.min(from + CHUNK, count); index += 1) {
-        const [key, value] = [keyOf(index), textOf(index, 0)];
+        const [key, value] = [keyOf(index), textOf(index, 0, size)];
         if (library.record) store.put(library.record(key, value));
         else store.put(value, key);
       }

@@ -26,20 +26,17 @@ export async function timed<T>(work: () => Promise<T>): Promise<readonly [ms: nu
   return [performance.now() - begun, result];
 }
 
-/** All rounds, after one of each contestant that is not counted; with large databases that one is spared. */
+/** All rounds. None is spared for warming up: a median of seven does not see the first. */
 export async function measure(
-  { prepare, round, takesPart, large }: Workload,
+  { prepare, round, takesPart }: Workload,
   subjects: readonly Subject[],
   rounds: number,
 ): Promise<Figures> {
   const parts = subjects.filter((subject) => takesPart?.(subject) ?? true);
-  for (const subject of parts) {
-    await prepare(subject);
-    if (!large) await round(subject, 1);
-  }
+  for (const subject of parts) await prepare(subject);
   return inTurns(
     parts.map((subject) => {
-      let version = 1;
+      let version = 0;
       return {
         name: subject.library.name,
         round() {

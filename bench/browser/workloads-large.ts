@@ -8,7 +8,7 @@ import { shownCount, timed, type Workload } from './workload.ts';
 const ROUNDS = 7;
 
 /** Entries between two looks at the heap. */
-const SAMPLE = 4500;
+const SAMPLE = 9000;
 
 /** Where a library has no call for many keys, a row of single calls says already what that costs. */
 const hasBulk = ({ library }: Subject): boolean => library.singly !== true;
@@ -53,11 +53,11 @@ const getMany = (count: number): Workload => ({
 });
 
 const clear = (count: number): Workload => ({
-  name: `clear of ${shownCount(count)}`,
+  name: `clear of ${shownCount(count)} of 100 B`,
   rounds: ROUNDS,
   async prepare() {},
   async round(subject) {
-    await fill(subject, count);
+    await fill(subject, count, 100);
     const [ms] = await timed(() => subject.keyValue.clear());
     expectKeys(await subject.keyValue.keys(), 0, subject);
     return ms;

@@ -6,9 +6,10 @@ import type { Call, KeyValue } from './key-value.ts';
 import { expectValues, fill, type Subject } from './subject.ts';
 import { shownCount, timed, type Workload } from './workload.ts';
 
-/** Reading takes less time than writing, so there is time for more. */
-const READ_ROUNDS = 15;
-const WRITE_ROUNDS = 7;
+const ROUNDS = 7;
+
+/** Short ones, where the ratios to tell apart are near each other. */
+const AWAITED_ROUNDS = 15;
 
 type MakeValue = (index: number, version: number) => unknown;
 
@@ -42,7 +43,7 @@ const prepared =
 
 const awaitedSets = (count: number): Workload => ({
   name: `${shownCount(count)} sets, each awaited`,
-  rounds: WRITE_ROUNDS,
+  rounds: AWAITED_ROUNDS,
   prepare: prepared(count, textOf),
   async round(subject, version) {
     const list = scattered(count);
@@ -58,7 +59,7 @@ const awaitedSets = (count: number): Workload => ({
 
 const awaitedGets = (count: number): Workload => ({
   name: `${shownCount(count)} gets, each awaited`,
-  rounds: READ_ROUNDS,
+  rounds: AWAITED_ROUNDS,
   prepare: (subject) => fill(subject, 1000),
   async round(subject) {
     const list = scattered(1000).slice(0, count);
@@ -75,7 +76,7 @@ const awaitedGets = (count: number): Workload => ({
 
 const setsOfOneTurn = (count: number, what: string, make: MakeValue): Workload => ({
   name: `${shownCount(count)} sets${what} in one turn`,
-  rounds: WRITE_ROUNDS,
+  rounds: ROUNDS,
   prepare: prepared(count, make),
   async round(subject, version) {
     const list = scattered(count);
@@ -89,7 +90,7 @@ const setsOfOneTurn = (count: number, what: string, make: MakeValue): Workload =
 
 const getsOfOneTurn = (count: number, what: string, make: MakeValue): Workload => ({
   name: `${shownCount(count)} gets${what} in one turn`,
-  rounds: READ_ROUNDS,
+  rounds: ROUNDS,
   prepare: prepared(count, make),
   async round(subject) {
     const list = scattered(count);
@@ -103,7 +104,7 @@ const getsOfOneTurn = (count: number, what: string, make: MakeValue): Workload =
 /** Each call has a key of its own; each fifth is a set. */
 const mixed = (count: number): Workload => ({
   name: `${shownCount(count)} mixed in one turn, 80 % gets`,
-  rounds: WRITE_ROUNDS,
+  rounds: ROUNDS,
   prepare: (subject) => fill(subject, count),
   async round(subject, version) {
     const list = scattered(count);
@@ -128,7 +129,7 @@ const mixed = (count: number): Workload => ({
 /** Each loop reads its own key and then writes it; by hand, all loops take each step together. */
 const loops = (count: number, steps: number): Workload => ({
   name: `${shownCount(count)} concurrent loops of get, modify, set, ${steps} times each`,
-  rounds: WRITE_ROUNDS,
+  rounds: ROUNDS,
   prepare: prepared(count, textOf),
   async round(subject, version) {
     const { keyValue } = subject;
@@ -188,7 +189,7 @@ async function stepTogether(
 /** The last one wins. */
 const hotKey = (count: number): Workload => ({
   name: `${shownCount(count)} sets of one hot key in one turn`,
-  rounds: WRITE_ROUNDS,
+  rounds: ROUNDS,
   prepare: prepared(1, textOf),
   async round(subject, version) {
     const values = indexes(count).map((i) => textOf(0, version * 10_000 + i));
@@ -208,18 +209,18 @@ const sized =
 export function singleCalls(scale: number): Workload[] {
   const of = (count: number): number => Math.max(1, Math.round(count * scale));
   return [
-    awaitedSets(of(200)),
-    awaitedGets(of(300)),
+    awaitedSets(of(100)),
+    awaitedGets(of(200)),
     setsOfOneTurn(of(1000), '', textOf),
     getsOfOneTurn(of(1000), '', textOf),
     mixed(of(2000)),
     loops(32, Math.ceil(5 * scale)),
-    hotKey(of(500)),
+    hotKey(of(250)),
     setsOfOneTurn(of(200), ' of records', recordOf),
-    getsOfOneTurn(of(1000), ' of records', recordOf),
-    setsOfOneTurn(of(500), ' of 100 B', sized(100)),
-    getsOfOneTurn(of(1000), ' of 100 B', sized(100)),
+    getsOfOneTurn(of(500), ' of records', recordOf),
+    setsOfOneTurn(of(250), ' of 100 B', sized(100)),
+    getsOfOneTurn(of(500), ' of 100 B', sized(100)),
     setsOfOneTurn(of(100), ' of 50 KB', sized(50_000)),
-    getsOfOneTurn(of(200), ' of 50 KB', sized(50_000)),
+    getsOfOneTurn(of(100), ' of 50 KB', sized(50_000)),
   ];
 }
