@@ -6,7 +6,7 @@
  */
 import type { Page } from 'playwright';
 import { bundlePage, type Files } from './browser/bundle.ts';
-import { launchOnDisk, type RunningChromium } from './browser/chromium.ts';
+import { type RunningChromium, withChromium } from './browser/chromium.ts';
 import { textOf } from './browser/data.ts';
 import { serveFiles } from './browser/serve.ts';
 import { versionsOf } from './browser/versions.ts';
@@ -40,6 +40,9 @@ const FILES: ReadonlyMap<string, string> = new Map([
 const COLD_START = 'cold start: page load to first value';
 const COLD_ROUNDS = 11;
 
+/** Which workloads are run. */
+const ONLY = new RegExp(process.env.BENCH_ONLY ?? '');
+
 /** Part of the counts that a quick run has. */
 const QUICK_SCALE = 0.05;
 
@@ -64,62 +67,79 @@ const targetsOf = (workload: string): readonly Target[] =>
   TARGETS.find(([name]) => name.test(workload))?.[1] ?? ELSE;
 
 export async function benchBrowser(quick: boolean): Promise<Section> {
-  const only = new RegExp(process.env.BENCH_ONLY ?? '');
-  const asked = Number(process.env.BENCH_ROUNDS ?? 0) || undefined;
-  const rounds = quick ? 1 : asked;
-  const chromium = await launchOnDisk();
+  const rounds = quick ? 1 : Number(process.env.BENCH_ROUNDS) || undefined;
   const server = await serveFiles(await bundleAll());
   try {
-    const page = await chromium.context.newPage();
-    await openPage(page, `${server.url}/page/`);
-    const scale = quick ? QUICK_SCALE : 1;
-    const measured: Measured[] = [];
-    const names = await page.evaluate((scale) => benchPage.names(scale), scale);
-    for (const workload of names.filter((name) => only.test(name))) {
-      const figures = await within(WORKLOAD_LIMIT, workload, runInPage(page, workload, scale, rounds));
-      measured.push({ workload, figures, targets: targetsOf(workload) });
-    }
-    const heap = names.some((name) => name.startsWith('reading all') && only.test(name))
-      ? await page.evaluate((scale) => benchPage.heap(scale), scale)
-      : [];
-    const durable = await page.evaluate(() => benchPage.durable());
-    if (only.test(COLD_START)) {
-      await page.evaluate(() => benchPage.leaveOne());
-      await page.close();
-      const figures = await coldStarts(chromium, server.url, rounds ?? COLD_ROUNDS);
-      measured.push({ workload: COLD_START, figures, targets: targetsOf(COLD_START) });
-    }
-    return {
-      title: 'Browser',
-      versions: [
+    return await withChromium(async (chromium) => {
+      const found = await inOnePage(chromium, `${server.url}/page/`, quick ? QUICK_SCALE : 1, rounds);
+      if (ONLY.test(COLD_START)) {
+        const figures = await coldStarts(chromium, server.url, rounds ?? COLD_ROUNDS);
+        found.measured.push({ workload: COLD_START, figures, targets: targetsOf(COLD_START) });
+      }
+      return sectionOf(found, [
         chromium.version,
         ...(await versionsOf(['idb-keyval', 'localforage', 'dexie', 'idb', 'unstorage'])),
-      ],
-      tables: [
-        ratioTable(
-          'IndexedDB: how many times as fast ours is',
-          [...PEERS, BY_HAND],
-          measured,
-          SCALE,
-          noteOf(durable),
-        ),
-        ...(heap.length > 0
-          ? [
-              {
-                title: 'Memory while all entries are read',
-                note: 'MB that the page’s JavaScript heap holds at most beside what it held before, garbage not counted; one reading each.',
-                header: heap.map(([name]) => name),
-                rows: [heap.map(([, megabytes]) => shown(megabytes))],
-              },
-            ]
-          : []),
-      ],
-      verdicts: verdictsOf(measured, SCALE),
-    };
+      ]);
+    });
   } finally {
     await server.close();
-    await chromium.close();
   }
+}
+
+/** What the page of all contestants found. */
+interface Found {
+  readonly measured: Measured[];
+  readonly heap: ReadonlyArray<readonly [contestant: string, megabytes: number]>;
+  readonly durable: ReadonlyArray<readonly [contestant: string, onComplete: boolean]>;
+}
+
+async function inOnePage(
+  { context }: RunningChromium,
+  url: string,
+  scale: number,
+  rounds: number | undefined,
+): Promise<Found> {
+  const page = await context.newPage();
+  page.on('pageerror', (error) => process.stderr.write(`${error.stack ?? error}\n`));
+  await page.goto(url);
+  await page.waitForFunction(() => 'benchPage' in globalThis, undefined, { timeout: 10_000 });
+  const names = (await page.evaluate((scale) => benchPage.names(scale), scale)).filter((name) =>
+    ONLY.test(name),
+  );
+  const measured: Measured[] = [];
+  for (const workload of names) {
+    const figures = await within(WORKLOAD_LIMIT, workload, runInPage(page, workload, scale, rounds));
+    measured.push({ workload, figures, targets: targetsOf(workload) });
+  }
+  const heap = names.some((name) => name.startsWith('reading all'))
+    ? await page.evaluate((scale) => benchPage.heap(scale), scale)
+    : [];
+  const durable = await page.evaluate(() => benchPage.durable());
+  await page.evaluate(() => benchPage.leaveOne());
+  await page.close();
+  return { measured, heap, durable };
+}
+
+function sectionOf({ measured, heap, durable }: Found, versions: readonly string[]): Section {
+  const ratios = ratioTable(
+    'IndexedDB: how many times as fast ours is',
+    [...PEERS, BY_HAND],
+    measured,
+    SCALE,
+    noteOf(durable),
+  );
+  const memory = {
+    title: 'Memory while all entries are read',
+    note: 'MB that the page’s JavaScript heap holds at most beside what it held before, garbage not counted; one reading each.',
+    header: heap.map(([name]) => name),
+    rows: [heap.map(([, megabytes]) => shown(megabytes))],
+  };
+  return {
+    title: 'Browser',
+    versions,
+    tables: heap.length > 0 ? [ratios, memory] : [ratios],
+    verdicts: verdictsOf(measured, SCALE),
+  };
 }
 
 /** The page of all contestants, and one for the cold start of each. */
@@ -137,12 +157,6 @@ async function bundleAll(): Promise<Files> {
     ...cold,
   ]);
   return new Map(pages.flatMap((files) => [...files]));
-}
-
-async function openPage(page: Page, url: string): Promise<void> {
-  page.on('pageerror', (error) => process.stderr.write(`${error.stack ?? error}\n`));
-  await page.goto(url);
-  await page.waitForFunction(() => 'benchPage' in globalThis, undefined, { timeout: 10_000 });
 }
 
 async function runInPage(

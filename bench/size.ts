@@ -7,7 +7,7 @@
 import { brotliCompressSync } from 'node:zlib';
 import { startTypescriptServer } from '../test/support/typescript-server.ts';
 import { bundle, bundlePage, closureOf } from './browser/bundle.ts';
-import { launchOnDisk, type RunningChromium } from './browser/chromium.ts';
+import { type RunningChromium, withChromium } from './browser/chromium.ts';
 import { type FileServer, serveFiles } from './browser/serve.ts';
 import { versionsOf } from './browser/versions.ts';
 import type { Section, Table, Verdict } from './harness/report.ts';
@@ -97,29 +97,28 @@ interface Fetched {
 
 export async function benchSize(): Promise<Section> {
   const imports = await importTable();
-  const chromium = await launchOnDisk();
-  try {
+  return withChromium(async (chromium) => {
     const fetched = await firstLoads(chromium);
     return {
       title: 'Size',
       versions: [chromium.version, ...(await versionsOf(PEERS))],
       tables: [imports, loadTable(fetched)],
-      verdicts: fetched.flatMap(({ name, bytes }): Verdict[] => {
-        const limit = LIMITS.get(name);
-        if (limit === undefined) return [];
-        return [
-          {
-            workload: `first page load, ${name}`,
-            target: `≤ ${bytesText(limit)} B`,
-            measured: `${bytesText(bytes)} B`,
-            met: bytes <= limit,
-          },
-        ];
-      }),
+      verdicts: fetched.flatMap(verdictOf),
     };
-  } finally {
-    await chromium.close();
-  }
+  });
+}
+
+function verdictOf({ name, bytes }: Fetched): Verdict[] {
+  const limit = LIMITS.get(name);
+  if (limit === undefined) return [];
+  return [
+    {
+      workload: `first page load, ${name}`,
+      target: `≤ ${bytesText(limit)} B`,
+      measured: `${bytesText(bytes)} B`,
+      met: bytes <= limit,
+    },
+  ];
 }
 
 async function importTable(): Promise<Table> {

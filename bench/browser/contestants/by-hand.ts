@@ -6,7 +6,7 @@
 import { type Call, type KeyValue, type Library, STORE } from '../key-value.ts';
 
 /** How many entries are read at once, while those before them are visited. */
-const PAGE = 1000;
+const PAGE = 5000;
 
 export const library: Library = {
   name: 'by hand',
