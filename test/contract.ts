@@ -405,6 +405,45 @@ export function contract(subject: Subject): void {
       expect(second).toEqual({ list: [1] });
     });
 
+    it('answers hundreds of calls of one turn, on keys near and far, as a Map does', async () => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(
+            fc.tuple(
+              fc.constantFrom('get', 'get', 'get', 'get', 'set', 'delete', 'has'),
+              fc.integer({ min: 0, max: 99 }),
+            ),
+            { minLength: 120, maxLength: 240 },
+          ),
+          async (calls) => {
+            const storage = await open();
+            await storage.clear();
+            const held = new Map<string, unknown>();
+            // Entries nobody asks for lie between the others, many more in one place.
+            for (let i = 0; i < 100; i += 1) {
+              if (i % 3 > 0) held.set(`k${i}`, i % 10 === 1 ? undefined : { i });
+              if (i < 15) for (let n = 0; n < 20; n += 1) held.set(`k${i}-${n}`, n);
+            }
+            await storage.setMany([...held]);
+            const expected: unknown[] = [];
+            const answers = calls.map(([type, number], i): Promise<unknown> => {
+              const key = `k${number}`;
+              expected.push(type === 'get' ? held.get(key) : type === 'has' ? held.has(key) : undefined);
+              if (type === 'set') {
+                held.set(key, i);
+                return storage.set(key, i);
+              }
+              if (type === 'delete') held.delete(key);
+              return storage[type](key);
+            });
+            expect(await Promise.all(answers)).toEqual(expected);
+            expect(await storage.getMany([...held.keys()])).toEqual([...held.values()]);
+          },
+        ),
+        { numRuns: 5 },
+      );
+    });
+
     it('lets calls of one turn see what was called before them, awaited or not', async () => {
       const storage = await open();
       const results = await Promise.all([

@@ -22,7 +22,10 @@ type Work<T> = (store: IDBObjectStore) => T;
 export interface Connection {
   /** Resolves when the database is open. */
   open(): Promise<unknown>;
-  /** One transaction over what `work` requests. Resolves on `complete`. A request that fails fails alone. */
+  /**
+   * One transaction. Resolves on `complete`. A request that fails fails alone. `work` returns all of its requests, or none
+   * where some of them come later.
+   */
   write<T extends readonly Requested[]>(work: Work<T>): Promise<T>;
   /**
    * Reads; resolves when they are done. Where the success of one read has led to this one, they share a transaction. Nothing
@@ -107,6 +110,7 @@ export function createConnection(database: string, timeout: number): Connection 
             transaction.oncomplete = () => resolve(requests);
             transaction.onabort = () =>
               reject(transaction.error ?? new DOMException('The transaction was aborted.', 'AbortError'));
+            if (requests.length > 0) commit(transaction);
           }),
       ),
     read: (work) =>
@@ -152,6 +156,15 @@ function begin(db: IDBDatabase, mode: IDBTransactionMode): IDBObjectStore {
     if ((event.target as IDBRequest).error?.name !== 'QuotaExceededError') event.preventDefault();
   };
   return transaction.objectStore(STORE);
+}
+
+/** Say that nothing more comes: the engine would wait to see. */
+function commit(transaction: IDBTransaction): void {
+  try {
+    transaction.commit?.();
+  } catch {
+    // A request broke it; it has been aborted.
+  }
 }
 
 const missing = (): StorageError =>

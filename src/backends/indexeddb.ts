@@ -25,6 +25,22 @@ import { rangeOf } from './indexeddb-range.ts';
 export function createIndexedDbBackend(database: string, timeout: number): Backend {
   const { open, read, write, close } = createConnection(database, timeout);
 
+  /** Reads that may come first do so, by ranges; then the rest. */
+  async function runMany(operations: readonly Operation[]): Promise<Outcome[]> {
+    // Where it cannot be loaded, all goes on without it.
+    const many = await import('./indexeddb-many.ts').catch(() => undefined);
+    const early = many?.earlyReads(operations) ?? new Set();
+    const keys = [...early].map((operation) => (operation as Keyed).key);
+    const held = keys.length < MANY ? undefined : await many?.readMany(read, keys);
+    if (held === undefined) return runTogether(operations);
+    const others = operations.filter((operation) => !early.has(operation));
+    const outcomes = others.length > 0 ? await runTogether(others) : [];
+    let next = 0;
+    return operations.map((operation) =>
+      early.has(operation) ? fulfilled(held.get((operation as Keyed).key)) : (outcomes[next++] as Outcome),
+    );
+  }
+
   async function runTogether(operations: readonly Operation[]): Promise<Outcome[]> {
     if (operations.some(isDependent)) {
       const { runInOrder } = await load(import('./indexeddb-dependent.ts'));
@@ -44,8 +60,6 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
           return { result: undefined, error: error as DOMException };
         }
       });
-      // Nothing more comes: without this the engine waits to see.
-      store.transaction.commit?.();
       return issued;
     });
     return operations.map((operation, i) =>
@@ -59,7 +73,7 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
       await open();
     },
     run: (operations) =>
-      runTogether(operations).catch((error) => {
+      (operations.length < MANY ? runTogether : runMany)(operations).catch((error) => {
         if (operations.length === 1 || error.cause?.name !== 'UnknownError') throw error;
         return import('./indexeddb-rescue.ts').then(
           ({ runApart }) => runApart(operations, runTogether),
@@ -86,7 +100,12 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
   };
 }
 
+/** From so many reads on a range pays. */
+const MANY = 32;
+
 const DONE = fulfilled();
+
+type Keyed = Extract<Operation, { key: string }>;
 
 /** Whether what becomes of an operation depends on what is there. */
 const isDependent = (operation: Operation): boolean => operation.type === 'update' || isRevised(operation);

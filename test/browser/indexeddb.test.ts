@@ -52,6 +52,8 @@ describe('transactions', () => {
   it('resolves a write on complete: a success in a transaction that then aborts is a rejection', async () => {
     const storage = open();
     await storage.set('a', 1);
+    // After a commit nothing but the engine aborts a transaction.
+    vi.spyOn(IDBTransaction.prototype, 'commit').mockImplementation(() => {});
     const put = IDBObjectStore.prototype.put;
     vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(function (this: IDBObjectStore, ...args) {
       const request = put.apply(this, args);
@@ -68,6 +70,106 @@ describe('transactions', () => {
     const increment = (storage: KeyValueStorage) => storage.update('n', (n) => Number(n ?? 0) + 1);
     await Promise.all(Array.from({ length: 100 }, (_, i) => increment(i % 2 ? one : other)));
     expect(await one.get('n')).toBe(100);
+  });
+});
+
+describe('reads that follow each other', () => {
+  it('see every write that had resolved before them, of other tabs too', async () => {
+    const [reader, writer] = [open(), open()];
+    await writer.set('n', 0);
+    let written = 0;
+    const writing = (async () => {
+      for (let n = 1; n <= 100; n += 1) {
+        await writer.set('n', n);
+        written = n;
+      }
+    })();
+    let reads = 0;
+    for (let last = 0; last < 100 && reads < 100_000; reads += 1) {
+      const before = written;
+      const read = Number(await reader.get('n'));
+      expect(read).toBeGreaterThanOrEqual(Math.max(before, last));
+      last = read;
+    }
+    await writing;
+    expect(written).toBe(100);
+  });
+
+  it('share a transaction, but none for so long that a writer starves', async () => {
+    const [reader, writer] = [open(), open()];
+    await reader.set('a', 1);
+    const transactions = vi.spyOn(IDBDatabase.prototype, 'transaction');
+    for (let i = 0; i < 50; i += 1) await reader.get('a');
+    expect(transactions).toHaveBeenCalledTimes(1);
+    for (let i = 0; i < 50; i += 1) await reader.get('a');
+    expect(transactions).toHaveBeenCalledTimes(2);
+    let done = false;
+    const writing = writer.set('a', 2).then(() => {
+      done = true;
+    });
+    let reads = 0;
+    while (!done && reads < 100_000) {
+      await reader.get('a');
+      reads += 1;
+    }
+    await writing;
+    expect(reads).toBeLessThan(100_000);
+  });
+
+  it('each get its own failure, and leave the others theirs', async () => {
+    const storage = open();
+    await storage.setMany([
+      ['a', 1],
+      ['b', 2],
+      ['c', 3],
+    ]);
+    const { get } = IDBObjectStore.prototype;
+    vi.spyOn(IDBObjectStore.prototype, 'get').mockImplementation(function (this: IDBObjectStore, key) {
+      const request = get.call(this, key);
+      if (key !== 'c') return request;
+      // What an engine does with a value that it cannot read.
+      Object.defineProperty(request, 'error', { value: new DOMException('unreadable', 'DataError') });
+      Object.defineProperty(request, 'result', { value: undefined });
+      return request;
+    });
+    const outcomes = await Promise.allSettled(['a', 'b', 'c'].map((key) => storage.get(key)));
+    expect(outcomes).toMatchObject([
+      { value: 1 },
+      { value: 2 },
+      { status: 'rejected', reason: { code: 'unavailable' } },
+    ]);
+  });
+});
+
+describe('writes of one turn', () => {
+  it('store the last value of a key once, and what was read in between as it was', async () => {
+    const storage = open();
+    await storage.ready();
+    const puts = vi.spyOn(IDBObjectStore.prototype, 'put');
+    await Promise.all(Array.from({ length: 100 }, (_, i) => storage.set('hot', i)));
+    expect(puts).toHaveBeenCalledTimes(1);
+    const [, read] = await Promise.all([
+      storage.set('hot', 'a'),
+      storage.get('hot'),
+      storage.set('hot', 'b'),
+    ]);
+    expect(read).toBe('a');
+    expect(await storage.get('hot')).toBe('b');
+  });
+
+  it('fail together with the write that replaces them', async () => {
+    const storage = open();
+    await storage.set('hot', 0);
+    const { put } = IDBObjectStore.prototype;
+    vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(function (this: IDBObjectStore, value, key) {
+      if (key === 'hot') throw new DOMException('cannot', 'DataCloneError');
+      return put.call(this, value, key);
+    });
+    const calls = [storage.set('hot', 1), storage.set('hot', 2), storage.set('other', 3)];
+    const outcomes = await Promise.allSettled(calls);
+    expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'fulfilled']);
+    expect(await storage.get('hot')).toBe(0);
+    expect(await storage.get('other')).toBe(3);
   });
 });
 
