@@ -1,0 +1,206 @@
+/**
+ * Servers under load, in turns: the reference server beside what else would be there to keep values behind HTTP, and
+ * beside Node.js's own HTTP server doing nothing, which is the limit.
+ *
+ * 64 connections, values of 1 KB. All servers run all the while; each round loads one after the other, and then looks
+ * at what they hold.
+ */
+import { readFile } from 'node:fs/promises';
+import {
+  type Measured,
+  ratioTable,
+  type Scale,
+  type Section,
+  shown,
+  type Table,
+  type Target,
+  verdictsOf,
+} from './harness/report.ts';
+import { type Contestant, inTurns, median } from './harness/rounds.ts';
+import { versionOf } from './server/command.ts';
+import { findGenerator, type Generator } from './server/load.ts';
+import { load, type Peer, type Run, seed, type Workload } from './server/measure.ts';
+import { BARE, BATCH, FLASK, findKinds, type Kind, OURS, REDIS, UNSTORAGE } from './server/servers.ts';
+
+const ROUNDS = 9;
+
+/** Milliseconds of load. */
+const TIME = 1500;
+const QUICK_TIME = 200;
+
+const WORKLOADS: Readonly<Record<Exclude<Workload, 'batch'>, { title: string; targets: readonly Target[] }>> =
+  {
+    get: {
+      title: 'GET of a key that is there',
+      targets: [
+        { than: BARE.name, atLeast: 0.6 },
+        { than: FLASK.name, atLeast: 9 },
+        { than: UNSTORAGE.name, atLeast: 1 },
+      ],
+    },
+    put: {
+      title: 'PUT of a key that is there',
+      targets: [
+        { than: BARE.name, atLeast: 0.6 },
+        { than: FLASK.name, atLeast: 35 },
+      ],
+    },
+    create: {
+      title: 'PUT of a new key',
+      targets: [
+        { than: BARE.name, atLeast: 0.6 },
+        { than: FLASK.name, atLeast: 35 },
+      ],
+    },
+  };
+
+/** Our own PUTs one by one, beside our batches. */
+const SINGLE = 'single PUTs';
+
+const SCALE: Scale = { ours: OURS.name, unit: 'requests/s', costs: false };
+const KEYS_SCALE: Scale = { ...SCALE, unit: 'keys/s' };
+
+/** What a workload came to: beside its figures everything that was measured, of each contestant, a round each. */
+type Result = Measured & { readonly runs: ReadonlyMap<string, readonly Run[]> };
+
+export async function benchServer(quick: boolean): Promise<Section> {
+  const generator = await findGenerator();
+  const { kinds, leftOut } = await findKinds();
+  const started: Started[] = [];
+  try {
+    for (const kind of kinds) started.push(await start(kind));
+    const peers = started.map(({ peer }) => peer);
+    const results: Result[] = [];
+    for (const [workload, { title, targets }] of Object.entries(WORKLOADS))
+      results.push(
+        await measure(
+          title,
+          targets,
+          peers.map((peer) => ({ name: peer.kind.name, peer, workload: workload as Workload })),
+          { generator, quick },
+        ),
+      );
+    const batches = await measure(
+      `${BATCH} puts in a batch`,
+      [{ than: SINGLE, atLeast: 5 }],
+      peers.flatMap((peer): Entrant[] => [
+        ...(peer.kind.batch ? [{ name: peer.kind.name, peer, workload: 'batch' as const }] : []),
+        ...(peer.kind === OURS ? [{ name: SINGLE, peer, workload: 'put' as const }] : []),
+      ]),
+      { generator, quick },
+    );
+    return section(kinds, results, batches, leftOut, await versions(generator, kinds));
+  } finally {
+    await Promise.all(started.map(({ stop }) => stop()));
+  }
+}
+
+interface Started {
+  readonly peer: Peer;
+  stop(): Promise<unknown>;
+}
+
+async function start(kind: Kind): Promise<Started> {
+  const { url, pid, pids = [pid], stop } = await kind.start();
+  const peer = { kind, url, pids };
+  try {
+    await seed(peer);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { peer, stop };
+}
+
+/** A server and what is asked of it. */
+interface Entrant {
+  readonly name: string;
+  readonly peer: Peer;
+  readonly workload: Workload;
+}
+
+async function measure(
+  workload: string,
+  targets: readonly Target[],
+  entrants: readonly Entrant[],
+  { generator, quick }: { generator: Generator; quick: boolean },
+): Promise<Result> {
+  const runs = new Map<string, Run[]>();
+  const contestants = entrants.map(({ name, peer, workload }): Contestant => {
+    const own: Run[] = [];
+    runs.set(name, own);
+    return {
+      name,
+      async round() {
+        const run = await load(generator, peer, workload, `run-${own.length}`, quick ? QUICK_TIME : TIME);
+        own.push(run);
+        return (run.requests * (workload === 'batch' ? BATCH : 1)) / run.seconds;
+      },
+    };
+  });
+  const figures = await inTurns(contestants, quick ? 1 : ROUNDS);
+  return { workload, figures, runs, targets: targets.filter(({ than }) => figures.has(than)) };
+}
+
+function section(
+  kinds: readonly Kind[],
+  results: readonly Result[],
+  batches: Result,
+  leftOut: readonly string[],
+  versions: readonly string[],
+): Section {
+  const others = kinds.filter((kind) => kind !== OURS);
+  const durable = kinds.filter((kind) => kind.durable).map(({ name }) => name);
+  const note = [
+    `How many times as many requests a second the reference server answers, median of the rounds and quartiles.`,
+    `On the disk before the answer: ${durable.join(', ')}; with the others a write can be lost.`,
+    ...leftOut.map((reason) => `Left out: ${reason}.`),
+  ];
+  return {
+    title: 'Server',
+    versions,
+    tables: [
+      ratioTable(
+        'Under load',
+        others.map(({ name }) => name),
+        results,
+        SCALE,
+        note.join(' '),
+      ),
+      ratioTable('Batches', [SINGLE, FLASK.name], [batches], KEYS_SCALE, 'The same in keys a second.'),
+      latencyTable([...results, batches]),
+    ],
+    verdicts: [...verdictsOf(results, SCALE), ...verdictsOf([batches], KEYS_SCALE)],
+  };
+}
+
+function latencyTable(results: readonly Result[]): Table {
+  const middle = (runs: readonly Run[], of: (run: Run) => number): string => shown(median(runs.map(of)));
+  return {
+    title: 'Latency and memory',
+    note: 'Medians of the rounds. Memory is resident, of all processes of a server, at the end of a run: a server that keeps its values in memory, and one of Node.js that is not short of any, grows.',
+    header: ['Workload', 'Server', 'Keys/s', 'p50, ms', 'p99, ms', 'Memory, MB'],
+    rows: results.flatMap(({ workload, figures, runs }) =>
+      [...runs].map(([name, own]) => [
+        workload,
+        name,
+        shown(median(figures.get(name) ?? [])),
+        middle(own, ({ p50 }) => p50 / 1000),
+        middle(own, ({ p99 }) => p99 / 1000),
+        middle(own, ({ memory }) => memory / 1e6),
+      ]),
+    ),
+  };
+}
+
+async function versions(generator: Generator, kinds: readonly Kind[]): Promise<string[]> {
+  const named = async (name: string): Promise<string> => {
+    const manifest = await readFile(new URL(`../node_modules/${name}/package.json`, import.meta.url), 'utf8');
+    return `${name} ${JSON.parse(manifest).version}`;
+  };
+  const redis = kinds.some(({ name }) => name === REDIS.name)
+    ? [`Redis ${await versionOf('redis-server', ['--version'])}`, 'webdis']
+    : [];
+  const packages = await Promise.all(['unstorage', 'h3', 'json-server'].map(named));
+  return [generator.version, ...packages, ...redis];
+}
