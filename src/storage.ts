@@ -106,7 +106,8 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   async function* list(options?: ListOptions): AsyncGenerator<EntryOf<Schema>, undefined> {
     const prefix = checkPrefix(options);
     const backend = await inTurn();
-    for await (const page of backend.entries(prefix)) yield* page as Iterable<EntryOf<Schema>>;
+    for await (const page of backend.entries(prefix))
+      for (const entry of page as Iterable<EntryOf<Schema>>) yield entry;
   }
 
   const storage = {

@@ -13,7 +13,7 @@ import { resultOf } from './indexeddb-errors.ts';
 import { endOf } from './indexeddb-range.ts';
 
 /** Entries read in one transaction. */
-const PAGE = 1000;
+const PAGE = 250;
 
 type Page = Array<readonly [string, unknown]>;
 

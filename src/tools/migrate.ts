@@ -11,6 +11,9 @@ import { snapshot } from '../core/values.ts';
 import { sameValue } from './compare.ts';
 import { MigrationError, type MigrationFailure } from './migration-error.ts';
 
+/** Entries that are written and verified together, at least. */
+const GROUP = 1000;
+
 interface Entry extends Snapshot {
   readonly key: string;
 }
@@ -26,7 +29,7 @@ export async function migrate(source: Backend, target: Backend): Promise<number>
   let migrated = 0;
   try {
     await target.open();
-    for await (const page of source.entries('')) {
+    for await (const page of inGroups(source.entries(''))) {
       const failure = (key: string, error: unknown): void => {
         failed.push({ key, reason: error instanceof Error ? error.message : String(error) });
       };
@@ -56,6 +59,18 @@ export async function migrate(source: Backend, target: Backend): Promise<number>
 
 type Page = ReadonlyArray<readonly [string, unknown]>;
 type Fail = (key: string, error: unknown) => void;
+
+/** Pages put together, so that a server gets few and large requests. */
+async function* inGroups(pages: AsyncIterable<Page>): AsyncGenerator<Page> {
+  let group: Array<Page[number]> = [];
+  for await (const page of pages) {
+    group.push(...page);
+    if (group.length < GROUP) continue;
+    yield group;
+    group = [];
+  }
+  yield group;
+}
 
 /** Write a page. Returns what was written; what the target cannot hold is a failure. */
 async function write(target: Backend, page: Page, fail: Fail): Promise<Entry[]> {
