@@ -5,9 +5,13 @@
  * of a write, is never in one request with a later write of that key: after a lost answer reads are carried out anew
  * (docs/contract.md, 5.14), and would see that write. A value that an answer left out is read before anything later is sent.
  */
+import type { Snapshot } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
-import { isWrite, OP_BYTES, type Result, type WireOp } from './flask-level1.ts';
+import { load } from '../core/load.ts';
+import { encodeAt, explained } from './flask-http.ts';
+import { type Delivered, isWrite, OP_BYTES, type Result, type WireOp } from './flask-level1.ts';
+import type { Send, Underway } from './flask-redelivery.ts';
 import { BatchFailure, type Writer } from './flask-writer.ts';
 
 /** What the server announced. */
@@ -17,9 +21,6 @@ export interface Limits {
   readonly bodyBytes: number;
 }
 
-/** What became of an operation: the server's result, or why there is none. */
-export type Delivered = Result | StorageError;
-
 /** Deliver operations in their order. */
 export interface Delivery {
   /**
@@ -28,8 +29,12 @@ export interface Delivery {
    * A failed precondition holds what stands against it, or names no revision where nothing is there.
    */
   deliver(ops: readonly WireOp[]): Promise<Delivered[]>;
-  /** Why a value's text is not sent at all. */
-  refusalOfSize(key: string, text: string): StorageError | undefined;
+  /**
+   * The JSON text of a value.
+   *
+   * @throws {StorageError} `unsupported-value`, `too-large`
+   */
+  textOf(key: string, value: Snapshot): Promise<string>;
 }
 
 /** Largest body that is sent: half of the usual limit of servers. */
@@ -37,9 +42,6 @@ const BODY_BYTES = 4 * 1024 * 1024;
 const BATCH_OPS = 500;
 /** What stands around the operations of a body. */
 const HEAD_BYTES = 256;
-/** So many operations may be refused alone before the rest of a list is not tried in parts any more. */
-const REFUSED_ALONE = 3;
-
 /** Deliver through `writer`. */
 export function createDelivery(writer: Writer, limits: Limits): Delivery {
   const most: Limits = {
@@ -50,50 +52,38 @@ export function createDelivery(writer: Writer, limits: Limits): Delivery {
 
   async function deliver(ops: readonly WireOp[]): Promise<Delivered[]> {
     const delivered: Delivered[] = [];
-    let refusedAlone = 0;
-
-    const send = async (
-      part: readonly number[],
-      opAt: (i: number) => WireOp,
-    ): Promise<BatchFailure | undefined> => {
-      const results = await writer.send(part.map(opAt)).catch((error: unknown) => {
+    const send: Send = (sent) =>
+      writer.send(sent).catch((error: unknown) => {
         if (error instanceof BatchFailure) return error;
         throw error;
       });
-      if (results instanceof BatchFailure) return results;
-      part.forEach((i, at) => {
-        delivered[i] = afterwards(delivered[i], results[at] as Result);
-      });
-      return undefined;
-    };
 
-    const lacks = (i: number): boolean => lacksValue(ops[i] as WireOp, delivered[i]);
+    const list: Underway = {
+      ops,
+      delivered,
+      send,
+      lacks: (i) => lacksValue(ops[i] as WireOp, delivered[i]),
+      refusedAlone: 0,
+    };
 
     /** Returns why nothing further is to be sent, if so. */
     async function sendPart(part: readonly number[]): Promise<StorageError | undefined> {
-      const failure = await send(part, (i) => ops[i] as WireOp);
-      if (failure === undefined) return readAgain(part.filter(lacks));
-      if (failure.together && part.length > 1 && refusedAlone < REFUSED_ALONE) {
-        const middle = part.length >> 1;
-        return (await sendPart(part.slice(0, middle))) ?? (await sendPart(part.slice(middle)));
+      const answer = await send(part.map((i) => ops[i] as WireOp));
+      const failure = Array.isArray(answer) ? undefined : answer;
+      part.forEach((i, at) => {
+        delivered[i] = failure?.error ?? ((answer as Result[])[at] as Result);
+      });
+      if (failure ? !failure.together : !part.some(list.lacks)) return failure?.error;
+      if (failure && part.length === 1) {
+        list.refusedAlone += 1;
+        return undefined;
       }
-      for (const i of part) delivered[i] = failure.error;
-      if (!failure.together || part.length > 1) return failure.error;
-      refusedAlone += 1;
-      return undefined;
-    }
-
-    async function readAgain(left: readonly number[]): Promise<StorageError | undefined> {
-      if (left.length === 0) return undefined;
-      const failure = await send(left, (i) => ({ op: 'get', key: keyOf(ops[i] as WireOp) }));
-      const still = left.filter(lacks);
-      // Each answer holds the first value at least, so this ends.
-      if (failure === undefined && still.length < left.length) return readAgain(still);
-      const error =
-        failure?.error ??
-        new StorageError('unavailable', 'The server answers none of the values that it is asked for.');
-      for (const i of still) delivered[i] = error;
-      return error;
+      try {
+        return await (await load(import('./flask-recovery.ts'))).redeliver(list, part, failure);
+      } catch (error) {
+        for (const i of part) if (failure || list.lacks(i)) delivered[i] = error as StorageError;
+        return error as StorageError;
+      }
     }
 
     for (const part of partsOf(ops, most)) {
@@ -109,34 +99,22 @@ export function createDelivery(writer: Writer, limits: Limits): Delivery {
 
   return {
     deliver,
-    refusalOfSize(key, text) {
-      const bytes = text.length * 3 > limits.valueBytes ? utf8Length(text) : 0;
-      if (bytes <= limits.valueBytes) return undefined;
-      return new StorageError(
-        'too-large',
-        `The value of ${key} is ${bytes} bytes as JSON; this server takes ${limits.valueBytes} at most.`,
-      );
+    async textOf(key, value) {
+      const text = await encodeAt(key, value);
+      const most = limits.valueBytes;
+      const bytes = text.length * 3 > most ? utf8Length(text) : 0;
+      if (bytes > most)
+        throw await explained('too-large', `put of ${key}`, ({ ofSize }) => ofSize(key, bytes, most));
+      return text;
     },
   };
 }
 
-const isResult = (delivered: Delivered | undefined): delivered is Result =>
-  delivered !== undefined && !(delivered instanceof StorageError);
-const isConflict = ({ status }: Result): boolean => status === 412;
-const isLeftOut = ({ problem }: Result): boolean => problem === 'answer-too-large';
-
 /** Whether a result lacks a value that is there: the answer had no room for it (5.3, 5.6), or it is a stored one (5.12). */
 function lacksValue({ op }: WireOp, delivered: Delivered | undefined): boolean {
-  if (!isResult(delivered)) return false;
-  if (op === 'get') return isLeftOut(delivered);
-  return isConflict(delivered) && delivered.revision !== undefined && delivered.value === undefined;
-}
-
-/** The result that stands after an answer: a conflict stays one when what is there has been read for it. */
-function afterwards(before: Delivered | undefined, answer: Result): Result {
-  if (!isResult(before) || !isConflict(before)) return answer;
-  if (isLeftOut(answer)) return before;
-  return answer.status === 200 || answer.status === 404 ? { ...answer, status: before.status } : answer;
+  if (delivered === undefined || delivered instanceof StorageError) return false;
+  if (op === 'get') return delivered.problem === 'answer-too-large';
+  return delivered.status === 412 && delivered.revision !== undefined && delivered.value === undefined;
 }
 
 const keyOf = (op: WireOp): string => ('key' in op ? op.key : '');

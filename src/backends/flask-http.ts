@@ -4,13 +4,13 @@
  * An answer is believed by its body, not only by its status: proxies answer 200 and 404 with HTML of their own.
  * Redirects are refused, because a redirected PUT may arrive as a GET, or at another server.
  *
- * Spec: RFC 9110, RFC 6750. Retried here are only requests that may be sent twice (§9.2.2), and only after a status that
- * says the server did not do it: 429, 503, and 500, which an old server answers when it loses a race on INSERT.
+ * Spec: RFC 9110, RFC 6750.
  */
-import ky, { isHTTPError, isTimeoutError } from 'ky';
-import { closedError } from '../core/batch.ts';
-import { StorageError } from '../core/errors.ts';
-import { isToken, type Token } from '../core/token.ts';
+import ky, { isHTTPError, isTimeoutError, type RetryOptions } from 'ky';
+import type { Snapshot } from '../core/backend.ts';
+import { closedError, StorageError, type StorageErrorCode } from '../core/errors.ts';
+import { load } from '../core/load.ts';
+import type { Token } from '../core/token.ts';
 
 /** A JSON object. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -24,8 +24,8 @@ export interface HttpRequest {
   readonly body?: string;
   /** Milliseconds, instead of the backend's. */
   readonly timeout?: number;
-  /** Whether it may be sent again after 429, 500 or 503. */
-  readonly retry?: boolean;
+  /** When it may be sent again; each attempt has the time limit then. */
+  readonly retry?: RetryOptions;
   /** Sent without the token. */
   readonly anonymous?: boolean;
 }
@@ -33,7 +33,9 @@ export interface HttpRequest {
 /** A request that did not come to a 2xx with a JSON object. */
 export interface Failure {
   readonly ok: false;
-  readonly error: StorageError;
+  readonly code: StorageErrorCode;
+  /** The platform's own error; there is none where there was an answer. */
+  readonly cause: unknown;
   /** `undefined` where there was no answer. */
   readonly status: number | undefined;
   /** The body, where it is a JSON object. */
@@ -42,6 +44,8 @@ export interface Failure {
   readonly retryAfterMs: number;
   /** `false` only where it is known that the request did not reach a server. */
   readonly sent: boolean;
+  /** What to reject with. */
+  error(): Promise<StorageError>;
 }
 
 /** What came of one request. */
@@ -50,24 +54,6 @@ export type Reply = { readonly ok: true; readonly json: JsonObject } | Failure;
 /** Send one request. Never throws. */
 export type Exchange = (request: HttpRequest) => Promise<Reply>;
 
-/** An answer: 2xx with its object, or `missing`, the 404 that says that there is no such key. */
-export type Answer = { readonly missing: false; readonly json: JsonObject } | { readonly missing: true };
-
-/**
- * Send one request.
- *
- * @throws {StorageError} `unavailable` (with `cause` only when there was no answer at all), `timeout`, `too-large`,
- * `quota`, `forbidden`, `refused`, `closed`.
- */
-export type Http = (request: HttpRequest) => Promise<Answer>;
-
-const KEY_NOT_FOUND = 'Key not found';
-const RETRIED = {
-  methods: ['get', 'put', 'post', 'delete'],
-  statusCodes: [429, 500, 503],
-  maxRetryAfter: 5000,
-};
-
 /** A sender of requests below `base`, until `signal` aborts. */
 export function createExchange(
   base: string,
@@ -75,29 +61,30 @@ export function createExchange(
   signal: AbortSignal,
   token: Token | undefined,
 ): Exchange {
-  return async ({ method, path, body, retry = false, anonymous = false, ...options }) => {
+  return async ({ method, path, body, retry, anonymous = false, ...options }) => {
     const limit = options.timeout ?? timeout;
     const subject = `${method} ${base}${path}`;
-    let bearer: string | undefined;
-    try {
-      if (!anonymous && token !== undefined) bearer = await askToken(token, limit, signal);
-    } catch (error) {
-      return failure(error as StorageError, false);
+    let bearer = token;
+    if (anonymous) bearer = undefined;
+    else if (typeof token === 'function') {
+      try {
+        bearer = await (await load(import('./flask-token.ts'))).askToken(token, limit, signal);
+      } catch (error) {
+        return { ...failed(error as StorageError), sent: false };
+      }
     }
+    // A request that is never retried here has its limit as a whole, its body included.
+    const late = AbortSignal.timeout(Math.ceil(limit));
     try {
       const answer = ky(base + path, {
         method,
-        signal,
-        timeout: limit,
-        // A request that is never retried here has its limit as a whole, its body included.
-        ...(!retry && { totalTimeout: limit }),
+        signal: retry ? signal : AbortSignal.any([signal, late]),
+        timeout: retry ? limit : false,
         redirect: 'manual',
         credentials: 'omit',
         // Only where there is something to cache: a request past the cache is one past a page's remembered preflights too.
         ...(method === 'GET' && { cache: 'no-store' }),
-        retry: retry
-          ? { limit: 2, ...RETRIED, shouldRetry: ({ error }) => (isHTTPError(error) ? undefined : false) }
-          : 0,
+        retry: retry ?? 0,
         headers: {
           accept: 'application/json',
           ...(body !== undefined && { 'content-type': 'application/json' }),
@@ -106,176 +93,108 @@ export function createExchange(
         ...(body !== undefined && { body }),
       });
       const type = mediaType(await answer);
-      return { ok: true, json: parse(await answer.text(), type, subject) };
+      // The promise's own text() has ky's time limit, the response's has none.
+      const found = objectOf(await answer.text(), type);
+      return typeof found === 'string' ? strange(subject, found) : { ok: true, json: found };
     } catch (error) {
-      if (error instanceof StorageError) return failure(error);
-      if (signal.aborted) return failure(closedError());
-      if (isTimeoutError(error)) {
-        return failure(
-          new StorageError('timeout', `${subject} did not answer within ${Math.round(limit)} ms.`, {
-            cause: error,
-          }),
-        );
-      }
+      if (signal.aborted) return failed(closedError());
+      if ((!retry && late.aborted) || isTimeoutError(error))
+        return unexplained('timeout', subject, ({ ofTimeout }) => ofTimeout(subject, limit), error);
       if (!isHTTPError(error)) {
         const codes = platformCodes(error);
-        const message = `${subject} got no answer: ${networkReason(codes)}`;
-        const sent = !codes.some((code) => NOT_CONNECTED.has(code));
-        return failure(new StorageError('unavailable', message, { cause: error }), sent);
+        return {
+          ...unexplained('unavailable', subject, ({ ofSilence }) => ofSilence(subject, codes), error),
+          sent: !codes.some((code) => NOT_CONNECTED.test(code)),
+        };
       }
+      const { status, headers } = error.response;
       const type = mediaType(error.response);
       const json = isJson(type) && isObject(error.data) ? error.data : undefined;
       return {
-        ...failure(statusError(error.response, type, json, subject)),
-        status: error.response.status,
+        ...unexplained(codeOf(status, json), subject, ({ ofStatus }) =>
+          ofStatus(subject, { status, type, json }),
+        ),
+        status,
         json,
-        retryAfterMs: retryAfterMs(error.response),
+        retryAfterMs: retryAfterMs(headers),
       };
     }
   };
 }
 
-/** Requests as level 0 speaks them: one answer that says no is an answer. */
-export function createHttp(exchange: Exchange): Http {
-  return async (request) => {
-    const reply = await exchange(request);
-    if (reply.ok) return { missing: false, json: reply.json };
-    if (reply.status === 404 && reply.json?.error === KEY_NOT_FOUND) return { missing: true };
-    throw reply.error;
-  };
+type Explain = (explanations: typeof import('./flask-explain.ts')) => string;
+
+/** Milliseconds that the words of an error may take to load. */
+const EXPLAIN_TIME = 1000;
+
+/** An error in words, or, where those cannot be loaded now, with what failed and the code. */
+export async function explained(
+  code: StorageErrorCode,
+  subject: string,
+  text: Explain,
+  cause?: unknown,
+): Promise<StorageError> {
+  const loading = import('./flask-recovery.ts').then(text).catch(() => undefined);
+  const message = (await within(EXPLAIN_TIME, loading)) ?? `${subject} failed (${code}).`;
+  return new StorageError(code, message, cause === undefined ? {} : { cause });
 }
 
-const failure = (error: StorageError, sent = true): Failure => ({
+/** What `work` resolves with, or `undefined` when the time is over first, or `signal` aborts. */
+export function within<T>(ms: number, work: Promise<T>, signal?: AbortSignal): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => done(undefined);
+    const timer = setTimeout(giveUp, ms);
+    const done = (value: T | undefined): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', giveUp);
+      resolve(value);
+    };
+    signal?.addEventListener('abort', giveUp);
+    work.then(done, reject);
+  });
+}
+
+const failure = (code: StorageErrorCode, cause: unknown, error: Failure['error']): Failure => ({
   ok: false,
-  error,
+  code,
+  cause,
   status: undefined,
   json: undefined,
   retryAfterMs: 0,
-  sent,
+  sent: true,
+  error,
 });
 
-/** The token for one request; what hangs counts as a request that hangs. */
-async function askToken(token: Token, limit: number, signal: AbortSignal): Promise<string> {
-  if (typeof token === 'string') return token;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let giveUp = (): void => {};
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new StorageError('timeout', `token() gave none within ${Math.round(limit)} ms.`)),
-      limit,
-    );
-    giveUp = () => reject(closedError());
-    signal.addEventListener('abort', giveUp);
-  });
-  try {
-    if (signal.aborted) throw closedError();
-    const asked = (async () => token())().catch((cause) => {
-      throw new StorageError('forbidden', `token() failed, so no request was sent: ${cause}`, { cause });
-    });
-    const given = await Promise.race([asked, late]);
-    if (isToken(given)) return given;
-    throw new StorageError('invalid-option', 'A token is text of visible ASCII characters without spaces.');
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', giveUp);
-  }
-}
+const failed = (error: StorageError): Failure => failure(error.code, error.cause, async () => error);
 
-/** Whether there was no answer at all: then nothing else will be answered right now either. */
-export const isConnectionFailure = (error: unknown): boolean =>
-  error instanceof StorageError &&
-  (error.code === 'timeout' ||
-    error.code === 'closed' ||
-    (error.code === 'unavailable' && error.cause !== undefined));
+const unexplained = (code: StorageErrorCode, subject: string, text: Explain, cause?: unknown): Failure =>
+  failure(code, cause, () => explained(code, subject, text, cause));
 
-/** Whether parsed JSON is an object. */
-export const isObject = (value: unknown): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
+/** An answer that no storage server gives. */
+export const strange = (subject: string, answered: string): Failure =>
+  unexplained('unavailable', subject, ({ ofStranger }) => ofStranger(subject, answered));
 
 const mediaType = (response: Response): string =>
   response.headers.get('content-type')?.split(';')[0]?.trim() || 'nothing';
 
-const isJson = (type: string): boolean => /[/+]json$/i.test(type);
-
-function parse(text: string, type: string, subject: string): JsonObject {
-  if (!isJson(type)) throw notOurs(subject, `${type}, not JSON`);
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw notOurs(subject, 'something that is no whole JSON text');
-  }
-  if (!isObject(json)) throw notOurs(subject, 'JSON that is no object');
-  return json;
-}
-
-/** What an answer is called that no storage server gives. */
-export const notOurs = (subject: string, what: string): StorageError =>
-  new StorageError('unavailable', `${subject} answered ${what}: is this the storage server?`);
-
-function statusError(
-  response: Response,
-  type: string,
-  json: JsonObject | undefined,
-  subject: string,
-): StorageError {
-  const { status } = response;
-  const text = typeof json?.error === 'string' ? `: ${json.error}` : '';
-  if (response.type === 'opaqueredirect' || (status >= 300 && status < 400)) {
-    return new StorageError(
-      'unavailable',
-      `${subject} answered a redirect: give the server's final address as flaskUrl.`,
-    );
-  }
-  return refusal(status, subject, text) ?? unexpected(json, status, type, subject, text);
-}
-
-/** The error that a status of a request, or of one operation of a batch, stands for. */
-export function refusal(status: number, subject: string, text: string): StorageError | undefined {
-  if (status === 413)
-    return new StorageError('too-large', `${subject} is over the server's size limit${text}`);
-  if (status === 507)
-    return new StorageError('quota', `${subject}: the server's disk or quota is full${text}`);
-  if (status >= 500 || status === 429 || status === 408) {
-    return new StorageError('unavailable', `${subject} failed at the server with status ${status}${text}`);
-  }
-  if (status === 401 || status === 403) {
-    const advice = status === 401 ? ' Give one with the option token.' : '';
-    return new StorageError(
-      'forbidden',
-      `${subject} is not allowed (${status})${text}${advice && `.${advice}`}`,
-    );
-  }
-  return undefined;
-}
-
-function unexpected(
-  json: JsonObject | undefined,
-  status: number,
-  type: string,
-  subject: string,
-  text: string,
-): StorageError {
-  if (json === undefined || status === 404) return notOurs(subject, `${status} ${type}${text}`);
-  return new StorageError('refused', `${subject} was refused with status ${status}${text}`);
+/** What a status of a request, or of one operation of a batch, stands for. */
+export function codeOf(status: number, json: unknown): StorageErrorCode {
+  if (status === 413) return 'too-large';
+  if (status === 507) return 'quota';
+  if (status === 401 || status === 403) return 'forbidden';
+  const definite = status >= 400 && status < 500 && status !== 429 && status !== 408 && status !== 404;
+  return definite && json !== undefined ? 'refused' : 'unavailable';
 }
 
 /** Seconds or a date (RFC 9110 §10.2.3), as milliseconds from now; 0 where there is nothing to read. */
-function retryAfterMs(response: Response): number {
-  const text = response.headers.get('retry-after') ?? '';
+function retryAfterMs(headers: Headers): number {
+  const text = headers.get('retry-after') ?? '';
   const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
   return wait > 0 ? wait : 0;
 }
 
 /** What Node.js calls a connection that never was. Browsers do not tell. */
-const NOT_CONNECTED: ReadonlySet<string> = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'UND_ERR_CONNECT_TIMEOUT',
-]);
+const NOT_CONNECTED = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|E(HOST|NET)UNREACH|UND_ERR_CONNECT_TIMEOUT)$/;
 
 /** The platform's codes, as far as it tells: Node.js hides them two causes deep, browsers tell nothing. */
 function platformCodes(error: unknown): string[] {
@@ -287,7 +206,60 @@ function platformCodes(error: unknown): string[] {
   return codes;
 }
 
-function networkReason(codes: readonly string[]): string {
-  if (codes.includes('ECONNREFUSED')) return 'the connection was refused; nothing listens there.';
-  return codes[0] ?? 'it is down, or it cannot be reached from here.';
+/** Whether parsed JSON is an object. */
+export const isObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Whether a media type is one of JSON. */
+export const isJson = (type: string): boolean => /[/+]json$/i.test(type);
+
+/** The object that a body is, or what it is instead, in words. */
+export function objectOf(text: string, type: string): JsonObject | string {
+  if (!isJson(type)) return `${type}, not JSON`;
+  try {
+    const json: unknown = JSON.parse(text);
+    return isObject(json) ? json : 'JSON that is no object';
+  } catch {
+    return 'something that is no whole JSON text';
+  }
+}
+
+/** Most values are plain JSON that nothing has to be known of; this is loaded when the first other one comes by. */
+const form = () => load(import('../core/json.ts'));
+
+/** Whether it may be an envelope, or look like one: only core/json.ts knows. */
+function mayBeMarked(value: unknown): boolean {
+  if (typeof value === 'object') for (const key in value) return key.startsWith('$cf');
+  return false;
+}
+
+/**
+ * The JSON text of a value.
+ *
+ * @throws {StorageError} `unsupported-value`, `unavailable`
+ */
+export async function encodeAt(key: string, value: Snapshot): Promise<string> {
+  if (value.plain && !mayBeMarked(value.value)) return JSON.stringify(value.value);
+  const { encode } = await form();
+  try {
+    return await encode(value);
+  } catch (cause) {
+    // A File that changed on the disk since it was picked, for one.
+    throw new StorageError('unsupported-value', `The value of ${key} cannot be read: ${cause}`, { cause });
+  }
+}
+
+/**
+ * What a key's JSON stands for.
+ *
+ * @throws {StorageError} `unsupported-value`, `unavailable`
+ */
+export async function decodeAt(key: string, json: unknown): Promise<unknown> {
+  if (!mayBeMarked(json)) return json;
+  const { decode } = await form();
+  try {
+    return await decode(json);
+  } catch (cause) {
+    throw new StorageError('unsupported-value', `Key ${key}: ${(cause as Error).message}`, { cause });
+  }
 }

@@ -8,7 +8,7 @@ import type { Operation, Outcome, Protocol } from '../core/backend.ts';
 import { fulfilled, isRead, isRevised, rejected } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
-import { type Http, isConnectionFailure, type JsonObject } from './flask-http.ts';
+import { decodeAt, type Exchange, encodeAt, type JsonObject } from './flask-http.ts';
 import {
   createLevel0,
   type Level0,
@@ -18,7 +18,9 @@ import {
   refusalOfKey,
   type Text,
 } from './flask-level0.ts';
-import { decodeAt, encodeAt } from './flask-texts.ts';
+import { createHttp, isConnectionFailure } from './flask-level0-http.ts';
+
+export { probe } from './flask-detect.ts';
 
 const PARALLEL = 6;
 /** Largest `/import` body that is sent: half of the usual limit of servers. */
@@ -35,9 +37,9 @@ const FAILED_ALONE = 3;
 
 type Task = () => Promise<void>;
 
-/** Level 0 over `http`. */
-export function createProtocol(http: Http): Protocol {
-  const level0 = createLevel0(http);
+/** Level 0 over `exchange`. */
+export function createProtocol(exchange: Exchange): Protocol {
+  const level0 = createLevel0(createHttp(exchange));
   return {
     run: (operations) => runOnLevel0(level0, operations),
     keys: level0.keys,

@@ -6,7 +6,9 @@
 import type { StorageStats } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { compareKeys } from '../core/order.ts';
-import { type Answer, type Http, type JsonObject, notOurs } from './flask-http.ts';
+import { ofStranger } from './flask-explain.ts';
+import type { JsonObject } from './flask-http.ts';
+import { type Answer, type Http, RETRIED } from './flask-level0-http.ts';
 
 const API = 'api/storage/';
 const MAX_PATH = 4000;
@@ -42,7 +44,7 @@ export interface Level0 {
 /** Speak level 0 over `http`. */
 export function createLevel0(http: Http): Level0 {
   const read = async (path: string): Promise<JsonObject> =>
-    found(await http({ method: 'GET', path, retry: true }), path);
+    found(await http({ method: 'GET', path, retry: RETRIED }), path);
 
   const level0: Level0 = {
     async get(key) {
@@ -55,7 +57,7 @@ export function createLevel0(http: Http): Level0 {
         return found;
       }
       const path = pathOf(key);
-      const answer = await http({ method: 'GET', path, retry: true });
+      const answer = await http({ method: 'GET', path, retry: RETRIED });
       if (answer.missing) return undefined;
       const value = member(answer.json, 'value');
       if (value === undefined) throw notOurs(`GET ${path}`, 'JSON without a value');
@@ -63,19 +65,19 @@ export function createLevel0(http: Http): Level0 {
     },
     async put({ key, text }) {
       const path = pathOf(key);
-      checkSuccess(await http({ method: 'PUT', path, body: `{"value":${text}}`, retry: true }), path);
+      checkSuccess(await http({ method: 'PUT', path, body: `{"value":${text}}`, retry: RETRIED }), path);
     },
     async import(entries) {
       const path = `${API}import`;
       const body = `{${entries.map(({ key, text }) => `${JSON.stringify(key)}:${text}`).join()}}`;
-      const { imported } = checkSuccess(await http({ method: 'POST', path, body, retry: true }), path);
+      const { imported } = checkSuccess(await http({ method: 'POST', path, body, retry: RETRIED }), path);
       if (imported !== entries.length) {
         throw notOurs(`POST ${path}`, `imported ${imported} of ${entries.length}`);
       }
     },
     async delete(key) {
       const path = pathOf(key);
-      const answer = await http({ method: 'DELETE', path, retry: true });
+      const answer = await http({ method: 'DELETE', path, retry: RETRIED });
       // A key that is gone is what was asked for.
       if (!answer.missing) checkSuccess(answer, path);
     },
@@ -141,3 +143,7 @@ function checkSuccess(answer: Answer, path: string): JsonObject {
   if (json.success !== true) throw notOurs(path, 'JSON without success');
   return json;
 }
+
+/** Why an answer is not this server's. */
+const notOurs = (subject: string, answered: string): StorageError =>
+  new StorageError('unavailable', ofStranger(subject, answered));

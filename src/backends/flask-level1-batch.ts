@@ -5,20 +5,15 @@
  */
 import type { Condition, Operation, Outcome, Protocol } from '../core/backend.ts';
 import { fulfilled, rejected } from '../core/backend.ts';
-import { ConflictError } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
-import { createDelivery, type Delivered, type Delivery, type Limits } from './flask-delivery.ts';
+import { load } from '../core/load.ts';
+import { createAsk } from './flask-ask.ts';
+import { createDelivery, type Delivery, type Limits } from './flask-delivery.ts';
 import { type Exchange, isObject, type JsonObject } from './flask-http.ts';
-import { createLevel1, type Level1, type WireOp } from './flask-level1.ts';
-import { createAsk, type Sent } from './flask-resend.ts';
+import { createLevel1, type Delivered, type WireOp } from './flask-level1.ts';
 import { entryOf, errorOf } from './flask-results.ts';
-import { encodeAt } from './flask-texts.ts';
-import { runUpdates, type Update } from './flask-update.ts';
+import type { Update } from './flask-update.ts';
 import { createWriter } from './flask-writer.ts';
-
-/** Keys and entries of a page. */
-const KEYS = 10_000;
-const ENTRIES = 500;
 
 /**
  * Level 1 over `exchange`.
@@ -35,30 +30,15 @@ export function createProtocol(
   const epoch = typeof health.epoch === 'string' ? health.epoch : undefined;
   const level1 = createLevel1(createAsk(exchange, timeout, signal), epoch);
   const delivery = createDelivery(createWriter(level1), limitsOf(health));
+  const lists = async (): Promise<Omit<Protocol, 'run'>> =>
+    (await load(import('./flask-lists.ts'))).createLists(level1, delivery);
   return {
     run: (operations) => runOnLevel1(delivery, timeout, operations),
-    async keys(prefix) {
-      const keys: string[] = [];
-      for await (const page of pagesOf(level1, prefix, KEYS)) keys.push(...page);
-      return keys;
-    },
+    keys: async (prefix) => (await lists()).keys(prefix),
     async *entries(prefix) {
-      for await (const keys of pagesOf(level1, prefix, ENTRIES)) {
-        const read = await delivery.deliver(keys.map((key) => ({ op: 'get', key })));
-        const entries: Array<readonly [string, unknown]> = [];
-        for (const [i, key] of keys.entries()) {
-          const result = read[i] as Delivered;
-          if (result instanceof StorageError) throw result;
-          // Deleted since it was listed.
-          if (result.status === 404) continue;
-          const entry = await entryOf(key, result);
-          if (entry === undefined) throw errorOf('get', key, result);
-          entries.push([key, entry.value]);
-        }
-        yield entries;
-      }
+      yield* (await lists()).entries(prefix);
     },
-    stats: async () => answerOf(await level1.stats()),
+    stats: async () => (await lists()).stats(),
   };
 }
 
@@ -73,26 +53,6 @@ function limitsOf({ limits }: JsonObject): Limits {
     batchOps: limit('batchOps'),
     bodyBytes: limit('bodyBytes'),
   };
-}
-
-/** What no key holds, or more of a prefix than a URL should. */
-const BEYOND_URL = /[\0\p{Surrogate}].*$/su;
-const PREFIX_UNITS = 400;
-
-/** The keys under a prefix in pages. Only what a URL can say of the prefix is asked for; the rest is looked at here. */
-async function* pagesOf(level1: Level1, prefix: string, limit: number): AsyncGenerator<string[]> {
-  const asked = prefix.slice(0, PREFIX_UNITS).replace(BEYOND_URL, '');
-  let after: string | undefined;
-  do {
-    const { keys, next } = answerOf(await level1.keys(asked, after, limit));
-    yield keys.filter((key) => key.startsWith(prefix));
-    after = next;
-  } while (after !== undefined);
-}
-
-function answerOf<T>(sent: Sent<T>): T {
-  if (sent.error) throw sent.error;
-  return sent.answer;
 }
 
 /** An operation that is no update, and where its outcome goes. */
@@ -116,7 +76,14 @@ async function runOnLevel1(
   let updates: Update[] = [];
   const flush = async (): Promise<void> => {
     if (simple.length > 0) await runSimple(delivery, simple, outcomes);
-    if (updates.length > 0) await runUpdates(delivery, timeout, updates, outcomes);
+    if (updates.length > 0) {
+      const late = updates;
+      await load(import('./flask-update.ts'))
+        .then(({ runUpdates }) => runUpdates(delivery, timeout, late, outcomes))
+        .catch((error) => {
+          for (const { i } of late) outcomes[i] ??= rejected(error);
+        });
+    }
     simple = [];
     updates = [];
   };
@@ -161,10 +128,7 @@ async function wireOpOf(delivery: Delivery, operation: Simple['operation']): Pro
       return { op: 'delete', key: operation.key, ifRevision: operation.ifRevision };
     case 'put': {
       const { key, ifRevision } = operation;
-      const text = await encodeAt(key, operation);
-      const refused = delivery.refusalOfSize(key, text);
-      if (refused) throw refused;
-      return { op: 'put', key, text, ifRevision };
+      return { op: 'put', key, text: await delivery.textOf(key, operation), ifRevision };
     }
   }
 }
@@ -186,7 +150,8 @@ async function outcomeOf(operation: Simple['operation'], delivered: Delivered): 
   }
   if (status === 412 || status === 404) {
     const attempted = operation.type === 'put' ? operation.value : undefined;
+    const { ConflictError } = await load(import('../core/conflict.ts'));
     return rejected(new ConflictError(key, attempted, await entryOf(key, delivered)));
   }
-  return rejected(errorOf(operation.type, key, delivered));
+  return rejected(await errorOf(operation.type, key, delivered));
 }

@@ -3,10 +3,9 @@
  *
  * Every answer is checked for the shape that the contract gives it, result by result: anything else is a lost answer.
  */
-import type { StorageStats } from '../core/backend.ts';
-import { compareKeys } from '../core/order.ts';
+import type { StorageError } from '../core/errors.ts';
+import type { Ask, Sent } from './flask-ask.ts';
 import { isObject, type JsonObject } from './flask-http.ts';
-import { type Ask, nameOf, type Sent } from './flask-resend.ts';
 
 /** One operation as it travels. */
 export type WireOp =
@@ -31,17 +30,14 @@ export interface Result {
   readonly value?: { readonly json: unknown };
 }
 
+/** What became of an operation: the server's result, or why there is none. */
+export type Delivered = Result | StorageError;
+
 /** What goes with the operations of a batch. */
 export interface BatchHead {
   readonly epoch?: string | undefined;
   /** With the number of the first write. */
   readonly client?: { readonly id: string; readonly n: number } | undefined;
-}
-
-/** A page of keys, and where the next one begins. */
-interface KeyPage {
-  readonly keys: readonly string[];
-  readonly next: string | undefined;
 }
 
 /** What a level-1 server can be asked. Each settles within the time limit. */
@@ -50,9 +46,8 @@ export interface Level1 {
   readonly epoch: () => string | undefined;
   /** As many results as operations. */
   batch(head: BatchHead, ops: readonly WireOp[]): Promise<Sent<Result[]>>;
-  /** A page of the keys that begin with `prefix`, after `after`, in byte order. */
-  keys(prefix: string, after: string | undefined, limit: number): Promise<Sent<KeyPage>>;
-  stats(): Promise<Sent<StorageStats>>;
+  /** What stands at a path below the level's. `check` returns what the answer holds, or `undefined` when it is not a whole one. */
+  read<T>(path: string, check: (json: JsonObject) => T | undefined): Promise<Sent<T>>;
 }
 
 const API = 'api/v1/';
@@ -86,24 +81,7 @@ export function createLevel1(ask: Ask, known: string | undefined): Level1 {
         learning((json, epoch) => resultsOf(json.results, ops, epoch)),
       );
     },
-    keys(prefix, after, limit) {
-      const query = [
-        prefix === '' ? '' : `prefix=${encodeURIComponent(prefix)}&`,
-        after === undefined ? '' : `after=${encodeURIComponent(after)}&`,
-      ].join('');
-      return ask(
-        { method: 'GET', path: `${API}keys?${query}limit=${limit}` },
-        learning((json) => pageOf(json, prefix, after)),
-      );
-    },
-    stats() {
-      return ask(
-        { method: 'GET', path: `${API}stats` },
-        learning(({ keys, sizeBytes }) =>
-          isCount(keys) && isCount(sizeBytes) ? { keys, sizeBytes } : undefined,
-        ),
-      );
-    },
+    read: (path, check) => ask({ method: 'GET', path: API + path }, learning(check)),
   };
 }
 
@@ -179,21 +157,8 @@ function resultOf(json: unknown, { op }: WireOp, epoch: string): Result | undefi
   };
 }
 
-function pageOf({ keys: list, next }: JsonObject, prefix: string, after = ''): KeyPage | undefined {
-  if (!Array.isArray(list)) return undefined;
-  const keys: string[] = [];
-  let last = after;
-  for (const item of list) {
-    const key: unknown = isObject(item) ? item.key : undefined;
-    // Strictly ascending, so that a walk always ends.
-    if (typeof key !== 'string' || !key.startsWith(prefix) || compareKeys(key, last) <= 0) return undefined;
-    keys.push(key);
-    last = key;
-  }
-  if (next === null) return { keys, next: undefined };
-  return typeof next === 'string' && compareKeys(next, last) >= 0 && next !== after
-    ? { keys, next }
-    : undefined;
-}
-
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+
+/** `urn:codeforge-storage:op-gap` → `op-gap`. */
+export const nameOf = (type: unknown): string | undefined =>
+  typeof type === 'string' ? /^urn:codeforge-storage:(.+)$/.exec(type)?.[1] : undefined;

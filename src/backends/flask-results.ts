@@ -2,18 +2,14 @@
  * What the results of a batch mean: entries, conflicts, and why the server refused an operation.
  */
 import type { StoredEntry } from '../core/backend.ts';
-import { StorageError } from '../core/errors.ts';
-import { refusal } from './flask-http.ts';
+import type { StorageError } from '../core/errors.ts';
+import { codeOf, decodeAt, explained } from './flask-http.ts';
 import type { Result } from './flask-level1.ts';
-import { decodeAt } from './flask-texts.ts';
 
 /** Why the server refused one operation of a batch. */
-export function errorOf(type: string, key: string, { status, error }: Result): StorageError {
+export function errorOf(type: string, key: string, { status, error }: Result): Promise<StorageError> {
   const subject = `${type} of ${key}`;
-  return (
-    refusal(status, subject, `: ${error}`) ??
-    new StorageError('refused', `${subject} was refused with status ${status}: ${error}`)
-  );
+  return explained(codeOf(status, error), subject, ({ ofOperation }) => ofOperation(subject, status, error));
 }
 
 /** What a result shows to be there. */

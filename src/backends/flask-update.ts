@@ -15,10 +15,9 @@ import {
 import { ConflictError } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
-import type { Delivered, Delivery } from './flask-delivery.ts';
-import type { WireOp } from './flask-level1.ts';
+import type { Delivery } from './flask-delivery.ts';
+import type { Delivered, WireOp } from './flask-level1.ts';
 import { entryOf, errorOf } from './flask-results.ts';
-import { encodeAt } from './flask-texts.ts';
 
 /** An update, and where its outcome goes. */
 export type Update = Extract<Operation, { type: 'update' }> & { readonly i: number };
@@ -79,7 +78,7 @@ export async function runUpdates(
       const result = delivered[at] as Delivered;
       if (result instanceof StorageError) fail(write, result);
       else if (result.status === 200) settle(group, write.outcomes);
-      else if (result.status !== 412) fail(write, errorOf('update', group.key, result));
+      else if (result.status !== 412) fail(write, await errorOf('update', group.key, result));
       else {
         try {
           const next = await entryOf(group.key, result);
@@ -109,7 +108,7 @@ async function readGroups(
     try {
       const result = found[at] as Delivered;
       if (result instanceof StorageError) throw result;
-      if (result.status !== 200 && result.status !== 404) throw errorOf('update', key, result);
+      if (result.status !== 200 && result.status !== 404) throw await errorOf('update', key, result);
       groups.push({ key, updates, current: await entryOf(key, result) });
     } catch (error) {
       for (const { i } of updates) outcomes[i] = rejected(error);
@@ -134,9 +133,7 @@ async function compute(delivery: Delivery, group: Group): Promise<Computed> {
   });
   if (last === undefined) return { group, outcomes, op: undefined, value: undefined };
   try {
-    const text = await encodeAt(key, last);
-    const refused = delivery.refusalOfSize(key, text);
-    if (refused) throw refused;
+    const text = await delivery.textOf(key, last);
     const op: WireOp = { op: 'put', key, text, ifRevision: current?.revision ?? null };
     return { group, outcomes, op, value: last.value };
   } catch (error) {

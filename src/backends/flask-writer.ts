@@ -4,9 +4,10 @@
  * At most one batch with writes is under way. Its writes are numbered, so that it can be sent again. Where its answer never
  * comes it is in doubt: before the next write its numbers are used up, and then it has happened or never will.
  */
-import { StorageError } from '../core/errors.ts';
-import { epochOf, isWrite, type Level1, type Result, type WireOp } from './flask-level1.ts';
-import type { Unanswered } from './flask-resend.ts';
+import type { StorageError } from '../core/errors.ts';
+import type { Unanswered } from './flask-ask.ts';
+import { explained } from './flask-http.ts';
+import { epochOf, isWrite, type Level1, nameOf, type Result, type WireOp } from './flask-level1.ts';
 
 /** Why a batch has no results. */
 export class BatchFailure {
@@ -86,15 +87,15 @@ export function createWriter(level1: Level1): Writer {
         renew();
         renewed = true;
         inDoubt = false;
-      } else if (sent.problem === 'epoch-changed' && epochChanges < EPOCH_CHANGES) {
+      } else if (nameOf(sent.type) === 'epoch-changed' && epochChanges < EPOCH_CHANGES) {
         epochChanges += 1;
         // Any answer names the epoch.
-        const learned = await level1.keys('', undefined, 1);
+        const learned = await level1.batch({}, []);
         if (!learned.answer) throw fail(learned.error);
         epoch = level1.epoch();
       } else {
         const known = sent.refused === undefined || !inDoubt || writes === 0;
-        throw fail(known ? sent.error : lateRefusal(sent.error), isTogether(sent));
+        throw fail(known ? sent.error : await lateRefusal(sent.error), isTogether(sent));
       }
     }
   }
@@ -120,19 +121,15 @@ export function createWriter(level1: Level1): Writer {
 }
 
 /** Whether the server does not know where this client's numbers are. */
-const isForgotten = ({ problem }: Unanswered): boolean =>
-  problem === 'op-gap' || problem === 'client-unknown';
+const isForgotten = ({ type }: Unanswered): boolean =>
+  nameOf(type) === 'op-gap' || nameOf(type) === 'client-unknown';
 
 /** Whether the size or the content of a part may be why the whole was refused. */
 const isTogether = ({ refused }: Unanswered): boolean => refused === 413 || refused === 400;
 
-/** A refusal of something that may have been carried out at an earlier attempt. */
-const lateRefusal = (cause: StorageError): StorageError =>
-  new StorageError(
-    'unavailable',
-    `An answer was lost, and then: ${cause.message} Whether the writes arrived is not known.`,
-    { cause },
-  );
+/** What a refusal of something is that may have been carried out at an earlier attempt. */
+const lateRefusal = (cause: StorageError): Promise<StorageError> =>
+  explained('unavailable', cause.message, ({ ofDoubt }) => ofDoubt(cause.message), cause);
 
 /** 128 random bits. `randomUUID` is missing on plain-http pages. */
 const newClient = (): string =>
