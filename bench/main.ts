@@ -9,12 +9,16 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { benchBrowser } from './browser.ts';
 import { markdownOf, putSection, type Section } from './harness/report.ts';
+import { benchSdk } from './sdk.ts';
+import { benchServer } from './server.ts';
 import { benchSize } from './size.ts';
 import { benchTransfer } from './transfer.ts';
 
 const REPORT = join(import.meta.dirname, '../docs/performance.md');
 const BENCHES: Readonly<Record<string, (quick: boolean) => Promise<Section>>> = {
   browser: benchBrowser,
+  sdk: benchSdk,
+  server: benchServer,
   transfer: benchTransfer,
   size: benchSize,
 };
