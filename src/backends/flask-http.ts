@@ -211,10 +211,10 @@ export const isObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Whether a media type is one of JSON. */
-export const isJson = (type: string): boolean => /[/+]json$/i.test(type);
+const isJson = (type: string): boolean => /[/+]json$/i.test(type);
 
 /** The object that a body is, or what it is instead, in words. */
-export function objectOf(text: string, type: string): JsonObject | string {
+function objectOf(text: string, type: string): JsonObject | string {
   if (!isJson(type)) return `${type}, not JSON`;
   try {
     const json: unknown = JSON.parse(text);
