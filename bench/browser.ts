@@ -47,7 +47,7 @@ const ONLY = new RegExp(process.env.BENCH_ONLY ?? '');
 const QUICK_SCALE = 0.05;
 
 /** Milliseconds that one workload may take. */
-const WORKLOAD_LIMIT = 180_000;
+const WORKLOAD_LIMIT = 300_000;
 
 const than = (peer: string, atLeast: number): Target => ({ than: peer, atLeast });
 

@@ -101,6 +101,20 @@ const getsOfOneTurn = (count: number, what: string, make: MakeValue): Workload =
   },
 });
 
+/** Few of many keys: what lies between those that are read must not be paid for. */
+const sparseGets = (count: number, held: number): Workload => ({
+  name: `${shownCount(count)} gets of ${shownCount(held)} keys in one turn`,
+  rounds: ROUNDS,
+  prepare: (subject) => fill(subject, held),
+  async round(subject, version) {
+    const list = scattered(held).filter((_, place) => place % (held / count) === version % (held / count));
+    const calls = list.map((index): Call => ({ key: keyOf(index) }));
+    const [ms, found] = await timed(() => inOneTurn(subject.keyValue, calls));
+    expectValues(found, valuesOf(list, 0, textOf), subject);
+    return ms;
+  },
+});
+
 /** Each call has a key of its own; each fifth is a set. */
 const mixed = (count: number): Workload => ({
   name: `${shownCount(count)} mixed in one turn, 80 % gets`,
@@ -213,6 +227,7 @@ export function singleCalls(scale: number): Workload[] {
     awaitedGets(of(200)),
     setsOfOneTurn(of(1000), '', textOf),
     getsOfOneTurn(of(1000), '', textOf),
+    sparseGets(of(1000), of(10_000)),
     mixed(of(2000)),
     loops(32, Math.ceil(5 * scale)),
     hotKey(of(250)),
