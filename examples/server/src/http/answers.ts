@@ -4,14 +4,27 @@
  */
 import { STATUS_CODES } from 'node:http';
 
-type Headers = Readonly<Record<string, string>>;
+/** Header fields. Names are spelt alike everywhere: one object's fields replace another's. */
+export type Fields = Readonly<Record<string, string>>;
+
+/** What is sent back. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Fields;
+  /** The whole text, or pieces that are made while it is sent. */
+  readonly body: string | AsyncIterable<string>;
+  /** Whether the body travels compressed. */
+  readonly gzip?: boolean;
+}
+
+const JSON_TYPE: Fields = { 'Content-Type': 'application/json' };
 
 /** The beginning of the types of problems that have a name. */
 const PROBLEM = 'urn:codeforge-storage:';
 
 /** What an error answer carries besides its status and text. */
 export interface Details {
-  readonly headers?: Headers;
+  readonly headers?: Fields;
   /** The problem's name, as docs/contract.md gives it. */
   readonly name?: string;
   /** Further members of the body. */
@@ -32,18 +45,39 @@ export class Refusal extends Error {
 }
 
 /** @param text JSON. */
-export function answer(text: string, status = 200, headers?: Headers): Response {
-  const length = { 'Content-Type': 'application/json', 'Content-Length': String(Buffer.byteLength(text)) };
-  return new Response(text, { status, headers: headers ? { ...length, ...headers } : length });
+export function answer(text: string, status = 200, headers?: Fields): Answer {
+  return { status, headers: headers ? { ...JSON_TYPE, ...headers } : JSON_TYPE, body: text };
 }
 
-/** An answer whose text is made while it is sent. */
-export function streamed(type: string, text: ReadableStream<Uint8Array>): Response {
-  return new Response(text, { headers: { 'Content-Type': type } });
+/** An answer without a body. */
+export function empty(status: 204 | 304, headers: Fields): Answer {
+  return { status, headers, body: '' };
+}
+
+/**
+ * An answer whose text is made while it is sent. Resolves when the first piece is there: until then, a failure can
+ * still be answered as one.
+ *
+ * @param pieces Returned when the caller goes away.
+ */
+export async function streamed(type: string, pieces: AsyncGenerator<string, void>): Promise<Answer> {
+  let first: IteratorResult<string, void> | undefined = await pieces.next();
+  const body: AsyncIterable<string> = {
+    // No generator: one that is ended before it has begun would not end the pieces.
+    [Symbol.asyncIterator]: () => ({
+      async next() {
+        const piece = first ?? (await pieces.next());
+        first = undefined;
+        return piece;
+      },
+      return: () => pieces.return(),
+    }),
+  };
+  return { status: 200, headers: { 'Content-Type': type }, body };
 }
 
 /** An error answer. */
-export function failure(status: number, message: string, { headers, ...details }: Details = {}): Response {
+export function failure(status: number, message: string, { headers, ...details }: Details = {}): Answer {
   return answer(errorText(status, message, details), status, headers);
 }
 
@@ -60,11 +94,11 @@ export function problemType(name: string | undefined): string {
 }
 
 /** The exact text that old clients look for. */
-export function keyNotFound(headers: Headers = {}): Response {
+export function keyNotFound(headers: Fields = {}): Answer {
   return failure(404, 'Key not found', { headers });
 }
 
 /** A change that is durable now. */
-export function success(headers?: Headers): Response {
+export function success(headers?: Fields): Answer {
   return answer('{"success":true}', 200, headers);
 }

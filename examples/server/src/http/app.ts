@@ -4,14 +4,13 @@
  * `keys`, `export` and `stats` are routes of GET, `clear` and `import` of POST; with any other method these names are
  * keys like all others. `/api/storage` itself is no route: an old client sends DELETE there by mistake.
  */
-import { Hono } from 'hono';
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import { type Store, StoreError, type StoreErrorCode } from '../store/store.ts';
-import { failure, Refusal } from './answers.ts';
+import { type Answer, failure, Refusal } from './answers.ts';
 import { createCollectionRoutes } from './collection-routes.ts';
 import { compressed } from './compression.ts';
-import { type Bindings, needs, type RequestContext } from './context.ts';
+import { needs, type Route } from './context.ts';
 import { createEntryRoutes } from './entry-routes.ts';
 import { createHealthRoute } from './health.ts';
 import { KEY_PREFIX, pathOf } from './keys.ts';
@@ -22,19 +21,10 @@ import { createImportRoute } from './level1/import.ts';
 import { createListRoutes } from './level1/lists.ts';
 import { limitsOf } from './limits.ts';
 
-const KEY = `${KEY_PREFIX}:key{.+}`;
-const LEVEL_1 = '/api/v1/';
+/** Of one address: a route for each method. HEAD is answered as GET. */
+type Methods = Readonly<Partial<Record<'GET' | 'PUT' | 'POST' | 'DELETE', Route>>>;
 
-/** Methods of the routes of level 1. */
-const METHODS: Readonly<Record<string, string>> = {
-  '/health': 'GET, HEAD',
-  [`${LEVEL_1}batch`]: 'POST',
-  [`${LEVEL_1}keys`]: 'GET, HEAD',
-  [`${LEVEL_1}stats`]: 'GET, HEAD',
-  [`${LEVEL_1}changes`]: 'GET, HEAD',
-  [`${LEVEL_1}export`]: 'GET, HEAD',
-  [`${LEVEL_1}import`]: 'POST',
-};
+const LEVEL_1 = '/api/v1/';
 
 /** What the server is made of. */
 export interface Parts {
@@ -46,48 +36,49 @@ export interface Parts {
 }
 
 /** The server as a function of a request. */
-export function createApp({ store, config: { maxBodyBytes, tokens }, log, stopping }: Parts) {
+export function createApp({ store, config: { maxBodyBytes, tokens }, log, stopping }: Parts): Route {
   const limits = limitsOf(maxBodyBytes);
-  const cut = (c: RequestContext, error: unknown): void => {
-    log.error({ err: error }, 'export failed');
-    // The answer has begun: only a broken connection tells the caller that it is incomplete.
-    c.env.outgoing.destroy();
-  };
   const entry = createEntryRoutes(store, maxBodyBytes);
-  const collection = createCollectionRoutes(store, maxBodyBytes, cut);
+  const collection = createCollectionRoutes(store, maxBodyBytes);
   const lists = createListRoutes(store);
   const importRoute = createImportRoute(store, limits, (error) => refusalOf(error, log));
-  const app = new Hono<{ Bindings: Bindings }>({
-    getPath: (request, options) => pathOf(options?.env?.incoming.url ?? request.url),
-  });
+  const write = needs('write', entry.write);
+  const key: Methods = {
+    GET: needs('read', entry.read),
+    PUT: write,
+    POST: write,
+    DELETE: needs('write', entry.remove),
+  };
+  const routes: ReadonlyMap<string, Methods> = new Map<string, Methods>([
+    ['/health', { GET: createHealthRoute(store, limits, tokens.length > 0) }],
 
-  app.get('/health', createHealthRoute(store, limits, tokens.length > 0));
+    [`${KEY_PREFIX}keys`, { ...key, GET: compressed(needs('read', collection.keys)) }],
+    [`${KEY_PREFIX}export`, { ...key, GET: compressed(needs('admin', collection.export)) }],
+    [`${KEY_PREFIX}stats`, { ...key, GET: needs('read', collection.stats) }],
+    [`${KEY_PREFIX}clear`, { ...key, POST: needs('admin', collection.clear) }],
+    [`${KEY_PREFIX}import`, { ...key, POST: needs('admin', collection.import) }],
 
-  app.get(`${KEY_PREFIX}keys`, compressed, needs('read', collection.keys));
-  app.get(`${KEY_PREFIX}export`, compressed, needs('admin', collection.export));
-  app.get(`${KEY_PREFIX}stats`, needs('read', collection.stats));
-  app.post(`${KEY_PREFIX}clear`, needs('admin', collection.clear));
-  app.post(`${KEY_PREFIX}import`, needs('admin', collection.import));
-  app.get(KEY, needs('read', entry.read));
-  app.put(KEY, needs('write', entry.write));
-  app.post(KEY, needs('write', entry.write));
-  app.delete(KEY, needs('write', entry.remove));
+    // The scope that a batch needs is known when it has been read.
+    [`${LEVEL_1}batch`, { POST: compressed(createBatchRoute(store, limits)) }],
+    [`${LEVEL_1}keys`, { GET: compressed(needs('read', lists.keys)) }],
+    [`${LEVEL_1}stats`, { GET: needs('read', lists.stats) }],
+    [`${LEVEL_1}changes`, { GET: compressed(needs('read', createChangesRoute(store, stopping))) }],
+    [`${LEVEL_1}export`, { GET: compressed(needs('admin', createExportRoute(store))) }],
+    [`${LEVEL_1}import`, { POST: needs('admin', importRoute) }],
+  ]);
 
-  // The scope that a batch needs is known when it has been read.
-  app.post(`${LEVEL_1}batch`, compressed, createBatchRoute(store, limits));
-  app.get(`${LEVEL_1}keys`, compressed, needs('read', lists.keys));
-  app.get(`${LEVEL_1}stats`, needs('read', lists.stats));
-  app.get(`${LEVEL_1}changes`, compressed, needs('read', createChangesRoute(store, stopping)));
-  app.get(`${LEVEL_1}export`, compressed, needs('admin', createExportRoute(store, cut)));
-  app.post(`${LEVEL_1}import`, needs('admin', importRoute));
-
-  app.notFound((c) => notRouted(pathOf(c.env.incoming.url ?? '')));
-  app.onError((error) => errorAnswer(error, log));
-  return app;
+  return async (c) => {
+    const { method = '', url = '' } = c.incoming;
+    const path = pathOf(url);
+    const methods = routes.get(path) ?? (isKeyPath(path) ? key : undefined);
+    if (methods === undefined) return failure(404, 'Not found');
+    const route = methods[(method === 'HEAD' ? 'GET' : method) as keyof Methods];
+    return route === undefined ? methodNotAllowed(methods) : route(c);
+  };
 }
 
 /** The answer to what was thrown. */
-export function errorAnswer(error: unknown, log: Logger): Response {
+export function errorAnswer(error: unknown, log: Logger): Answer {
   const { status, message, details } = refusalOf(error, log);
   return failure(status, message, details);
 }
@@ -108,11 +99,9 @@ const STORE_FAILURES: Record<StoreErrorCode, Refusal> = {
   failed: new Refusal(503, 'The database failed; the log of the server says why', AGAIN),
 };
 
-function notRouted(path: string): Response {
-  const allowed = METHODS[path] ?? (isKeyPath(path) ? 'GET, HEAD, PUT, POST, DELETE' : undefined);
-  return allowed === undefined
-    ? failure(404, 'Not found')
-    : failure(405, 'Method not allowed', { headers: { Allow: allowed } });
+function methodNotAllowed(methods: Methods): Answer {
+  const allowed = Object.keys(methods).flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : method));
+  return failure(405, 'Method not allowed', { headers: { Allow: allowed.join(', ') } });
 }
 
 function isKeyPath(path: string): boolean {

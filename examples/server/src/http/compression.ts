@@ -1,21 +1,36 @@
 /** Answers of many bytes are compressed where the caller takes it. Spec: docs/contract.md, 9.5; RFC 9110 §12.5.3. */
-import type { Next } from 'hono';
-import { compress } from 'hono/compress';
-import type { RequestContext } from './context.ts';
+import type { Route } from './context.ts';
 
 /** Below this, what is saved is less than what it costs. */
-const LEAST_BYTES = 16 * 1024;
+const LEAST_CHARACTERS = 16 * 1024;
 
-const middleware = compress({
-  encoding: 'gzip',
-  threshold: LEAST_BYTES,
-  contentTypeFilter: /^application\/(?:json|x-ndjson)/,
-});
+/** `Origin` too: this field replaces the one that is sent with every answer. */
+const VARY = { Vary: 'Origin, Accept-Encoding' };
 
-/** For routes without an ETag: a compressed answer would need another one. */
-export async function compressed(c: RequestContext, next: Next): Promise<void> {
-  c.env.outgoing.appendHeader('Vary', 'Accept-Encoding');
-  await middleware(c, next);
-  // The outgoing message has it, beside others; this one would replace them.
-  c.res.headers.delete('Vary');
+/** For routes without an ETag: a compressed answer would need another one. Event streams stay as they are. */
+export function compressed(route: Route): Route {
+  return async (c) => {
+    const { headers, ...answer } = await route(c);
+    const { method, headers: asked } = c.incoming;
+    const isLarge = typeof answer.body !== 'string' || answer.body.length >= LEAST_CHARACTERS;
+    const gzip =
+      isLarge &&
+      method !== 'HEAD' &&
+      headers['Content-Type']?.startsWith('application/') === true &&
+      takesGzip(String(asked['accept-encoding'] ?? ''));
+    return { ...answer, gzip, headers: { ...headers, ...VARY, ...(gzip && { 'Content-Encoding': 'gzip' }) } };
+  };
+}
+
+/** What is said of gzip itself counts before what is said of all others. */
+function takesGzip(header: string): boolean {
+  const codings = header.split(',').map((coding) =>
+    coding
+      .trim()
+      .toLowerCase()
+      .split(/\s*;\s*q=/),
+  );
+  const [, weight = '1'] = codings.find(([name]) => name === 'gzip') ??
+    codings.find(([name]) => name === '*') ?? ['', '0'];
+  return Number(weight) > 0;
 }

@@ -6,18 +6,18 @@
  *
  * Spec: docs/contract.md (Who may call), Fetch §3.2 (CORS), RFC 6750.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Config } from '../config.ts';
 import { isLoopbackAddress, isLoopbackHost } from '../loopback.ts';
-import { failure } from './answers.ts';
+import { type Answer, empty, type Fields, failure } from './answers.ts';
 import { pathOf } from './keys.ts';
 import { ANONYMOUS, type Caller, callerOf } from './tokens.ts';
 
 /** Who calls (nobody in particular, at a route that is everybody's), or the answer that needs no route. */
-export type Door = (
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-) => { readonly caller: Caller | undefined } | { readonly answer: Response };
+type Judgement = { readonly caller: Caller | undefined } | { readonly answer: Answer };
+
+/** Beside the judgement, the headers by which a browser lets a page read whatever is answered. */
+export type Door = (incoming: IncomingMessage) => Judgement & { readonly headers: Fields };
 
 const READING = ['GET', 'HEAD', 'OPTIONS'];
 
@@ -27,10 +27,11 @@ const PREFLIGHT = {
   'Access-Control-Max-Age': '7200',
 };
 
+const EXPOSED = { 'Access-Control-Expose-Headers': 'ETag, Retry-After, WWW-Authenticate' };
+
 /** The route that needs no token. */
 const PUBLIC = '/health';
 
-/** It also sets the headers by which a browser lets a page read what the routes answer. */
 export function createDoor({
   host,
   allowedOrigins,
@@ -38,14 +39,13 @@ export function createDoor({
 }: Pick<Config, 'host' | 'allowedOrigins' | 'tokens'>): Door {
   const checksHost = isLoopbackAddress(host) && tokens.length === 0;
 
-  /** Names the caller's origin as allowed, if it is. */
-  function admit(origin: string, outgoing: ServerResponse): boolean {
-    if (allowedOrigins !== '*' && !allowedOrigins(origin.toLowerCase())) return false;
-    outgoing.setHeader('Access-Control-Allow-Origin', allowedOrigins === '*' ? '*' : origin);
-    return true;
-  }
+  // Also where no Origin came: a cache must not give that answer to a page.
+  const common: Fields = allowedOrigins === '*' ? {} : { Vary: 'Origin' };
 
-  function identify({ url = '', headers }: IncomingMessage): ReturnType<Door> {
+  const isAdmitted = (origin: string): boolean =>
+    allowedOrigins === '*' || allowedOrigins(origin.toLowerCase());
+
+  function identify({ url = '', headers }: IncomingMessage): Judgement {
     if (tokens.length === 0) return { caller: ANONYMOUS };
     const token = /^Bearer +([\w.~+/-]+=*) *$/i.exec(headers.authorization ?? '')?.[1];
     const caller = token === undefined ? undefined : callerOf(token, tokens);
@@ -55,23 +55,25 @@ export function createDoor({
       : { answer: unauthorized('The token is unknown', 'Bearer error="invalid_token"') };
   }
 
-  return (incoming, outgoing) => {
-    // Also where no Origin came: a cache must not give that answer to a page.
-    if (allowedOrigins !== '*') outgoing.setHeader('Vary', 'Origin');
+  return (incoming) => {
     const { method = '', headers } = incoming;
-    if (checksHost && !isLoopbackHost(headers.host ?? ''))
-      return { answer: failure(403, 'Host not allowed') };
-    if (headers.origin === undefined) return identify(incoming);
+    const { origin, host = '' } = headers;
+    if (checksHost && !isLoopbackHost(host))
+      return { answer: failure(403, 'Host not allowed'), headers: common };
+    if (origin === undefined) return { ...identify(incoming), headers: common };
 
-    const admitted = admit(headers.origin, outgoing);
-    if (method === 'OPTIONS' && headers['access-control-request-method'] !== undefined)
-      return { answer: new Response(null, { status: 204, headers: admitted ? PREFLIGHT : {} }) };
-    if (admitted) outgoing.setHeader('Access-Control-Expose-Headers', 'ETag, Retry-After, WWW-Authenticate');
-    if (admitted || READING.includes(method)) return identify(incoming);
-    return { answer: failure(403, 'Origin not allowed') };
+    const isPreflight = method === 'OPTIONS' && headers['access-control-request-method'] !== undefined;
+    if (!isAdmitted(origin)) {
+      if (isPreflight) return { answer: empty(204, {}), headers: common };
+      if (READING.includes(method)) return { ...identify(incoming), headers: common };
+      return { answer: failure(403, 'Origin not allowed'), headers: common };
+    }
+    const named = { ...common, 'Access-Control-Allow-Origin': allowedOrigins === '*' ? '*' : origin };
+    if (isPreflight) return { answer: empty(204, PREFLIGHT), headers: named };
+    return { ...identify(incoming), headers: { ...named, ...EXPOSED } };
   };
 }
 
-function unauthorized(message: string, challenge: string): Response {
+function unauthorized(message: string, challenge: string): Answer {
   return failure(401, message, { headers: { 'WWW-Authenticate': challenge } });
 }

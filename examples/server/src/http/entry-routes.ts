@@ -1,6 +1,15 @@
 /** One key on level 0: read, write, delete. Spec: docs/contract.md, 2 and 3; RFC 9110 §13. */
 import type { Condition, Operation, Result, Store } from '../store/store.ts';
-import { answer, failure, keyNotFound, Refusal, success } from './answers.ts';
+import {
+  type Answer,
+  answer,
+  empty,
+  type Fields,
+  failure,
+  keyNotFound,
+  Refusal,
+  success,
+} from './answers.ts';
 import { readMembers } from './body.ts';
 import { type RequestContext, tenantOf } from './context.ts';
 import { addressedKey, checkKey } from './keys.ts';
@@ -13,45 +22,45 @@ const CACHING = { 'Cache-Control': 'no-cache, private' };
 export function createEntryRoutes(store: Store, maxBodyBytes: number) {
   const tagOf = (rev: number | undefined): string | undefined =>
     rev === undefined ? undefined : `${store.epoch}.${rev}`;
-  const tagged = (rev: number | undefined): Record<string, string> => {
+  const tagged = (rev: number | undefined): Fields => {
     const tag = tagOf(rev);
     return tag === undefined ? {} : { ETag: entityTag(tag) };
   };
 
   function conditionOf(c: RequestContext): Condition | undefined {
-    const { headers } = c.env.incoming;
+    const { headers } = c.incoming;
     return hasPrecondition(headers) ? (rev) => judge(headers, tagOf(rev)) === 'proceed' : undefined;
   }
 
-  async function change(c: RequestContext, operation: Operation): Promise<Response> {
+  async function change(c: RequestContext, operation: Operation): Promise<Answer> {
     const outcome = await store.run(tenantOf(c), { operations: [operation] });
     const [result] = 'results' in outcome ? outcome.results : [];
     return changed(result as Result);
   }
 
-  function changed({ status, rev }: Result): Response {
+  function changed({ status, rev }: Result): Answer {
     if (status === 404) return keyNotFound();
     return status === 412 ? preconditionFailed(tagged(rev)) : success(tagged(rev));
   }
 
-  function preconditionFailed(headers: Record<string, string>): Response {
+  function preconditionFailed(headers: Fields): Answer {
     return failure(412, 'Precondition failed', { headers });
   }
 
   return {
-    async read(c: RequestContext): Promise<Response> {
-      const { url = '', headers } = c.env.incoming;
+    async read(c: RequestContext): Promise<Answer> {
+      const { url = '', headers } = c.incoming;
       const entry = await store.read(tenantOf(c), addressedKey(url));
       if (entry === undefined) return keyNotFound(CACHING);
       const found = { ...tagged(entry.rev), ...CACHING };
       const verdict = judge(headers, tagOf(entry.rev));
-      if (verdict === 'unchanged') return new Response(null, { status: 304, headers: found });
+      if (verdict === 'unchanged') return empty(304, found);
       if (verdict === 'failed') return preconditionFailed(found);
       return answer(`{"value":${entry.value}}`, 200, found);
     },
 
-    async write(c: RequestContext): Promise<Response> {
-      const { incoming } = c.env;
+    async write(c: RequestContext): Promise<Answer> {
+      const { incoming } = c;
       const key = addressedKey(incoming.url ?? '');
       checkKey(key);
       const body = await readMembers(incoming, maxBodyBytes);
@@ -60,8 +69,8 @@ export function createEntryRoutes(store: Store, maxBodyBytes: number) {
       return change(c, { type: 'put', key, value, condition: conditionOf(c) });
     },
 
-    async remove(c: RequestContext): Promise<Response> {
-      const key = addressedKey(c.env.incoming.url ?? '');
+    async remove(c: RequestContext): Promise<Answer> {
+      const key = addressedKey(c.incoming.url ?? '');
       return change(c, { type: 'delete', key, condition: conditionOf(c) });
     },
   };

@@ -1,6 +1,6 @@
 /** `GET /health`: that the server is well, and what it speaks. Spec: docs/contract.md, 4. */
 import type { Store } from '../store/store.ts';
-import { answer } from './answers.ts';
+import { type Answer, answer } from './answers.ts';
 import type { RequestContext } from './context.ts';
 import type { Limits } from './limits.ts';
 
@@ -9,8 +9,8 @@ const CAPABILITIES = ['batch', 'etag', 'keys', 'changes', 'sse', 'ndjson'];
 /** @param asksForTokens Whether callers need one. */
 export function createHealthRoute(store: Store, limits: Limits, asksForTokens: boolean) {
   const capabilities = asksForTokens ? [...CAPABILITIES, 'auth'] : CAPABILITIES;
-  return async (c: RequestContext): Promise<Response> => {
-    const { caller } = c.env;
+  return async (c: RequestContext): Promise<Answer> => {
+    const { caller } = c;
     return answer(
       JSON.stringify({
         status: 'ok',

@@ -6,12 +6,21 @@
  *
  * Spec: docs/contract.md (Keys), RFC 3986 §2.1, RFC 9112 §3.2.
  */
+import type { IncomingMessage } from 'node:http';
 import { Refusal } from './answers.ts';
 
 /** What precedes a key. */
 export const KEY_PREFIX = '/api/storage/';
 
 const MAX_KEY_BYTES = 1024;
+
+/** In origin or absolute form. A backslash would be a slash to some, so there is none in the path. */
+const TARGET = /^(?:https?:\/\/[^/?\\]+|(?=\/))[^?\\]*(?:\?|$)/i;
+
+/** Whether a request names what it is about: a target that is no other server's, and a host. RFC 9112 §3.2. */
+export function isWellFormed({ url = '', headers }: IncomingMessage): boolean {
+  return TARGET.test(url) && headers.host !== undefined && /^[^\s"/<>?\\^`{|}#@]+$/.test(headers.host);
+}
 
 /** The path of a request target, without its query, as it was sent. */
 export function pathOf(target: string): string {

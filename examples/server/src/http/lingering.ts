@@ -1,5 +1,5 @@
 /**
- * Answers to requests whose body has not been read.
+ * Requests whose body has not been read when they are answered.
  *
  * A socket that is closed while bytes still come is reset, and the reset can overtake the answer. So the answer goes
  * out at once, but ends only when the rest of the body has come and gone, or has taken too long.
@@ -16,28 +16,8 @@ export function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
-/** @param answering The answer to `incoming`, which has a body. */
-export async function lingering(
-  incoming: IncomingMessage,
-  answering: Response | Promise<Response>,
-): Promise<Response> {
-  const response = await answering;
-  if (incoming.complete || incoming.destroyed) return response;
-  const bytes = new Uint8Array(await response.arrayBuffer());
-  const headers = new Headers(response.headers);
-  headers.set('Content-Length', String(bytes.length));
-  const body = new ReadableStream<Uint8Array>({
-    async start(controller) {
-      controller.enqueue(bytes);
-      await rest(incoming);
-      controller.close();
-    },
-  });
-  return new Response(body, { status: response.status, headers });
-}
-
 /** Read and drop what still comes. Resolves at its end, or at the limit. */
-function rest(incoming: IncomingMessage): Promise<void> {
+export function rest(incoming: IncomingMessage): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       clearTimeout(timer);

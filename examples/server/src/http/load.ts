@@ -5,7 +5,7 @@
  * Spec: docs/contract.md, 9 (503).
  */
 import type { ServerResponse } from 'node:http';
-import { failure } from './answers.ts';
+import { type Answer, failure } from './answers.ts';
 
 /** Requests that may wait for changes at once. */
 const MOST_WAITING = 1000;
@@ -49,6 +49,6 @@ export function createLoad(maxRequests: number): Load {
 }
 
 /** The answer to a request that has no place. */
-export function busy(): Response {
+export function busy(): Answer {
   return failure(503, 'Too many requests at once', { headers: { 'Retry-After': '1' } });
 }

@@ -5,14 +5,14 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { getRequestListener, type HttpBindings, RequestError } from '@hono/node-server';
 import type { Logger } from '../log.ts';
-import { errorText, Refusal } from './answers.ts';
-import { type createApp, errorAnswer } from './app.ts';
-import type { Bindings } from './context.ts';
+import { type Answer, errorText, type Fields, failure } from './answers.ts';
+import { errorAnswer } from './app.ts';
+import type { Route } from './context.ts';
 import type { Door } from './door.ts';
-import { hasBody, lingering } from './lingering.ts';
+import { isWellFormed } from './keys.ts';
 import { busy, type Load } from './load.ts';
+import { send } from './sending.ts';
 
 /** Time limits in milliseconds. */
 const OPTIONS = {
@@ -47,32 +47,32 @@ export interface HttpServer {
 
 /** @param door Asked before the app, as is `load`. */
 export function createHttpServer(
-  app: ReturnType<typeof createApp>,
+  app: Route,
   { door, load, log }: { door: Door; load: Load; log: Logger },
 ): HttpServer {
-  function answerTo(request: Request, { incoming, outgoing }: HttpBindings): Response | Promise<Response> {
-    const asked = door(incoming, outgoing);
-    if ('answer' in asked) return asked.answer;
-    const place = load.admit(outgoing);
-    if (place === undefined) return busy();
-    const env: Bindings = { incoming, outgoing, caller: asked.caller, place };
-    return app.fetch(request, env);
+  async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+    const { answer, headers } = await answerTo(incoming, outgoing);
+    const reply = answer.status >= 400 && wantsProblem(incoming) ? asProblem(answer) : answer;
+    await send(incoming, outgoing, reply, { ...COMMON, ...headers });
   }
 
-  const listener = getRequestListener(
-    (request, bindings) => {
-      const env = bindings as HttpBindings;
-      const { incoming } = env;
-      const answering = hasBody(incoming)
-        ? lingering(incoming, answerTo(request, env))
-        : answerTo(request, env);
-      return wantsProblem(incoming) ? asProblem(answering) : answering;
-    },
-    {
-      errorHandler: (error) =>
-        errorAnswer(error instanceof RequestError ? new Refusal(400, 'Malformed request') : error, log),
-    },
-  );
+  async function answerTo(
+    incoming: IncomingMessage,
+    outgoing: ServerResponse,
+  ): Promise<{ readonly answer: Answer; readonly headers?: Fields }> {
+    if (!isWellFormed(incoming)) return { answer: failure(400, 'Malformed request') };
+    const asked = door(incoming);
+    if ('answer' in asked) return asked;
+    const { caller, headers } = asked;
+    const place = load.admit(outgoing);
+    if (place === undefined) return { answer: busy(), headers };
+    try {
+      return { answer: await app({ incoming, outgoing, caller, place }), headers };
+    } catch (error) {
+      return { answer: errorAnswer(error, log), headers };
+    }
+  }
+
   /** Answers that are not sent yet, of each connection. */
   const pending = new WeakMap<Duplex, Set<ServerResponse>>();
   const logsRequests = log.isLevelEnabled('debug');
@@ -84,8 +84,10 @@ export function createHttpServer(
     const answers = pending.get(incoming.socket) ?? new Set();
     pending.set(incoming.socket, answers.add(outgoing));
     outgoing.once('close', () => answers.delete(outgoing));
-    for (const [name, value] of Object.entries(COMMON)) outgoing.setHeader(name, value);
-    void listener(incoming, outgoing);
+    handle(incoming, outgoing).catch((error) => {
+      if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') log.error({ err: error }, 'answer failed');
+      outgoing.destroy();
+    });
   });
   // Node.js itself would answer without a body.
   server.on('checkExpectation', (_, outgoing) => {
@@ -130,10 +132,8 @@ function wantsProblem({ headers }: IncomingMessage): boolean {
   return headers.accept?.includes(PROBLEM_TYPE) ?? false;
 }
 
-async function asProblem(answering: Response | Promise<Response>): Promise<Response> {
-  const response = await answering;
-  if (response.status >= 400) response.headers.set('Content-Type', PROBLEM_TYPE);
-  return response;
+function asProblem(answer: Answer): Answer {
+  return { ...answer, headers: { ...answer.headers, 'Content-Type': PROBLEM_TYPE } };
 }
 
 /** What is no HTTP, or comes too slowly, is answered with JSON as well. */

@@ -1,7 +1,7 @@
 /** `POST /api/v1/batch`. Spec: docs/contract.md, 5. */
 import { resultText } from '../../store/results.ts';
 import { isWrite, type Operation, type Store } from '../../store/store.ts';
-import { answer, Refusal } from '../answers.ts';
+import { type Answer, answer, Refusal } from '../answers.ts';
 import { checkType, decode, readBytes } from '../body.ts';
 import { demand, type RequestContext, tenantOf } from '../context.ts';
 import type { Limits } from '../limits.ts';
@@ -14,9 +14,9 @@ const REFUSED = {
 };
 
 export function createBatchRoute(store: Store, limits: Limits) {
-  return async (c: RequestContext): Promise<Response> => {
-    checkType(c.env.incoming, 'application/json');
-    const text = decode(await readBytes(c.env.incoming, limits.bodyBytes));
+  return async (c: RequestContext): Promise<Answer> => {
+    checkType(c.incoming, 'application/json');
+    const text = decode(await readBytes(c.incoming, limits.bodyBytes));
     const { epoch, ...batch } = parseBatch(text, limits);
     demand(c, scopeOf(batch.operations));
     if (epoch !== undefined && epoch !== store.epoch) throw epochChanged();

@@ -4,7 +4,7 @@
  * Spec: docs/contract.md, 7; HTML, Server-sent events.
  */
 import type { Change, Store } from '../../store/store.ts';
-import { answer, Refusal, streamed } from '../answers.ts';
+import { type Answer, answer, Refusal, streamed } from '../answers.ts';
 import { type RequestContext, tenantOf } from '../context.ts';
 import { busy } from '../load.ts';
 import { integerOf, queryOf } from '../query.ts';
@@ -29,13 +29,13 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
     return epoch === store.epoch ? Number(seq) : undefined;
   }
 
-  async function poll(c: RequestContext): Promise<Response> {
-    const query = queryOf(c.env.incoming.url ?? '');
+  async function poll(c: RequestContext): Promise<Answer> {
+    const query = queryOf(c.incoming.url ?? '');
     const since = seqOf(query.get('since'));
     const limit = integerOf(query, 'limit', USUAL_PAGE, 1, LARGEST_PAGE);
     const wait = integerOf(query, 'wait', 0, 0, LONGEST_WAIT);
     if (since === undefined) throw epochChanged();
-    const waiter = createWaiter(store, c.env.outgoing, stopping);
+    const waiter = createWaiter(store, c.outgoing, stopping);
     try {
       const deadline = Date.now() + wait * 1000;
       for (let parked = false; ; ) {
@@ -50,7 +50,7 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
             `${head}${changes.map(changeText).join()}],"next":${JSON.stringify(next)},"more":${more}}`,
           );
         }
-        if (!parked && !c.env.place.wait()) return busy();
+        if (!parked && !c.place.wait()) return busy();
         parked = true;
         await waiter.next(left);
       }
@@ -59,16 +59,14 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
     }
   }
 
-  async function stream(c: RequestContext): Promise<Response> {
-    const { incoming, outgoing, place } = c.env;
+  async function stream(c: RequestContext): Promise<Answer> {
+    const { incoming, outgoing, place } = c;
     const lastId = incoming.headers['last-event-id'];
     const since = seqOf(lastId === undefined ? queryOf(incoming.url ?? '').get('since') : String(lastId));
     if (!place.wait()) return busy();
     const tenant = tenantOf(c);
-    const encoder = new TextEncoder();
     const waiter = createWaiter(store, outgoing, stopping);
     let at = since;
-    let begin = 'retry: 3000\n\n';
     let sentAt = Date.now();
 
     /** What to send next, or `undefined` at the end. Waits until there is something. */
@@ -98,28 +96,24 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
       }
     }
 
-    const body = new ReadableStream<Uint8Array>(
-      {
-        async pull(controller) {
-          // The head goes out at once, however long the first change takes.
-          const text = begin || (await next());
-          begin = '';
+    async function* events(): AsyncGenerator<string, void> {
+      try {
+        // The head goes out at once, however long the first change takes.
+        yield 'retry: 3000\n\n';
+        for (let text = await next(); text !== undefined; text = await next()) {
           sentAt = Date.now();
-          if (text === undefined) {
-            waiter.stop();
-            controller.close();
-          } else controller.enqueue(encoder.encode(text));
-        },
-        cancel: waiter.stop,
-      },
-      { highWaterMark: 0 },
-    );
-    return streamed('text/event-stream', body);
+          yield text;
+        }
+      } finally {
+        waiter.stop();
+      }
+    }
+    return streamed('text/event-stream', events());
   }
 
-  return async (c: RequestContext): Promise<Response> => {
-    const asksForStream = (c.env.incoming.headers.accept ?? '').includes('text/event-stream');
-    if (asksForStream && c.req.method !== 'HEAD') return stream(c);
+  return async (c: RequestContext): Promise<Answer> => {
+    const asksForStream = (c.incoming.headers.accept ?? '').includes('text/event-stream');
+    if (asksForStream && c.incoming.method !== 'HEAD') return stream(c);
     return poll(c);
   };
 }

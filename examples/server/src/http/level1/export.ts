@@ -1,8 +1,7 @@
 /** `GET /api/v1/export`: NDJSON of one state of the data. Spec: docs/contract.md, 8.1. */
 import type { Snapshot, Store } from '../../store/store.ts';
-import { answer, streamed } from '../answers.ts';
+import { type Answer, answer, streamed } from '../answers.ts';
 import { type RequestContext, tenantOf } from '../context.ts';
-import { textStream } from '../text-stream.ts';
 
 /** The media type of newline-delimited JSON. */
 export const NDJSON = 'application/x-ndjson';
@@ -10,13 +9,10 @@ export const NDJSON = 'application/x-ndjson';
 /** What the first line says. */
 export const FORMAT = { format: 'codeforge-storage', version: 1 };
 
-/** @param onFailure Told of what went wrong after the answer had begun. */
-export function createExportRoute(store: Store, onFailure: (c: RequestContext, error: unknown) => void) {
-  return async (c: RequestContext): Promise<Response> => {
-    if (c.req.method === 'HEAD') return answer('', 200, { 'Content-Type': NDJSON });
-    const snapshot = store.snapshot(tenantOf(c));
-    const text = await textStream(lines(store.epoch, snapshot), (error) => onFailure(c, error));
-    return streamed(NDJSON, text);
+export function createExportRoute(store: Store) {
+  return async (c: RequestContext): Promise<Answer> => {
+    if (c.incoming.method === 'HEAD') return answer('', 200, { 'Content-Type': NDJSON });
+    return streamed(NDJSON, lines(store.epoch, store.snapshot(tenantOf(c))));
   };
 }
 

@@ -5,7 +5,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { Condition, Operation, Store } from '../../store/store.ts';
-import { answer, Refusal } from '../answers.ts';
+import { type Answer, answer, Refusal } from '../answers.ts';
 import { checkType, decode, MAX_NESTING, membersOf } from '../body.ts';
 import { type RequestContext, tenantOf } from '../context.ts';
 import { refusalOfKey } from '../keys.ts';
@@ -60,15 +60,15 @@ export function createImportRoute(store: Store, limits: Limits, refusalOf: (erro
     progress.imported += page.length - skipped;
   }
 
-  return async (c: RequestContext): Promise<Response> => {
-    const query = queryOf(c.env.incoming.url ?? '');
+  return async (c: RequestContext): Promise<Answer> => {
+    const query = queryOf(c.incoming.url ?? '');
     const mode = choiceOf(query, 'mode', ['overwrite', 'skip', 'fail']);
     const dryRun = choiceOf(query, 'dry_run', ['0', '1']) === '1';
-    checkType(c.env.incoming, NDJSON);
+    checkType(c.incoming, NDJSON);
     const tenant = tenantOf(c);
     const progress: Progress = { imported: 0, skipped: 0 };
     try {
-      for await (const page of pages(linesOf(c.env.incoming, limits.bodyBytes + AROUND_A_VALUE)))
+      for await (const page of pages(linesOf(c.incoming, limits.bodyBytes + AROUND_A_VALUE)))
         await importPage(tenant, page, mode, dryRun, progress);
     } catch (error) {
       const { status, message, details } = refusalOf(error);

@@ -1,6 +1,6 @@
 /** `GET /api/v1/keys` and `GET /api/v1/stats`. Spec: docs/contract.md, 6. */
 import type { Store } from '../../store/store.ts';
-import { answer } from '../answers.ts';
+import { type Answer, answer } from '../answers.ts';
 import { type RequestContext, tenantOf } from '../context.ts';
 import { integerOf, queryOf } from '../query.ts';
 
@@ -9,8 +9,8 @@ const LARGEST_PAGE = 10_000;
 
 export function createListRoutes(store: Store) {
   return {
-    async keys(c: RequestContext): Promise<Response> {
-      const query = queryOf(c.env.incoming.url ?? '');
+    async keys(c: RequestContext): Promise<Answer> {
+      const query = queryOf(c.incoming.url ?? '');
       const page = await store.list(tenantOf(c), {
         prefix: query.get('prefix') ?? '',
         after: query.get('after') ?? '',
@@ -21,7 +21,7 @@ export function createListRoutes(store: Store) {
       return answer(JSON.stringify({ keys, next, epoch: store.epoch, seq: page.seq }));
     },
 
-    async stats(c: RequestContext): Promise<Response> {
+    async stats(c: RequestContext): Promise<Answer> {
       const { keys, sizeBytes, seq } = await store.stats(tenantOf(c));
       return answer(JSON.stringify({ keys, sizeBytes, epoch: store.epoch, seq }));
     },
