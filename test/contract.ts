@@ -403,6 +403,10 @@ export function contract(subject: Subject): void {
       const [first, second] = (await storage.getMany(['v', 'v'])) as Array<{ list: number[] }>;
       first?.list.push(2);
       expect(second).toEqual({ list: [1] });
+      const many = await storage.getMany(
+        Array.from({ length: 100 }, (_, i) => (i < 50 ? 'v' : `missing${i}`)),
+      );
+      expect(new Set(many.slice(0, 50)).size).toBe(50);
     });
 
     it('answers hundreds of calls of one turn, on keys near and far, as a Map does', async () => {

@@ -7,40 +7,55 @@
 import { isRead, type Operation } from '../core/backend.ts';
 import type { Connection } from './indexeddb-connection.ts';
 
-/** The operations whose place in a batch makes no difference: gets of keys that nothing before them writes. */
+/**
+ * The operations whose place in a batch makes no difference: gets of keys that nothing before them writes. Of those of one
+ * key only the first: each reader gets a copy of its own.
+ */
 export function earlyReads(operations: readonly Operation[]): ReadonlySet<Operation> {
   const early = new Set<Operation>();
-  const written = new Set<string>();
+  const met = new Set<string>();
   for (const operation of operations) {
     // Whatever comes after it sees an empty store.
     if (operation.type === 'clear') break;
-    if (!isRead(operation)) written.add(operation.key);
-    else if (operation.type === 'get' && !written.has(operation.key)) early.add(operation);
+    if (operation.type === 'get' && !met.has(operation.key)) early.add(operation);
+    if (operation.type === 'get' || !isRead(operation)) met.add(operation.key);
   }
   return early;
 }
 
-/** The values under keys, as far as they exist. Nothing where a range cannot be read. */
+/** Keys of one range. */
+const RANGE = 250;
+
+/** The values under keys, each named once, as far as they exist. Nothing where a range cannot be read. */
 export async function readMany(
   read: Connection['read'],
   keys: readonly string[],
 ): Promise<ReadonlyMap<string, unknown> | undefined> {
-  const wanted = [...new Set(keys)].sort();
-  const limit = 2 * wanted.length;
-  const range = IDBKeyRange.bound(wanted[0], wanted.at(-1));
-  const [found, values] = await read(
-    (store) => [store.getAllKeys(range, limit), store.getAll(range, limit)] as const,
+  const wanted = [...keys].sort();
+  const parts: string[][] = [];
+  for (let i = 0; i < wanted.length; i += RANGE) parts.push(wanted.slice(i, i + RANGE));
+  const requests = await read((store) =>
+    parts.flatMap((part): IDBRequest[] => {
+      const range = IDBKeyRange.bound(part[0], part.at(-1));
+      const limit = 2 * part.length;
+      return [store.getAllKeys(range, limit), store.getAll(range, limit)];
+    }),
   );
   // The value that cannot be read may be none of these.
-  if (found.error || values.error) return undefined;
-  const held = new Map<string, unknown>(found.result.map((key, i) => [key as string, values.result[i]]));
-  const reached = found.result.length < limit ? undefined : (found.result.at(-1) as string);
-  const rest = reached === undefined ? [] : wanted.filter((key) => key > reached);
-  if (rest.length === 0) return held;
-  const requests = await read((store) => rest.map((key) => store.get(key)));
   if (requests.some(({ error }) => error)) return undefined;
-  rest.forEach((key, i) => {
-    held.set(key, requests[i]?.result);
-  });
+  const held = new Map<string, unknown>();
+  const rest: string[] = [];
+  for (const [i, part] of parts.entries()) {
+    const found = requests[2 * i]?.result as string[];
+    const values = requests[2 * i + 1]?.result as unknown[];
+    for (const [j, key] of found.entries()) held.set(key, values[j]);
+    const reached = found.at(-1);
+    if (reached !== undefined && found.length === 2 * part.length)
+      rest.push(...part.filter((key) => key > reached));
+  }
+  if (rest.length === 0) return held;
+  const others = await read((store) => rest.map((key) => store.get(key)));
+  if (others.some(({ error }) => error)) return undefined;
+  for (const [i, key] of rest.entries()) held.set(key, others[i]?.result);
   return held;
 }
