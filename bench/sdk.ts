@@ -23,7 +23,7 @@ const NOTE = `A round trip takes so much longer than it takes on loopback, half 
 Chromium opens 6 connections a host. \`ours\` (level 1), \`ours, level 0\` and \`fetch\` (one \`fetch\` a call) each have a reference server of their own, which answers when the
 data is on the disk; \`unstorage\` is its HTTP driver with its own server, which keeps them in memory. Level 0 is the same server seen without its contract: it has no
 batches but \`/import\`, so it is shown without a target. Before a page \`PUT\`s to a URL for the first time the browser asks the server (CORS): a URL a key means a request
-more for each new key.`;
+more for each new key. Chromium refuses more than about 1,300 waiting requests (ERR_INSUFFICIENT_RESOURCES), so what needs a request a key is measured with 1,000 at most.`;
 
 export async function benchSdk(quick: boolean): Promise<Section> {
   const latencies = quick ? QUICK_LATENCIES : LATENCIES;
@@ -89,7 +89,9 @@ function trafficTable(rows: readonly MeasuredRow[]): Table {
     rows: rows.map(({ row, count, traffic }) => [
       row.title(count),
       ...names.map((name) => {
-        const { requests = 0, kilobytesUp = 0, kilobytesDown = 0 } = traffic.get(name) ?? {};
+        const counted = traffic.get(name);
+        if (counted === undefined) return '–';
+        const { requests, kilobytesUp, kilobytesDown } = counted;
         return `${shown(requests)}; ${shown(kilobytesUp)}; ${shown(kilobytesDown)}`;
       }),
     ]),

@@ -17,6 +17,8 @@ import type { Value } from './data.ts';
 /** A contestant's place in the arena. */
 export interface Stand {
   readonly name: ContestantName;
+  /** Whether it carries many keys in one request. */
+  readonly batches: boolean;
   proxyOf(latencyMs: number): TcpProxy;
   /** Hold these values and nothing else. */
   fill(values: readonly Value[]): Promise<void>;
@@ -64,7 +66,12 @@ export async function openArena(latencies: readonly number[]): Promise<Arena> {
         closing.push(() => proxy.close());
         proxies.set(latency, proxy);
       }
-      stands.push({ name, proxyOf: (latency) => proxies.get(latency) as TcpProxy, ...reach(server.url) });
+      stands.push({
+        name,
+        batches: name.startsWith('ours'),
+        proxyOf: (latency) => proxies.get(latency) as TcpProxy,
+        ...reach(server.url),
+      });
     }
     const files = await serveFiles(
       await bundlePage('sdk', `import { install } from '../sdk/page.ts'; install();`),

@@ -35,10 +35,11 @@ let used = 0;
 export async function measureRow(arena: Arena, round: Round, rounds: number): Promise<MeasuredRow> {
   const { row, count } = round;
   const before = row.keys === 'stored' ? keysOf('stored', count).map((key) => recordOf(key, 0)) : [];
-  for (const stand of arena.stands) await stand.fill(before);
-  const seen = new Map<string, Traffic[]>(arena.stands.map(({ name }) => [name, []]));
+  const stands = arena.stands.filter(({ batches }) => batches || !row.batchesOnly);
+  for (const stand of stands) await stand.fill(before);
+  const seen = new Map<string, Traffic[]>(stands.map(({ name }) => [name, []]));
   const figures = await inTurns(
-    arena.stands.map((stand) => {
+    stands.map((stand) => {
       let version = 0;
       return {
         name: stand.name,
