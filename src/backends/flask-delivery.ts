@@ -39,7 +39,7 @@ export interface Delivery {
 
 /** Largest body that is sent: half of the usual limit of servers. */
 const BODY_BYTES = 4 * 1024 * 1024;
-const BATCH_OPS = 500;
+const BATCH_OPS = 2000;
 /** What stands around the operations of a body. */
 const HEAD_BYTES = 256;
 /** Deliver through `writer`. */
