@@ -13,15 +13,24 @@ export interface Contestant {
 /** Figures of each contestant, a round each, in the order of the rounds. */
 export type Figures = ReadonlyMap<string, readonly number[]>;
 
-/** Run `rounds` rounds. Each begins with another contestant, so that none always comes after the same one. */
+/** Milliseconds before each turn, in which what the one before has left under way comes to its end. */
+const REST = 20;
+
+/** Run `rounds` rounds, each in an order of its own, so that none always comes after the same one. */
 export async function inTurns(contestants: readonly Contestant[], rounds: number): Promise<Figures> {
   const figures = new Map<string, number[]>(contestants.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round += 1) {
-    const first = round % contestants.length;
-    for (const contestant of [...contestants.slice(first), ...contestants.slice(0, first)])
+    for (const contestant of shuffled(contestants)) {
+      await new Promise((resolve) => setTimeout(resolve, REST));
       figures.get(contestant.name)?.push(await contestant.round());
+    }
   }
   return figures;
+}
+
+function shuffled<T>(items: readonly T[]): T[] {
+  const places = items.map((item) => ({ item, place: Math.random() }));
+  return places.sort((a, b) => a.place - b.place).map(({ item }) => item);
 }
 
 /** The figure that as many are below as above, between the two middle ones where there are two. */

@@ -5,6 +5,7 @@
  * not reach is read key by key.
  */
 import { isRead, type Operation } from '../core/backend.ts';
+import { amountFor } from './indexeddb-amount.ts';
 import type { Connection } from './indexeddb-connection.ts';
 
 /**
@@ -23,39 +24,52 @@ export function earlyReads(operations: readonly Operation[]): ReadonlySet<Operat
   return early;
 }
 
-/** Keys of one range. */
-const RANGE = 250;
+/** Keys that are read first, to learn how large the values are. */
+const FIRST = 4;
+/** Where a range would have fewer keys, a request a key is faster. */
+const FEWEST = 12;
 
 /** The values under keys, each named once, as far as they exist. Nothing where a range cannot be read. */
 export async function readMany(
   read: Connection['read'],
   keys: readonly string[],
 ): Promise<ReadonlyMap<string, unknown> | undefined> {
-  const wanted = [...keys].sort();
-  const parts: string[][] = [];
-  for (let i = 0; i < wanted.length; i += RANGE) parts.push(wanted.slice(i, i + RANGE));
-  const requests = await read((store) =>
-    parts.flatMap((part): IDBRequest[] => {
-      const range = IDBKeyRange.bound(part[0], part.at(-1));
-      const limit = 2 * part.length;
-      return [store.getAllKeys(range, limit), store.getAll(range, limit)];
-    }),
-  );
-  // The value that cannot be read may be none of these.
-  if (requests.some(({ error }) => error)) return undefined;
   const held = new Map<string, unknown>();
-  const rest: string[] = [];
-  for (const [i, part] of parts.entries()) {
-    const found = requests[2 * i]?.result as string[];
-    const values = requests[2 * i + 1]?.result as unknown[];
-    for (const [j, key] of found.entries()) held.set(key, values[j]);
-    const reached = found.at(-1);
-    if (reached !== undefined && found.length === 2 * part.length)
-      rest.push(...part.filter((key) => key > reached));
+  /** Keys that are to be read one by one. */
+  const singles: string[] = [];
+
+  /** Read ranges of up to `amount` keys. False where that failed. */
+  async function readRanges(wanted: readonly string[], amount: number): Promise<boolean> {
+    const parts: string[][] = [];
+    for (let i = 0; i < wanted.length; i += amount) parts.push(wanted.slice(i, i + amount));
+    const requests = await read((store) =>
+      parts.flatMap((part): IDBRequest[] => {
+        const range = IDBKeyRange.bound(part[0], part.at(-1));
+        return [store.getAllKeys(range, 2 * part.length), store.getAll(range, 2 * part.length)];
+      }),
+    );
+    // The value that cannot be read may be none of these.
+    if (requests.some(({ error }) => error)) return false;
+    for (const [i, part] of parts.entries()) {
+      const found = requests[2 * i]?.result as string[];
+      const values = requests[2 * i + 1]?.result as unknown[];
+      for (const [j, key] of found.entries()) held.set(key, values[j]);
+      const reached = found.at(-1);
+      if (reached !== undefined && found.length === 2 * part.length)
+        singles.push(...part.filter((key) => key > reached));
+    }
+    return true;
   }
-  if (rest.length === 0) return held;
-  const others = await read((store) => rest.map((key) => store.get(key)));
-  if (others.some(({ error }) => error)) return undefined;
-  for (const [i, key] of rest.entries()) held.set(key, others[i]?.result);
+
+  const wanted = [...keys].sort();
+  const others = wanted.slice(FIRST);
+  if (!(await readRanges(wanted.slice(0, FIRST), FIRST))) return undefined;
+  const amount = amountFor([...held.values()]);
+  if (amount < FEWEST) singles.push(...others);
+  else if (!(await readRanges(others, amount))) return undefined;
+  if (singles.length === 0) return held;
+  const requests = await read((store) => singles.map((key) => store.get(key)));
+  if (requests.some(({ error }) => error)) return undefined;
+  for (const [i, key] of singles.entries()) held.set(key, requests[i]?.result);
   return held;
 }

@@ -8,22 +8,24 @@
  * Spec: W3C Indexed Database API 3.0, §2.4 Keys.
  */
 import { compareKeys } from '../core/order.ts';
+import { amountFor } from './indexeddb-amount.ts';
 import type { Connection } from './indexeddb-connection.ts';
 import { resultOf } from './indexeddb-errors.ts';
 import { endOf } from './indexeddb-range.ts';
 
-/** Entries read in one transaction. */
-const PAGE = 250;
+/** Entries of the first page: they show how large the others are. */
+const FIRST = 32;
 
 type Page = Array<readonly [string, unknown]>;
 
-/** All entries under `prefix` in byte order, a page a transaction; the next is being read while one is handled. */
+/** All entries under `prefix` in byte order, in pages; the next is being read while one is handled. */
 export async function* scan(read: Connection['read'], prefix: string): AsyncGenerator<Page> {
   const end = endOf(prefix);
+  let amount = FIRST;
   const start = (from: IDBValidKey, after: boolean): Promise<Page> | undefined => {
     // The end of a block may be the end of all.
     if (from === end) return undefined;
-    const reading = readPage(read, IDBKeyRange.bound(from, end, after, true));
+    const reading = readPage(read, IDBKeyRange.bound(from, end, after, true), amount);
     // Nobody waits for it where the listing is left early.
     reading.catch(() => {});
     return reading;
@@ -32,10 +34,11 @@ export async function* scan(read: Connection['read'], prefix: string): AsyncGene
   while (reading !== undefined) {
     const page: Page = await reading;
     const last = page.at(-1)?.[0];
-    if (last === undefined || page.length < PAGE) {
+    if (last === undefined || page.length < amount) {
       yield sorted(page);
       return;
     }
+    amount = amountFor(page.map(([, value]) => value));
     const at = highUnit(last, prefix.length);
     if (at < 0) {
       reading = start(last, true);
@@ -65,21 +68,24 @@ async function* scanBlock(read: Connection['read'], stem: string): AsyncGenerato
   const range = IDBKeyRange.bound(`${stem}\ud800`, endOf(stem), false, true);
   const [request] = await read((store) => [store.getAllKeys(range)] as const);
   const keys = (resultOf(request, stem) as string[]).sort(compareKeys);
-  for (let i = 0; i < keys.length; i += PAGE) {
-    const part = keys.slice(i, i + PAGE);
+  let amount = FIRST;
+  for (let i = 0; i < keys.length; ) {
+    const part = keys.slice(i, i + amount);
+    i += part.length;
     const requests = await read((store) =>
       part.flatMap((key): IDBRequest[] => [store.getKey(key), store.get(key)]),
     );
     const results = requests.map((request, i) => resultOf(request, `Key ${part[i >> 1]}`));
+    amount = amountFor(results.filter((_, i) => i % 2 === 1));
     yield part
       .map((key, i) => [key, results[2 * i + 1]] as const)
       .filter((_, i) => results[2 * i] !== undefined);
   }
 }
 
-async function readPage(read: Connection['read'], range: IDBKeyRange): Promise<Page> {
+async function readPage(read: Connection['read'], range: IDBKeyRange, amount: number): Promise<Page> {
   const [keys, values] = await read(
-    (store) => [store.getAllKeys(range, PAGE), store.getAll(range, PAGE)] as const,
+    (store) => [store.getAllKeys(range, amount), store.getAll(range, amount)] as const,
   );
   const held = resultOf(values, 'A page of values');
   return (resultOf(keys, 'A page of keys') as string[]).map((key, i) => [key, held[i]] as const);
