@@ -10,6 +10,8 @@ export type Fields = Readonly<Record<string, string>>;
 /** What is sent back. */
 export interface Answer {
   readonly status: number;
+  /** Media type of the body; without one there is no body. */
+  readonly type?: string;
   readonly headers: Fields;
   /** The whole text, or pieces that are made while it is sent. */
   readonly body: string | AsyncIterable<string>;
@@ -17,7 +19,12 @@ export interface Answer {
   readonly gzip?: boolean;
 }
 
-const JSON_TYPE: Fields = { 'Content-Type': 'application/json' };
+const JSON_TYPE = 'application/json';
+
+const NO_FIELDS: Fields = {};
+
+/** Fields of every answer, unless its route says otherwise. */
+export const COMMON: Fields = { 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'no-store' };
 
 /** The beginning of the types of problems that have a name. */
 const PROBLEM = 'urn:codeforge-storage:';
@@ -45,8 +52,8 @@ export class Refusal extends Error {
 }
 
 /** @param text JSON. */
-export function answer(text: string, status = 200, headers?: Fields): Answer {
-  return { status, headers: headers ? { ...JSON_TYPE, ...headers } : JSON_TYPE, body: text };
+export function answer(text: string, status = 200, headers = NO_FIELDS): Answer {
+  return { status, type: JSON_TYPE, headers, body: text };
 }
 
 /** An answer without a body. */
@@ -73,7 +80,7 @@ export async function streamed(type: string, pieces: AsyncGenerator<string, void
       return: () => pieces.return(),
     }),
   };
-  return { status: 200, headers: { 'Content-Type': type }, body };
+  return { status: 200, type, headers: NO_FIELDS, body };
 }
 
 /** An error answer. */
@@ -94,7 +101,7 @@ export function problemType(name: string | undefined): string {
 }
 
 /** The exact text that old clients look for. */
-export function keyNotFound(headers: Fields = {}): Answer {
+export function keyNotFound(headers = NO_FIELDS): Answer {
   return failure(404, 'Key not found', { headers });
 }
 

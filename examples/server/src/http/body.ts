@@ -3,6 +3,7 @@
  *
  * Its bytes are counted as they are read, because a chunked body does not say how long it is.
  */
+import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { members, nestsDeeperThan } from '../json.ts';
 import { Refusal } from './answers.ts';
@@ -12,9 +13,6 @@ export const MAX_NESTING = 200;
 
 /** Milliseconds that a body may take to arrive. */
 const BODY_LIMIT = 120_000;
-
-/** A byte order mark stays, and is then no JSON (RFC 8259 §8.1). */
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * Read a JSON object as its members: name and raw text of the value. `undefined` for any other JSON value.
@@ -77,20 +75,21 @@ export function readBytes(incoming: IncomingMessage, maxBytes: number): Promise<
     });
     incoming.on('end', () => {
       clearTimeout(late);
-      resolve(Buffer.concat(chunks));
+      resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks));
     });
     // Half a body may look like a whole one.
     incoming.on('error', () => reject(new Refusal(400, 'The body ended early')));
   });
 }
 
-/** @throws {Refusal} 400 for what is not UTF-8. */
-export function decode(bytes: Uint8Array): string {
-  try {
-    return utf8.decode(bytes);
-  } catch {
-    throw new Refusal(400, 'The body is not UTF-8');
-  }
+/**
+ * A byte order mark stays, and is then no JSON (RFC 8259 §8.1).
+ *
+ * @throws {Refusal} 400 for what is not UTF-8.
+ */
+export function decode(bytes: Buffer): string {
+  if (!isUtf8(bytes)) throw new Refusal(400, 'The body is not UTF-8');
+  return bytes.toString();
 }
 
 function parse(text: string): unknown {

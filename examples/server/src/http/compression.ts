@@ -10,15 +10,16 @@ const VARY = { Vary: 'Origin, Accept-Encoding' };
 /** For routes without an ETag: a compressed answer would need another one. Event streams stay as they are. */
 export function compressed(route: Route): Route {
   return async (c) => {
-    const { headers, ...answer } = await route(c);
-    const { method, headers: asked } = c.incoming;
+    const answer = await route(c);
+    const { method, headers } = c.incoming;
     const isLarge = typeof answer.body !== 'string' || answer.body.length >= LEAST_CHARACTERS;
     const gzip =
       isLarge &&
       method !== 'HEAD' &&
-      headers['Content-Type']?.startsWith('application/') === true &&
-      takesGzip(String(asked['accept-encoding'] ?? ''));
-    return { ...answer, gzip, headers: { ...headers, ...VARY, ...(gzip && { 'Content-Encoding': 'gzip' }) } };
+      answer.type?.startsWith('application/') === true &&
+      takesGzip(String(headers['accept-encoding'] ?? ''));
+    const encoding = gzip ? { 'Content-Encoding': 'gzip' } : {};
+    return { ...answer, gzip, headers: { ...answer.headers, ...VARY, ...encoding } };
   };
 }
 

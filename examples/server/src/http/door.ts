@@ -9,14 +9,14 @@
 import type { IncomingMessage } from 'node:http';
 import type { Config } from '../config.ts';
 import { isLoopbackAddress, isLoopbackHost } from '../loopback.ts';
-import { type Answer, empty, type Fields, failure } from './answers.ts';
+import { type Answer, COMMON, empty, type Fields, failure } from './answers.ts';
 import { pathOf } from './keys.ts';
 import { ANONYMOUS, type Caller, callerOf } from './tokens.ts';
 
 /** Who calls (nobody in particular, at a route that is everybody's), or the answer that needs no route. */
 type Judgement = { readonly caller: Caller | undefined } | { readonly answer: Answer };
 
-/** Beside the judgement, the headers by which a browser lets a page read whatever is answered. */
+/** Beside the judgement, the fields of whatever is answered; by them a browser lets a page read it. */
 export type Door = (incoming: IncomingMessage) => Judgement & { readonly headers: Fields };
 
 const READING = ['GET', 'HEAD', 'OPTIONS'];
@@ -40,7 +40,7 @@ export function createDoor({
   const checksHost = isLoopbackAddress(host) && tokens.length === 0;
 
   // Also where no Origin came: a cache must not give that answer to a page.
-  const common: Fields = allowedOrigins === '*' ? {} : { Vary: 'Origin' };
+  const common: Fields = allowedOrigins === '*' ? COMMON : { ...COMMON, Vary: 'Origin' };
 
   const isAdmitted = (origin: string): boolean =>
     allowedOrigins === '*' || allowedOrigins(origin.toLowerCase());

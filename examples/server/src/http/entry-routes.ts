@@ -20,16 +20,15 @@ const CACHING = { 'Cache-Control': 'no-cache, private' };
 
 /** @param maxBodyBytes More is refused with 413. */
 export function createEntryRoutes(store: Store, maxBodyBytes: number) {
-  const tagOf = (rev: number | undefined): string | undefined =>
-    rev === undefined ? undefined : `${store.epoch}.${rev}`;
-  const tagged = (rev: number | undefined): Fields => {
-    const tag = tagOf(rev);
-    return tag === undefined ? {} : { ETag: entityTag(tag) };
-  };
+  const tagOf = (rev: number): string => `${store.epoch}.${rev}`;
+  const tagged = (rev: number | undefined): Fields =>
+    rev === undefined ? {} : { ETag: entityTag(tagOf(rev)) };
 
   function conditionOf(c: RequestContext): Condition | undefined {
     const { headers } = c.incoming;
-    return hasPrecondition(headers) ? (rev) => judge(headers, tagOf(rev)) === 'proceed' : undefined;
+    return hasPrecondition(headers)
+      ? (rev) => judge(headers, rev === undefined ? undefined : tagOf(rev)) === 'proceed'
+      : undefined;
   }
 
   async function change(c: RequestContext, operation: Operation): Promise<Answer> {
@@ -52,8 +51,9 @@ export function createEntryRoutes(store: Store, maxBodyBytes: number) {
       const { url = '', headers } = c.incoming;
       const entry = await store.read(tenantOf(c), addressedKey(url));
       if (entry === undefined) return keyNotFound(CACHING);
-      const found = { ...tagged(entry.rev), ...CACHING };
-      const verdict = judge(headers, tagOf(entry.rev));
+      const tag = tagOf(entry.rev);
+      const found = { ETag: entityTag(tag), ...CACHING };
+      const verdict = judge(headers, tag);
       if (verdict === 'unchanged') return empty(304, found);
       if (verdict === 'failed') return preconditionFailed(found);
       return answer(`{"value":${entry.value}}`, 200, found);

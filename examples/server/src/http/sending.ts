@@ -22,21 +22,22 @@ const compress = promisify(gzip);
 export async function send(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  { status, headers, body, gzip = false }: Answer,
+  { status, type, headers, body, gzip = false }: Answer,
   fields: Fields,
 ): Promise<void> {
+  if (type === undefined) {
+    outgoing.writeHead(status, { ...fields, ...headers }).end();
+    return;
+  }
   if (typeof body !== 'string') {
-    outgoing.writeHead(status, { ...fields, ...headers });
+    outgoing.writeHead(status, { ...fields, 'Content-Type': type, ...headers });
     const pieces = Readable.from(body, { highWaterMark: 1 });
     await (gzip ? pipeline(pieces, createGzip(), outgoing) : pipeline(pieces, outgoing));
     return;
   }
-  if (status === 204 || status === 304) {
-    outgoing.writeHead(status, { ...fields, ...headers }).end();
-    return;
-  }
   const content = gzip ? await compress(body) : body;
-  outgoing.writeHead(status, { ...fields, ...headers, 'Content-Length': String(Buffer.byteLength(content)) });
+  const length = Buffer.byteLength(content);
+  outgoing.writeHead(status, { ...fields, 'Content-Type': type, 'Content-Length': length, ...headers });
   if (hasBody(incoming) && !incoming.complete && !incoming.destroyed) {
     outgoing.write(content);
     await rest(incoming);

@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES }
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Logger } from '../log.ts';
-import { type Answer, errorText, type Fields, failure } from './answers.ts';
+import { type Answer, COMMON, errorText, type Fields, failure } from './answers.ts';
 import { errorAnswer } from './app.ts';
 import type { Route } from './context.ts';
 import type { Door } from './door.ts';
@@ -25,9 +25,6 @@ const OPTIONS = {
   /** Node.js would refuse the request itself, with an answer that is no JSON. */
   requireHostHeader: false,
 };
-
-/** Headers of every answer, unless its route says otherwise. */
-const COMMON = { 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'no-store' };
 
 const PROBLEM_TYPE = 'application/problem+json';
 
@@ -52,15 +49,16 @@ export function createHttpServer(
 ): HttpServer {
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const { answer, headers } = await answerTo(incoming, outgoing);
-    const reply = answer.status >= 400 && wantsProblem(incoming) ? asProblem(answer) : answer;
-    await send(incoming, outgoing, reply, { ...COMMON, ...headers });
+    const isProblem = answer.status >= 400 && wantsProblem(incoming);
+    const reply = isProblem ? { ...answer, type: PROBLEM_TYPE } : answer;
+    await send(incoming, outgoing, reply, headers);
   }
 
   async function answerTo(
     incoming: IncomingMessage,
     outgoing: ServerResponse,
-  ): Promise<{ readonly answer: Answer; readonly headers?: Fields }> {
-    if (!isWellFormed(incoming)) return { answer: failure(400, 'Malformed request') };
+  ): Promise<{ readonly answer: Answer; readonly headers: Fields }> {
+    if (!isWellFormed(incoming)) return { answer: failure(400, 'Malformed request'), headers: COMMON };
     const asked = door(incoming);
     if ('answer' in asked) return asked;
     const { caller, headers } = asked;
@@ -130,10 +128,6 @@ export function createHttpServer(
 /** Whether the caller names RFC 9457's media type. */
 function wantsProblem({ headers }: IncomingMessage): boolean {
   return headers.accept?.includes(PROBLEM_TYPE) ?? false;
-}
-
-function asProblem(answer: Answer): Answer {
-  return { ...answer, headers: { ...answer.headers, 'Content-Type': PROBLEM_TYPE } };
 }
 
 /** What is no HTTP, or comes too slowly, is answered with JSON as well. */

@@ -11,7 +11,7 @@ export const FORMAT = { format: 'codeforge-storage', version: 1 };
 
 export function createExportRoute(store: Store) {
   return async (c: RequestContext): Promise<Answer> => {
-    if (c.incoming.method === 'HEAD') return answer('', 200, { 'Content-Type': NDJSON });
+    if (c.incoming.method === 'HEAD') return { ...answer(''), type: NDJSON };
     return streamed(NDJSON, lines(store.epoch, store.snapshot(tenantOf(c))));
   };
 }
