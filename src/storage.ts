@@ -12,7 +12,7 @@ import { createQueue } from './core/batch.ts';
 import { closedError, StorageError } from './core/errors.ts';
 import { checkHeldKey, checkKey } from './core/keys.ts';
 import { load } from './core/load.ts';
-import { snapshotFor } from './core/values.ts';
+import { snapshot } from './core/values.ts';
 
 /**
  * Create a storage. Nothing is opened before the first call.
@@ -86,7 +86,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   });
   const put = (given: unknown, value: unknown): Put => {
     const key = checkKey(given);
-    return { type: 'put', key, ...snapshotFor(key, value) };
+    return { type: 'put', key, ...snapshot(value, key) };
   };
   /** The backend, after everything that was called before. */
   const inTurn = (): Promise<Backend> => queue.alone((backend) => backend);
@@ -142,7 +142,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
           change(current) {
             const changed = change(current);
             if (changed instanceof Promise) throw invalid('The function of update() is synchronous.');
-            return snapshotFor(key, changed);
+            return snapshot(changed, key);
           },
         };
       }),
@@ -192,7 +192,7 @@ function conditionOf(options?: object, absent?: null): Condition | undefined {
 
 /** Options of a call; `known` is the only one that there is. */
 function optionsOf(options: object, known: string): Record<string, unknown> {
-  if (Object(options) !== options || Object.keys(options).some((name) => name !== known))
+  if (typeof options !== 'object' || !options || Object.keys(options).some((name) => name !== known))
     throw invalid(`The options here are an object with ${known} alone.`);
   return options as Record<string, unknown>;
 }

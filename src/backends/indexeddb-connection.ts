@@ -5,7 +5,7 @@
  *
  * Spec: W3C Indexed Database API 3.0.
  */
-import { createStore } from 'idb-keyval';
+import { createStore, type UseStore } from 'idb-keyval';
 import { closedError, StorageError } from '../core/errors.ts';
 import { asStorageError } from './indexeddb-errors.ts';
 
@@ -23,15 +23,17 @@ export interface Connection {
   /** Resolves when the database is open. */
   open(): Promise<unknown>;
   /**
-   * One transaction. Resolves on `complete`. A request that fails fails alone. `work` returns all of its requests, or none
-   * where some of them come later.
+   * One transaction. Resolves on `complete`. A request that fails fails alone. `work` goes on after waiting for `settled`, and
+   * for nothing else. It returns all of its requests, or none where some of them come later.
    */
-  write<T extends readonly Requested[]>(work: Work<T>): Promise<T>;
+  write<T extends readonly Requested[]>(work: Work<T | Promise<T>>): Promise<T>;
   /**
    * Reads; resolves when they are done. Where the success of one read has led to this one, they share a transaction. Nothing
    * was written in between: a writer waits for its end.
    */
   read<T extends readonly Requested[]>(work: Work<T>): Promise<T>;
+  /** Reads in one transaction of their own; `work` goes on after waiting for `settled`, and for nothing else. */
+  readInSteps<T>(work: Work<Promise<T>>): Promise<T>;
   /** Let go of the database. What waits for it is rejected. */
   close(): void;
 }
@@ -44,6 +46,9 @@ export interface Connection {
 export function createConnection(database: string, timeout: number): Connection {
   let connection: Promise<IDBDatabase> | undefined;
   let closed = false;
+  let use: UseStore | undefined;
+  /** Rejects each write that is under way. */
+  const writing = new Set<(reason: unknown) => void>();
   /** Ends the opening that is under way. */
   let giveUp = (_reason: StorageError): void => {};
   /** Where the last read took place, and how many were there. */
@@ -52,7 +57,7 @@ export function createConnection(database: string, timeout: number): Connection 
 
   const drop = (): void => {
     connection?.then((db) => db.close(), ignore);
-    connection = reading = undefined;
+    connection = reading = use = undefined;
   };
 
   /** Open the database. Everything shares one connection, until another tab wants to upgrade or delete the database. */
@@ -61,9 +66,11 @@ export function createConnection(database: string, timeout: number): Connection 
     const opening = new Promise<IDBDatabase>((resolve, reject) => {
       if (closed) throw closedError();
       if (typeof indexedDB === 'undefined') throw missing();
-      const opened = createStore(database, STORE)('readonly', async ({ transaction }) => transaction.db);
+      use ??= createStore(database, STORE);
+      const opened = use('readonly', async ({ transaction }) => transaction.db);
       const timer = setTimeout(() => giveUp(blocked(database, timeout)), timeout);
       giveUp = (reason) => {
+        use = undefined;
         reject(reason);
         // It may still open.
         opened.then((db) => db.close(), ignore);
@@ -71,16 +78,24 @@ export function createConnection(database: string, timeout: number): Connection 
       opened.then(resolve, reject).finally(() => clearTimeout(timer));
     });
     connection = opening;
-    const lost = (): void => {
+    const forget = (): void => {
       if (connection === opening) connection = reading = undefined;
     };
     opening.then((db) => {
-      db.onclose = lost;
+      const lost = (): void => {
+        if (connection === opening) use = undefined;
+        forget();
+      };
+      db.onclose = () => {
+        lost();
+        // The engine says nothing more about them.
+        for (const reject of writing) reject(inDoubt(database));
+      };
       db.onversionchange = () => {
         db.close();
         lost();
       };
-    }, lost);
+    }, forget);
     return opening;
   };
 
@@ -100,19 +115,33 @@ export function createConnection(database: string, timeout: number): Connection 
 
   return {
     open: () => attempt(async () => {}),
-    write: (work) =>
-      attempt(
-        (db) =>
-          new Promise((resolve, reject) => {
-            const store = begin(db, 'readwrite');
-            const { transaction } = store;
-            const requests = work(store);
-            transaction.oncomplete = () => resolve(requests);
-            transaction.onabort = () =>
-              reject(transaction.error ?? new DOMException('The transaction was aborted.', 'AbortError'));
-            if (requests.length > 0) commit(transaction);
-          }),
-      ),
+    write: <T extends readonly Requested[]>(work: Work<T | Promise<T>>) =>
+      attempt((db) => {
+        let fail = (_reason: unknown): void => {};
+        return new Promise<T>((resolve, reject) => {
+          fail = reject;
+          writing.add(fail);
+          const store = begin(db, 'readwrite');
+          const { transaction } = store;
+          let failure: unknown;
+          const working = (async () => work(store))();
+          working.then(
+            // Nothing more comes: the engine would wait to see.
+            (requests) => requests.length > 0 && end(transaction, 'commit'),
+            (error: Error) => {
+              failure = error;
+              // Where it is over, the engine is about to say why.
+              if (!OVER.test(error.name)) end(transaction, 'abort');
+            },
+          );
+          transaction.oncomplete = () => resolve(working);
+          // The engine's own reason, where it has one, is what made the work fail.
+          transaction.onabort = () =>
+            reject(
+              transaction.error ?? failure ?? new DOMException('The transaction was aborted.', 'AbortError'),
+            );
+        }).finally(() => writing.delete(fail));
+      }),
     read: (work) =>
       attempt(
         (db) =>
@@ -136,6 +165,7 @@ export function createConnection(database: string, timeout: number): Connection 
             within(reading);
           }),
       ),
+    readInSteps: (work) => attempt((db) => work(begin(db, 'readonly'))),
     close() {
       closed = true;
       giveUp(closedError());
@@ -146,6 +176,8 @@ export function createConnection(database: string, timeout: number): Connection 
 
 /** What a closed or lost connection is reported as: at `transaction()`, at abort, and by Safari. */
 const CONNECTION_LOST = /^(InvalidState|Abort|Unknown)Error$/;
+
+const OVER = /^(TransactionInactive|InvalidState)Error$/;
 
 const ignore = (): void => {};
 
@@ -158,14 +190,27 @@ function begin(db: IDBDatabase, mode: IDBTransactionMode): IDBObjectStore {
   return transaction.objectStore(STORE);
 }
 
-/** Say that nothing more comes: the engine would wait to see. */
-function commit(transaction: IDBTransaction): void {
+function end(transaction: IDBTransaction, how: 'commit' | 'abort'): void {
   try {
-    transaction.commit?.();
+    transaction[how]?.();
   } catch {
-    // A request broke it; it has been aborted.
+    // A request has broken it: it is being aborted.
   }
 }
+
+/** Resolves, while the transaction is active, when requests are done, each as it ended. The last one is a request. */
+export const settled = <T extends readonly Requested[]>(requests: T): Promise<T> =>
+  new Promise((resolve) => {
+    const last = requests.at(-1) as IDBRequest | undefined;
+    if (last === undefined) return resolve(requests);
+    last.onsuccess = last.onerror = () => resolve(requests);
+  });
+
+const inDoubt = (database: string): StorageError =>
+  new StorageError(
+    'unavailable',
+    `The browser closed IndexedDB database ${database}: whether this write arrived is not known.`,
+  );
 
 const missing = (): StorageError =>
   new StorageError(

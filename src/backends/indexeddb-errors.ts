@@ -7,6 +7,7 @@ import { StorageError, type StorageErrorCode } from '../core/errors.ts';
 /** Codes and advice by the names of the platform's errors. */
 const FAILURES: Readonly<Record<string, readonly [StorageErrorCode, string]>> = {
   NotFoundError: ['unavailable', 'another program made it; choose another name with the option database'],
+  UnknownError: ['unavailable', 'the engine failed; a value of more than some 100 MB makes it'],
   DataCloneError: ['unsupported-value', 'the value cannot be cloned'],
   QuotaExceededError: [
     'quota',

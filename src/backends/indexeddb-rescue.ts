@@ -2,6 +2,8 @@
  * A batch that breaks the engine, as a value over its limit of some 100 MB does: it is cut until only that value fails.
  */
 import { type Operation, type Outcome, rejected } from '../core/backend.ts';
+import type { StorageError } from '../core/errors.ts';
+import { asStorageError, subjectOf } from './indexeddb-errors.ts';
 
 /** Where so many fail alone, it is not the values, and no more is tried. */
 const MAX_FAILED = 3;
@@ -17,7 +19,10 @@ export async function runApart(
       return await run(part);
     } catch (error) {
       if (part.length === 1) failed += 1;
-      if (part.length === 1 || failed >= MAX_FAILED) throw error;
+      const [operation] = part;
+      if (part.length === 1 && operation)
+        throw asStorageError((error as StorageError).cause ?? error, subjectOf(operation));
+      if (failed >= MAX_FAILED) throw error;
       return halves(part);
     }
   }

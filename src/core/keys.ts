@@ -25,7 +25,9 @@ export function checkHeldKey(key: unknown, maxBytes = Number.POSITIVE_INFINITY):
     (key.length * 3 <= maxBytes || utf8Length(key) <= maxBytes)
   )
     return key;
-  const shown = typeof key === 'string' ? JSON.stringify(key.slice(0, 64)) : typeof key;
+  let shown: string = typeof key;
+  if (typeof key === 'string') shown = JSON.stringify(key.slice(0, 64));
+  if (typeof key === 'string' && key.length > 64) shown += `… (${utf8Length(key)} bytes)`;
   throw new StorageError(
     'invalid-key',
     `A key is a string of 1 to 1,024 UTF-8 bytes, well-formed and without U+0000, not ${shown}.`,

@@ -34,9 +34,10 @@ const NAME = /^[\p{L}_$][\p{L}\p{N}_$]*(\(.*\))?$/u;
 /**
  * Check `value` and copy it.
  *
+ * @param key What it is to be stored under, for the message.
  * @throws {StorageError} `unsupported-value`, naming the path to what cannot be stored.
  */
-export function snapshot(value: unknown): Snapshot {
+export function snapshot(value: unknown, key?: string): Snapshot {
   // Most values are texts; this is the shortest way.
   if (typeof value === 'string') return { plain: true, value };
   const copies = new Map<unknown, unknown>();
@@ -133,13 +134,14 @@ export function snapshot(value: unknown): Snapshot {
     }
     // Listing the keys of a large view takes seconds; properties of its own are ignored, as structured clone does.
     if (tag === made && VIEWS.test(tag)) {
-      const { buffer, byteOffset, byteLength, length = byteLength } = object as DataView & Uint8Array;
+      const { buffer, byteOffset } = object as DataView;
+      const length = tag === 'DataView' ? (object as DataView).byteLength : (object as Uint8Array).length;
       const View = globals[tag] as Uint8ArrayConstructor;
       return keep(object, new View(inner(buffer, 'buffer') as ArrayBuffer, byteOffset, length));
     }
     const build = tag === made && Object.hasOwn(BUILTINS, tag) ? BUILTINS[tag] : undefined;
-    if (build === undefined || (object as ArrayBuffer).resizable)
-      refuse(`an instance of ${made || 'a class'}`);
+    if (build === undefined) refuse(`an instance of ${made || 'a class'}`);
+    if ((object as ArrayBuffer).resizable) refuse('a resizable ArrayBuffer');
     // Node.js keeps its own state in symbols there.
     if (!/^(Blob|File)$/.test(tag))
       refuseProperty(symbol ?? Object.getOwnPropertyNames(object).find((key) => key !== 'lastIndex'));
@@ -157,21 +159,16 @@ export function snapshot(value: unknown): Snapshot {
 
   try {
     const copied = copy(value);
-    if (json && !plain) refuseProperty('__proto__');
+    if (json && !plain) refuse('an object with its own __proto__ beside values that JSON has no form for');
     return { plain, value: copied };
   } catch (cause) {
-    const text = reason ? `is ${reason}, which cannot be stored.` : `cannot be read: ${cause}`;
-    throw new StorageError('unsupported-value', `value${path} ${text}`, reason ? undefined : { cause });
-  }
-}
-
-/** A snapshot; the error names the key too. */
-export function snapshotFor(key: string, value: unknown): Snapshot {
-  try {
-    return snapshot(value);
-  } catch (error) {
-    (error as StorageError).message = `Key ${key}: ${(error as StorageError).message}`;
-    throw error;
+    const text = reason ? `is ${reason}, which cannot be stored.` : `cannot be read: ${String(cause)}`;
+    const subject = key === undefined ? '' : `Key ${key}: `;
+    throw new StorageError(
+      'unsupported-value',
+      `${subject}value${path} ${text}`,
+      reason ? undefined : { cause },
+    );
   }
 }
 

@@ -157,19 +157,57 @@ describe('writes of one turn', () => {
     expect(await storage.get('hot')).toBe('b');
   });
 
-  it('fail together with the write that replaces them', async () => {
+  it('are stored where the write that would replace them cannot be', async () => {
     const storage = open();
-    await storage.set('hot', 0);
-    const { put } = IDBObjectStore.prototype;
-    vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(function (this: IDBObjectStore, value, key) {
-      if (key === 'hot') throw new DOMException('cannot', 'DataCloneError');
-      return put.call(this, value, key);
-    });
-    const calls = [storage.set('hot', 1), storage.set('hot', 2), storage.set('other', 3)];
+    /** Looks like a Blob, and cannot be cloned. */
+    class Blob {
+      text = () => '';
+      get [Symbol.toStringTag]() {
+        return 'Blob';
+      }
+    }
+    const calls = [storage.set('a', 1), storage.set('a', new Blob()), storage.set('b', 2)];
     const outcomes = await Promise.allSettled(calls);
-    expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'fulfilled']);
-    expect(await storage.get('hot')).toBe(0);
-    expect(await storage.get('other')).toBe(3);
+    expect(outcomes).toMatchObject([
+      { status: 'fulfilled' },
+      { status: 'rejected', reason: { code: 'unsupported-value' } },
+      { status: 'fulfilled' },
+    ]);
+    expect(await storage.getMany(['a', 'b'])).toEqual([1, 2]);
+  });
+
+  it('take effect before many reads that come after them: two tabs cannot both be first', async () => {
+    const tabs = [open(), open()];
+    const others = Array.from({ length: 40 }, (_, i) => `k${i}`);
+    await tabs[0]?.setMany(others.map((key) => [key, key]));
+    for (let round = 0; round < 30; round += 1) {
+      await Promise.all([tabs[0]?.delete('tab 0'), tabs[1]?.delete('tab 1')]);
+      const met = await Promise.all(
+        tabs.map(async (tab, i) => {
+          void tab.set(`tab ${i}`, true);
+          const [other] = await tab.getMany([`tab ${1 - i}`, ...others]);
+          return other;
+        }),
+      );
+      expect(met).toContain(true);
+    }
+  });
+
+  it('reject when the browser closes the database under them, and let the storage close', async () => {
+    const storage = open();
+    await storage.set('a', 1);
+    const { put } = IDBObjectStore.prototype;
+    vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(function (this: IDBObjectStore, ...args) {
+      queueMicrotask(() => this.transaction.db.dispatchEvent(new Event('close')));
+      return put.apply(this, args);
+    });
+    const writing = storage.set('a', 2);
+    await expect(writing).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('whether this write arrived'),
+    });
+    expect(await storage.get('a')).toBeDefined();
+    await storage.close();
   });
 });
 
@@ -208,10 +246,24 @@ describe('a value over the engine’s limit', () => {
     ]);
     expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
     expect(await storage.keys()).toEqual(['last', 'small']);
+    expect(String((outcomes[1] as PromiseRejectedResult).reason)).toMatch(/Key big: .* 100 MB/);
   });
 });
 
 describe('a database that already exists', () => {
+  it('of another program is opened once, however often it is refused', async () => {
+    const request = indexedDB.open(database, 1);
+    request.onupgradeneeded = () => request.result.createObjectStore('another');
+    (await settled(request)).close();
+    const storage = open();
+    const openings = vi.spyOn(IDBFactory.prototype, 'open');
+    for (let i = 0; i < 3; i += 1)
+      await expect(storage.get('a')).rejects.toMatchObject({ code: 'unavailable' });
+    expect(openings).toHaveBeenCalledTimes(1);
+    // The connection that is left is idb-keyval's; with the page it goes.
+    database = `${database}-left`;
+  });
+
   it('reads and writes what deployed apps hold, and never raises its version', async () => {
     await makeOld((store) => {
       store.put({ theme: 'dark' }, 'settings');
