@@ -17,7 +17,7 @@ export function limitsOf(maxBodyBytes: number): Limits {
   return {
     keyBytes: 1024,
     valueBytes: Math.max(maxBodyBytes - AROUND_A_VALUE, maxBodyBytes >> 1),
-    batchOps: 500,
+    batchOps: 2000,
     bodyBytes: maxBodyBytes,
     answerBytes: maxBodyBytes,
   };

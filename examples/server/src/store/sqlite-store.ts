@@ -1,14 +1,14 @@
 /**
  * The store over one SQLite file.
  *
- * One connection writes, in groups, and reads in between: it never sees what is not committed, because a group is
- * one synchronous step. A snapshot reads through a connection of its own.
+ * One connection writes, in groups, and reads in between, in groups too: it never sees what is not committed, because a
+ * group is one synchronous step. A snapshot reads through a connection of its own.
  */
 import { basename } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { createCommitNotice } from './commit-notice.ts';
 import { reading, transaction } from './database.ts';
-import { createGroupCommit } from './group-commit.ts';
+import { createGroup } from './group.ts';
 import { forgetOld } from './retention.ts';
 import { createBatchRunner } from './sqlite-batch.ts';
 import { createReads, openSnapshot } from './sqlite-reads.ts';
@@ -42,17 +42,20 @@ export function createSqliteStore(database: DatabaseSync, answerBytes: number): 
     return outcomes;
   }
 
-  const group = createGroupCommit(commit);
-  /** Read one state of the data. */
-  const read = async <T>(work: () => T): Promise<T> => guarded(() => reading(database, work));
+  const writes = createGroup(commit);
+  const readers = createGroup((group: ReadonlyArray<() => unknown>) =>
+    guarded(() => reading(database, () => group.map((work) => work()))),
+  );
+  /** Read one state of the data, as it is after the call. */
+  const read = <T>(work: () => T): Promise<T> => readers.submit(work) as Promise<T>;
 
   return {
     epoch,
     fileName: basename(database.location() ?? ''),
     seq: (tenant) => read(() => reads.seq(tenant)),
-    read: async (tenant, key) => guarded(() => reads.entry(tenant, key)),
+    read: (tenant, key) => read(() => reads.entry(tenant, key)),
     async run(tenant, batch) {
-      if (batch.operations.some(isWrite)) return group.submit([tenant, batch]);
+      if (batch.operations.some(isWrite)) return writes.submit([tenant, batch]);
       return read(() => {
         runner.begin();
         return runner.run(tenant, batch);
@@ -65,7 +68,8 @@ export function createSqliteStore(database: DatabaseSync, answerBytes: number): 
     onCommit: notice.listen,
     forget: async () => guarded(() => transaction(database, () => forgetOld(database))),
     async close() {
-      group.flush();
+      writes.flush();
+      readers.flush();
       notice.stop();
       database.close();
     },
