@@ -355,7 +355,7 @@ export function contract(subject: Subject): void {
       for (const call of calls) expect(await codeOf(call)).toBe('invalid-option');
       expect(await codeOf(storage.entries({ prefix: wrong(5) }).next())).toBe('invalid-key');
       expect(await codeOf(storage.keys({ prefix: wrong(5) }))).toBe('invalid-key');
-      for (const options of ['a', { prefx: 'a' }]) {
+      for (const options of ['a', { prefx: 'a' }, () => {}]) {
         expect(await codeOf(storage.keys(wrong(options)))).toBe('invalid-option');
         expect(await codeOf(storage.entries(wrong(options)).next())).toBe('invalid-option');
       }

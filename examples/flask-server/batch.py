@@ -10,7 +10,7 @@ from collections import namedtuple
 from json_text import elements, members, string, to_json
 from messages import MAX_ANSWER_BYTES, MAX_VALUE_BYTES, invalid_key, is_portable, problem_type, refuse
 
-MAX_OPERATIONS = 500
+MAX_OPERATIONS = 2000
 NEEDED_SCOPES = {"get": "read", "head": "read", "put": "write", "delete": "write", "clear": "admin"}
 WRITES = ("put", "delete", "clear")
 LARGEST_N = 2**53 - 1  # the largest whole number that all readers of JSON take for what it is

@@ -32,9 +32,9 @@ it.skipIf(chromiumSkipReason)(
         .slice(1); // The first one asked whether the server is up.
       await annotate(`requests: ${requests.join(', ')}`);
       expect(requests.filter((request) => request.startsWith('OPTIONS'))).toEqual(['OPTIONS /api/v1/batch']);
-      expect(requests.filter((request) => request === 'POST /api/v1/batch')).toHaveLength(4);
+      expect(requests.filter((request) => request === 'POST /api/v1/batch')).toHaveLength(2);
       expect(requests.filter((request) => request === 'GET /health')).toHaveLength(1);
-      expect(requests).toHaveLength(6);
+      expect(requests).toHaveLength(4);
     } finally {
       await browser.close();
       await server.stop();
