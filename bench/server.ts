@@ -22,11 +22,12 @@ import { findGenerator, type Generator } from './server/load.ts';
 import { load, type Peer, type Run, seed, type Workload } from './server/measure.ts';
 import { BARE, BATCH, FLASK, findKinds, type Kind, OURS, REDIS, UNSTORAGE } from './server/servers.ts';
 
-const ROUNDS = 9;
+const ROUNDS = 7;
 
 /** Milliseconds of load. */
-const TIME = 1500;
+const TIME = 1000;
 const QUICK_TIME = 200;
+const WARM_UP = 2000;
 
 const WORKLOADS: Readonly<Record<Exclude<Workload, 'batch'>, { title: string; targets: readonly Target[] }>> =
   {
@@ -69,6 +70,11 @@ export async function benchServer(quick: boolean): Promise<Section> {
   const started: Started[] = [];
   try {
     for (const kind of kinds) started.push(await start(kind));
+    // What is compiled while it runs is compiled now, in every process alike.
+    if (!quick)
+      for (const { peer } of started)
+        for (const workload of ['get', 'put'] as const)
+          await load(generator, peer, workload, 'warm-up', WARM_UP);
     const peers = started.map(({ peer }) => peer);
     const results: Result[] = [];
     for (const [workload, { title, targets }] of Object.entries(WORKLOADS))

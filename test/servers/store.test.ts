@@ -62,6 +62,33 @@ it('settles no write before its commit', async () => {
   expect(events).toEqual(['BEGIN IMMEDIATE', 'COMMIT', 'settled', 'settled']);
 });
 
+it('waits for writes of the next turns as long as each turn brings more, and no longer', async () => {
+  const commits = counting('COMMIT');
+  const early = put('a', '1');
+  const late = new Promise((resolve) => setImmediate(() => resolve(put('b', '1'))));
+  const other = put('c', '1');
+  await Promise.all([early, other, late]);
+  expect(commits()).toBe(1);
+  const alone = put('d', '1');
+  const turn = new Promise((resolve) => setImmediate(resolve));
+  await turn;
+  expect(commits()).toBe(2);
+  await alone;
+});
+
+it('reads one state for all reads that wait together, and nothing older than the last of them', async () => {
+  const begins = counting('BEGIN');
+  const first = store.read(TENANT, 'a');
+  // Another process, between two reads of one group.
+  const other = new DatabaseSync(join(folder, 'test.db'));
+  other.exec(`BEGIN; INSERT INTO tenants (tenant, seq) VALUES ('${TENANT}', 2);
+    INSERT INTO records (tenant, key, value, rev) VALUES ('${TENANT}', 'a', '1', 1), ('${TENANT}', 'b', '1', 2); COMMIT`);
+  other.close();
+  const read = await Promise.all([first, store.read(TENANT, 'b'), store.seq(TENANT)]);
+  expect(read).toEqual([{ value: '1', rev: 1 }, { value: '1', rev: 2 }, 2]);
+  expect(begins()).toBe(1);
+});
+
 it('judges each write of a group by the state that the one before it left', async () => {
   const condition = (rev: number | undefined) => rev === undefined;
   const outcomes = await Promise.all([

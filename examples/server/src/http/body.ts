@@ -43,8 +43,9 @@ export function membersOf(text: string, nesting: number): Array<[string, string]
 
 /** @throws {Refusal} 415 unless the body says that it is of this media type. */
 export function checkType({ headers }: IncomingMessage, type: string): void {
-  const given = headers['content-type']?.split(';')[0]?.trim().toLowerCase();
-  if (given !== type) throw new Refusal(415, `Content-Type must be ${type}`);
+  const given = headers['content-type'];
+  if (given !== type && given?.split(';')[0]?.trim().toLowerCase() !== type)
+    throw new Refusal(415, `Content-Type must be ${type}`);
 }
 
 /**
