@@ -23,7 +23,7 @@ const NOTE = `A round trip takes so much longer than it takes on loopback, half 
 Chromium opens 6 connections a host. \`ours\` (level 1), \`ours, level 0\` and \`fetch\` (one \`fetch\` a call) each have a reference server of their own, which answers when the
 data is on the disk; \`unstorage\` is its HTTP driver with its own server, which keeps them in memory. Level 0 is the same server seen without its contract: it has no
 batches but \`/import\`, so it is shown without a target. Before a page \`PUT\`s to a URL for the first time the browser asks the server (CORS): a URL a key means a request
-more for each new key. Chromium refuses more than about 1,300 waiting requests (ERR_INSUFFICIENT_RESOURCES), so what needs a request a key is measured with 1,000 at most.`;
+more for each new key. Chromium took 1,000 waiting requests and refused 2,000 (ERR_INSUFFICIENT_RESOURCES), so what needs a request a key is measured with 1,000 at most.`;
 
 export async function benchSdk(quick: boolean): Promise<Section> {
   const latencies = quick ? QUICK_LATENCIES : LATENCIES;
