@@ -84,18 +84,22 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     });
     return choosing;
   });
+
   const put = (given: unknown, value: unknown): Put => {
     const key = checkKey(given);
     return { type: 'put', key, ...snapshot(value, key) };
   };
+
   /** The backend, after everything that was called before. */
   const inTurn = (): Promise<Backend> => queue.alone((backend) => backend);
-  async function migrate(type: BackendType, open: () => Promise<Backend>): Promise<number> {
+
+  /** Every entry of the backend in use to one of another type, each verified. */
+  async function migrate(to: BackendType, open: () => Promise<Backend>): Promise<number> {
     const source = await inTurn();
-    if (source.type === type)
+    if (source.type === to)
       throw new StorageError(
         'wrong-backend',
-        `Already using ${type === 'flask' ? 'Flask backend' : 'IndexedDB'}`,
+        `Already using ${to === 'flask' ? 'Flask backend' : 'IndexedDB'}`,
       );
     const target = await open();
     return (await load(import('./tools/migrate.ts')))

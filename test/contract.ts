@@ -403,10 +403,13 @@ export function contract(subject: Subject): void {
       const [first, second] = (await storage.getMany(['v', 'v'])) as Array<{ list: number[] }>;
       first?.list.push(2);
       expect(second).toEqual({ list: [1] });
-      const many = await storage.getMany(
-        Array.from({ length: 100 }, (_, i) => (i < 50 ? 'v' : `missing${i}`)),
-      );
-      expect(new Set(many.slice(0, 50)).size).toBe(50);
+      const keys = Array.from({ length: 100 }, (_, i) => (i < 50 ? 'v' : `missing${i}`));
+      // What reads many at once may be loaded at the first such call.
+      for (let round = 0; round < 5; round += 1) {
+        const many = await storage.getMany(keys);
+        expect(new Set(many.slice(0, 50)).size).toBe(50);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
     });
 
     it('answers hundreds of calls of one turn, on keys near and far, as a Map does', async () => {
@@ -419,8 +422,12 @@ export function contract(subject: Subject): void {
             ),
             { minLength: 120, maxLength: 240 },
           ),
-          async (calls) => {
+          fc.integer({ min: 60, max: 400 }),
+          async (calls, clearedAt) => {
             const storage = await open();
+            // What reads many at once may be loaded at the first such call.
+            await storage.getMany(calls.map((_, i) => `warm${i}`));
+            await new Promise((resolve) => setTimeout(resolve, 50));
             await storage.clear();
             const held = new Map<string, unknown>();
             // Entries nobody asks for lie between the others, many more in one place.
@@ -432,6 +439,11 @@ export function contract(subject: Subject): void {
             const expected: unknown[] = [];
             const answers = calls.map(([type, number], i): Promise<unknown> => {
               const key = `k${number}`;
+              if (i === clearedAt) {
+                held.clear();
+                expected.push(undefined);
+                return storage.clear();
+              }
               expected.push(type === 'get' ? held.get(key) : type === 'has' ? held.has(key) : undefined);
               if (type === 'set') {
                 held.set(key, i);

@@ -13,7 +13,7 @@ export interface Row {
   title(count: number): string;
   /** Whether a round takes keys that the page has not used yet, or all rounds the same ones, stored beforehand. */
   readonly keys: 'new' | 'stored';
-  /** Left out for those that need a request a key: more than about 1,300 waiting ones Chromium refuses. */
+  /** Left out for those that need a request a key: Chromium took 1,000 waiting ones and refused 2,000. */
   readonly batchesOnly?: true;
   /** How many calls a round has; 0 where the row is left out. Fewer where a request a call would take minutes. */
   readonly counts: Readonly<Record<Latency, number>>;

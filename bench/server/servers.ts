@@ -1,10 +1,8 @@
 /** Who takes part: how each server is started, and how a value is written to it and read from it. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { flaskSkipReason, startFlaskServer } from '../../test/support/flask-server.ts';
 import { type RunningServer, startServer } from '../../test/support/running-server.ts';
+import { startInFolder } from '../../test/support/server-database.ts';
 import { startTypescriptServer } from '../../test/support/typescript-server.ts';
 import { isInstalled } from './command.ts';
 import type { Template } from './load.ts';
@@ -148,26 +146,11 @@ export async function findKinds(): Promise<{ kinds: readonly Kind[]; leftOut: re
 }
 
 /** A server of the folder `peers`, in a process of its own, with a folder that goes with it. */
-async function startPeer(file: string, env: Record<string, string> = {}): Promise<RunningServer> {
-  const folder = await mkdtemp(join(tmpdir(), 'codeforge-peer-'));
-  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
+function startPeer(file: string, env: Record<string, string> = {}): Promise<RunningServer> {
   const main = fileURLToPath(new URL(`peers/${file}`, import.meta.url));
-  try {
-    const server = await startServer(process.execPath, [main], {
-      env: { NODE_ENV: 'production', FOLDER: folder, ...env },
-    });
-    return {
-      ...server,
-      async stop() {
-        const code = await server.stop();
-        await remove();
-        return code;
-      },
-    };
-  } catch (error) {
-    await remove();
-    throw error;
-  }
+  return startInFolder((folder) =>
+    startServer(process.execPath, [main], { env: { NODE_ENV: 'production', FOLDER: folder, ...env } }),
+  );
 }
 
 /** A member of the object that a server answers. */

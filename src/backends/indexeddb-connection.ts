@@ -21,7 +21,7 @@ type Work<T> = (store: IDBObjectStore) => T;
 /** A connection, opened when it is first needed, and again when it was lost. */
 export interface Connection {
   /** Resolves when the database is open. */
-  open(): Promise<unknown>;
+  open(): Promise<void>;
   /**
    * One transaction. Resolves on `complete`. A request that fails fails alone. `work` goes on after waiting for `settled`, and
    * for nothing else. It returns all of its requests, or none where some of them come later.
@@ -83,6 +83,7 @@ export function createConnection(database: string, timeout: number): Connection 
     };
     opening.then((db) => {
       const lost = (): void => {
+        // idb-keyval would hand out the closed one. Where opening failed it keeps what it has, and one connection is enough.
         if (connection === opening) use = undefined;
         forget();
       };
@@ -113,6 +114,21 @@ export function createConnection(database: string, timeout: number): Connection 
     }
   }
 
+  /** What `work` requests in the last reading transaction while that is active, and in a new one after that. */
+  const requestIn = <T>(db: IDBDatabase, work: Work<T>): T => {
+    readings += 1;
+    if (reading && readings < MAX_READINGS) {
+      try {
+        return work(reading);
+      } catch {
+        // It is over.
+      }
+    }
+    readings = 0;
+    reading = begin(db, 'readonly');
+    return work(reading);
+  };
+
   return {
     open: () => attempt(async () => {}),
     write: <T extends readonly Requested[]>(work: Work<T | Promise<T>>) =>
@@ -142,29 +158,7 @@ export function createConnection(database: string, timeout: number): Connection 
             );
         }).finally(() => writing.delete(fail));
       }),
-    read: (work) =>
-      attempt(
-        (db) =>
-          new Promise((resolve, reject) => {
-            const within = (store: IDBObjectStore): void => {
-              const requests = work(store);
-              const last = requests.at(-1) as IDBRequest;
-              last.onsuccess = () => resolve(requests);
-              // The others may have succeeded, unless the connection is gone.
-              last.onerror = () =>
-                last.error?.name === 'AbortError' ? reject(last.error) : resolve(requests);
-            };
-            try {
-              readings += 1;
-              if (reading && readings < MAX_READINGS) return within(reading);
-            } catch {
-              // It is over.
-            }
-            readings = 0;
-            reading = begin(db, 'readonly');
-            within(reading);
-          }),
-      ),
+    read: (work) => attempt((db) => settled(requestIn(db, work))),
     readInSteps: (work) => attempt((db) => work(begin(db, 'readonly'))),
     close() {
       closed = true;
@@ -177,6 +171,7 @@ export function createConnection(database: string, timeout: number): Connection 
 /** What a closed or lost connection is reported as: at `transaction()`, at abort, and by Safari. */
 const CONNECTION_LOST = /^(InvalidState|Abort|Unknown)Error$/;
 
+/** What a request in a transaction that has ended throws. */
 const OVER = /^(TransactionInactive|InvalidState)Error$/;
 
 const ignore = (): void => {};
@@ -198,12 +193,16 @@ function end(transaction: IDBTransaction, how: 'commit' | 'abort'): void {
   }
 }
 
-/** Resolves, while the transaction is active, when requests are done, each as it ended. The last one is a request. */
+/**
+ * Resolves, while the transaction is active, when requests are done, each as it ended. The last one is a request. Rejects where
+ * the last one was aborted: then nothing is known of the others.
+ */
 export const settled = <T extends readonly Requested[]>(requests: T): Promise<T> =>
-  new Promise((resolve) => {
+  new Promise((resolve, reject) => {
     const last = requests.at(-1) as IDBRequest | undefined;
     if (last === undefined) return resolve(requests);
-    last.onsuccess = last.onerror = () => resolve(requests);
+    last.onsuccess = () => resolve(requests);
+    last.onerror = () => (last.error?.name === 'AbortError' ? reject(last.error) : resolve(requests));
   });
 
 const inDoubt = (database: string): StorageError =>

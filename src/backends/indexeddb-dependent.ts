@@ -5,123 +5,89 @@
  * requests, and a comparison and its write share a transaction.
  */
 import {
+  type Dependent,
   fulfilled,
+  isDependent,
   isRevised,
   type Operation,
   type Outcome,
   rejected,
-  type Snapshot,
 } from '../core/backend.ts';
 import { load } from '../core/load.ts';
-import type { Connection } from './indexeddb-connection.ts';
+import { type Connection, type Requested, settled } from './indexeddb-connection.ts';
 import { asStorageError, subjectOf } from './indexeddb-errors.ts';
+import { issue, outcomesOf } from './indexeddb-requests.ts';
 import type { Found } from './indexeddb-revision.ts';
 
 type Revisions = typeof import('./indexeddb-revision.ts');
 
+/** What has been decided of an operation, and what was requested for that. */
+interface Decision {
+  readonly outcome: Outcome;
+  readonly request: Requested;
+}
+
 /** Run a batch in one transaction. */
 export async function runInOrder(
-  write: Connection['write'],
+  { write }: Connection,
   operations: readonly Operation[],
 ): Promise<Outcome[]> {
   const revisions = operations.some(isRevised) ? await load(import('./indexeddb-revision.ts')) : undefined;
-  let outcomes: Outcome[] = [];
-  await write((store) => {
-    outcomes = [];
-    perform(store, operations, outcomes, 0, revisions);
-    return [];
+  let decided = new Map<Operation, Outcome>();
+  const requests = await write(async (store) => {
+    // It may be the second attempt.
+    decided = new Map();
+    const requests: Requested[] = [];
+    let from = 0;
+    for (const [i, operation] of operations.entries()) {
+      if (!isDependent(operation)) continue;
+      requests.push(...issue(store, operations.slice(from, i)));
+      const { outcome, request } = await decide(store, operation, revisions);
+      decided.set(operation, outcome);
+      requests.push(request);
+      from = i + 1;
+    }
+    requests.push(...issue(store, operations.slice(from)));
+    return requests;
   });
-  return outcomes;
+  const outcomes = outcomesOf(operations, requests);
+  return operations.map((operation, i) => {
+    const outcome = outcomes[i] as Outcome;
+    // A write that was decided on may still have failed.
+    return requests[i]?.error ? outcome : (decided.get(operation) ?? outcome);
+  });
 }
 
-/**
- * Issue the requests of a batch from `start` on. A write that depends on what is there reads first: what follows it waits
- * for its read, so that the order of the operations is the order of the requests.
- */
-function perform(
+/** Read what is there, decide, and request what was decided on. */
+async function decide(
   store: IDBObjectStore,
-  operations: readonly Operation[],
-  outcomes: Outcome[],
-  start: number,
+  operation: Dependent,
   revisions: Revisions | undefined,
-): void {
-  for (let i = start; i < operations.length; i++) {
-    const operation = operations[i] as Operation;
-    const fail = (error: unknown): void => {
-      outcomes[i] = rejected(asStorageError(error, subjectOf(operation)));
-    };
-    const issue = (request: IDBRequest, done: (result: unknown) => void, next?: () => void): void => {
-      if (done !== ignore) request.onsuccess = () => done(request.result);
-      request.onerror = () => {
-        fail(request.error);
-        next?.();
-      };
-    };
-    const next = (): void => perform(store, operations, outcomes, i + 1, revisions);
-    outcomes[i] = DONE;
+): Promise<Decision> {
+  const { type, key } = operation;
+  // A cursor tells a key that is missing from one whose value is undefined.
+  const [read] = await settled([type === 'update' ? store.get(key) : store.openCursor(key)]);
+  const unchanged = (outcome: Outcome): Decision => ({ outcome, request: read });
+  if (read.error) return unchanged(fulfilled());
+  if (type === 'update') {
     try {
-      if (revisions && isRevised(operation)) {
-        const decide = (cursor: unknown): void => {
-          try {
-            const outcome = revisions.outcomeOf(operation, cursor as Found);
-            if (outcome) outcomes[i] = outcome;
-            else if (operation.type === 'put') issue(store.put(operation.value, operation.key), ignore);
-            else issue(store.delete(operation.key), ignore);
-          } catch (error) {
-            fail(error);
-          }
-          next();
-        };
-        // A cursor tells a key that is missing from one whose value is undefined.
-        issue(store.openCursor(operation.key), decide, next);
-        return;
-      }
-      switch (operation.type) {
-        case 'get':
-          issue(store.get(operation.key), (value) => {
-            outcomes[i] = fulfilled(value);
-          });
-          break;
-        case 'has':
-          issue(store.getKey(operation.key), (key) => {
-            outcomes[i] = fulfilled(key !== undefined);
-          });
-          break;
-        case 'put':
-          issue(store.put(operation.value, operation.key), ignore);
-          break;
-        case 'delete':
-          issue(store.delete(operation.key), ignore);
-          break;
-        case 'clear':
-          issue(store.clear(), ignore);
-          break;
-        case 'update': {
-          const change = (current: unknown): void => {
-            let changed: Snapshot | undefined;
-            try {
-              changed = operation.change(current);
-              outcomes[i] = fulfilled(changed.value);
-            } catch (error) {
-              // The app's own error, as it is.
-              outcomes[i] = rejected(error);
-            }
-            try {
-              if (changed) issue(store.put(changed.value, operation.key), ignore);
-            } catch (error) {
-              fail(error);
-            }
-            next();
-          };
-          issue(store.get(operation.key), change, next);
-          return;
-        }
-      }
+      const changed = operation.change(read.result);
+      return {
+        outcome: fulfilled(changed.value),
+        request: issueOne(store, { type: 'put', key, ...changed }),
+      };
     } catch (error) {
-      fail(error);
+      // The app's own error, as it is.
+      return unchanged(rejected(error));
     }
+  }
+  try {
+    const outcome = revisions?.outcomeOf(operation, read.result as Found);
+    return outcome ? unchanged(outcome) : { outcome: fulfilled(), request: issueOne(store, operation) };
+  } catch (error) {
+    return unchanged(rejected(asStorageError(error, subjectOf(operation))));
   }
 }
 
-const DONE = fulfilled();
-const ignore = (): void => {};
+const issueOne = (store: IDBObjectStore, operation: Operation): Requested =>
+  issue(store, [operation])[0] as Requested;

@@ -35,8 +35,9 @@ function standInsOf(operations: readonly Operation[]): number[] {
   for (let i = operations.length - 1; i >= 0; i--) {
     const operation = operations[i] as Operation;
     standIns[i] = i;
-    if (operation.type === 'clear') next.clear();
-    else if (isRead(operation)) next.delete(operation.key);
+    // What a clear takes away may as well not have been written.
+    if (operation.type === 'clear') continue;
+    if (isRead(operation)) next.delete(operation.key);
     else {
       const standIn = next.get(operation.key) ?? i;
       standIns[i] = standIn;

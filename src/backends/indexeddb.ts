@@ -10,7 +10,7 @@
  * Spec: W3C Indexed Database API 3.0.
  */
 import type { Backend, Operation, Outcome } from '../core/backend.ts';
-import { isRead, isRevised } from '../core/backend.ts';
+import { isDependent, isRead } from '../core/backend.ts';
 import { load } from '../core/load.ts';
 import { createConnection } from './indexeddb-connection.ts';
 import { resultOf } from './indexeddb-errors.ts';
@@ -30,7 +30,7 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
   async function runTogether(operations: readonly Operation[]): Promise<Outcome[]> {
     if (operations.some(isDependent)) {
       const { runInOrder } = await load(import('./indexeddb-dependent.ts'));
-      return runInOrder(connection.write, operations);
+      return runInOrder(connection, operations);
     }
     if (operations.length >= MANY && operations.filter(({ type }) => type === 'get').length >= MANY) {
       if (many) return many.runMany(connection, operations);
@@ -46,9 +46,7 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
 
   return {
     type: 'indexeddb',
-    open: async () => {
-      await connection.open();
-    },
+    open: () => connection.open(),
     run: (operations) =>
       runTogether(operations).catch((error) => {
         if (operations.length === 1 || error.cause?.name !== 'UnknownError') throw error;
@@ -81,6 +79,3 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
 const MANY = 32;
 
 const ignore = (): void => {};
-
-/** Whether what becomes of an operation depends on what is there. */
-const isDependent = (operation: Operation): boolean => operation.type === 'update' || isRevised(operation);

@@ -67,6 +67,13 @@ export const isRead = ({ type }: Operation): boolean => type === 'get' || type =
 export const isRevised = (operation: Operation): operation is Revised =>
   operation.type === 'entry' || (operation as Condition).ifRevision !== undefined;
 
+/** Whether what becomes of an operation depends on what is there. */
+export const isDependent = (operation: Operation): operation is Dependent =>
+  operation.type === 'update' || isRevised(operation);
+
+/** An operation that reads before it is decided. */
+export type Dependent = Revised | Extract<Operation, { type: 'update' }>;
+
 /** An operation that is about revisions. */
 export type Revised = Extract<Operation, { type: 'entry' | 'put' | 'delete' }>;
 

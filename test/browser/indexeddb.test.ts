@@ -1,41 +1,11 @@
 /**
  * What IndexedDB does in a real browser and nowhere else: transactions, other tabs, lost connections.
  */
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createStorage, type KeyValueStorage, type StorageOptions } from '../../src/index.ts';
+import { describe, expect, it, vi } from 'vitest';
+import type { KeyValueStorage } from '../../src/index.ts';
+import { databaseOfEachTest, settled } from '../support/browser-database.ts';
 
-let database = '';
-let databases = 0;
-const opened: KeyValueStorage[] = [];
-
-function open(options: StorageOptions = {}): KeyValueStorage {
-  const storage = createStorage({ database, logger: false, ...options });
-  opened.push(storage);
-  return storage;
-}
-
-const settled = <T>(request: IDBRequest<T>): Promise<T> =>
-  new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-
-/** A database as a deployed app made it. */
-async function makeOld(fill: (store: IDBObjectStore) => void): Promise<void> {
-  const request = indexedDB.open(database, 1);
-  request.onupgradeneeded = () => fill(request.result.createObjectStore('storage'));
-  (await settled(request)).close();
-}
-
-beforeEach(() => {
-  databases += 1;
-  database = `browser-${Date.now()}-${databases}`;
-});
-afterEach(async () => {
-  vi.restoreAllMocks();
-  await Promise.all(opened.splice(0).map((storage) => storage.close()));
-  await settled(indexedDB.deleteDatabase(database));
-});
+const { name, open, make } = databaseOfEachTest();
 
 describe('transactions', () => {
   it('stores 1,000 sets of one turn in one transaction', async () => {
@@ -70,144 +40,6 @@ describe('transactions', () => {
     const increment = (storage: KeyValueStorage) => storage.update('n', (n) => Number(n ?? 0) + 1);
     await Promise.all(Array.from({ length: 100 }, (_, i) => increment(i % 2 ? one : other)));
     expect(await one.get('n')).toBe(100);
-  });
-});
-
-describe('reads that follow each other', () => {
-  it('see every write that had resolved before them, of other tabs too', async () => {
-    const [reader, writer] = [open(), open()];
-    await writer.set('n', 0);
-    let written = 0;
-    const writing = (async () => {
-      for (let n = 1; n <= 100; n += 1) {
-        await writer.set('n', n);
-        written = n;
-      }
-    })();
-    let reads = 0;
-    for (let last = 0; last < 100 && reads < 100_000; reads += 1) {
-      const before = written;
-      const read = Number(await reader.get('n'));
-      expect(read).toBeGreaterThanOrEqual(Math.max(before, last));
-      last = read;
-    }
-    await writing;
-    expect(written).toBe(100);
-  });
-
-  it('share a transaction, but none for so long that a writer starves', async () => {
-    const [reader, writer] = [open(), open()];
-    await reader.set('a', 1);
-    const transactions = vi.spyOn(IDBDatabase.prototype, 'transaction');
-    for (let i = 0; i < 50; i += 1) await reader.get('a');
-    expect(transactions).toHaveBeenCalledTimes(1);
-    for (let i = 0; i < 50; i += 1) await reader.get('a');
-    expect(transactions).toHaveBeenCalledTimes(2);
-    let done = false;
-    const writing = writer.set('a', 2).then(() => {
-      done = true;
-    });
-    let reads = 0;
-    while (!done && reads < 100_000) {
-      await reader.get('a');
-      reads += 1;
-    }
-    await writing;
-    expect(reads).toBeLessThan(100_000);
-  });
-
-  it('each get its own failure, and leave the others theirs', async () => {
-    const storage = open();
-    await storage.setMany([
-      ['a', 1],
-      ['b', 2],
-      ['c', 3],
-    ]);
-    const { get } = IDBObjectStore.prototype;
-    vi.spyOn(IDBObjectStore.prototype, 'get').mockImplementation(function (this: IDBObjectStore, key) {
-      const request = get.call(this, key);
-      if (key !== 'c') return request;
-      // What an engine does with a value that it cannot read.
-      Object.defineProperty(request, 'error', { value: new DOMException('unreadable', 'DataError') });
-      Object.defineProperty(request, 'result', { value: undefined });
-      return request;
-    });
-    const outcomes = await Promise.allSettled(['a', 'b', 'c'].map((key) => storage.get(key)));
-    expect(outcomes).toMatchObject([
-      { value: 1 },
-      { value: 2 },
-      { status: 'rejected', reason: { code: 'unavailable' } },
-    ]);
-  });
-});
-
-describe('writes of one turn', () => {
-  it('store the last value of a key once, and what was read in between as it was', async () => {
-    const storage = open();
-    await storage.ready();
-    const puts = vi.spyOn(IDBObjectStore.prototype, 'put');
-    await Promise.all(Array.from({ length: 100 }, (_, i) => storage.set('hot', i)));
-    expect(puts).toHaveBeenCalledTimes(1);
-    const [, read] = await Promise.all([
-      storage.set('hot', 'a'),
-      storage.get('hot'),
-      storage.set('hot', 'b'),
-    ]);
-    expect(read).toBe('a');
-    expect(await storage.get('hot')).toBe('b');
-  });
-
-  it('are stored where the write that would replace them cannot be', async () => {
-    const storage = open();
-    /** Looks like a Blob, and cannot be cloned. */
-    class Blob {
-      text = () => '';
-      get [Symbol.toStringTag]() {
-        return 'Blob';
-      }
-    }
-    const calls = [storage.set('a', 1), storage.set('a', new Blob()), storage.set('b', 2)];
-    const outcomes = await Promise.allSettled(calls);
-    expect(outcomes).toMatchObject([
-      { status: 'fulfilled' },
-      { status: 'rejected', reason: { code: 'unsupported-value' } },
-      { status: 'fulfilled' },
-    ]);
-    expect(await storage.getMany(['a', 'b'])).toEqual([1, 2]);
-  });
-
-  it('take effect before many reads that come after them: two tabs cannot both be first', async () => {
-    const tabs = [open(), open()];
-    const others = Array.from({ length: 40 }, (_, i) => `k${i}`);
-    await tabs[0]?.setMany(others.map((key) => [key, key]));
-    for (let round = 0; round < 30; round += 1) {
-      await Promise.all([tabs[0]?.delete('tab 0'), tabs[1]?.delete('tab 1')]);
-      const met = await Promise.all(
-        tabs.map(async (tab, i) => {
-          void tab.set(`tab ${i}`, true);
-          const [other] = await tab.getMany([`tab ${1 - i}`, ...others]);
-          return other;
-        }),
-      );
-      expect(met).toContain(true);
-    }
-  });
-
-  it('reject when the browser closes the database under them, and let the storage close', async () => {
-    const storage = open();
-    await storage.set('a', 1);
-    const { put } = IDBObjectStore.prototype;
-    vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(function (this: IDBObjectStore, ...args) {
-      queueMicrotask(() => this.transaction.db.dispatchEvent(new Event('close')));
-      return put.apply(this, args);
-    });
-    const writing = storage.set('a', 2);
-    await expect(writing).rejects.toMatchObject({
-      code: 'unavailable',
-      message: expect.stringContaining('whether this write arrived'),
-    });
-    expect(await storage.get('a')).toBeDefined();
-    await storage.close();
   });
 });
 
@@ -252,20 +84,16 @@ describe('a value over the engine’s limit', () => {
 
 describe('a database that already exists', () => {
   it('of another program is opened once, however often it is refused', async () => {
-    const request = indexedDB.open(database, 1);
-    request.onupgradeneeded = () => request.result.createObjectStore('another');
-    (await settled(request)).close();
+    await make('another');
     const storage = open();
     const openings = vi.spyOn(IDBFactory.prototype, 'open');
     for (let i = 0; i < 3; i += 1)
       await expect(storage.get('a')).rejects.toMatchObject({ code: 'unavailable' });
     expect(openings).toHaveBeenCalledTimes(1);
-    // The connection that is left is idb-keyval's; with the page it goes.
-    database = `${database}-left`;
   });
 
   it('reads and writes what deployed apps hold, and never raises its version', async () => {
-    await makeOld((store) => {
+    await make('storage', (store) => {
       store.put({ theme: 'dark' }, 'settings');
       store.put('kept', 'k'.repeat(2000));
       store.put('not ours', 42);
@@ -278,7 +106,7 @@ describe('a database that already exists', () => {
     expect(await storage.get('k'.repeat(2000))).toBe('kept');
     await storage.delete('k'.repeat(2000));
     await storage.set('settings', 1);
-    const db = await settled(indexedDB.open(database));
+    const db = await settled(indexedDB.open(name()));
     expect(db.version).toBe(1);
     expect([...db.objectStoreNames]).toEqual(['storage']);
     db.close();
@@ -288,7 +116,7 @@ describe('a database that already exists', () => {
     const { publicKey } = (await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, [
       'sign',
     ])) as CryptoKeyPair;
-    await makeOld((store) => {
+    await make('storage', (store) => {
       store.put(publicKey, 'crypto-key');
       store.put('x', 'text');
     });
@@ -300,7 +128,7 @@ describe('other tabs and lost connections', () => {
   it('lets another tab delete the database, and opens a new one after that', async () => {
     const storage = open();
     await storage.set('a', 1);
-    await settled(indexedDB.deleteDatabase(database));
+    await settled(indexedDB.deleteDatabase(name()));
     expect(await storage.get('a')).toBeUndefined();
     await storage.set('a', 2);
     expect(await storage.get('a')).toBe(2);
@@ -321,10 +149,27 @@ describe('other tabs and lost connections', () => {
     expect(new Set(connections).size).toBe(2);
   });
 
+  it('rejects a write under which the browser closes the database, and lets the storage close', async () => {
+    const storage = open();
+    await storage.set('a', 1);
+    const { put } = IDBObjectStore.prototype;
+    vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(function (this: IDBObjectStore, ...args) {
+      queueMicrotask(() => this.transaction.db.dispatchEvent(new Event('close')));
+      return put.apply(this, args);
+    });
+    const writing = storage.set('a', 2);
+    await expect(writing).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('whether this write arrived'),
+    });
+    expect(await storage.get('a')).toBeDefined();
+    await storage.close();
+  });
+
   it('rejects with blocked when another tab keeps it from opening, and works once that tab lets go', async () => {
-    await makeOld((store) => store.put(1, 'a'));
-    const holder = await settled(indexedDB.open(database));
-    const deleting = settled(indexedDB.deleteDatabase(database));
+    await make('storage', (store) => store.put(1, 'a'));
+    const holder = await settled(indexedDB.open(name()));
+    const deleting = settled(indexedDB.deleteDatabase(name()));
     const storage = open({ timeout: 200 });
     await expect(storage.set('a', 2)).rejects.toMatchObject({ code: 'blocked' });
     holder.close();
@@ -334,9 +179,9 @@ describe('other tabs and lost connections', () => {
   });
 
   it('closes at once while another tab keeps it from opening', async () => {
-    await makeOld((store) => store.put(1, 'a'));
-    const holder = await settled(indexedDB.open(database));
-    const deleting = settled(indexedDB.deleteDatabase(database));
+    await make('storage', (store) => store.put(1, 'a'));
+    const holder = await settled(indexedDB.open(name()));
+    const deleting = settled(indexedDB.deleteDatabase(name()));
     const storage = open();
     const call = storage.set('a', 2).catch((error) => error.code);
     await new Promise((done) => setTimeout(done, 50));

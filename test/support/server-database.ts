@@ -5,15 +5,22 @@ import { join } from 'node:path';
 import type { RunningServer } from './running-server.ts';
 
 /** Start a server over the database at `databasePath`, or over a new one that is removed when the server ends. */
-export async function startOverDatabase(
+export const startOverDatabase = (
   databasePath: string | undefined,
   start: (databasePath: string) => Promise<RunningServer>,
+): Promise<RunningServer> =>
+  databasePath === undefined
+    ? startInFolder((folder) => start(join(folder, 'codeforge.db')))
+    : start(databasePath);
+
+/** Start a server with a folder that is removed when it ends. */
+export async function startInFolder(
+  start: (folder: string) => Promise<RunningServer>,
 ): Promise<RunningServer> {
-  if (databasePath !== undefined) return start(databasePath);
   const folder = await mkdtemp(join(tmpdir(), 'codeforge-'));
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   try {
-    const server = await start(join(folder, 'codeforge.db'));
+    const server = await start(folder);
     return {
       ...server,
       async stop() {
