@@ -2,6 +2,9 @@ import { describe, expect, inject, it } from 'vitest';
 import { createStorage, type KeyValueStorage } from '../../src/index.ts';
 import { contract } from '../contract.ts';
 import type { ServerAddress } from '../support/servers.ts';
+import { withoutIndexedDb } from '../support/without-indexeddb.ts';
+
+withoutIndexedDb();
 
 const open = (server: ServerAddress): KeyValueStorage =>
   createStorage({ useFlask: true, flaskUrl: server.url, logger: false, timeout: 5000 });

@@ -8,6 +8,7 @@ import { createStorage, type KeyValueStorage } from '../../src/index.ts';
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
 import type { RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
+import { withoutIndexedDb } from '../support/without-indexeddb.ts';
 import {
   CONFLICT,
   cutEverywhere,
@@ -21,6 +22,8 @@ import {
   oldValueOf,
 } from './cutting.ts';
 import { closeLanes, type Lane, openLanes } from './lanes.ts';
+
+withoutIndexedDb();
 
 const isBatch = goesTo('POST', /^\/api\/v1\/batch$/);
 const LISTED = ['listed-1', 'listed-2', 'listed-3'];

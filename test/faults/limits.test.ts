@@ -7,6 +7,7 @@ import { ConflictError, createStorage, type KeyValueStorage } from '../../src/in
 import { answerCutAfter, answerLost, type Fault, htmlAnswer, requestLost } from '../support/faults.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
+import { withoutIndexedDb } from '../support/without-indexeddb.ts';
 import { closeLanes, inLanes, type Lane, openLanes } from './lanes.ts';
 
 /** Milliseconds that a call may take, and what a busy machine may add. */
@@ -70,6 +71,7 @@ for (const { name, open, calls } of [
   { name: 'level 0', open: startOldServer, calls: CALLS },
 ])
   describe(name, () => {
+    withoutIndexedDb();
     let server: { readonly url: string; close(): Promise<unknown> };
     let lanes: Lane[];
     beforeAll(async () => {

@@ -19,9 +19,12 @@ import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
 import { startProxy, type TcpProxy } from '../support/proxy.ts';
 import type { RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
+import { withoutIndexedDb } from '../support/without-indexeddb.ts';
 import { type Calls, type History, record } from './histories.ts';
 import { isLinearizable } from './linearizability.ts';
 import { type Random, randomOf, seedFrom } from './random.ts';
+
+withoutIndexedDb();
 
 /** Histories that run side by side, each on a key of its own. */
 const LANES = 12;

@@ -15,7 +15,10 @@ import {
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
 import type { RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
+import { withoutIndexedDb } from '../support/without-indexeddb.ts';
 import { closeLanes, first, type Lane, openLane } from './lanes.ts';
+
+withoutIndexedDb();
 
 type Write = (storage: KeyValueStorage) => Promise<unknown>;
 

@@ -7,7 +7,10 @@ import { ConflictError, createStorage, type KeyValueStorage } from '../../src/in
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
+import { lendIndexedDb, withoutIndexedDb } from '../support/without-indexeddb.ts';
 import { createOldClient, type OldClient, OldClientError } from './old-client.ts';
+
+withoutIndexedDb();
 
 /** A server that runs: its address, and how it ends. */
 interface Started {
@@ -147,22 +150,23 @@ function pairs(level: 0 | 1, start: () => Promise<Started>): void {
       expect(await sdk.keys()).toEqual([]);
     });
 
-    it('migrates to the server and back', async () => {
-      const entries = [...ENTRIES, ...Object.entries(RICH)];
-      const local = openLocal(newDatabase());
-      const database = newDatabase();
-      const [remote, back] = [openRemote(database), openLocal(database)];
-      try {
-        await local.setMany(entries);
-        expect(await local.migrateToFlask(server.url)).toBe(entries.length);
-        expect((await remote.stats()).keys).toBe(entries.length);
-        expect(await remote.migrateToIndexedDB()).toBe(entries.length);
-        for (const [key, value] of entries) expect(await back.get(key)).toEqual(value);
-        expect(await back.keys()).toEqual(await local.keys());
-      } finally {
-        await Promise.all([local.close(), remote.close(), back.close()]);
-      }
-    });
+    it('migrates to the server and back', () =>
+      lendIndexedDb(async () => {
+        const entries = [...ENTRIES, ...Object.entries(RICH)];
+        const local = openLocal(newDatabase());
+        const database = newDatabase();
+        const [remote, back] = [openRemote(database), openLocal(database)];
+        try {
+          await local.setMany(entries);
+          expect(await local.migrateToFlask(server.url)).toBe(entries.length);
+          expect((await remote.stats()).keys).toBe(entries.length);
+          expect(await remote.migrateToIndexedDB()).toBe(entries.length);
+          for (const [key, value] of entries) expect(await back.get(key)).toEqual(value);
+          expect(await back.keys()).toEqual(await local.keys());
+        } finally {
+          await Promise.all([local.close(), remote.close(), back.close()]);
+        }
+      }));
 
     if (level === 0) {
       it('says that there are no revisions', async () => {

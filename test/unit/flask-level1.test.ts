@@ -11,6 +11,9 @@ import {
   type StorageOptions,
 } from '../../src/index.ts';
 import { type Level1Server, startLevel1Server } from '../support/level1-server.ts';
+import { lendIndexedDb, withoutIndexedDb } from '../support/without-indexeddb.ts';
+
+withoutIndexedDb();
 
 let server: Level1Server;
 let storage: KeyValueStorage;
@@ -139,20 +142,6 @@ describe('detection', () => {
     expect(storage.status().level).toBe(1);
     expect(await storage.update('n', () => 1)).toBe(1);
   });
-
-  it('says why IndexedDB serves', async () => {
-    await server.stop();
-    open();
-    await storage.get('a');
-    expect(storage.status()).toEqual({
-      backend: 'indexeddb',
-      level: undefined,
-      reason: expect.stringMatching(/^the server cannot be used: .*refused/),
-    });
-    await storage.close();
-    open({ useFlask: false });
-    expect(storage.status().reason).toBe('no server is configured (useFlask)');
-  });
 });
 
 describe('a token', () => {
@@ -214,8 +203,10 @@ describe('a token', () => {
   it('goes to the server of a migration', async () => {
     const target = await startLevel1Server();
     open({ useFlask: false, token: 'secret' });
-    await storage.set('a', 1);
-    expect(await storage.migrateToFlask(target.url)).toBe(1);
+    await lendIndexedDb(async () => {
+      await storage.set('a', 1);
+      expect(await storage.migrateToFlask(target.url)).toBe(1);
+    });
     expect(target.seen.slice(1).every(({ headers }) => headers.authorization === 'Bearer secret')).toBe(true);
     expect(target.seen[0]?.headers.authorization).toBeUndefined();
     await target.stop();

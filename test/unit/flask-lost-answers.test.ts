@@ -6,6 +6,9 @@ import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createStorage, type KeyValueStorage, StorageError, type StorageOptions } from '../../src/index.ts';
 import { type Level1Request, type Level1Server, startLevel1Server } from '../support/level1-server.ts';
+import { withoutIndexedDb } from '../support/without-indexeddb.ts';
+
+withoutIndexedDb();
 
 let server: Level1Server;
 let storage: KeyValueStorage;

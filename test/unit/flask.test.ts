@@ -1,9 +1,10 @@
-import { createServer as createTcpServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createStorage, type KeyValueStorage, StorageError, type StorageOptions } from '../../src/index.ts';
 import { contract } from '../contract.ts';
 import { type OldServer, startOldServer } from '../support/old-server.ts';
-import { listen } from '../support/proxy.ts';
+import { lendIndexedDb, withoutIndexedDb } from '../support/without-indexeddb.ts';
+
+withoutIndexedDb();
 
 let server: OldServer;
 let storage: KeyValueStorage;
@@ -135,40 +136,6 @@ describe('selecting the server', () => {
     await storage.ready();
     expect(storage.getBackendType()).toBe('flask');
   });
-
-  const unusable: ReadonlyArray<readonly [string, OldServer['intercept'], RegExp]> = [
-    ['answers 200 with HTML to everything', always(200, html, '<!doctype html>'), /text\/html, not JSON/],
-    ['answers 404 with HTML', always(404, html, '<h1>Not Found</h1>'), /404 text\/html/],
-    ['answers JSON that is not ours', always(200, json, '{"status":"ok"}'), /without a value/],
-    ['answers a JSON 404 of its own', always(404, json, '{"error":"no such page"}'), /404/],
-    ['answers truncated JSON', always(200, json, '{"status":"o'), /no whole JSON/],
-    ['answers a list', always(200, json, '[]'), /no object/],
-    ['answers 500', always(500, json, '{"error":"boom"}'), /status 500: boom/],
-    ['redirects', always(302, { location: 'http://127.0.0.1:1/' }, ''), /redirect/],
-    ['hangs', () => true, /did not answer within 2000 ms/],
-  ];
-  for (const [name, intercept, reason] of unusable) {
-    it(`uses IndexedDB, and warns once why, when the server ${name}`, async () => {
-      server.intercept = intercept;
-      open();
-      await storage.set('a', 1);
-      expect(await storage.get('a')).toBe(1);
-      expect(storage.getBackendType()).toBe('indexeddb');
-      expect(lines).toEqual([expect.stringMatching(reason)]);
-      expect(lines[0]).toMatch(/^warn: @codeforge\/storage uses IndexedDB/);
-      expect(server.data.size).toBe(0);
-    }, 10_000);
-  }
-
-  it('uses IndexedDB when nothing listens there, and says that the connection was refused', async () => {
-    const free = createTcpServer();
-    const port = await listen(free);
-    await new Promise((done) => free.close(done));
-    open({ flaskUrl: `http://127.0.0.1:${port}` });
-    await storage.set('a', 1);
-    expect(storage.getBackendType()).toBe('indexeddb');
-    expect(lines).toEqual([expect.stringMatching(/^warn: .*refused/)]);
-  });
 });
 
 describe('a server that fails later', () => {
@@ -222,7 +189,8 @@ describe('a server that fails later', () => {
     const keys = Array.from({ length: 60 }, (_, i) => `k${i}`);
     expect(await storage.getMany(keys)).toEqual(keys.map((_, i) => i));
     expect(await rejection(storage.get('keys'))).toMatchObject({ code: 'unavailable' });
-    expect(await rejection(storage.migrateToIndexedDB())).toMatchObject({ code: 'migration', migrated: 0 });
+    const back = lendIndexedDb(() => storage.migrateToIndexedDB());
+    expect(await rejection(back)).toMatchObject({ code: 'migration', migrated: 0 });
     await storage.delete('keys');
     expect(await Array.fromAsync(storage.entries())).toHaveLength(60);
   });
@@ -327,7 +295,8 @@ describe('a server that fails later', () => {
       reason: { code: 'unsupported-value', message: expect.stringContaining('broken') },
     });
     expect(outcomes[2]).toMatchObject({ value: 1 });
-    expect((await rejection(storage.migrateToIndexedDB())).message).toContain('Key broken');
+    const back = lendIndexedDb(() => storage.migrateToIndexedDB());
+    expect((await rejection(back)).message).toContain('Key broken');
   });
 
   it('closes at once while the server hangs at the start, and sends nothing after that', async () => {

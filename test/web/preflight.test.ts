@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { chromiumSkipReason, launchChromium, serveLibrary } from '../support/library-page.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
+import { hideIndexedDb } from '../support/without-indexeddb.ts';
 
 it.skipIf(chromiumSkipReason)(
   'a page of another origin stores and reads 1,000 entries with 4 requests, and pays one preflight',
@@ -10,6 +11,7 @@ it.skipIf(chromiumSkipReason)(
     const browser = await launchChromium();
     try {
       const page = await browser.newPage();
+      await page.addInitScript(hideIndexedDb);
       await page.goto(url);
       await page.waitForFunction(() => globalThis.library !== undefined);
       const sum = await page.evaluate(async (flaskUrl) => {

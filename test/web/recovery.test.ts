@@ -2,6 +2,7 @@ import { expect, it } from 'vitest';
 import { chromiumSkipReason, launchChromium, serveLibrary } from '../support/library-page.ts';
 import { startProxy } from '../support/proxy.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
+import { hideIndexedDb } from '../support/without-indexeddb.ts';
 
 it.skipIf(chromiumSkipReason)(
   'where what a failure needs cannot be loaded, a write that is lost still rejects with its code, and later ones apply',
@@ -12,6 +13,7 @@ it.skipIf(chromiumSkipReason)(
     const browser = await launchChromium();
     try {
       const page = await browser.newPage();
+      await page.addInitScript(hideIndexedDb);
       // As on a plane: the server is away, and so is where the app came from.
       await page.route('**/flask-recovery.ts*', (route) => route.abort());
       await page.goto(url);
