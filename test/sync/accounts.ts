@@ -1,0 +1,177 @@
+/**
+ * The accounts of a simulation: every write, what was promised about it, and what has become of it.
+ *
+ * They are kept beside the rules, from what really happened at the server and in the origins, and trust nothing that the rules say.
+ */
+import { ALL, type Held, isSame, type Parked, type Seen } from '../../src/sync/rules.ts';
+import { type Entry, isStill, type Op, type Server, type Watcher } from './server.ts';
+
+/** One write of an app. */
+export interface Write {
+  readonly id: number;
+  readonly origin: number;
+  readonly key: string;
+  /** Nothing for a delete or a clear. Another value once a policy has merged it. */
+  held: Held | undefined;
+  /** When the app made it. */
+  readonly tick: number;
+  acknowledged: boolean;
+  /** The server answered, and the origin could put nothing of it into its mirror. */
+  unlearned: boolean;
+  /** It was replaced by a write whose writer had seen it, or by one that asks for nothing. */
+  superseded: boolean;
+  /** It has been at the server. */
+  applied: boolean;
+  /** What its writer knew: the mirror's state. */
+  saw: Seen | undefined;
+  /** Which incarnation of the server that was of; 0 where it was of none that the origin is sure of. */
+  incarnation: number;
+  /** Up to which sequence number a clear that waits deletes. */
+  clears: number;
+  /** Earlier writes of the same origin that it replaces. */
+  readonly before: Set<Write>;
+  /** States that a policy has seen and chosen to replace. */
+  readonly accepted: Array<Held | undefined>;
+}
+
+/** What must not be. */
+export type Fault = 'lost' | 'applied twice' | 'diverged' | 'blind overwrite' | 'false alarm';
+
+/** What a place holds at the end. */
+export interface Rest {
+  readonly conflicts: readonly Parked[];
+  /** Values that still wait. */
+  readonly waiting: ReadonlyArray<{ readonly key: string; readonly held: Held | undefined }>;
+}
+
+/** The accounts of one schedule. */
+export interface Accounts extends Watcher {
+  readonly faults: Array<{ readonly fault: Fault; readonly text: string }>;
+  open(origin: number, key: string, held: Held | undefined): Write;
+  /** A write that waits is put behind, or in the place of, others of its origin. */
+  follows(write: Write, before: Iterable<Write>): void;
+  fail(fault: Fault, text: string): void;
+  acknowledged(): number;
+  /** Look for every acknowledged write. */
+  close(server: Server, rests: readonly Rest[]): void;
+  /** Keys that do not exist just now, before a restore. */
+  noteAbsent(server: Server, keys: readonly string[]): void;
+}
+
+const shown = (held: Held | undefined): string => (held ? JSON.stringify(held.json) : 'nothing');
+export const nameOf = ({ id, origin, key, held }: Write): string =>
+  `w${id} of origin ${origin} (${key === ALL ? 'clear' : `${key} = ${shown(held)}`})`;
+
+export function createAccounts(now: () => number): Accounts {
+  const writes: Write[] = [];
+  const lastAbsent = new Map<string, number>();
+  const faults: Accounts['faults'] = [];
+  const fail: Accounts['fail'] = (fault, text) => {
+    faults.push({ fault, text });
+  };
+
+  /** Whether the writer of `write` may replace `entry`. */
+  function mayReplace(write: Write, entry: Entry | undefined, server: Server): boolean {
+    const maker = entry ? entry.write : server.state.clearedBy;
+    if (maker && write.before.has(maker)) return true;
+    const { held } = entry ?? {};
+    const isHeld = (other: Held | undefined): boolean => isSame(other, held);
+    if (write.accepted.some(isHeld) || [...write.before].some((other) => isHeld(other.held))) return true;
+    const { saw } = write;
+    if (!held) return !saw?.held;
+    if (!saw?.held) return false;
+    if (saw.seq === entry?.rev && isStill(server, write.incarnation, saw.seq)) return true;
+    // After a restore revisions say nothing, and an equal value is the same one.
+    return (server.restores.length > 0 || write.incarnation === 0) && isHeld(saw.held);
+  }
+
+  function applies(op: Op, entry: Entry | undefined, server: Server): void {
+    const { write } = op;
+    if (!entry?.held && op.key !== ALL) lastAbsent.set(op.key, now());
+    if (write) write.applied = true;
+    const gone = op.key === ALL ? [...server.state.entries.values()] : entry ? [entry] : [];
+    for (const { write: other, held, rev } of gone) {
+      if (write?.key === ALL && op.queued && held)
+        if (!isStill(server, write.incarnation, write.clears) || rev > write.clears)
+          fail('blind overwrite', `${nameOf(write)} has deleted ${op.key} at ${rev}, which is newer`);
+      if (!other || other === write) continue;
+      if (op.queued && write && other.before.has(write))
+        fail('lost', `${nameOf(write)} has replaced ${nameOf(other)}, which came after it`);
+      other.superseded = true;
+    }
+    if (op.queued && write && write.key !== ALL && !mayReplace(write, entry, server))
+      fail(
+        'blind overwrite',
+        `${nameOf(write)} has replaced ${shown(entry?.held)} at ${entry?.rev}; its writer knew ${shown(write.saw?.held)} at ${write.saw?.seq}`,
+      );
+  }
+
+  function isThere(write: Write, server: Server, rests: readonly Rest[]): boolean {
+    const { key, held, origin } = write;
+    const { entries } = server.state;
+    const same = (other: { key: string; held: Held | undefined }): boolean =>
+      other.key === key && isSame(other.held, held);
+    const { conflicts = [], waiting = [] } = rests[origin] ?? {};
+    if (waiting.some(same)) return true;
+    if (rests.some((rest) => rest.conflicts.some((one) => same({ key: one.key, held: one.local })))) return true;
+    if (key === ALL) {
+      if (write.clears === 0 || !isStill(server, write.incarnation, write.clears)) return true;
+      return (
+        conflicts.some((one) => one.key === ALL) ||
+        [...entries.values()].every((entry) => !entry.held || entry.rev > write.clears)
+      );
+    }
+    if (isSame(entries.get(key)?.held, held)) return true;
+    // That a restore brings back what was deleted cannot be told from any other value of its.
+    if (!held) return write.applied || (lastAbsent.get(key) ?? -1) >= write.tick;
+    return write.unlearned && server.restores.length > 0;
+  }
+
+  return {
+    faults,
+    fail,
+    applies,
+    open(origin, key, held) {
+      const write: Write = {
+        id: writes.length + 1,
+        origin,
+        key,
+        held,
+        tick: now(),
+        acknowledged: false,
+        unlearned: false,
+        superseded: false,
+        applied: false,
+        saw: undefined,
+        incarnation: 0,
+        clears: 0,
+        before: new Set(),
+        accepted: [],
+      };
+      writes.push(write);
+      return write;
+    },
+    follows(write, before) {
+      for (const other of before) {
+        if (other === write) continue;
+        other.superseded = true;
+        write.before.add(other);
+        for (const earlier of other.before) write.before.add(earlier);
+      }
+    },
+    appliedTwice: (write) => fail('applied twice', `${nameOf(write)} was applied twice`),
+    acknowledged: () => writes.filter(({ acknowledged }) => acknowledged).length,
+    close(server, rests) {
+      for (const write of writes)
+        if (write.acknowledged && !write.superseded && !isThere(write, server, rests))
+          fail('lost', `${nameOf(write)} was acknowledged and is nowhere`);
+      for (const { conflicts } of rests)
+        for (const { key, reason, local } of conflicts)
+          if (reason === 'restored' && server.restores.length === 0)
+            fail('false alarm', `${shown(local)} of ${key} is said to be lost in a restore, and there was none`);
+    },
+    noteAbsent(server, keys) {
+      for (const key of keys) if (!server.state.entries.get(key)?.held) lastAbsent.set(key, now());
+    },
+  };
+}

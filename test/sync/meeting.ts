@@ -1,0 +1,143 @@
+/**
+ * The server met, and the mirror filled from it, as src/sync/server-side.ts and src/sync/pull.ts do it.
+ */
+import type { Meta } from '../../src/sync/rules.ts';
+import { learn, type News, type Origin } from './origin.ts';
+import { drain } from './sending.ts';
+import type { Answer, Op } from './server.ts';
+import { inTurn, isResults, learned, type Process, type Tab } from './tab.ts';
+
+const ROUNDS = 3;
+const COMPARED = 2;
+
+/** Meet the server, and send it what waits. */
+export function* establish(tab: Tab, incarnation: () => number): Process {
+  const { origin } = tab;
+  for (let round = 1; round <= ROUNDS; round++) {
+    const before = origin.meta;
+    const hello: Answer | undefined = yield { type: 'batch', ops: [] };
+    if (!isResults(hello)) return;
+    yield undefined;
+    meet(tab, before, hello, incarnation());
+    const forgotten = yield* inTurn(origin, () => forgets(tab));
+    if (forgotten === 'away') return;
+    if (origin.meta.rewound) yield* inTurn(origin, () => compareAll(tab));
+    const stop = yield* inTurn(origin, () => drain(tab));
+    if (stop === 'away') return;
+    if (stop === 'rewound') {
+      begin(tab, origin.meta);
+      continue;
+    }
+    tab.online = true;
+    return;
+  }
+}
+
+/** The transaction in which a server that has answered is compared with what was seen of it. */
+export function meet(
+  tab: Tab,
+  before: Meta,
+  { epoch, seq }: { epoch: string; seq: number },
+  incarnation: number,
+): void {
+  const { origin, newClient } = tab;
+  const { rules, meta } = origin;
+  const rewound = before.era === meta.era && rules.isRewound(before, epoch, seq);
+  // Another tab has met another server meanwhile: this answer may be of before.
+  const stale = before.era !== meta.era;
+  const known = rewound ? rules.inNewEra(meta, epoch, newClient()) : meta;
+  if (!stale) {
+    origin.meta = { ...known, epoch, seq: Math.max(known.seq, seq), level: 1 };
+    origin.incarnation = incarnation;
+  }
+  tab.session = { era: origin.meta.era, epoch: origin.meta.epoch };
+}
+
+/** A new era of the same server: it has turned out not to be the one whose answers were seen. */
+function begin(tab: Tab, { era, epoch }: Meta): void {
+  const { origin, newClient } = tab;
+  const { meta, rules } = origin;
+  if (meta.era === era && meta.epoch === epoch) origin.meta = rules.inNewEra(meta, epoch, newClient());
+  tab.session = { era: origin.meta.era, epoch: origin.meta.epoch };
+}
+
+/** Whether the server has forgotten the numbers that it has acknowledged. */
+function* forgets(tab: Tab): Process<'away' | boolean> {
+  const { origin } = tab;
+  const { meta } = origin;
+  const { client, next: n } = meta;
+  if (n === 1 || origin.pending.size > 0) return false;
+  const answer: Answer | undefined = yield {
+    type: 'batch',
+    client: { id: client, n },
+    ops: [{ op: 'fence', key: 'fence' }],
+  };
+  if (!answer) return 'away';
+  if (isResults(answer)) {
+    const now = origin.meta;
+    if (now.client === client && now.next === n) origin.meta = { ...now, next: n + 1 };
+    return false;
+  }
+  begin(tab, meta);
+  return true;
+}
+
+/** Read again what was seen in an earlier era: what the server no longer has is parked when that is learned. */
+function* compareAll(tab: Tab): Process {
+  const { origin, session } = tab;
+  const { era } = origin.meta;
+  const old = [...origin.mirror].filter(([, seen]) => seen.held && seen.era !== era).map(([key]) => key);
+  for (let from = 0; from < old.length; from += COMPARED) {
+    const gets = old.slice(from, from + COMPARED).map((key): Op => ({ op: 'get', key }));
+    const answer: Answer | undefined = yield { type: 'batch', ops: gets };
+    if (!isResults(answer)) return;
+    yield* learned(tab, gets, answer, 0);
+    // What was answered by another server was not learned.
+    if (answer.epoch !== session?.epoch) return;
+  }
+  yield undefined;
+  if (origin.meta.era === era && session?.era === era) origin.meta = { ...origin.meta, rewound: false };
+}
+
+/** Go on where the mirror is complete. */
+export function* pull(tab: Tab, limit: number): Process {
+  const { origin } = tab;
+  const { meta } = origin;
+  const { era, epoch } = meta;
+  const met = meta.cursor === undefined ? new Set<string>() : undefined;
+  for (let cursor = meta.cursor; ; ) {
+    const since = cursor === undefined ? undefined : { epoch, seq: cursor };
+    const page: Answer | undefined = yield { type: 'changes', since, limit };
+    if (!page) return;
+    yield undefined;
+    if ('error' in page) return remember(origin, era, undefined);
+    if (!('changes' in page) || page.epoch !== epoch) return;
+    const news = page.changes.map(
+      ({ type, key, rev, held }): News =>
+        type === 'clear' ? { era, clearedAt: rev } : { key, seen: { era, epoch, seq: rev, held } },
+    );
+    for (const { key } of page.changes) met?.add(key);
+    learn(origin, news, era, page.seq);
+    cursor = page.seq;
+    yield undefined;
+    if (page.more && met) continue;
+    remember(origin, era, cursor, met);
+    if (!page.more) return;
+  }
+}
+
+/** Up to where the mirror is complete. Of one that was filled from the start, what was not met is gone. */
+function remember(
+  origin: Origin,
+  era: number,
+  cursor: number | undefined,
+  met?: ReadonlySet<string>,
+): void {
+  const { meta, mirror } = origin;
+  if (meta.era !== era) return;
+  origin.meta = { ...meta, cursor };
+  if (!met || cursor === undefined) return;
+  for (const [key, seen] of mirror)
+    if (!met.has(key) && seen.held && seen.era === era && seen.seq <= cursor)
+      mirror.set(key, { ...seen, seq: cursor, held: undefined });
+}

@@ -1,0 +1,294 @@
+/**
+ * An origin as a model: what is on its disk, and the transactions over it, each a function that does all of it or nothing.
+ *
+ * They do what src/sync does in transactions of IndexedDB, with the same rules.
+ */
+import * as real from '../../src/sync/rules.ts';
+import type { Held, Mark, Meta, Parked, Place, Row, Seen } from '../../src/sync/rules.ts';
+import type { Accounts, Write } from './accounts.ts';
+import type { Answer, Op } from './server.ts';
+
+export type Results = Extract<Answer, { results: readonly unknown[] }>;
+
+const { ALL } = real;
+
+/** The rules that are tried, and what the driver does with them. */
+export interface Rules
+  extends Pick<
+    typeof real,
+    | 'afterDecision'
+    | 'decide'
+    | 'decideSettled'
+    | 'enqueue'
+    | 'enqueueClear'
+    | 'inNewEra'
+    | 'isNews'
+    | 'isRewound'
+    | 'parkedBy'
+    | 'plan'
+    | 'viewOf'
+  > {
+  /** The rows of a key once one of them is taken to be sent. */
+  taken(rows: readonly Row[], sent: Row): readonly Row[];
+  /** A write that waits as it travels. */
+  op(row: Row, meta: Meta): Pick<Op, 'ifRev' | 'ifSeq'>;
+  /** What the answer to a batch shows. `known`: a sequence number that was seen before the batch was first sent. */
+  newsOf(ops: readonly Op[], answer: Results, era: number, known: number): News[];
+}
+
+export const rules: Rules = {
+  ...real,
+  newsOf,
+  taken: (rows, sent) => rows.map((row) => (row.n === sent.n ? sent : row)),
+  op({ key, base }, meta) {
+    const current = base?.era === meta.era;
+    if (key === ALL) return { ifSeq: current ? (base?.seq ?? 0) : 0 };
+    return { ifRev: base?.held ? (current ? base.seq : 0) : null };
+  },
+};
+
+/** What to do where the server has something that a writer had not seen. */
+export type Policy = 'keep-server' | 'keep-local' | 'merge';
+
+/** A write that the app makes. */
+export interface Append {
+  readonly write: Write;
+  readonly mark?: Mark | undefined;
+  /** What an update was computed on. */
+  readonly base?: Seen | undefined;
+}
+
+export type News =
+  | { readonly key: string; readonly seen: Seen }
+  | { readonly era: number; readonly clearedAt: number };
+
+/** A decision on a row that was sent. */
+export interface Decided {
+  readonly row: Row;
+  readonly decision: real.Decision;
+}
+
+export interface Origin {
+  readonly index: number;
+  readonly policy: Policy;
+  readonly rules: Rules;
+  meta: Meta;
+  readonly mirror: Map<string, Seen>;
+  readonly pending: Map<string, readonly Row[]>;
+  readonly conflicts: Parked[];
+  /** The writes that rows stand for, by their version. */
+  readonly writes: Map<number, Write>;
+  /** The incarnation of the server that was last met, for the accounts. */
+  incarnation: number;
+  /** Whose turn it is to send. */
+  turn: object | undefined;
+}
+
+export const createOrigin = (index: number, policy: Policy, rules: Rules, client: string): Origin => ({
+  index,
+  policy,
+  rules,
+  meta: real.nothingKnown(client),
+  mirror: new Map(),
+  pending: new Map(),
+  conflicts: [],
+  writes: new Map(),
+  incarnation: 0,
+  turn: undefined,
+});
+
+const NONE: readonly Row[] = [];
+export const placeOf = ({ mirror, pending }: Origin, key: string): Place => ({
+  seen: mirror.get(key),
+  rows: pending.get(key) ?? NONE,
+});
+export const clearsOf = ({ pending }: Origin): readonly Row[] => pending.get(ALL) ?? NONE;
+export const writeOf = (origin: Origin, { version }: Row): Write => origin.writes.get(version) as Write;
+
+export function setRows({ pending }: Origin, key: string, rows: readonly Row[]): void {
+  if (rows.length > 0) pending.set(key, rows);
+  else pending.delete(key);
+}
+
+/** What an app sees of a key without the server. */
+export const view = (origin: Origin, key: string): ReturnType<typeof real.viewOf> =>
+  origin.rules.viewOf(placeOf(origin, key), clearsOf(origin), origin.meta);
+
+/** Put a batch of writes into the outbox; they are acknowledged with that. */
+export function append(origin: Origin, accounts: Accounts, appends: readonly Append[]): void {
+  for (const { write, mark, base } of appends) {
+    if (write.key === ALL) appendClear(origin, accounts, write, mark);
+    else {
+      const place = placeOf(origin, write.key);
+      const { key, held } = write;
+      const before = [...place.rows, ...clearsOf(origin)].map((row) => writeOf(origin, row));
+      note(origin, write, base ?? place.seen, before.length > 0 && !base ? before : undefined);
+      accounts.follows(write, place.rows.map((row) => writeOf(origin, row)));
+      for (const clear of clearsOf(origin)) write.before.add(writeOf(origin, clear));
+      const waiting = { key, held, mark, atMs: 0, ...(base && { base }) };
+      const queued = origin.rules.enqueue(place, clearsOf(origin), origin.meta, waiting);
+      origin.meta = queued.meta;
+      setRows(origin, key, queued.rows);
+      register(origin, queued.rows, write);
+    }
+    write.acknowledged = true;
+  }
+}
+
+/** What the writer of a write knows, as the accounts see it. */
+function note(
+  origin: Origin,
+  write: Write,
+  seen: Seen | undefined,
+  before: readonly Write[] | undefined,
+): void {
+  write.saw = before ? (before[0] as Write).saw : seen;
+  const sure = before ? (before[0] as Write).incarnation : seen?.era === origin.meta.era;
+  write.incarnation = typeof sure === 'number' ? sure : sure ? origin.incarnation : 0;
+}
+
+function appendClear(origin: Origin, accounts: Accounts, write: Write, mark: Mark | undefined): void {
+  const { pending, meta } = origin;
+  write.incarnation = origin.incarnation;
+  write.clears = meta.level === undefined ? 0 : meta.seq;
+  for (const rows of pending.values()) accounts.follows(write, rows.map((row) => writeOf(origin, row)));
+  const places = new Map([...pending.keys()].map((key) => [key, placeOf(origin, key)]));
+  const queued = origin.rules.enqueueClear(places, meta, { mark, atMs: 0 });
+  origin.meta = queued.meta;
+  for (const [key, rows] of queued.rows) {
+    setRows(origin, key, rows);
+    if (key === ALL) register(origin, rows, write);
+    for (const row of rows) {
+      if (origin.writes.has(row.version)) continue;
+      const last = writeOf(origin, rows[0] as Row);
+      const removal = accounts.open(origin.index, key, undefined);
+      note(origin, removal, undefined, [last]);
+      for (const earlier of write.before) removal.before.add(earlier);
+      removal.before.delete(removal);
+      origin.writes.set(row.version, removal);
+    }
+  }
+}
+
+function register(origin: Origin, rows: readonly Row[], write: Write): void {
+  const last = rows.at(-1);
+  if (last && !origin.writes.has(last.version)) origin.writes.set(last.version, write);
+}
+
+function newsOf(ops: readonly Op[], { results, epoch, seq }: Results, era: number, known: number): News[] {
+  const news: News[] = [];
+  for (const [i, { op, key, held }] of ops.entries()) {
+    const { status, rev = 0, held: value } = results[i] as (typeof results)[number];
+    const see = (at: number, held?: Held): void => {
+      news.push({ key, seen: { era, epoch, seq: at, held } });
+    };
+    if (op === 'fence') continue;
+    if (op === 'clear') {
+      if (status === 200) news.push({ era, clearedAt: rev });
+    } else if (status === 200 && op !== 'get') see(rev, held);
+    else if (value) see(rev, value);
+    // The result of a write may be a stored one: older than the rest of the answer.
+    else if (status === 404) see(op === 'get' && ops.every((other) => other.op === 'get') ? seq : known);
+  }
+  return news;
+}
+
+/** Put what an answer showed into the mirror. */
+export function learn(origin: Origin, news: readonly News[], era: number, seq: number): void {
+  const { mirror, rules } = origin;
+  for (const one of news) {
+    const { meta } = origin;
+    if ('clearedAt' in one) {
+      if (one.era !== meta.era) continue;
+      const at = one.clearedAt;
+      origin.meta = {
+        ...meta,
+        clearedAt: Math.max(meta.clearedAt, at),
+        cursor: Math.max(meta.cursor ?? 0, at),
+      };
+      for (const [key, seen] of mirror) if (seen.era === meta.era && seen.seq < at) mirror.delete(key);
+    } else if (rules.isNews(mirror.get(one.key), one.seen, meta)) {
+      const lost = rules.parkedBy(one.key, mirror.get(one.key), one.seen, 0);
+      if (lost) origin.conflicts.push(lost);
+      mirror.set(one.key, one.seen);
+    }
+  }
+  if (era === origin.meta.era && seq > origin.meta.seq) origin.meta = { ...origin.meta, seq };
+}
+
+/** What a request is about. */
+export interface Next {
+  readonly rows: readonly Row[];
+  readonly mark: Mark;
+  /** Whether it has not been sent before. */
+  readonly isNew: boolean;
+  /** As it was when it was taken. */
+  readonly meta: Meta;
+}
+
+/** What is sent next, marked. */
+export function take(origin: Origin, most: number): Next | undefined {
+  const rows = [...origin.pending.values()].flat().sort((a, b) => a.n - b.n);
+  const planned = origin.rules.plan(rows.slice(0, most), origin.meta, most);
+  if (!planned) return undefined;
+  const isNew = 'send' in planned;
+  const taken = isNew ? planned.send : planned.settle;
+  const mark = taken[0]?.mark as Mark;
+  if (!isNew) return { rows: taken, mark, isNew, meta: origin.meta };
+  origin.meta = planned.meta;
+  for (const row of planned.send)
+    setRows(origin, row.key, origin.rules.taken(origin.pending.get(row.key) ?? NONE, row));
+  return { rows: taken, mark, isNew, meta: planned.meta };
+}
+
+/** Record what becomes of writes that were sent, and what the answer showed. */
+export function settle(
+  origin: Origin,
+  decided: readonly Decided[],
+  news: readonly News[],
+  era: number,
+  seq: number,
+): void {
+  const { rules, pending } = origin;
+  const shown = [...news];
+  for (const { row, decision } of decided) {
+    const before = pending.get(row.key) ?? NONE;
+    const after = rules.afterDecision(before, row, decision, clearsOf(origin));
+    if ('seen' in decision && decision.seen)
+      shown.push(
+        row.key === ALL
+          ? { era, clearedAt: decision.seen.seq }
+          : { key: row.key, seen: decision.seen },
+      );
+    if (after.parked && decision.type === 'conflict' && origin.policy !== 'keep-server') {
+      const again = rules.afterDecision(before, row, { type: 'again', base: decision.seen }, []);
+      const held = origin.policy === 'merge' ? merged(row.held, decision.seen.held) : row.held;
+      const write = writeOf(origin, row);
+      write.accepted.push(decision.seen.held);
+      write.held = held;
+      setRows(
+        origin,
+        row.key,
+        again.rows.map((other) => (other.n === row.n ? { ...other, held } : other)),
+      );
+      continue;
+    }
+    if (after.parked) origin.conflicts.push(parkedOf(row, decision));
+    if (after.rows !== before) setRows(origin, row.key, after.rows);
+  }
+  learn(origin, shown, era, seq);
+}
+
+const merged = (local: Held | undefined, server: Held | undefined): Held => ({
+  json: `${local ? local.json : ''}+${server ? server.json : ''}`.slice(-40),
+});
+
+const parkedOf = ({ key, base, held: local }: Row, decision: real.Decision): Parked => ({
+  key,
+  reason: decision.type === 'conflict' ? 'changed' : 'rejected',
+  base: base?.held,
+  local,
+  server: decision.type === 'conflict' ? decision.seen.held : undefined,
+  detail: '',
+  atMs: 0,
+});

@@ -1,0 +1,120 @@
+/**
+ * The outbox sent, as src/sync/replay.ts and src/sync/sweep.ts do it: between the requests only transactions.
+ */
+import { ALL, type Decision, type Meta, type Row, type Seen } from '../../src/sync/rules.ts';
+import { type Decided, type News, type Next, type Results, settle, take, writeOf } from './origin.ts';
+import type { Answer, Op } from './server.ts';
+import { isResults, type Process, type Tab } from './tab.ts';
+
+/** Why it ended before the outbox was empty. */
+export type Stop = 'away' | 'rewound' | undefined;
+
+/** Send everything that waits. */
+export function* drain(tab: Tab): Process<Stop> {
+  const { origin } = tab;
+  for (let most = tab.most; ; ) {
+    const next = take(origin, most);
+    if (!next) return undefined;
+    yield undefined;
+    const { rows, meta, mark, isNew } = next;
+    const ops = isNew ? rows.map((row) => opOf(tab, row, meta)) : fences(mark.count);
+    const answer: Answer | undefined = yield {
+      type: 'batch',
+      epoch: isNew ? meta.epoch : undefined,
+      client: { id: mark.client, n: mark.first },
+      ops,
+    };
+    if (!answer) return 'away';
+    if (isResults(answer)) {
+      const stop = yield* isNew ? record(tab, next, ops, answer) : settleDoubt(tab, next, answer);
+      if (stop) return stop;
+      continue;
+    }
+    if (!('error' in answer)) return 'away';
+    if (answer.error === 'epoch-changed') return 'rewound';
+    if (answer.error === 'too-large') {
+      most = Math.ceil(rows.length / 2);
+      continue;
+    }
+    yield undefined;
+    // The server knows nothing of these numbers: nothing has applied.
+    const again = rows.map((row): Decided => ({ row, decision: { type: 'again', base: row.base } }));
+    const { client } = origin.meta;
+    // Unless somebody else has settled them meanwhile, and gone on.
+    const isLost = rows.some((row) => origin.pending.get(row.key)?.some((now) => now.n === row.n && now.mark?.n === row.mark?.n));
+    settle(origin, again, [], meta.era, 0);
+    if (isLost && mark.client === client) return 'rewound';
+  }
+}
+
+function opOf({ origin }: Tab, row: Row, meta: Meta): Op {
+  const { key, held } = row;
+  const op = key === ALL ? 'clear' : held ? 'put' : 'delete';
+  return { op, key, held, ...origin.rules.op(row, meta), queued: true, write: writeOf(origin, row) };
+}
+
+const fences = (count: number): Op[] => Array.from({ length: count }, () => ({ op: 'fence', key: 'fence' }));
+
+/** Record what came of numbers that were used up. */
+function* settleDoubt({ origin }: Tab, { rows, mark, meta }: Next, answer: Results): Process<Stop> {
+  yield undefined;
+  const { era, epoch } = meta;
+  const decided = rows.map((row): Decided => {
+    const { status, rev = 0 } = answer.results[(row.mark?.n ?? 0) - mark.first] as Results['results'][number];
+    return { row, decision: origin.rules.decideSettled(row, { status, seen: { era, epoch, seq: rev } }) };
+  });
+  settle(origin, decided, [], era, answer.seq);
+  return undefined;
+}
+
+/** Record what came of a batch. */
+function* record(tab: Tab, { rows, meta }: Next, ops: readonly Op[], answer: Results): Process<Stop> {
+  const { origin } = tab;
+  const { rules } = origin;
+  const { era, epoch } = meta;
+  const news = rules.newsOf(ops, answer, era, meta.seq);
+  const lacking = rows.filter(({ key }, i) => {
+    const result = answer.results[i];
+    return key !== ALL && result?.status === 412 && result.held === undefined;
+  });
+  if (lacking.length > 0) {
+    const gets = lacking.map(({ key }): Op => ({ op: 'get', key }));
+    const found: Answer | undefined = yield { type: 'batch', epoch, ops: gets };
+    if (!isResults(found)) return found && 'error' in found ? 'rewound' : 'away';
+    news.push(...rules.newsOf(gets, found, era, meta.seq));
+  }
+  const seen = new Map<string, Seen>();
+  for (const one of news) if ('key' in one) seen.set(one.key, one.seen);
+  const decided: Decided[] = [];
+  for (const [i, row] of rows.entries()) {
+    const { status } = answer.results[i] as Results['results'][number];
+    let decision: Decision;
+    if (row.key !== ALL || status !== 412) decision = rules.decide(row, { status, seen: seen.get(row.key) });
+    else if (row.base?.era !== era) decision = { type: 'rejected' };
+    else {
+      const stop = yield* sweep(tab, row, row.base.seq, meta, news);
+      if (stop) return stop;
+      decision = { type: 'done' };
+    }
+    decided.push({ row, decision });
+  }
+  yield undefined;
+  settle(origin, decided, news, era, answer.seq);
+  return undefined;
+}
+
+/** Delete every key whose revision is at most `seq`. */
+function* sweep({ origin }: Tab, row: Row, seq: number, meta: Meta, news: News[]): Process<Stop> {
+  const { epoch, era } = meta;
+  const list: Answer | undefined = yield { type: 'keys' };
+  if (!list || !('keys' in list)) return 'away';
+  const write = writeOf(origin, row);
+  const ops = list.keys
+    .filter(({ rev }) => rev <= seq)
+    .map(({ key, rev }): Op => ({ op: 'delete', key, ifRev: rev, queued: true, write }));
+  if (ops.length === 0) return undefined;
+  const answer: Answer | undefined = yield { type: 'batch', epoch, ops };
+  if (!isResults(answer)) return answer ? 'rewound' : 'away';
+  news.push(...origin.rules.newsOf(ops, answer, era, meta.seq));
+  return undefined;
+}

@@ -1,0 +1,201 @@
+/**
+ * A server of level 1 as a model: what docs/contract.md 5.2, 5.3, 5.7, 5.10 to 5.14, 6.1 and 7.1 to 7.5 say, in memory.
+ *
+ * Whatever it does happens at once. A value knows the write that made it, so that the accounts can tell what replaced what.
+ */
+import type { Held } from '../../src/sync/rules.ts';
+import type { Write } from './accounts.ts';
+
+/** One operation of a batch. */
+export interface Op {
+  readonly op: 'get' | 'put' | 'delete' | 'clear' | 'fence';
+  readonly key: string;
+  readonly held?: Held | undefined;
+  /** Absent: unconditional. `null`: only where the key does not exist. 0: never. */
+  readonly ifRev?: number | null | undefined;
+  readonly ifSeq?: number | undefined;
+  /** For whose sake it is. */
+  readonly write?: Write | undefined;
+  /** Whether it comes out of an outbox: then it must not replace what its writer had not seen. */
+  readonly queued?: boolean;
+}
+
+/** What travels to the server. */
+export type Request =
+  | {
+      readonly type: 'batch';
+      readonly epoch?: string | undefined;
+      readonly client?: { readonly id: string; readonly n: number } | undefined;
+      readonly ops: readonly Op[];
+    }
+  | {
+      readonly type: 'changes';
+      readonly since?: { readonly epoch: string; readonly seq: number } | undefined;
+      readonly limit: number;
+    }
+  | { readonly type: 'keys' };
+
+/** What became of one operation. A stored result holds no value. */
+export interface Result {
+  readonly status: 200 | 404 | 412;
+  readonly rev?: number | undefined;
+  readonly held?: Held | undefined;
+}
+
+export interface Change {
+  readonly type: 'put' | 'delete' | 'clear';
+  readonly key: string;
+  readonly rev: number;
+  readonly held?: Held | undefined;
+}
+
+/** What travels back: results, a page, or the name of an error (9.2). */
+export type Answer =
+  | { readonly epoch: string; readonly seq: number; readonly results: readonly Result[] }
+  | {
+      readonly epoch: string;
+      readonly seq: number;
+      readonly changes: readonly Change[];
+      readonly more: boolean;
+    }
+  | {
+      readonly epoch: string;
+      readonly seq: number;
+      readonly keys: ReadonlyArray<{ readonly key: string; readonly rev: number }>;
+    }
+  | { readonly error: 'epoch-changed' | 'op-gap' | 'client-unknown' | 'too-large' };
+
+/** What a key holds, or where it was deleted. */
+export interface Entry {
+  readonly held: Held | undefined;
+  readonly rev: number;
+  readonly write: Write | undefined;
+}
+
+interface Client {
+  readonly first: number;
+  readonly results: readonly Result[];
+}
+
+/** All that a restore brings back. */
+export interface State {
+  seq: number;
+  clearedAt: number;
+  clearedBy?: Write | undefined;
+  readonly entries: Map<string, Entry>;
+  readonly clients: Map<string, Client>;
+  readonly applied: Set<Write>;
+}
+
+/** What the accounts want to know of a server. */
+export interface Watcher {
+  /** A write is about to change a key, or, as a clear, everything. */
+  applies(op: Op, before: Entry | undefined, server: Server): void;
+  appliedTwice(write: Write): void;
+}
+
+export interface Server {
+  epoch: string;
+  /** The sequence number of each backup that it was restored to. */
+  readonly restores: number[];
+  state: State;
+  handle(request: Request): Answer;
+}
+
+export const copyOf = (state: State): State => ({
+  ...state,
+  entries: new Map(state.entries),
+  clients: new Map(state.clients),
+  applied: new Set(state.applied),
+});
+
+/** How many servers this has been. */
+export const incarnationOf = ({ restores }: Server): number => restores.length + 1;
+
+/** Whether what was seen of an incarnation up to a sequence number is still so. */
+export const isStill = ({ restores }: Server, incarnation: number, seq: number): boolean =>
+  incarnation > 0 && restores.slice(incarnation - 1).every((restored) => restored >= seq);
+
+/** An empty server. */
+export function createServer(watcher: Watcher): Server {
+  const server: Server = {
+    epoch: 'e1',
+    restores: [],
+    state: { seq: 0, clearedAt: 0, entries: new Map(), clients: new Map(), applied: new Set() },
+    handle(request) {
+      if (request.type === 'batch') return batch(request);
+      return request.type === 'keys' ? keys() : changes(request);
+    },
+  };
+
+  function batch({ epoch, client, ops }: Extract<Request, { type: 'batch' }>): Answer {
+    if (epoch !== undefined && epoch !== server.epoch) return { error: 'epoch-changed' };
+    const row = client && server.state.clients.get(client.id);
+    const last = row ? row.first + row.results.length - 1 : 0;
+    if (client && !row && client.n > 1) return { error: 'client-unknown' };
+    if (client && (client.n > last + 1 || (row && client.n < row.first))) return { error: 'op-gap' };
+    const results: Result[] = [];
+    const numbered: Result[] = [];
+    let n = client?.n ?? 0;
+    for (const op of ops) {
+      const isWrite = op.op !== 'get';
+      const stored = client && row && isWrite && n <= last ? row.results[n - row.first] : undefined;
+      const result: Result = stored ? { ...stored, held: undefined } : apply(op);
+      if (isWrite) {
+        numbered.push(result);
+        n += 1;
+      }
+      results.push(result);
+    }
+    if (client && n - 1 > last) server.state.clients.set(client.id, { first: client.n, results: numbered });
+    return { epoch: server.epoch, seq: server.state.seq, results };
+  }
+
+  function apply(op: Op): Result {
+    const { state } = server;
+    const entry = op.op === 'clear' ? undefined : state.entries.get(op.key);
+    const exists = entry?.held !== undefined;
+    const current = exists ? { rev: entry.rev, held: entry.held } : {};
+    if (op.op === 'fence') return { status: 412 };
+    if (op.op === 'get' || (op.op === 'delete' && !exists))
+      return exists ? { status: 200, ...current } : { status: 404 };
+    if (op.op === 'clear') {
+      if (op.ifSeq !== undefined && op.ifSeq !== state.seq) return { status: 412, rev: state.seq };
+    } else if (op.ifRev !== undefined && (op.ifRev === null ? exists : !exists || entry.rev !== op.ifRev))
+      return { status: 412, ...current };
+    watcher.applies(op, entry, server);
+    // A sweep is many deletes for the sake of one clear.
+    if (op.write?.key === op.key) {
+      if (state.applied.has(op.write)) watcher.appliedTwice(op.write);
+      state.applied.add(op.write);
+    }
+    state.seq += 1;
+    if (op.op === 'clear') {
+      state.clearedAt = state.seq;
+      state.clearedBy = op.write;
+      state.entries.clear();
+    } else state.entries.set(op.key, { held: op.held, rev: state.seq, write: op.write });
+    return { status: 200, rev: state.seq };
+  }
+
+  function keys(): Answer {
+    const found = [...server.state.entries].flatMap(([key, { held, rev }]) => (held ? [{ key, rev }] : []));
+    return { epoch: server.epoch, seq: server.state.seq, keys: found };
+  }
+
+  function changes({ since, limit }: Extract<Request, { type: 'changes' }>): Answer {
+    const { state, epoch } = server;
+    if (since && (since.epoch !== epoch || since.seq > state.seq)) return { error: 'epoch-changed' };
+    const from = since?.seq ?? 0;
+    const all: Change[] = [];
+    for (const [key, { rev, held }] of state.entries)
+      if (rev > from) all.push({ type: held ? 'put' : 'delete', key, rev, held });
+    if (state.clearedAt > from) all.push({ type: 'clear', key: '', rev: state.clearedAt });
+    all.sort((a, b) => a.rev - b.rev);
+    const page = all.slice(0, limit);
+    const more = all.length > limit;
+    return { epoch, seq: more ? (page.at(-1)?.rev ?? from) : state.seq, changes: page, more };
+  }
+
+  return server;
+}

@@ -1,0 +1,324 @@
+/**
+ * One schedule: a server, origins with their tabs, and everything that can go wrong between them, all drawn from a seed.
+ *
+ * After a number of steps everything heals: what is under way ends, and each origin meets the server. Then the accounts are closed.
+ */
+import { ALL, isSame } from '../../src/sync/rules.ts';
+import { type Random, randomOf } from '../faults/random.ts';
+import { type Accounts, createAccounts, type Fault } from './accounts.ts';
+import { establish, meet, pull } from './meeting.ts';
+import { createOrigin, type Origin, type Policy, type Rules, view } from './origin.ts';
+import { drain } from './sending.ts';
+import { type Answer, copyOf, createServer, incarnationOf, type Request, type Server, type State } from './server.ts';
+import { inTurn, type Process, read, type Tab, update, write, type Wish } from './tab.ts';
+
+/** What came of a schedule. */
+export interface Outcome {
+  readonly faults: ReadonlyArray<{ readonly fault: Fault; readonly text: string }>;
+  readonly steps: number;
+  readonly acknowledged: number;
+  readonly crashes: number;
+  readonly restores: number;
+  readonly conflicts: number;
+  readonly trace: readonly string[];
+}
+
+/** Something that a tab is doing. */
+interface Running {
+  readonly tab: Tab;
+  readonly kind: 'app' | 'establish' | 'drain' | 'pull';
+  readonly process: Process<unknown>;
+  /** Under way; nothing while it waits for its disk. */
+  call: Call | undefined;
+}
+
+/** A request under way, or its answer. */
+interface Call {
+  readonly request: Request;
+  /** Who waits for it; nobody when it was given up. */
+  caller: Running | undefined;
+  answer: Answer | undefined;
+}
+
+const KEYS = ['a', 'b', 'c'];
+const POLICIES: readonly Policy[] = ['keep-server', 'keep-server', 'keep-local', 'merge'];
+const HEALING = 8;
+
+/** Run the schedule of a seed. */
+export function run(seed: number, rules: Rules, traced = false): Outcome {
+  const random = randomOf(seed);
+  const trace: string[] = [];
+  const note = (text: () => string): void => {
+    if (traced) trace.push(`${String(tick).padStart(4)} ${text()}`);
+  };
+  let tick = 0;
+  let names = 0;
+  let values = 0;
+  let crashes = 0;
+  const accounts = createAccounts(() => tick);
+  const server = createServer(accounts);
+  const newClient = (): string => `c${++names}`;
+  const keys = KEYS.slice(0, 1 + random.below(3));
+  const origins = Array.from({ length: 2 + random.below(2) }, (_, i) =>
+    createOrigin(i, random.pick(POLICIES), rules, newClient()),
+  );
+  const odds = oddsOf(random);
+  const tabs: Tab[] = [];
+  const running: Running[] = [];
+  const calls: Call[] = [];
+  const backups: State[] = [copyOf(server.state)];
+
+  function openTab(origin: Origin): Tab {
+    const name = `tab ${++names} of origin ${origin.index}`;
+    const tab: Tab = {
+      name,
+      origin,
+      accounts,
+      most: odds.most,
+      newClient,
+      online: false,
+      session: undefined,
+      client: newClient(),
+      next: 1,
+    };
+    tabs.push(tab);
+    return tab;
+  }
+
+  function start(tab: Tab, kind: Running['kind'], process: Process<unknown>): void {
+    const one: Running = { tab, kind, process, call: undefined };
+    running.push(one);
+    note(() => `${tab.name} begins: ${kind}`);
+    goOn(one, undefined);
+  }
+
+  function goOn(one: Running, answer: Answer | undefined): void {
+    one.call = undefined;
+    const { done, value } = one.process.next(answer);
+    if (done) {
+      running.splice(running.indexOf(one), 1);
+      note(() => `${one.tab.name} has ended: ${one.kind} ${stateOf(one.tab)}`);
+    } else if (value) {
+      one.call = { request: value, caller: one, answer: undefined };
+      calls.push(one.call);
+      note(() => `${one.tab.name} ${one.kind} sends ${requestText(value)} ${stateOf(one.tab)}`);
+    } else note(() => `${one.tab.name} ${one.kind} waits ${stateOf(one.tab)}`);
+  }
+
+  const forget = (call: Call): void => {
+    calls.splice(calls.indexOf(call), 1);
+  };
+
+  /** A request arrives, or an answer. */
+  function deliver(call: Call): void {
+    const { caller } = call;
+    if (call.answer) {
+      forget(call);
+      note(() => `${caller?.tab.name} ${caller?.kind} is answered ${JSON.stringify(call.answer)}`);
+      if (caller) goOn(caller, call.answer);
+      return;
+    }
+    call.answer =
+      call.request.type === 'batch' &&
+      call.request.ops.length > 1 &&
+      call.request.ops[0]?.queued &&
+      random.chance(odds.refused)
+        ? { error: 'too-large' }
+        : server.handle(call.request);
+    note(() => `the server takes ${requestText(call.request)}: ${JSON.stringify(call.answer)}`);
+    if (!caller) forget(call);
+  }
+
+  /** The caller gives up, or sends again; what was sent may still arrive. */
+  function lose(call: Call): void {
+    const { caller } = call;
+    const isLate = call.answer === undefined && random.chance(0.5);
+    call.caller = undefined;
+    if (!isLate) forget(call);
+    note(() => `lost${isLate ? ', for now' : ''}: ${requestText(call.request)}`);
+    if (!caller) return;
+    if (random.chance(odds.resent)) {
+      caller.call = { request: call.request, caller, answer: undefined };
+      calls.push(caller.call);
+      note(() => `${caller.tab.name} sends it again`);
+    } else goOn(caller, undefined);
+  }
+
+  function crash(tab: Tab): void {
+    crashes += 1;
+    note(() => `${tab.name} dies`);
+    tabs.splice(tabs.indexOf(tab), 1);
+    for (const one of running.filter((other) => other.tab === tab)) {
+      running.splice(running.indexOf(one), 1);
+      if (one.call?.answer) forget(one.call);
+      else if (one.call) one.call.caller = undefined;
+      one.process.return(undefined);
+    }
+    openTab(tab.origin);
+  }
+
+  function restore(): void {
+    accounts.noteAbsent(server, keys);
+    const state = copyOf(random.pick(backups));
+    const keeps = random.chance(0.2);
+    server.state = state;
+    server.restores.push(state.seq);
+    // A restore stops the server, so nothing that depends on no epoch outlives it.
+    for (const call of [...calls])
+      if (!call.answer && (keeps || call.request.type !== 'batch' || call.request.epoch === undefined)) {
+        if (call.caller) lost(call);
+        else forget(call);
+      }
+    if (!keeps) server.epoch = `e${++names}`;
+    note(() => `the server is restored to ${state.seq}, ${keeps ? 'silently' : server.epoch}`);
+    if (!keeps) return;
+    // Where it says nothing of it, that is noticed only before its numbers have grown again.
+    for (const tab of [...tabs]) crash(tab);
+    for (const origin of origins) {
+      const [tab] = tabs.filter((other) => other.origin === origin);
+      if (tab && origin.meta.level) meet(tab, origin.meta, { epoch: server.epoch, seq: state.seq }, incarnationOf(server));
+    }
+  }
+
+  function lost(call: Call): void {
+    const { caller } = call;
+    forget(call);
+    if (caller) goOn(caller, undefined);
+  }
+
+  const wish = (): Extract<Wish, { type: 'write' }> => {
+    if (random.chance(odds.clear)) return { type: 'write', key: ALL, held: undefined };
+    const held = random.chance(0.25) ? undefined : { json: random.chance(0.05) ? 'same' : `v${++values}` };
+    return { type: 'write', key: random.pick(keys), held };
+  };
+
+  function appActs(tab: Tab): void {
+    const kind = random.next();
+    if (kind < 0.15) return start(tab, 'app', read(tab, random.pick(keys)));
+    if (kind < 0.35) {
+      const change = (held: { json: unknown } | undefined) => ({ json: `${held?.json ?? ''}u${++values}`.slice(-30) });
+      return start(tab, 'app', update(tab, { type: 'update', key: random.pick(keys), change }));
+    }
+    const wishes = Array.from({ length: 1 + random.below(3) }, wish);
+    start(tab, 'app', write(tab, wishes));
+  }
+
+  const does = (tab: Tab, kind: Running['kind']): boolean =>
+    running.some((one) => one.tab === tab && one.kind === kind);
+
+  /** What a tab does by itself. */
+  function tabActs(tab: Tab): void {
+    if (!tab.online) {
+      if (!does(tab, 'establish')) start(tab, 'establish', establish(tab, () => incarnationOf(server)));
+    } else if (tab.origin.pending.size > 0 && !does(tab, 'drain')) start(tab, 'drain', draining(tab));
+    else if (!does(tab, 'pull')) start(tab, 'pull', pull(tab, odds.page));
+  }
+
+  function* draining(tab: Tab): Process {
+    if (yield* inTurn(tab.origin, () => drain(tab))) tab.online = false;
+  }
+
+  function step(): void {
+    const kind = random.next();
+    const tab = random.pick(tabs);
+    if (kind < odds.fault) {
+      const what = random.next();
+      if (what < 0.45 && calls.length > 0) lose(random.pick(calls));
+      else if (what < 0.65) crash(tab);
+      else if (what < 0.75) {
+        note(() => `the clock of origin ${tab.origin.index} jumps`);
+        tab.origin.turn = undefined;
+      } else if (what < 0.85) tab.online = false;
+      else if (what < 0.9) backups.push(copyOf(server.state));
+      else if (odds.restores && what < 0.95) restore();
+      return;
+    }
+    if (kind < odds.app) {
+      if (!does(tab, 'app')) appActs(tab);
+    } else if (kind < odds.own) tabActs(tab);
+    else progress();
+  }
+
+  function progress(): void {
+    const waiting = running.filter(({ call }) => !call);
+    const at = random.below(calls.length + waiting.length);
+    const call = calls[at];
+    if (call) deliver(call);
+    else if (waiting.length > 0) goOn(waiting[at - calls.length] as Running, undefined);
+  }
+
+  for (const origin of origins) for (let i = random.below(2); i >= 0; i--) openTab(origin);
+  for (; tick < odds.steps; tick++) step();
+
+  note(() => 'everything heals');
+  const settleAll = (): void => {
+    for (let i = 0; i < 2000 && running.length > 0; i++, tick++) progress();
+    if (running.length > 0) accounts.fail('diverged', 'something never ends');
+  };
+  odds.refused = 0;
+  settleAll();
+  for (let round = 0; round < HEALING; round++) {
+    // What was given up long ago may still arrive.
+    for (const call of [...calls]) if (random.chance(0.5)) deliver(call);
+    for (const origin of origins) {
+      const tab = openTab(origin);
+      start(tab, 'establish', establish(tab, () => incarnationOf(server)));
+      settleAll();
+      start(tab, 'pull', pull(tab, odds.page));
+      settleAll();
+    }
+  }
+  for (const origin of origins) compare(origin, server, keys, accounts);
+  accounts.close(
+    server,
+    origins.map(({ conflicts, pending }) => ({ conflicts, waiting: [...pending.values()].flat() })),
+  );
+  return {
+    faults: accounts.faults,
+    steps: tick,
+    acknowledged: accounts.acknowledged(),
+    crashes,
+    restores: server.restores.length,
+    conflicts: origins.reduce((sum, { conflicts }) => sum + conflicts.length, 0),
+    trace,
+  };
+}
+
+/** Whether an origin shows what the server holds. */
+function compare(origin: Origin, server: Server, keys: readonly string[], accounts: Accounts): void {
+  if (origin.pending.size > 0)
+    accounts.fail('diverged', `origin ${origin.index}: ${JSON.stringify([...origin.pending])} still waits`);
+  for (const key of keys) {
+    const shown = view(origin, key);
+    const held = server.state.entries.get(key)?.held;
+    if (!shown || !isSame(shown.held, held))
+      accounts.fail(
+        'diverged',
+        `origin ${origin.index} shows ${JSON.stringify(shown)} for ${key}, the server holds ${JSON.stringify(held)}`,
+      );
+  }
+}
+
+/** How likely what is, in one schedule: each is about something else. */
+function oddsOf(random: Random) {
+  const fault = random.pick([0.02, 0.06, 0.12]);
+  const app = fault + random.pick([0.08, 0.15, 0.25]);
+  return {
+    steps: 30 + random.below(120),
+    fault,
+    app,
+    own: app + random.pick([0.08, 0.15]),
+    restores: random.chance(0.4),
+    resent: random.pick([0, 0.5]),
+    refused: random.pick([0, 0, 0.2]),
+    clear: random.pick([0, 0.05, 0.15]),
+    most: 1 + random.below(4),
+    page: 1 + random.below(2),
+  };
+}
+
+const requestText = (request: Request): string =>
+  JSON.stringify(request, (name, value) => (name === 'write' ? value?.id : value));
+
+const stateOf = ({ online, origin: { meta, mirror, pending } }: Tab): string =>
+  JSON.stringify({ online, meta, mirror: [...mirror], pending: [...pending] });
