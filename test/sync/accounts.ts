@@ -58,6 +58,10 @@ export interface Accounts extends Watcher {
   noteAbsent(server: Server, keys: readonly string[]): void;
 }
 
+/** A value that several writes store, unlike all others. */
+export const SHARED = 'shared';
+const isShared = ({ json }: Held): boolean => json === SHARED;
+
 const shown = (held: Held | undefined): string => (held ? JSON.stringify(held.json) : 'nothing');
 export const nameOf = ({ id, origin, key, held }: Write): string =>
   `w${id} of origin ${origin} (${key === ALL ? 'clear' : `${key} = ${shown(held)}`})`;
@@ -76,7 +80,9 @@ export function createAccounts(now: () => number): Accounts {
     if (maker && write.before.has(maker)) return true;
     const { held } = entry ?? {};
     const isHeld = (other: Held | undefined): boolean => isSame(other, held);
-    if (write.accepted.some(isHeld) || [...write.before].some((other) => isHeld(other.held))) return true;
+    const earlier = [...write.before];
+    if (earlier.some((other) => isHeld(other.held) || other.accepted.some(isHeld))) return true;
+    if (write.accepted.some(isHeld)) return true;
     const { saw } = write;
     if (!held) return !saw?.held;
     if (!saw?.held) return false;
@@ -94,6 +100,9 @@ export function createAccounts(now: () => number): Accounts {
       if (write?.key === ALL && op.queued && held)
         if (!isStill(server, write.incarnation, write.clears) || rev > write.clears)
           fail('blind overwrite', `${nameOf(write)} has deleted ${op.key} at ${rev}, which is newer`);
+      // Who wanted what was there anyway has had it.
+      if (held && isShared(held))
+        for (const one of writes) if (one.key === other?.key && isSame(one.held, held)) one.superseded = true;
       if (!other || other === write) continue;
       if (op.queued && write && other.before.has(write))
         fail('lost', `${nameOf(write)} has replaced ${nameOf(other)}, which came after it`);

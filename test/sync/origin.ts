@@ -229,7 +229,7 @@ export interface Next {
 /** What is sent next, marked. */
 export function take(origin: Origin, most: number): Next | undefined {
   const rows = [...origin.pending.values()].flat().sort((a, b) => a.n - b.n);
-  const planned = origin.rules.plan(rows.slice(0, most), origin.meta, most);
+  const planned = origin.rules.plan(rows, origin.meta, most);
   if (!planned) return undefined;
   const isNew = 'send' in planned;
   const taken = isNew ? planned.send : planned.settle;
@@ -250,6 +250,8 @@ export function settle(
   seq: number,
 ): void {
   const { rules, pending } = origin;
+  // An answer of an earlier era says nothing of what the server holds now. The rows stay marked, and are settled by their numbers.
+  if (era !== origin.meta.era) return;
   const shown = [...news];
   for (const { row, decision } of decided) {
     const before = pending.get(row.key) ?? NONE;

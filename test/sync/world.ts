@@ -5,11 +5,12 @@
  */
 import { ALL, isSame } from '../../src/sync/rules.ts';
 import { type Random, randomOf } from '../faults/random.ts';
-import { type Accounts, createAccounts, type Fault } from './accounts.ts';
+import { type Accounts, createAccounts, type Fault, SHARED } from './accounts.ts';
 import { establish, meet, pull } from './meeting.ts';
 import { createOrigin, type Origin, type Policy, type Rules, view } from './origin.ts';
 import { drain } from './sending.ts';
 import { type Answer, copyOf, createServer, incarnationOf, type Request, type Server, type State } from './server.ts';
+import { answerText, stateOf, textOf } from './trace.ts';
 import { inTurn, type Process, read, type Tab, update, write, type Wish } from './tab.ts';
 
 /** What came of a schedule. */
@@ -51,6 +52,14 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
   const note = (text: () => string): void => {
     if (traced) trace.push(`${String(tick).padStart(4)} ${text()}`);
   };
+  /** What is on a disk, where that has changed. */
+  const told = (origin: Origin): string => {
+    const state = stateOf(origin);
+    const isNew = states.get(origin) !== state;
+    states.set(origin, state);
+    return isNew ? `\n       origin ${origin.index}: ${state}` : '';
+  };
+  const states = new Map<Origin, string>();
   let tick = 0;
   let names = 0;
   let values = 0;
@@ -97,12 +106,12 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     const { done, value } = one.process.next(answer);
     if (done) {
       running.splice(running.indexOf(one), 1);
-      note(() => `${one.tab.name} has ended: ${one.kind} ${stateOf(one.tab)}`);
+      note(() => `${one.tab.name} has ended: ${one.kind} ${told(one.tab.origin)}`);
     } else if (value) {
       one.call = { request: value, caller: one, answer: undefined };
       calls.push(one.call);
-      note(() => `${one.tab.name} ${one.kind} sends ${requestText(value)} ${stateOf(one.tab)}`);
-    } else note(() => `${one.tab.name} ${one.kind} waits ${stateOf(one.tab)}`);
+      note(() => `${one.tab.name} ${one.kind} sends ${textOf(value)} ${told(one.tab.origin)}`);
+    } else note(() => `${one.tab.name} ${one.kind} waits ${told(one.tab.origin)}`);
   }
 
   const forget = (call: Call): void => {
@@ -114,7 +123,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     const { caller } = call;
     if (call.answer) {
       forget(call);
-      note(() => `${caller?.tab.name} ${caller?.kind} is answered ${JSON.stringify(call.answer)}`);
+      note(() => `${caller?.tab.name} ${caller?.kind} is answered ${answerText(call.answer as Answer)}`);
       if (caller) goOn(caller, call.answer);
       return;
     }
@@ -125,7 +134,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
       random.chance(odds.refused)
         ? { error: 'too-large' }
         : server.handle(call.request);
-    note(() => `the server takes ${requestText(call.request)}: ${JSON.stringify(call.answer)}`);
+    note(() => `the server takes ${textOf(call.request)}: ${answerText(call.answer as Answer)}`);
     if (!caller) forget(call);
   }
 
@@ -135,7 +144,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     const isLate = call.answer === undefined && random.chance(0.5);
     call.caller = undefined;
     if (!isLate) forget(call);
-    note(() => `lost${isLate ? ', for now' : ''}: ${requestText(call.request)}`);
+    note(() => `lost${isLate ? ', for now' : ''}: ${textOf(call.request)}`);
     if (!caller) return;
     if (random.chance(odds.resent)) {
       caller.call = { request: call.request, caller, answer: undefined };
@@ -188,7 +197,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
 
   const wish = (): Extract<Wish, { type: 'write' }> => {
     if (random.chance(odds.clear)) return { type: 'write', key: ALL, held: undefined };
-    const held = random.chance(0.25) ? undefined : { json: random.chance(0.05) ? 'same' : `v${++values}` };
+    const held = random.chance(0.25) ? undefined : { json: random.chance(0.05) ? SHARED : `v${++values}` };
     return { type: 'write', key: random.pick(keys), held };
   };
 
@@ -316,9 +325,3 @@ function oddsOf(random: Random) {
     page: 1 + random.below(2),
   };
 }
-
-const requestText = (request: Request): string =>
-  JSON.stringify(request, (name, value) => (name === 'write' ? value?.id : value));
-
-const stateOf = ({ online, origin: { meta, mirror, pending } }: Tab): string =>
-  JSON.stringify({ online, meta, mirror: [...mirror], pending: [...pending] });
