@@ -11,14 +11,14 @@ const ROUNDS = 3;
 const COMPARED = 2;
 
 /** Meet the server, and send it what waits. */
-export function* establish(tab: Tab, incarnation: () => number): Process {
+export function* establish(tab: Tab, incarnations: ReadonlyMap<string, number>): Process {
   const { origin } = tab;
   for (let round = 1; round <= ROUNDS; round++) {
     const before = origin.meta;
     const hello: Answer | undefined = yield { type: 'batch', ops: [] };
     if (!isResults(hello)) return;
     yield undefined;
-    meet(tab, before, hello, incarnation());
+    meet(tab, before, hello, incarnations);
     const forgotten = yield* inTurn(origin, () => forgets(tab));
     if (forgotten === 'away') return;
     if (origin.meta.rewound) yield* inTurn(origin, () => compareAll(tab));
@@ -38,7 +38,7 @@ export function meet(
   tab: Tab,
   before: Meta,
   { epoch, seq }: { epoch: string; seq: number },
-  incarnation: number,
+  incarnations: ReadonlyMap<string, number>,
 ): void {
   const { origin, newClient } = tab;
   const { rules, meta } = origin;
@@ -48,7 +48,7 @@ export function meet(
   const known = rewound ? rules.inNewEra(meta, epoch, newClient()) : meta;
   if (!stale) {
     origin.meta = { ...known, epoch, seq: Math.max(known.seq, seq), level: 1 };
-    origin.incarnation = incarnation;
+    origin.incarnation = incarnations.get(epoch) ?? 0;
   }
   tab.session = { era: origin.meta.era, epoch: origin.meta.epoch };
 }

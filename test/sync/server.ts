@@ -98,6 +98,8 @@ export interface Server {
   epoch: string;
   /** The sequence number of each backup that it was restored to. */
   readonly restores: number[];
+  /** How many servers there had been with the last of each epoch. */
+  readonly incarnations: Map<string, number>;
   state: State;
   handle(request: Request): Answer;
 }
@@ -109,18 +111,24 @@ export const copyOf = (state: State): State => ({
   applied: new Set(state.applied),
 });
 
-/** How many servers this has been. */
-export const incarnationOf = ({ restores }: Server): number => restores.length + 1;
-
 /** Whether what was seen of an incarnation up to a sequence number is still so. */
 export const isStill = ({ restores }: Server, incarnation: number, seq: number): boolean =>
   incarnation > 0 && restores.slice(incarnation - 1).every((restored) => restored >= seq);
+
+/** Put a server back to a backup. */
+export function restoreTo(server: Server, state: State, epoch: string): void {
+  server.state = copyOf(state);
+  server.epoch = epoch;
+  server.restores.push(state.seq);
+  server.incarnations.set(epoch, server.restores.length + 1);
+}
 
 /** An empty server. */
 export function createServer(watcher: Watcher): Server {
   const server: Server = {
     epoch: 'e1',
     restores: [],
+    incarnations: new Map([['e1', 1]]),
     state: { seq: 0, clearedAt: 0, entries: new Map(), clients: new Map(), applied: new Set() },
     handle(request) {
       if (request.type === 'batch') return batch(request);

@@ -9,7 +9,7 @@ import { type Accounts, createAccounts, type Fault, SHARED } from './accounts.ts
 import { establish, meet, pull } from './meeting.ts';
 import { createOrigin, type Origin, type Policy, type Rules, view } from './origin.ts';
 import { drain } from './sending.ts';
-import { type Answer, copyOf, createServer, incarnationOf, type Request, type Server, type State } from './server.ts';
+import { type Answer, copyOf, createServer, restoreTo, type Request, type Server, type State } from './server.ts';
 import { answerText, stateOf, textOf } from './trace.ts';
 import { inTurn, type Process, read, type Tab, update, write, type Wish } from './tab.ts';
 
@@ -168,24 +168,22 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
 
   function restore(): void {
     accounts.noteAbsent(server, keys);
-    const state = copyOf(random.pick(backups));
+    const state = random.pick(backups);
     const keeps = random.chance(0.2);
-    server.state = state;
-    server.restores.push(state.seq);
+    restoreTo(server, state, keeps ? server.epoch : `e${++names}`);
     // A restore stops the server, so nothing that depends on no epoch outlives it.
     for (const call of [...calls])
       if (!call.answer && (keeps || call.request.type !== 'batch' || call.request.epoch === undefined)) {
         if (call.caller) lost(call);
         else forget(call);
       }
-    if (!keeps) server.epoch = `e${++names}`;
     note(() => `the server is restored to ${state.seq}, ${keeps ? 'silently' : server.epoch}`);
     if (!keeps) return;
     // Where it says nothing of it, that is noticed only before its numbers have grown again.
     for (const tab of [...tabs]) crash(tab);
     for (const origin of origins) {
       const [tab] = tabs.filter((other) => other.origin === origin);
-      if (tab && origin.meta.level) meet(tab, origin.meta, { epoch: server.epoch, seq: state.seq }, incarnationOf(server));
+      if (tab && origin.meta.level) meet(tab, origin.meta, { epoch: server.epoch, seq: state.seq }, server.incarnations);
     }
   }
 
@@ -218,7 +216,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
   /** What a tab does by itself. */
   function tabActs(tab: Tab): void {
     if (!tab.online) {
-      if (!does(tab, 'establish')) start(tab, 'establish', establish(tab, () => incarnationOf(server)));
+      if (!does(tab, 'establish')) start(tab, 'establish', establish(tab, server.incarnations));
     } else if (tab.origin.pending.size > 0 && !does(tab, 'drain')) start(tab, 'drain', draining(tab));
     else if (!does(tab, 'pull')) start(tab, 'pull', pull(tab, odds.page));
   }
@@ -271,7 +269,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     for (const call of [...calls]) if (random.chance(0.5)) deliver(call);
     for (const origin of origins) {
       const tab = openTab(origin);
-      start(tab, 'establish', establish(tab, () => incarnationOf(server)));
+      start(tab, 'establish', establish(tab, server.incarnations));
       settleAll();
       start(tab, 'pull', pull(tab, odds.page));
       settleAll();
