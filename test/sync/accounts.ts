@@ -15,7 +15,8 @@ export interface Write {
   held: Held | undefined;
   /** When the app made it. */
   readonly tick: number;
-  acknowledged: boolean;
+  /** When it was acknowledged; never, so far, where that is infinite. */
+  acknowledgedAt: number;
   /** The server answered, and the origin could put nothing of it into its mirror. */
   unlearned: boolean;
   /** It was replaced by a write whose writer had seen it, or by one that asks for nothing. */
@@ -50,6 +51,7 @@ export interface Accounts extends Watcher {
   open(origin: number, key: string, held: Held | undefined): Write;
   /** A write that waits is put behind, or in the place of, others of its origin. */
   follows(write: Write, before: Iterable<Write>): void;
+  acknowledge(write: Write): void;
   fail(fault: Fault, text: string): void;
   acknowledged(): number;
   /** Look for every acknowledged write. */
@@ -61,6 +63,8 @@ export interface Accounts extends Watcher {
 /** A value that several writes store, unlike all others. */
 export const SHARED = 'shared';
 const isShared = ({ json }: Held): boolean => json === SHARED;
+
+const isAcknowledged = ({ acknowledgedAt }: Write): boolean => acknowledgedAt < Number.POSITIVE_INFINITY;
 
 const shown = (held: Held | undefined): string => (held ? JSON.stringify(held.json) : 'nothing');
 export const nameOf = ({ id, origin, key, held }: Write): string =>
@@ -104,7 +108,7 @@ export function createAccounts(now: () => number): Accounts {
       if (held && isShared(held))
         for (const one of writes) if (one.key === other?.key && isSame(one.held, held)) one.superseded = true;
       if (!other || other === write) continue;
-      if (op.queued && write && other.before.has(write))
+      if (op.queued && write && other.before.has(write) && write.acknowledgedAt < other.tick)
         fail('lost', `${nameOf(write)} has replaced ${nameOf(other)}, which came after it`);
       other.superseded = true;
     }
@@ -124,7 +128,8 @@ export function createAccounts(now: () => number): Accounts {
     if (waiting.some(same)) return true;
     if (rests.some((rest) => rest.conflicts.some((one) => same({ key: one.key, held: one.local })))) return true;
     if (key === ALL) {
-      if (write.clears === 0 || !isStill(server, write.incarnation, write.clears)) return true;
+      // What a restore brings back was deleted nevertheless.
+      if (write.clears === 0 || write.incarnation !== server.restores.length + 1) return true;
       return (
         conflicts.some((one) => one.key === ALL) ||
         [...entries.values()].every((entry) => !entry.held || entry.rev > write.clears)
@@ -147,7 +152,7 @@ export function createAccounts(now: () => number): Accounts {
         key,
         held,
         tick: now(),
-        acknowledged: false,
+        acknowledgedAt: Number.POSITIVE_INFINITY,
         unlearned: false,
         superseded: false,
         applied: false,
@@ -168,11 +173,14 @@ export function createAccounts(now: () => number): Accounts {
         for (const earlier of other.before) write.before.add(earlier);
       }
     },
+    acknowledge(write) {
+      write.acknowledgedAt = now();
+    },
     appliedTwice: (write) => fail('applied twice', `${nameOf(write)} was applied twice`),
-    acknowledged: () => writes.filter(({ acknowledged }) => acknowledged).length,
+    acknowledged: () => writes.filter(isAcknowledged).length,
     close(server, rests) {
       for (const write of writes)
-        if (write.acknowledged && !write.superseded && !isThere(write, server, rests))
+        if (isAcknowledged(write) && !write.superseded && !isThere(write, server, rests))
           fail('lost', `${nameOf(write)} was acknowledged and is nowhere`);
       for (const { conflicts } of rests)
         for (const { key, reason, local } of conflicts)

@@ -80,6 +80,8 @@ export interface Origin {
   readonly writes: Map<number, Write>;
   /** The incarnation of the server that was last met, for the accounts. */
   incarnation: number;
+  /** How many values it has merged. */
+  merges: number;
   /** Whose turn it is to send. */
   turn: object | undefined;
 }
@@ -94,6 +96,7 @@ export const createOrigin = (index: number, policy: Policy, rules: Rules, client
   conflicts: [],
   writes: new Map(),
   incarnation: 0,
+  merges: 0,
   turn: undefined,
 });
 
@@ -131,7 +134,7 @@ export function append(origin: Origin, accounts: Accounts, appends: readonly App
       setRows(origin, key, queued.rows);
       register(origin, queued.rows, write);
     }
-    write.acknowledged = true;
+    accounts.acknowledge(write);
   }
 }
 
@@ -264,7 +267,7 @@ export function settle(
       );
     if (after.parked && decision.type === 'conflict' && origin.policy !== 'keep-server') {
       const again = rules.afterDecision(before, row, { type: 'again', base: decision.seen }, []);
-      const held = origin.policy === 'merge' ? merged(row.held, decision.seen.held) : row.held;
+      const held = origin.policy === 'merge' ? { json: `m${origin.index}.${++origin.merges}` } : row.held;
       const write = writeOf(origin, row);
       write.accepted.push(decision.seen.held);
       write.held = held;
@@ -280,10 +283,6 @@ export function settle(
   }
   learn(origin, shown, era, seq);
 }
-
-const merged = (local: Held | undefined, server: Held | undefined): Held => ({
-  json: `${local ? local.json : ''}+${server ? server.json : ''}`.slice(-40),
-});
 
 const parkedOf = ({ key, base, held: local }: Row, decision: real.Decision): Parked => ({
   key,

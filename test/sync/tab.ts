@@ -79,7 +79,7 @@ function* sendDirect(tab: Tab, ops: readonly Op[], epoch?: string): Process<read
       tab.next += ops.length;
       yield* learned(tab, ops, answer, known);
       for (const [i, { write }] of ops.entries())
-        if (write && answer.results[i]?.status !== 412) write.acknowledged = true;
+        if (write && answer.results[i]?.status !== 412) tab.accounts.acknowledge(write);
       return undefined;
     }
     if (answer && attempt === 1 && 'error' in answer && answer.error !== 'epoch-changed') {

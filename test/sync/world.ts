@@ -130,6 +130,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     call.answer =
       call.request.type === 'batch' &&
       call.request.ops.length > 1 &&
+      call.request.client !== undefined &&
       call.request.ops[0]?.queued &&
       random.chance(odds.refused)
         ? { error: 'too-large' }
