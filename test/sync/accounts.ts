@@ -52,6 +52,8 @@ export interface Accounts extends Watcher {
   /** A write that waits is put behind, or in the place of, others of its origin. */
   follows(write: Write, before: Iterable<Write>): void;
   acknowledge(write: Write): void;
+  /** A write is said to be in conflict with what the server holds. */
+  meets(write: Write, held: Held | undefined): void;
   fail(fault: Fault, text: string): void;
   acknowledged(): number;
   /** Look for every acknowledged write. */
@@ -98,7 +100,7 @@ export function createAccounts(now: () => number): Accounts {
   function applies(op: Op, entry: Entry | undefined, server: Server): void {
     const { write } = op;
     if (!entry?.held && op.key !== ALL) lastAbsent.set(op.key, now());
-    if (write) write.applied = true;
+    if (write?.key === op.key) write.applied = true;
     const gone = op.key === ALL ? [...server.state.entries.values()] : entry ? [entry] : [];
     for (const { write: other, held, rev } of gone) {
       if (write?.key === ALL && op.queued && held)
@@ -129,7 +131,7 @@ export function createAccounts(now: () => number): Accounts {
     if (rests.some((rest) => rest.conflicts.some((one) => same({ key: one.key, held: one.local })))) return true;
     if (key === ALL) {
       // What a restore brings back was deleted nevertheless.
-      if (write.clears === 0 || write.incarnation !== server.restores.length + 1) return true;
+      if (write.applied || write.clears === 0 || write.incarnation !== server.restores.length + 1) return true;
       return (
         conflicts.some((one) => one.key === ALL) ||
         [...entries.values()].every((entry) => !entry.held || entry.rev > write.clears)
@@ -175,6 +177,13 @@ export function createAccounts(now: () => number): Accounts {
     },
     acknowledge(write) {
       write.acknowledgedAt = now();
+    },
+    meets(write, held) {
+      if (!held || isShared(held)) return;
+      const isOwn = (other: Write): boolean => isSame(other.held, held) && other.key === write.key;
+      const own =
+        [...write.before].find(isOwn) ?? writes.find((other) => isOwn(other) && other.before.has(write));
+      if (own) fail('false alarm', `${nameOf(write)} is said to be in conflict with ${nameOf(own)}`);
     },
     appliedTwice: (write) => fail('applied twice', `${nameOf(write)} was applied twice`),
     acknowledged: () => writes.filter(isAcknowledged).length,

@@ -72,6 +72,7 @@ export interface Origin {
   readonly index: number;
   readonly policy: Policy;
   readonly rules: Rules;
+  readonly accounts: Accounts;
   meta: Meta;
   readonly mirror: Map<string, Seen>;
   readonly pending: Map<string, readonly Row[]>;
@@ -86,10 +87,17 @@ export interface Origin {
   turn: object | undefined;
 }
 
-export const createOrigin = (index: number, policy: Policy, rules: Rules, client: string): Origin => ({
+export const createOrigin = (
+  index: number,
+  policy: Policy,
+  rules: Rules,
+  accounts: Accounts,
+  client: string,
+): Origin => ({
   index,
   policy,
   rules,
+  accounts,
   meta: real.nothingKnown(client),
   mirror: new Map(),
   pending: new Map(),
@@ -118,9 +126,10 @@ export const view = (origin: Origin, key: string): ReturnType<typeof real.viewOf
   origin.rules.viewOf(placeOf(origin, key), clearsOf(origin), origin.meta);
 
 /** Put a batch of writes into the outbox; they are acknowledged with that. */
-export function append(origin: Origin, accounts: Accounts, appends: readonly Append[]): void {
+export function append(origin: Origin, appends: readonly Append[]): void {
+  const { accounts } = origin;
   for (const { write, mark, base } of appends) {
-    if (write.key === ALL) appendClear(origin, accounts, write, mark);
+    if (write.key === ALL) appendClear(origin, write, mark);
     else {
       const place = placeOf(origin, write.key);
       const { key, held } = write;
@@ -150,8 +159,8 @@ function note(
   write.incarnation = typeof sure === 'number' ? sure : sure ? origin.incarnation : 0;
 }
 
-function appendClear(origin: Origin, accounts: Accounts, write: Write, mark: Mark | undefined): void {
-  const { pending, meta } = origin;
+function appendClear(origin: Origin, write: Write, mark: Mark | undefined): void {
+  const { pending, meta, accounts } = origin;
   write.incarnation = origin.incarnation;
   write.clears = meta.level === undefined ? 0 : meta.seq;
   for (const rows of pending.values()) accounts.follows(write, rows.map((row) => writeOf(origin, row)));
@@ -278,7 +287,10 @@ export function settle(
       );
       continue;
     }
-    if (after.parked) origin.conflicts.push(parkedOf(row, decision));
+    if (after.parked) {
+      origin.conflicts.push(parkedOf(row, decision));
+      if (decision.type === 'conflict') origin.accounts.meets(writeOf(origin, row), decision.seen.held);
+    }
     if (after.rows !== before) setRows(origin, row.key, after.rows);
   }
   learn(origin, shown, era, seq);

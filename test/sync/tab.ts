@@ -5,7 +5,7 @@
  * on, and the tab may die.
  */
 import { ALL, type Held, type Mark, type Seen } from '../../src/sync/rules.ts';
-import type { Accounts, Write } from './accounts.ts';
+import type { Write } from './accounts.ts';
 import { append, clearsOf, learn, type Origin, placeOf, type Results, view } from './origin.ts';
 import type { Answer, Op, Request } from './server.ts';
 
@@ -15,7 +15,6 @@ export type Process<T = void> = Generator<Request | undefined, T, Answer | undef
 export interface Tab {
   readonly name: string;
   readonly origin: Origin;
-  readonly accounts: Accounts;
   /** Writes that it sends in one request. */
   readonly most: number;
   /** A name that nobody has had. */
@@ -38,7 +37,8 @@ export const isResults = (answer: Answer | undefined): answer is Results =>
 
 /** Writes of one turn: to the server where it is there and nothing waits for a key, else here. */
 export function* write(tab: Tab, wishes: readonly Extract<Wish, { type: 'write' }>[]): Process {
-  const { origin, accounts } = tab;
+  const { origin } = tab;
+  const { accounts } = origin;
   const waiting = new Set(origin.pending.keys());
   const writes = wishes.map(({ key, held }) => accounts.open(origin.index, key, held));
   const direct: Write[] = [];
@@ -62,7 +62,7 @@ export function* write(tab: Tab, wishes: readonly Extract<Wish, { type: 'write' 
   const left = marks ? direct : [];
   const late = [...left.map((one, i) => ({ write: one, mark: marks?.[i] })), ...here.map((one) => ({ write: one }))];
   // The disk takes it as a whole.
-  if (late.length > 0) append(origin, accounts, late);
+  if (late.length > 0) append(origin, late);
 }
 
 /** Send writes without the outbox. Returns their numbers where it is not known what became of them. */
@@ -79,7 +79,7 @@ function* sendDirect(tab: Tab, ops: readonly Op[], epoch?: string): Process<read
       tab.next += ops.length;
       yield* learned(tab, ops, answer, known);
       for (const [i, { write }] of ops.entries())
-        if (write && answer.results[i]?.status !== 412) tab.accounts.acknowledge(write);
+        if (write && answer.results[i]?.status !== 412) tab.origin.accounts.acknowledge(write);
       return undefined;
     }
     if (answer && attempt === 1 && 'error' in answer && answer.error !== 'epoch-changed') {
@@ -115,10 +115,12 @@ export function* learned(
 
 /** Change what is there, seen first. */
 export function* update(tab: Tab, { key, change }: Extract<Wish, { type: 'update' }>): Process {
-  const { origin, accounts } = tab;
+  const { origin } = tab;
+  const { accounts } = origin;
   const { pending } = origin;
   if (!tab.online || pending.has(ALL) || pending.has(key)) return updateHere(tab, key, change);
   const { session } = tab;
+  const made = accounts.open(origin.index, key, undefined);
   const ops: Op[] = [{ op: 'get', key }];
   const answer: Answer | undefined = yield { type: 'batch', ops };
   if (!isResults(answer) || !session || answer.epoch !== session.epoch) {
@@ -129,7 +131,7 @@ export function* update(tab: Tab, { key, change }: Extract<Wish, { type: 'update
   const [{ held: current, rev } = { held: undefined, rev: undefined }] = answer.results;
   const seen: Seen = { era: session.era, epoch: session.epoch, seq: rev ?? answer.seq, held: current };
   const held = change(current);
-  const made = accounts.open(origin.index, key, held);
+  made.held = held;
   const marks = yield* sendDirect(
     tab,
     [{ op: 'put', key, held, ifRev: rev ?? null, write: made }],
@@ -137,13 +139,13 @@ export function* update(tab: Tab, { key, change }: Extract<Wish, { type: 'update
   );
   // Refused: the app is told.
   if (!marks || marks.length === 0) return;
-  append(origin, accounts, [{ write: made, mark: marks[0], base: seen }]);
+  append(origin, [{ write: made, mark: marks[0], base: seen }]);
 }
 
-function updateHere({ origin, accounts }: Tab, key: string, change: (held: Held | undefined) => Held): void {
+function updateHere({ origin }: Tab, key: string, change: (held: Held | undefined) => Held): void {
   const found = view(origin, key);
   if (!found) return;
-  append(origin, accounts, [{ write: accounts.open(origin.index, key, change(found.held)) }]);
+  append(origin, [{ write: origin.accounts.open(origin.index, key, change(found.held)) }]);
 }
 
 /** Read from the server; what it shows is learned. */

@@ -69,7 +69,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
   const newClient = (): string => `c${++names}`;
   const keys = KEYS.slice(0, 1 + random.below(3));
   const origins = Array.from({ length: 2 + random.below(2) }, (_, i) =>
-    createOrigin(i, random.pick(POLICIES), rules, newClient()),
+    createOrigin(i, random.pick(POLICIES), rules, accounts, newClient()),
   );
   const odds = oddsOf(random);
   const tabs: Tab[] = [];
@@ -82,7 +82,6 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     const tab: Tab = {
       name,
       origin,
-      accounts,
       most: odds.most,
       newClient,
       online: false,

@@ -1,0 +1,100 @@
+/** Rules with one of them broken: what the simulation has to notice. */
+import { isSame, type Row } from '../../src/sync/rules.ts';
+import { type Rules, rules } from './origin.ts';
+
+const unmarked = (row: Row): Row => ({ ...row, mark: undefined });
+
+export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
+  'the mirror takes what is older': {
+    isNews: (_, seen, { era }) => seen.era === era,
+  },
+  'the mirror takes what an earlier era has shown': {
+    isNews: (known, seen, { clearedAt }) => seen.seq >= clearedAt && (!known || seen.seq >= known.seq),
+  },
+  'the mirror takes what was there before a clear': {
+    isNews: (known, seen, meta) => rules.isNews(known, seen, { ...meta, clearedAt: 0 }),
+  },
+  'a write leaves the outbox when it is sent': {
+    taken: (rows, { n }) => rows.filter((row) => row.n !== n),
+  },
+  'what may have been sent is sent again without asking': {
+    plan: (rows, meta, most) => rules.plan(rows.map(unmarked), meta, most),
+  },
+  'a write that knew nothing overwrites': {
+    op: (row, meta) => (row.base || row.key === '' ? rules.op(row, meta) : {}),
+  },
+  'a write on another era overwrites by revision': {
+    op: (row, meta) => rules.op(row, { ...meta, era: row.base?.era ?? meta.era }),
+  },
+  'what a restored server has lost is not parked': {
+    parkedBy: () => undefined,
+  },
+  'a restore is not noticed': {
+    isRewound: () => false,
+  },
+  'only another epoch is a restore': {
+    isRewound: ({ epoch: known }, epoch) => known !== '' && epoch !== known,
+  },
+  'a successor keeps the base of what it follows': {
+    afterDecision(rows, row, decision, clears) {
+      const after = rules.afterDecision(rows, row, decision, clears);
+      const bases = new Map(rows.map(({ n, base }) => [n, base]));
+      const kept = after.rows.map((other) =>
+        other.n === row.n ? other : { ...other, base: bases.get(other.n) },
+      );
+      return { ...after, rows: kept };
+    },
+  },
+  'whoever has an answer decides, marked or not': {
+    afterDecision(rows, row, decision, clears) {
+      const current = rows.find(({ n }) => n === row.n);
+      return rules.afterDecision(rows, { ...row, mark: current?.mark }, decision, clears);
+    },
+  },
+  'a write replaces one that was sent': {
+    enqueue: (place, clears, meta, write) =>
+      rules.enqueue({ ...place, rows: place.rows.map(unmarked) }, clears, meta, write),
+  },
+  'a clear drops writes that were sent': {
+    enqueueClear: (pending, meta, write) =>
+      rules.enqueueClear(
+        new Map([...pending].map(([key, place]) => [key, { ...place, rows: place.rows.map(unmarked) }])),
+        meta,
+        write,
+      ),
+  },
+  'used numbers mean that a write has applied': {
+    decideSettled: (row, { seen }) => ({ type: 'done', seen }),
+  },
+  'a conflict is overwritten': {
+    decide: (row, { status, seen }) =>
+      status === 412 && seen && !isSame(row.held, seen.held)
+        ? { type: 'again', base: seen }
+        : rules.decide(row, { status, seen }),
+  },
+  'a conflict is dropped': {
+    afterDecision: (rows, row, decision, clears) => ({
+      ...rules.afterDecision(rows, row, decision, clears),
+      parked: false,
+    }),
+  },
+  'the outbox keeps its name in a new era': {
+    inNewEra: (meta, epoch) => ({ ...rules.inNewEra(meta, epoch, meta.client), next: meta.next }),
+  },
+  'a new era keeps the cursor': {
+    inNewEra: (meta, epoch, client) => ({ ...rules.inNewEra(meta, epoch, client), cursor: meta.cursor }),
+  },
+  'a result that was stored is taken for fresh': {
+    newsOf: (ops, answer, era) => rules.newsOf(ops, answer, era, answer.seq),
+  },
+  'what follows a write in doubt is settled with others': {
+    plan(rows, meta, most) {
+      const marked = rows.find(({ mark }) => mark)?.mark;
+      if (!marked) return rules.plan(rows, meta, most);
+      return { settle: rows.filter(({ mark }) => mark?.client === marked.client) };
+    },
+  },
+  'an update in doubt is taken for one on what is known by then': {
+    enqueue: (place, clears, meta, { base: _, ...write }) => rules.enqueue(place, clears, meta, write),
+  },
+};
