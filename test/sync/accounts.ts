@@ -17,6 +17,8 @@ export interface Write {
   readonly tick: number;
   /** When it was acknowledged; never, so far, where that is infinite. */
   acknowledgedAt: number;
+  /** It was sent without the outbox. */
+  direct: boolean;
   /** The server answered, and the origin could put nothing of it into its mirror. */
   unlearned: boolean;
   /** It was replaced by a write whose writer had seen it, or by one that asks for nothing. */
@@ -41,8 +43,8 @@ export type Fault = 'lost' | 'applied twice' | 'diverged' | 'blind overwrite' | 
 /** What a place holds at the end. */
 export interface Rest {
   readonly conflicts: readonly Parked[];
-  /** Values that still wait. */
-  readonly waiting: ReadonlyArray<{ readonly key: string; readonly held: Held | undefined }>;
+  /** Writes that still wait. */
+  readonly waiting: ReadonlyArray<{ readonly key: string; readonly held?: Held | undefined }>;
 }
 
 /** The accounts of one schedule. */
@@ -58,8 +60,8 @@ export interface Accounts extends Watcher {
   acknowledged(): number;
   /** Look for every acknowledged write. */
   close(server: Server, rests: readonly Rest[]): void;
-  /** Keys that do not exist just now, before a restore. */
-  noteAbsent(server: Server, keys: readonly string[]): void;
+  /** A server is about to be restored. */
+  restores(server: Server, keys: readonly string[]): void;
 }
 
 /** A value that several writes store, unlike all others. */
@@ -75,6 +77,7 @@ export const nameOf = ({ id, origin, key, held }: Write): string =>
 export function createAccounts(now: () => number): Accounts {
   const writes: Write[] = [];
   const lastAbsent = new Map<string, number>();
+  let restored = false;
   const faults: Accounts['faults'] = [];
   const fail: Accounts['fail'] = (fault, text) => {
     faults.push({ fault, text });
@@ -124,7 +127,7 @@ export function createAccounts(now: () => number): Accounts {
   function isThere(write: Write, server: Server, rests: readonly Rest[]): boolean {
     const { key, held, origin } = write;
     const { entries } = server.state;
-    const same = (other: { key: string; held: Held | undefined }): boolean =>
+    const same = (other: { key: string; held?: Held | undefined }): boolean =>
       other.key === key && isSame(other.held, held);
     const { conflicts = [], waiting = [] } = rests[origin] ?? {};
     if (waiting.some(same)) return true;
@@ -154,6 +157,7 @@ export function createAccounts(now: () => number): Accounts {
         key,
         held,
         tick: now(),
+        direct: false,
         acknowledgedAt: Number.POSITIVE_INFINITY,
         unlearned: false,
         superseded: false,
@@ -179,10 +183,12 @@ export function createAccounts(now: () => number): Accounts {
       write.acknowledgedAt = now();
     },
     meets(write, held) {
-      if (!held || isShared(held)) return;
-      const isOwn = (other: Write): boolean => isSame(other.held, held) && other.key === write.key;
-      const own =
-        [...write.before].find(isOwn) ?? writes.find((other) => isOwn(other) && other.before.has(write));
+      // A restored server may hold what was replaced long ago.
+      if (!held || isShared(held) || restored) return;
+      const isOwn = (other: Write): boolean => isSame(other.held, held);
+      // What two tabs do at once has no order: one may find what the other has stored directly.
+      const earlier = [...write.before];
+      const own = earlier.some(({ direct }) => direct) ? undefined : earlier.find(isOwn);
       if (own) fail('false alarm', `${nameOf(write)} is said to be in conflict with ${nameOf(own)}`);
     },
     appliedTwice: (write) => fail('applied twice', `${nameOf(write)} was applied twice`),
@@ -196,7 +202,8 @@ export function createAccounts(now: () => number): Accounts {
           if (reason === 'restored' && server.restores.length === 0)
             fail('false alarm', `${shown(local)} of ${key} is said to be lost in a restore, and there was none`);
     },
-    noteAbsent(server, keys) {
+    restores(server, keys) {
+      restored = true;
       for (const key of keys) if (!server.state.entries.get(key)?.held) lastAbsent.set(key, now());
     },
   };

@@ -87,13 +87,6 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
   'a result that was stored is taken for fresh': {
     newsOf: (ops, answer, era) => rules.newsOf(ops, answer, era, answer.seq),
   },
-  'what follows a write in doubt is settled with others': {
-    plan(rows, meta, most) {
-      const marked = rows.find(({ mark }) => mark)?.mark;
-      if (!marked) return rules.plan(rows, meta, most);
-      return { settle: rows.filter(({ mark }) => mark?.client === marked.client) };
-    },
-  },
   'an update in doubt is taken for one on what is known by then': {
     enqueue: (place, clears, meta, { base: _, ...write }) => rules.enqueue(place, clears, meta, write),
   },

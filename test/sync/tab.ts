@@ -57,6 +57,7 @@ export function* write(tab: Tab, wishes: readonly Extract<Wish, { type: 'write' 
     const { key, held } = one;
     return { op: key === ALL ? 'clear' : held ? 'put' : 'delete', key, held, write: one };
   });
+  for (const one of direct) one.direct = true;
   let marks: readonly Mark[] | undefined = [];
   if (direct.length > 0) marks = yield* sendDirect(tab, ops);
   const left = marks ? direct : [];
@@ -132,6 +133,7 @@ export function* update(tab: Tab, { key, change }: Extract<Wish, { type: 'update
   const seen: Seen = { era: session.era, epoch: session.epoch, seq: rev ?? answer.seq, held: current };
   const held = change(current);
   made.held = held;
+  made.direct = true;
   const marks = yield* sendDirect(
     tab,
     [{ op: 'put', key, held, ifRev: rev ?? null, write: made }],

@@ -167,7 +167,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
   }
 
   function restore(): void {
-    accounts.noteAbsent(server, keys);
+    accounts.restores(server, keys);
     const state = random.pick(backups);
     const keeps = random.chance(0.2);
     restoreTo(server, state, keeps ? server.epoch : `e${++names}`);
