@@ -17,7 +17,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'node',
-          include: ['test/unit/**/*.test.ts', 'test/contract/indexeddb.test.ts'],
+          include: ['test/{unit,sync}/**/*.test.ts', 'test/contract/indexeddb.test.ts'],
           setupFiles: ['fake-indexeddb/auto'],
         },
       },
@@ -26,7 +26,7 @@ export default defineConfig({
         test: {
           name: 'servers',
           include: [
-            'test/{servers,web,docs,conformance,matrix,faults}/**/*.test.ts',
+            'test/{servers,web,docs,conformance,matrix,faults,offline}/**/*.test.ts',
             'test/contract/flask.test.ts',
           ],
           setupFiles: ['fake-indexeddb/auto'],

@@ -1,7 +1,8 @@
 /**
  * What an app holds: the methods of a storage, and what each promises.
  */
-import type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
+import type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
+import type { Conflict, Resolution } from './core/conflict.ts';
 
 /** What a key of a schema may be. */
 export type KeyOf<Schema extends object> = keyof Schema & string;
@@ -32,13 +33,21 @@ export interface DeleteOptions {
   readonly ifRevision?: string;
 }
 
-/** Who serves operations, and why. More members may come. */
+/** Who serves operations, and how the server stands. More members may come. */
 export interface StorageStatus {
   /** As `getBackendType()`. */
   readonly backend: BackendType;
-  /** The level of the server's protocol (docs/contract.md); `undefined` while no server is in use. */
+  /** How the storage stands to its server. */
+  readonly state: SyncState;
+  /** The level of the server's protocol (docs/contract.md); `undefined` while none was reached. */
   readonly level: 0 | 1 | undefined;
-  /** Why it is this backend and this level, in words for people. */
+  /** Writes of this origin that wait to be at the server. */
+  readonly pending: number;
+  /** Values that the server did not take: see `conflicts()`. */
+  readonly conflicts: number;
+  /** When the server was last met, in milliseconds since 1970. */
+  readonly lastSyncAtMs: number | undefined;
+  /** Why it is this backend and this state, in words for people. */
   readonly reason: string;
 }
 
@@ -73,9 +82,10 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
   /**
    * Store `value` under `key`, replacing what was there. The value is copied during the call.
    *
-   * Resolves when it is durable: IndexedDB's transaction has completed, or the server has answered 2xx. Where `timeout` or
-   * `unavailable` rejects it, the write may have arrived; on a server of level 1 it has by the time that a later write
-   * resolves, or it never does: it does not overtake that.
+   * Resolves when it is durable: IndexedDB's transaction has completed, or the server has answered 2xx, or, while that is away, the
+   * outbox has it on the disk (docs/guarantees.md). Where there is no IndexedDB and `timeout` or `unavailable` rejects it, the write
+   * may have arrived; on a server of level 1 it has by the time that a later write resolves, or it never does: it does not
+   * overtake that.
    *
    * @param key 1 to 1,024 UTF-8 bytes of well-formed text, no U+0000; compared exactly.
    * @param value JSON, or Date, Map, Set, bigint, typed arrays, Blob … anywhere inside it (docs/contract.md, Values).
@@ -162,10 +172,34 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    * Resolves when the backend is chosen and has answered. Calling it is optional: every other method waits for it.
    */
   ready(): Promise<void>;
-  /** Who serves operations now: `'indexeddb'` until a server has answered. */
+  /** Who serves operations now: `'indexeddb'` until a server has answered, and while it is away. */
   getBackendType(): BackendType;
-  /** Who serves operations now, at which level, and why. Asks nobody. */
+  /** Who serves operations now, how the server stands, and why. Asks nobody. */
   status(): StorageStatus;
+  /**
+   * Have `listener` called with each new status.
+   *
+   * @returns Ends that.
+   * @throws {StorageError} `invalid-option`, at once, for what is no function.
+   */
+  watchStatus(listener: (status: StorageStatus) => void): () => void;
+  /**
+   * Send what waits for the server, now.
+   *
+   * Resolves when everything that waited at the call has left the outbox: it is at the server, or among the conflicts. Resolves at
+   * once where no server is configured.
+   *
+   * @throws {StorageError} `unavailable` or `forbidden` where writes still wait; `status().reason` says why.
+   */
+  flush(): Promise<void>;
+  /** Values that were acknowledged and that the server did not take, the oldest first. They are kept until they are resolved. */
+  conflicts(): Promise<Conflict[]>;
+  /**
+   * Settle all conflicts of a key: with what was written here last, with what the server has, or with another value.
+   *
+   * @throws {StorageError} `invalid-option` for a key without a conflict, or a choice that is none; `unsupported-value`, `quota`.
+   */
+  resolve(key: KeyOf<Schema>, choice: Resolution): Promise<void>;
   /**
    * Copy every entry of IndexedDB to the server at `url`, overwriting, and read each back. The source and the backend
    * in use stay as they are.

@@ -1,14 +1,16 @@
 /**
  * Options: where they come from, and what they may be.
  */
+
+import type { ConflictPolicy } from './core/conflict.ts';
 import { StorageError } from './core/errors.ts';
 import { isToken, type Token } from './core/token.ts';
 
 /** Where log lines go. `console` fits. */
 export interface Logger {
-  /** One line for the backend that was selected. */
+  /** One line for the backend that was selected, and for each time that the server is back. */
   info(message: string): void;
-  /** One line for a configured server that could not be used, with the reason. */
+  /** One line for each time that a configured server is away, with the reason, and for values that it did not take. */
   warn(message: string): void;
 }
 
@@ -30,6 +32,16 @@ export interface StorageOptions {
   readonly timeout?: number | undefined;
   /** Where log lines go. Default `console`; `false` for nowhere. */
   readonly logger?: Logger | false | undefined;
+  /**
+   * What becomes of a write made while the server was away, where the server has something by then that its writer had not seen.
+   * Default `'keep-server'`; the local value is kept, see `conflicts()`.
+   */
+  readonly conflict?: ConflictPolicy | undefined;
+  /**
+   * When a write resolves while the server is there: when the server has it (`'server'`, the default), or when it is in the outbox
+   * on this device's disk (`'local'`), to be sent at once. While the server is away it is always the outbox.
+   */
+  readonly ack?: 'server' | 'local' | undefined;
 }
 
 /** Options, checked and complete. */
@@ -39,6 +51,8 @@ export interface ResolvedOptions {
   readonly database: string;
   readonly timeout: number;
   readonly logger: Logger | undefined;
+  readonly conflict: ConflictPolicy;
+  readonly ack: 'server' | 'local';
 }
 
 /**
@@ -79,10 +93,16 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
     database = 'codeforge-db',
     timeout = 10_000,
     logger = console,
+    conflict = 'keep-server',
+    ack = 'server',
     ...unknown
   } = options;
   for (const name of Object.keys(unknown))
-    check(false, name, 'left out: the options are useFlask, flaskUrl, token, database, timeout and logger');
+    check(
+      false,
+      name,
+      'left out: the options are useFlask, flaskUrl, token, database, timeout, logger, conflict and ack',
+    );
   check(typeof useFlask === 'boolean', 'useFlask', 'true or false');
   check(typeof database === 'string' && database !== '', 'database', 'a name');
   // setTimeout takes no more than 31 bits.
@@ -97,6 +117,12 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
     'token',
     'visible ASCII without spaces, or a function',
   );
+  check(
+    typeof conflict === 'function' || ['keep-server', 'keep-local'].includes(conflict),
+    'conflict',
+    "'keep-server', 'keep-local' or a function",
+  );
+  check(['server', 'local'].includes(ack), 'ack', "'server' or 'local'");
   const serverUrl = useFlask || flaskUrl !== undefined ? checkServerUrl(flaskUrl) : undefined;
   return {
     serverUrl: useFlask ? serverUrl : undefined,
@@ -104,6 +130,8 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
     database,
     timeout,
     logger: logger || undefined,
+    conflict,
+    ack,
   };
 }
 

@@ -13,8 +13,14 @@ export type {
   StorageStatus,
 } from './api.ts';
 export { type Logger, readConfig, type StorageOptions } from './config.ts';
-export type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
-export { ConflictError } from './core/conflict.ts';
+export type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
+export {
+  type Conflict,
+  ConflictError,
+  type ConflictPolicy,
+  type ConflictValue,
+  type Resolution,
+} from './core/conflict.ts';
 export { StorageError, type StorageErrorCode } from './core/errors.ts';
 export type { Token } from './core/token.ts';
 export { createStorage } from './storage.ts';

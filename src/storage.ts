@@ -4,21 +4,21 @@
  * Keys and values are checked here, before any I/O; everything then goes through one queue to the backend in use.
  */
 import type { EntryOf, KeyValueStorage, ListOptions, StorageStatus } from './api.ts';
-import type { FlaskBackend } from './backends/flask.ts';
 import { createIndexedDbBackend } from './backends/indexeddb.ts';
-import { checkServerUrl, readConfig, resolveOptions, type StorageOptions } from './config.ts';
-import type { Backend, BackendType, Condition, Snapshot } from './core/backend.ts';
+import { readConfig, resolveOptions, type StorageOptions } from './config.ts';
+import type { Backend, Condition, Snapshot } from './core/backend.ts';
 import { createQueue } from './core/batch.ts';
 import { closedError, StorageError } from './core/errors.ts';
 import { checkHeldKey, checkKey } from './core/keys.ts';
 import { load } from './core/load.ts';
 import { snapshot } from './core/values.ts';
+import type { Served } from './sync/served.ts';
 
 /**
  * Create a storage. Nothing is opened before the first call.
  *
- * With `useFlask` the server is asked at the first call; when it cannot be used, IndexedDB takes its place for the
- * lifetime of this object, and a warning says why. The backend in use is logged once.
+ * With `useFlask` the server is asked at the first call. While it is away, a copy of its data in IndexedDB takes its place, and what
+ * is written then is sent when it is back (docs/guarantees.md). A line is logged when the backend in use changes.
  *
  * @param options Default: the page's runtime globals, see {@link readConfig}.
  * @typeParam Schema Maps keys to the types of their values.
@@ -27,24 +27,22 @@ import { snapshot } from './core/values.ts';
 export function createStorage<Schema extends object = Record<string, unknown>>(
   options: StorageOptions = readConfig(),
 ): KeyValueStorage<Schema> {
-  const { serverUrl, database, timeout, logger, token } = resolveOptions(options);
+  const resolved = resolveOptions(options);
+  const { serverUrl, database, timeout, logger } = resolved;
   const indexedDb = createIndexedDbBackend(database, timeout);
   const opened: Backend[] = [indexedDb];
-  let type: BackendType = 'indexeddb';
   let choosing: Promise<Backend> | undefined;
   /** Whether the step under way made the choice: then the server has answered just now. */
   let justChosen = false;
-  let inUse: FlaskBackend | undefined;
-  let reason =
-    serverUrl === undefined ? 'no server is configured (useFlask)' : `${serverUrl} was not asked yet`;
+  let inUse: Served | undefined;
+  const listeners = new Set<(status: StorageStatus) => void>();
   let closed = false;
 
-  async function openFlask(url: string): Promise<FlaskBackend> {
-    const { createFlaskBackend } = await load(import('./backends/flask.ts'));
+  /** Have a backend closed with this storage. */
+  function keep<T extends Backend>(backend: T): T {
+    opened.push(backend);
     if (closed) throw closedError();
-    const flask = createFlaskBackend(url, timeout, token);
-    opened.push(flask);
-    return flask;
+    return backend;
   }
 
   function log(level: 'info' | 'warn', text: string): void {
@@ -56,24 +54,25 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   }
 
   async function choose(): Promise<Backend> {
-    if (serverUrl !== undefined) {
-      try {
-        const flask = await openFlask(serverUrl);
-        await flask.open();
-        type = 'flask';
-        inUse = flask;
-        log('info', `uses the Flask backend at ${serverUrl}`);
-        return flask;
-      } catch (error) {
-        // Without an IndexedDB to fall back to, the failure is the server's; the next call asks it again.
-        reason = `the server cannot be used: ${error instanceof Error ? error.message : error}`;
-        if (closed || typeof indexedDB === 'undefined') throw error;
-        log('warn', `uses IndexedDB, because ${reason}`);
-        return indexedDb;
-      }
+    if (serverUrl === undefined) {
+      log('info', `uses IndexedDB (database ${database})`);
+      return indexedDb;
     }
-    log('info', `uses IndexedDB (database ${database})`);
-    return indexedDb;
+    const { createServed } = await load(import('./sync/served.ts'));
+    const served = keep(createServed({ ...resolved, serverUrl, log, changed }));
+    inUse = served;
+    await served.open();
+    return served;
+  }
+
+  /** Tell whoever watches. */
+  function changed(): void {
+    for (const listener of listeners)
+      try {
+        listener(storage.status());
+      } catch (error) {
+        log('warn', `has a listener of watchStatus() that fails: ${error}`);
+      }
   }
 
   const queue = createQueue(() => {
@@ -93,19 +92,21 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   /** The backend, after everything that was called before. */
   const inTurn = (): Promise<Backend> => queue.alone((backend) => backend);
 
-  /** Every entry of the backend in use to one of another type, each verified. */
-  async function migrate(to: BackendType, open: () => Promise<Backend>): Promise<number> {
-    const source = await inTurn();
-    if (source.type === to)
-      throw new StorageError(
-        'wrong-backend',
-        `Already using ${to === 'flask' ? 'Flask backend' : 'IndexedDB'}`,
-      );
-    const target = await open();
-    return (await load(import('./tools/migrate.ts')))
-      .migrate(source, target)
-      .finally(() => target !== indexedDb && target.close());
-  }
+  /** A method that only a server has anything to do for, after everything that was called before. */
+  const ofServer =
+    (name: 'flush' | 'conflicts' | 'resolve') =>
+    async (...given: unknown[]): Promise<unknown> => {
+      await inTurn();
+      const server = inUse ?? (await load(import('./unserved.ts')));
+      return (server[name] as (...given: unknown[]) => unknown)(...given);
+    };
+
+  const migrating =
+    (name: 'toFlask' | 'toIndexedDb') =>
+    async (url: unknown): Promise<number> => {
+      const [source, migration] = await Promise.all([inTurn(), load(import('./migration.ts'))]);
+      return migration[name]({ url, source, indexedDb, served: inUse, ...resolved, keep });
+    };
 
   async function* list(options?: ListOptions): AsyncGenerator<EntryOf<Schema>, undefined> {
     const prefix = checkPrefix(options);
@@ -153,17 +154,27 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     stats: () => queue.alone((backend) => backend.stats()),
     ready: () =>
       queue.alone((backend) => (backend === indexedDb || !justChosen ? backend.open() : undefined)),
-    getBackendType: () => type,
-    status: (): StorageStatus => ({
-      backend: type,
-      level: inUse?.detected()?.level,
-      reason: inUse?.detected()?.reason ?? reason,
-    }),
-    async migrateToFlask(url: string) {
-      const address = checkServerUrl(url);
-      return migrate('flask', () => openFlask(address));
+    getBackendType: () => inUse?.type ?? 'indexeddb',
+    status: (): StorageStatus =>
+      inUse?.status() ?? {
+        backend: 'indexeddb',
+        state: serverUrl ? 'offline' : 'local',
+        level: undefined,
+        pending: 0,
+        conflicts: 0,
+        lastSyncAtMs: undefined,
+        reason: serverUrl ? `${serverUrl} was not asked yet` : 'no server is configured (useFlask)',
+      },
+    watchStatus(listener: (status: StorageStatus) => void) {
+      if (typeof listener !== 'function') throw invalid('watchStatus() takes a function.');
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
     },
-    migrateToIndexedDB: () => migrate('indexeddb', async () => indexedDb),
+    flush: ofServer('flush'),
+    conflicts: ofServer('conflicts'),
+    resolve: ofServer('resolve'),
+    migrateToFlask: migrating('toFlask'),
+    migrateToIndexedDB: migrating('toIndexedDb'),
     async close() {
       closed = true;
       const settled = queue.close();

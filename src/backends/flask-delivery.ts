@@ -10,16 +10,9 @@ import { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
 import { load } from '../core/load.ts';
 import { encodeAt, explained } from './flask-http.ts';
-import { type Delivered, isWrite, OP_BYTES, type Result, type WireOp } from './flask-level1.ts';
+import { type Delivered, isWrite, type Limits, OP_BYTES, type Result, type WireOp } from './flask-level1.ts';
 import type { Send, Underway } from './flask-redelivery.ts';
 import { BatchFailure, type Writer } from './flask-writer.ts';
-
-/** What the server announced. */
-export interface Limits {
-  readonly valueBytes: number;
-  readonly batchOps: number;
-  readonly bodyBytes: number;
-}
 
 /** Deliver operations in their order. */
 export interface Delivery {
@@ -69,9 +62,9 @@ export function createDelivery(writer: Writer, limits: Limits): Delivery {
     /** Returns why nothing further is to be sent, if so. */
     async function sendPart(part: readonly number[]): Promise<StorageError | undefined> {
       const answer = await send(part.map((i) => ops[i] as WireOp));
-      const failure = Array.isArray(answer) ? undefined : answer;
+      const failure = answer instanceof BatchFailure ? answer : undefined;
       part.forEach((i, at) => {
-        delivered[i] = failure?.error ?? ((answer as Result[])[at] as Result);
+        delivered[i] = failure?.error ?? ((answer as readonly Result[])[at] as Result);
       });
       if (failure ? !failure.together : !part.some(list.lacks)) return failure?.error;
       if (failure && part.length === 1) {

@@ -8,12 +8,24 @@ import { fulfilled, rejected } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { load } from '../core/load.ts';
 import { createAsk } from './flask-ask.ts';
-import { createDelivery, type Delivery, type Limits } from './flask-delivery.ts';
+import { createDelivery, type Delivery } from './flask-delivery.ts';
 import { type Exchange, isObject, type JsonObject } from './flask-http.ts';
-import { createLevel1, type Delivered, type WireOp } from './flask-level1.ts';
+import {
+  createLevel1,
+  type Delivered,
+  type Level1,
+  type Limits,
+  type Observer,
+  type WireOp,
+} from './flask-level1.ts';
 import { entryOf, errorOf } from './flask-results.ts';
 import type { Update } from './flask-update.ts';
 import { createWriter } from './flask-writer.ts';
+
+/** The protocol, and the requests that it is made of. */
+export interface Protocol1 extends Protocol {
+  readonly level1: Level1;
+}
 
 /**
  * Level 1 over `exchange`.
@@ -26,13 +38,16 @@ export function createProtocol(
   timeout: number,
   signal: AbortSignal,
   health: JsonObject,
-): Protocol {
+  observer?: Observer,
+): Protocol1 {
   const epoch = typeof health.epoch === 'string' ? health.epoch : undefined;
-  const level1 = createLevel1(createAsk(exchange, timeout, signal), epoch);
-  const delivery = createDelivery(createWriter(level1), limitsOf(health));
+  const limits = limitsOf(health);
+  const level1 = createLevel1(createAsk(exchange, timeout, signal), epoch, limits);
+  const delivery = createDelivery(createWriter(level1, observer), limits);
   const lists = async (): Promise<Omit<Protocol, 'run'>> =>
     (await load(import('./flask-lists.ts'))).createLists(level1, delivery);
   return {
+    level1,
     run: (operations) => runOnLevel1(delivery, timeout, operations),
     keys: async (prefix) => (await lists()).keys(prefix),
     async *entries(prefix) {

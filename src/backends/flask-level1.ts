@@ -12,7 +12,7 @@ export type WireOp =
   | { readonly op: 'get' | 'head'; readonly key: string }
   | { readonly op: 'put'; readonly key: string; readonly text: string; readonly ifRevision?: Revision }
   | { readonly op: 'delete'; readonly key: string; readonly ifRevision?: Revision }
-  | { readonly op: 'clear' }
+  | { readonly op: 'clear'; readonly ifSeq?: number }
   /** Uses up an `n` and changes nothing, whatever `n` stood for before: its result may be of any shape. */
   | { readonly op: 'fence' };
 
@@ -33,6 +33,35 @@ export interface Result {
 /** What became of an operation: the server's result, or why there is none. */
 export type Delivered = Result | StorageError;
 
+/** What a batch was answered. */
+export interface BatchAnswer {
+  /** As many as operations. */
+  readonly results: readonly Result[];
+  readonly epoch: string;
+  /** The tenant's sequence number after the batch. */
+  readonly seq: number;
+}
+
+/** Who is told what the server answers, before the calls that asked for it are. */
+export interface Observer {
+  /** A batch is about to be sent. What is returned comes back with its answer. */
+  asking(): number;
+  /** A batch and its answer. */
+  answered(ops: readonly WireOp[], answer: BatchAnswer, asked: number): Promise<void>;
+  /** Writes whose answer is lost. Until they are settled nothing else is written. */
+  inDoubt(batch: Doubt): void;
+}
+
+/** Writes that may have arrived, or may still do so. */
+export interface Doubt {
+  readonly client: string;
+  readonly first: number;
+  /** The writes, one a number. */
+  readonly writes: readonly WireOp[];
+  /** Let go of them: whoever has noted them uses up their numbers. `false`: the writer itself does, before its next write. */
+  settle(noted: boolean): void;
+}
+
 /** What goes with the operations of a batch. */
 export interface BatchHead {
   readonly epoch?: string | undefined;
@@ -40,26 +69,33 @@ export interface BatchHead {
   readonly client?: { readonly id: string; readonly n: number } | undefined;
 }
 
+/** What a server announced. */
+export interface Limits {
+  readonly valueBytes: number;
+  readonly batchOps: number;
+  readonly bodyBytes: number;
+}
+
 /** What a level-1 server can be asked. Each settles within the time limit. */
 export interface Level1 {
+  readonly limits: Limits;
   /** The incarnation of the data, as the last answer named it. */
   readonly epoch: () => string | undefined;
-  /** As many results as operations. */
-  batch(head: BatchHead, ops: readonly WireOp[]): Promise<Sent<Result[]>>;
+  batch(head: BatchHead, ops: readonly WireOp[]): Promise<Sent<BatchAnswer>>;
   /** What stands at a path below the level's. `check` returns what the answer holds, or `undefined` when it is not a whole one. */
   read<T>(path: string, check: (json: JsonObject) => T | undefined): Promise<Sent<T>>;
 }
 
 const API = 'api/v1/';
 /** A revision that no key has: `seq` counts from 1. */
-const NEVER = '0';
+export const NEVER = '0';
 
 /**
  * Speak level 1 over `ask`.
  *
  * @param known The epoch, where the detection has learned it.
  */
-export function createLevel1(ask: Ask, known: string | undefined): Level1 {
+export function createLevel1(ask: Ask, known: string | undefined, limits: Limits): Level1 {
   let epoch = known;
 
   /** A check that also learns the epoch. */
@@ -73,12 +109,16 @@ export function createLevel1(ask: Ask, known: string | undefined): Level1 {
     };
 
   return {
+    limits,
     epoch: () => epoch,
     batch(head, ops) {
       const body = bodyOf(head, ops);
       return ask(
         { method: 'POST', path: `${API}batch`, body },
-        learning((json, epoch) => resultsOf(json.results, ops, epoch)),
+        learning(({ results: list, seq }, epoch) => {
+          const results = resultsOf(list, ops, epoch);
+          return results && isCount(seq) ? { results, epoch, seq } : undefined;
+        }),
       );
     },
     read: (path, check) => ask({ method: 'GET', path: API + path }, learning(check)),
@@ -102,8 +142,8 @@ function bodyOf({ epoch, client }: BatchHead, ops: readonly WireOp[]): string {
 export const isWrite = ({ op }: WireOp): boolean => op !== 'get' && op !== 'head';
 
 function opText(op: WireOp, epoch: string | undefined): string {
-  if (op.op === 'clear') return '"op":"clear"';
-  if (op.op === 'fence') return `"op":"delete","key":"fence","ifRev":"${NEVER}"`;
+  if (op.op === 'clear') return `"op":"clear"${op.ifSeq === undefined ? '' : `,"ifSeq":"${op.ifSeq}"`}`;
+  if (op.op === 'fence') return `"op":"put","key":"fence","value":0,"ifRev":"${NEVER}"`;
   const text = `"op":"${op.op}","key":${JSON.stringify(op.key)}`;
   if (op.op !== 'put' && op.op !== 'delete') return text;
   const value = op.op === 'put' ? `,"value":${op.text}` : '';

@@ -9,7 +9,7 @@ import type { Delivered, Result, WireOp } from './flask-level1.ts';
 import type { BatchFailure } from './flask-writer.ts';
 
 /** Send operations in one request: their results, or why there are none. */
-export type Send = (ops: readonly WireOp[]) => Promise<Result[] | BatchFailure>;
+export type Send = (ops: readonly WireOp[]) => Promise<readonly Result[] | BatchFailure>;
 
 /** So many operations may be refused alone before the rest of a list is not tried in parts any more. */
 const REFUSED_ALONE = 3;
@@ -48,7 +48,7 @@ export async function redeliver(
 
   async function sendPart(part: readonly number[]): Promise<StorageError | undefined> {
     const answer = await send(part.map((i) => ops[i] as WireOp));
-    if (!Array.isArray(answer)) return halve(part, answer);
+    if ('together' in answer) return halve(part, answer);
     part.forEach((i, at) => {
       delivered[i] = answer[at] as Result;
     });
@@ -58,7 +58,7 @@ export async function redeliver(
   async function readAgain(left: readonly number[]): Promise<StorageError | undefined> {
     if (left.length === 0) return undefined;
     const answer = await send(left.map((i) => ({ op: 'get', key: (ops[i] as { key: string }).key })));
-    if (Array.isArray(answer)) {
+    if (!('together' in answer)) {
       left.forEach((i, at) => {
         delivered[i] = afterwards(delivered[i], answer[at] as Result);
       });
@@ -66,9 +66,10 @@ export async function redeliver(
       // Each answer holds the first value at least, so this ends.
       if (still.length < left.length) return readAgain(still);
     }
-    const error = Array.isArray(answer)
-      ? new StorageError('unavailable', 'The server answers none of the values that it is asked for.')
-      : answer.error;
+    const error =
+      'together' in answer
+        ? answer.error
+        : new StorageError('unavailable', 'The server answers none of the values that it is asked for.');
     for (const i of left) if (lacks(i)) delivered[i] = error;
     return error;
   }

@@ -7,7 +7,15 @@
 import type { StorageError } from '../core/errors.ts';
 import type { Unanswered } from './flask-ask.ts';
 import { explained } from './flask-http.ts';
-import { epochOf, isWrite, type Level1, nameOf, type Result, type WireOp } from './flask-level1.ts';
+import {
+  epochOf,
+  isWrite,
+  type Level1,
+  nameOf,
+  type Observer,
+  type Result,
+  type WireOp,
+} from './flask-level1.ts';
 
 /** Why a batch has no results. */
 export class BatchFailure {
@@ -28,18 +36,20 @@ export interface Writer {
    *
    * @throws {BatchFailure}
    */
-  send(ops: readonly WireOp[]): Promise<Result[]>;
+  send(ops: readonly WireOp[]): Promise<readonly Result[]>;
 }
 
 /** After so many changes of the epoch during one batch it is given up. */
 const EPOCH_CHANGES = 3;
 
 /** A writer with a client identifier of its own. */
-export function createWriter(level1: Level1): Writer {
+export function createWriter(level1: Level1, observer?: Observer): Writer {
   let client = newClient();
   let next = 1;
   /** How many writes from `next` on are in doubt. */
   let doubt = 0;
+  /** Why, where somebody else decides what becomes of them. */
+  let held: StorageError | undefined;
   let busy: Promise<unknown> = Promise.resolve();
 
   /** A client that no server knows: numbers begin again. */
@@ -61,17 +71,29 @@ export function createWriter(level1: Level1): Writer {
     else throw new BatchFailure(sent.error);
   }
 
-  async function write(ops: readonly WireOp[]): Promise<Result[]> {
+  async function write(ops: readonly WireOp[]): Promise<readonly Result[]> {
     const writes = ops.filter(isWrite).length;
+    if (writes > 0 && held) throw new BatchFailure(held);
     if (writes > 0) await fence();
     let epochChanges = 0;
     let renewed = false;
     let inDoubt = false;
     const fail = (error: StorageError, together = false): BatchFailure => {
-      if (writes > 0 && inDoubt) doubt = writes;
+      if (writes > 0 && inDoubt) {
+        doubt = writes;
+        if (observer) {
+          held = error;
+          const settle = (noted: boolean): void => {
+            held = undefined;
+            if (noted) renew();
+          };
+          observer.inDoubt({ client, first: next, writes: ops.filter(isWrite), settle });
+        }
+      }
       return new BatchFailure(error, together && !inDoubt);
     };
     let epoch = epochFor(ops);
+    const asked = observer?.asking();
     for (;;) {
       const sent = await level1.batch(
         { epoch, client: writes > 0 ? { id: client, n: next } : undefined },
@@ -79,7 +101,8 @@ export function createWriter(level1: Level1): Writer {
       );
       if (sent.answer) {
         next += writes;
-        return sent.answer;
+        await observer?.answered(ops, sent.answer, asked ?? 0);
+        return sent.answer.results;
       }
       inDoubt ||= sent.inDoubt;
       if (isForgotten(sent) && !renewed) {
@@ -132,7 +155,7 @@ const lateRefusal = (cause: StorageError): Promise<StorageError> =>
   explained('unavailable', cause.message, ({ ofDoubt }) => ofDoubt(cause.message), cause);
 
 /** 128 random bits. `randomUUID` is missing on plain-http pages. */
-const newClient = (): string =>
+export const newClient = (): string =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join(
     '',
   );

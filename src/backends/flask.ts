@@ -9,6 +9,7 @@ import { load } from '../core/load.ts';
 import type { Token } from '../core/token.ts';
 import { announced, askHealth, type Found } from './flask-health.ts';
 import { createExchange, type Exchange } from './flask-http.ts';
+import type { Level1, Observer } from './flask-level1.ts';
 
 /** What the detection found. */
 export interface Detected {
@@ -21,6 +22,10 @@ export interface Detected {
 export interface FlaskBackend extends Backend {
   /** What the last detection that succeeded found. */
   readonly detected: () => Detected | undefined;
+  /** The requests of level 1, while that is spoken. */
+  readonly level1: () => Level1 | undefined;
+  /** Milliseconds that the server has asked to be left alone for. */
+  readonly askedToWaitMs: () => number;
 }
 
 /**
@@ -28,22 +33,38 @@ export interface FlaskBackend extends Backend {
  *
  * @param url Its base URL, as `checkServerUrl` returned it: with a trailing slash.
  * @param timeout Milliseconds a request.
+ * @param observer Told what the server answers on level 1.
  */
-export function createFlaskBackend(url: string, timeout: number, token?: Token): FlaskBackend {
+export function createFlaskBackend(
+  url: string,
+  timeout: number,
+  token?: Token,
+  observer?: Observer,
+): FlaskBackend {
   const controller = new AbortController();
   const { signal } = controller;
-  const exchange = createExchange(url, timeout, signal, token);
+  let askedToWaitUntil = 0;
+  const send = createExchange(url, timeout, signal, token);
+  const exchange: Exchange = async (request) => {
+    const reply = await send(request);
+    askedToWaitUntil = reply.ok ? 0 : performance.now() + reply.retryAfterMs;
+    return reply;
+  };
   let detected: Detected | undefined;
+  let level1: Level1 | undefined;
   let protocol: Promise<Protocol> | undefined;
 
   async function use({ health, reason }: Found): Promise<Protocol> {
     detected = { level: health === undefined ? 0 : 1, reason };
+    level1 = undefined;
     if (health === undefined) {
       const { createProtocol } = await load(import('./flask-level0-batch.ts'));
       return createProtocol(exchange);
     }
     const { createProtocol } = await load(import('./flask-level1-batch.ts'));
-    return createProtocol(exchange, timeout, signal, health);
+    const made = createProtocol(exchange, timeout, signal, health, observer);
+    level1 = made.level1;
+    return made;
   }
   /** Asks the server once, unless that failed. */
   const opened = (): Promise<Protocol> => {
@@ -60,6 +81,8 @@ export function createFlaskBackend(url: string, timeout: number, token?: Token):
   return {
     type: 'flask',
     detected: () => detected,
+    level1: () => level1,
+    askedToWaitMs: () => Math.max(0, askedToWaitUntil - performance.now()),
     async open() {
       const known = protocol !== undefined;
       await opened();

@@ -26,7 +26,10 @@ export interface Connection {
    * One transaction. Resolves on `complete`. A request that fails fails alone. `work` goes on after waiting for `settled`, and
    * for nothing else. It returns all of its requests, or none where some of them come later.
    */
-  write<T extends readonly Requested[]>(work: Work<T | Promise<T>>): Promise<T>;
+  write<T extends readonly Requested[]>(
+    work: Work<T | Promise<T>>,
+    options?: IDBTransactionOptions,
+  ): Promise<T>;
   /**
    * Reads; resolves when they are done. Where the success of one read has led to this one, they share a transaction. Nothing
    * was written in between: a writer waits for its end.
@@ -131,13 +134,13 @@ export function createConnection(database: string, timeout: number): Connection 
 
   return {
     open: () => attempt(async () => {}),
-    write: <T extends readonly Requested[]>(work: Work<T | Promise<T>>) =>
+    write: <T extends readonly Requested[]>(work: Work<T | Promise<T>>, options?: IDBTransactionOptions) =>
       attempt((db) => {
         let fail = (_reason: unknown): void => {};
         return new Promise<T>((resolve, reject) => {
           fail = reject;
           writing.add(fail);
-          const store = begin(db, 'readwrite');
+          const store = begin(db, 'readwrite', options);
           const { transaction } = store;
           let failure: unknown;
           const working = (async () => work(store))();
@@ -176,8 +179,8 @@ const OVER = /^(TransactionInactive|InvalidState)Error$/;
 
 const ignore = (): void => {};
 
-function begin(db: IDBDatabase, mode: IDBTransactionMode): IDBObjectStore {
-  const transaction = db.transaction(STORE, mode);
+function begin(db: IDBDatabase, mode: IDBTransactionMode, options?: IDBTransactionOptions): IDBObjectStore {
+  const transaction = db.transaction(STORE, mode, options);
   // A failure is its own request's alone; but a full disk takes the whole transaction with it.
   transaction.onerror = (event) => {
     if ((event.target as IDBRequest).error?.name !== 'QuotaExceededError') event.preventDefault();

@@ -8,6 +8,7 @@ import { fulfilled, type Outcome, type Revised, rejected, type StoredEntry } fro
 import { ConflictError } from '../core/conflict.ts';
 import { describe } from '../core/envelope.ts';
 import { StorageError } from '../core/errors.ts';
+import { hash } from '../core/hash.ts';
 import { snapshot } from '../core/values.ts';
 
 /** What is under a key: an object even where the value is `undefined`, nothing where there is no such key. */
@@ -41,18 +42,4 @@ function revisionOf(value: unknown): string {
   // A plain value may look like the text of one that is not.
   const text = plain ? `p${JSON.stringify(copy)}` : `r${describe(copy)}`;
   return `idb.${[1, 2].map((seed) => hash(text, seed).toString(36)).join('-')}`;
-}
-
-/** cyrb53: no cryptography, but 53 well-mixed bits without waiting for a promise. */
-function hash(text: string, seed: number): number {
-  let a = 0xdeadbeef ^ seed;
-  let b = 0x41c6ce57 ^ seed;
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    a = Math.imul(a ^ unit, 2654435761);
-    b = Math.imul(b ^ unit, 1597334677);
-  }
-  a = Math.imul(a ^ (a >>> 16), 2246822507) ^ Math.imul(b ^ (b >>> 13), 3266489909);
-  b = Math.imul(b ^ (b >>> 16), 2246822507) ^ Math.imul(a ^ (a >>> 13), 3266489909);
-  return 2 ** 32 * (b & 0x1fffff) + (a >>> 0);
 }

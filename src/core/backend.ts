@@ -9,6 +9,13 @@
 /** Who serves operations. */
 export type BackendType = 'indexeddb' | 'flask';
 
+/**
+ * How a storage stands to its server: `'local'` where none is configured; `'online'`; `'offline'`, it was not reached and is asked
+ * again; `'reconnecting'`, it is being asked, and brought up to date; `'auth-required'`, it lets this caller do nothing (option
+ * `token`), and is asked again.
+ */
+export type SyncState = 'local' | 'online' | 'offline' | 'reconnecting' | 'auth-required';
+
 /** A value, copied and checked by `snapshot`: nobody else holds it. */
 export interface Snapshot {
   /** Whether JSON carries the value as it is. */

@@ -1,0 +1,182 @@
+/**
+ * A batch of the app's calls: to the server where it is there and nothing waits for a key, else here.
+ *
+ * What the server does not answer is carried out here as well, so that no call notices; what may have arrived is noted with its
+ * numbers, so that it applies once.
+ */
+import type { FlaskBackend } from '../backends/flask.ts';
+import type { Doubt } from '../backends/flask-level1.ts';
+import { isDependent, isRead, type Operation, type Outcome, rejected } from '../core/backend.ts';
+import type { StorageError } from '../core/errors.ts';
+import { snapshot } from '../core/values.ts';
+import type { Learner } from './learner.ts';
+import type { Link } from './link.ts';
+import type { createLocal, InDoubt } from './local.ts';
+import { ALL, type Mark } from './rules.ts';
+import type { Tables } from './tables.ts';
+
+/** What calls go to. */
+export interface Called {
+  readonly flask: FlaskBackend;
+  readonly tables: Tables;
+  readonly local: ReturnType<typeof createLocal>;
+  readonly learner: Learner;
+  readonly link: Link;
+  /** Writes go into the outbox first, also while the server is there. */
+  readonly writesHere: boolean;
+  /** Whether the server lets this caller do nothing at all. */
+  isShutOut(): Promise<boolean>;
+  /** Something was put into the outbox. */
+  appended(): Promise<void>;
+}
+
+type Computed = NonNullable<InDoubt['computed']>;
+
+/** What came of what was sent. */
+interface Sent {
+  readonly outcomes: Map<Operation, Outcome>;
+  /** What the server did not answer, or was not asked. */
+  readonly left: readonly Operation[];
+  readonly why?: StorageError;
+  readonly computed: ReadonlyMap<Operation, Computed>;
+}
+
+/** A runner of batches. */
+export function createCalls(called: Called): (operations: readonly Operation[]) => Promise<Outcome[]> {
+  const { flask, tables, local, learner, link, writesHere } = called;
+
+  /** What is to be carried out here, though the server is there. */
+  async function here(operations: readonly Operation[]): Promise<Set<Operation>> {
+    const chosen = new Set<Operation>();
+    const waiting = await tables
+      .read(async (reading) =>
+        (await reading.waits()) ? new Set((await reading.pending()).keys()) : undefined,
+      )
+      // What waits in a database that cannot be read will meet the server by its conditions.
+      .catch(() => undefined);
+    if (!waiting && !writesHere) return chosen;
+    const keys = new Set(waiting);
+    for (const operation of operations) {
+      const key = 'key' in operation ? operation.key : ALL;
+      const waits = keys.has(ALL) || keys.has(key) || (key === ALL && keys.size > 0);
+      if (!waits && (isRead(operation) || !writesHere)) continue;
+      keys.add(key);
+      chosen.add(operation);
+    }
+    return chosen;
+  }
+
+  /** Send a batch, updates by themselves: after an answer that is lost nothing more is sent. */
+  async function send(operations: readonly Operation[]): Promise<Sent> {
+    const outcomes = new Map<Operation, Outcome>();
+    const computed = new Map<Operation, Computed>();
+    let rest = operations;
+    while (rest.length > 0) {
+      const updates = rest[0]?.type === 'update';
+      const end = rest.findIndex(({ type }) => (type === 'update') !== updates);
+      const part = end < 0 ? rest : rest.slice(0, end);
+      const found = await flask
+        .run(part.map((operation) => remembering(operation, computed)))
+        .catch((reason) => part.map(() => rejected(reason)));
+      if (!flask.level1()) await learner.outcomes(part, found);
+      let why: StorageError | undefined;
+      let shutOut: boolean | undefined;
+      const left: Operation[] = [];
+      for (const [i, operation] of part.entries()) {
+        const outcome = found[i] as Outcome;
+        const error = outcome.status === 'rejected' ? (outcome.reason as StorageError) : undefined;
+        if (error?.code === 'forbidden') shutOut ??= await called.isShutOut();
+        if (error && (isAway(error) || (error.code === 'forbidden' && shutOut))) {
+          why ??= error;
+          left.push(operation);
+        } else outcomes.set(operation, outcome);
+      }
+      rest = rest.slice(part.length);
+      if (why) return { outcomes, left: [...left, ...rest], why, computed };
+    }
+    return { outcomes, left: [], computed };
+  }
+
+  /** Carry out here what has to be. Settles what is in doubt. */
+  async function finish(
+    operations: readonly Operation[],
+    { outcomes, left, why, computed }: Sent,
+  ): Promise<void> {
+    const doubt = learner.takeDoubt();
+    const doubts = new Map<Operation, InDoubt>();
+    if (doubt)
+      for (const [operation, mark] of marksOf(doubt, left))
+        doubts.set(operation, { mark, computed: computed.get(operation) });
+    let noted = false;
+    try {
+      const found = await local(operations, doubts);
+      for (const [i, operation] of operations.entries()) outcomes.set(operation, found[i] as Outcome);
+      noted = [...doubts.keys()].every((operation) => outcomes.get(operation)?.status === 'fulfilled');
+      if (!operations.every(isRead)) await called.appended();
+    } catch (error) {
+      for (const operation of operations)
+        outcomes.set(operation, rejected(why && doubts.has(operation) ? why : error));
+    } finally {
+      doubt?.settle(noted);
+    }
+  }
+
+  return async (operations) => {
+    if (link.state() !== 'online') {
+      link.hint();
+      const outcomes = await local(operations);
+      if (!operations.every(isRead)) await called.appended();
+      return outcomes;
+    }
+    const chosen = await here(operations);
+    // A value that an update or a condition starts from is read first, where the mirror may not have it.
+    const needed = writesHere ? [...chosen].filter(isDependent) : [];
+    if (needed.length > 0) {
+      await flask.run(needed.map(({ key }): Operation => ({ type: 'get', key }))).catch(() => []);
+      await learner.learned();
+    }
+    const sent = await send(operations.filter((operation) => !chosen.has(operation)));
+    if (sent.why) link.lost(sent.why);
+    const left = new Set([...chosen, ...sent.left]);
+    if (left.size > 0)
+      await finish(
+        operations.filter((operation) => left.has(operation)),
+        sent,
+      );
+    return operations.map((operation) => sent.outcomes.get(operation) as Outcome);
+  };
+}
+
+/** Whether a failure is one of the way to the server, not of the call. */
+export const isAway = ({ code }: StorageError): boolean => code === 'unavailable' || code === 'timeout';
+
+/** An update that notes what it has computed. */
+function remembering(operation: Operation, computed: Map<Operation, Computed>): Operation {
+  if (operation.type !== 'update') return operation;
+  return {
+    ...operation,
+    change(current) {
+      const on = snapshot(current);
+      const value = operation.change(current);
+      computed.set(operation, { on, value });
+      return value;
+    },
+  };
+}
+
+/** The numbers under which operations may have arrived: those of a key in their order, its updates as one. */
+function marksOf({ client, first, writes }: Doubt, left: readonly Operation[]): Map<Operation, Mark> {
+  const numbers = new Map<string, number[]>();
+  for (const [i, op] of writes.entries()) {
+    const key = 'key' in op ? op.key : ALL;
+    numbers.set(key, [...(numbers.get(key) ?? []), first + i]);
+  }
+  const marks = new Map<Operation, Mark>();
+  for (const operation of left) {
+    if (isRead(operation)) continue;
+    const list = numbers.get('key' in operation ? operation.key : ALL);
+    const n = operation.type === 'update' ? list?.[0] : list?.shift();
+    if (n !== undefined) marks.set(operation, { client, first, count: writes.length, n });
+  }
+  return marks;
+}

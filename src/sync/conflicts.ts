@@ -1,0 +1,65 @@
+/**
+ * Values that did not come to be the server's: listed, and settled by the app.
+ */
+import { decodeAt } from '../backends/flask-http.ts';
+import type { Conflict, ConflictValue, Resolution } from '../core/conflict.ts';
+import { StorageError } from '../core/errors.ts';
+import { checkHeldKey } from '../core/keys.ts';
+import { snapshot } from '../core/values.ts';
+import { heldOf } from './local.ts';
+import { ALL, enqueue, type Held, type Parked, type Place } from './rules.ts';
+import { clearsOf, type Tables } from './tables.ts';
+
+/** All of them, the oldest first. */
+export async function listConflicts(tables: Tables): Promise<Conflict[]> {
+  const parked = await tables.read((reading) => reading.values<Parked>('conflict'));
+  return Promise.all(
+    parked.map(async ({ key, reason, base, local, server, detail, atMs }) => ({
+      key,
+      reason,
+      base: await sideOf(key, base),
+      local: await sideOf(key, local),
+      server: await sideOf(key, server),
+      detail,
+      atMs,
+    })),
+  );
+}
+
+const sideOf = async (key: string, held: Held | undefined): Promise<ConflictValue> =>
+  held && { value: await decodeAt(key, held.json) };
+
+/**
+ * Settle the conflicts of a key.
+ *
+ * @throws {StorageError} `invalid-key`; `invalid-option` where there are none, or for a choice that is none.
+ */
+export async function resolveConflicts(tables: Tables, given: string, choice: Resolution): Promise<void> {
+  const key = given === ALL ? given : checkHeldKey(given);
+  const other =
+    typeof choice === 'object' && choice !== null && Object.keys(choice).join() === 'value'
+      ? await heldOf(key, snapshot(choice.value, key))
+      : undefined;
+  if (!other && choice !== 'local' && choice !== 'server')
+    throw new StorageError('invalid-option', "resolve() takes 'local', 'server' or { value }.");
+  await tables.write(async (writing) => {
+    const meta = await writing.meta();
+    const last = (await writing.values<Parked>('conflict')).filter((one) => one.key === key).at(-1);
+    if (!meta || !last)
+      throw new StorageError('invalid-option', `Key ${key} has no conflict: see conflicts().`);
+    if (choice !== 'server') {
+      if (key === ALL)
+        throw new StorageError(
+          'invalid-option',
+          'A clear() is settled by calling it again, or by resolve("", "server").',
+        );
+      const places = await writing.places([key, ALL]);
+      const place = places.get(key) as Place;
+      const write = { key, held: other ?? last.local, atMs: Date.now() };
+      const queued = enqueue(place, clearsOf(places), meta, write);
+      writing.setRows(key, place.rows, queued.rows);
+      writing.setMeta(queued.meta);
+    }
+    await writing.unpark(key);
+  }, true);
+}

@@ -1,0 +1,125 @@
+/**
+ * What is learned from the answers to the app's own calls, and what became doubtful in them.
+ */
+import type { Doubt, Observer } from '../backends/flask-level1.ts';
+import { isWrite } from '../backends/flask-level1.ts';
+import { isRead, type Operation, type Outcome } from '../core/backend.ts';
+import { snapshot } from '../core/values.ts';
+import { learn, type News, newsOf } from './learn.ts';
+import { heldOf } from './local.ts';
+import type { Held } from './rules.ts';
+import type { Tables, Writing } from './tables.ts';
+
+/** Of which incarnation of the server's data answers are. */
+export interface Session {
+  readonly era: number;
+  readonly epoch: string;
+  readonly seq: number;
+}
+
+/** An observer with a memory. */
+export interface Learner extends Observer {
+  /** From now on answers are of this incarnation. */
+  begin(session: Session): void;
+  /** What calls to a server of level 0 have come to: it tells no revisions, so what came last counts. */
+  outcomes(operations: readonly Operation[], outcomes: readonly Outcome[]): Promise<void>;
+  /** Resolves when what was answered is in the mirror. */
+  learned(): Promise<void>;
+  /** Writes in doubt, for whoever settles them. */
+  takeDoubt(): Doubt | undefined;
+}
+
+/** So many keys are remembered to be in the mirror as they are: reading them again does not write them again. */
+const REMEMBERED = 20_000;
+
+/**
+ * A learner over `tables`.
+ *
+ * @param other Called when the server answers for another incarnation of its data.
+ * @param failed Called when the mirror could not be written: it may be behind then.
+ */
+export function createLearner(tables: Tables, other: () => void, failed: (error: unknown) => void): Learner {
+  let session: Session | undefined;
+  let doubt: Doubt | undefined;
+  /** The highest sequence number of the session that was answered. */
+  let reached = 0;
+  const mirrored = new Map<string, number>();
+  let learning: Promise<void> = Promise.resolve();
+
+  /** Put news into the mirror, after what was put there before. */
+  function store(news: readonly News[], era: number, seq: number): Promise<void> {
+    const unknown = news.filter(
+      (one) => !('key' in one) || one.seen.seq === 0 || mirrored.get(one.key) !== one.seen.seq,
+    );
+    if (unknown.length > 0)
+      learning = learning.then(async () => {
+        try {
+          await tables.write((writing) => learn(writing, unknown, era, seq));
+          if (mirrored.size > REMEMBERED) mirrored.clear();
+          for (const one of unknown) if ('key' in one) mirrored.set(one.key, one.seen.seq);
+        } catch (error) {
+          failed(error);
+          // What the mirror has no room for, it must not have an older value of.
+          const keys = unknown.flatMap((one) => ('key' in one ? [one.key] : []));
+          mirrored.clear();
+          await tables.write(async (writing) => writing.forget(keys)).catch(() => undefined);
+        }
+      });
+    return learning;
+  }
+
+  return {
+    begin(next) {
+      session = next;
+      reached = next.seq;
+      mirrored.clear();
+    },
+    learned: () => learning,
+    takeDoubt() {
+      const taken = doubt;
+      doubt = undefined;
+      return taken;
+    },
+    asking: () => reached,
+    async answered(ops, answer, asked) {
+      if (!session) return;
+      const { era, epoch } = session;
+      if (answer.epoch !== epoch) return other();
+      reached = Math.max(reached, answer.seq);
+      const stored = store(newsOf(ops, answer, era, asked), era, answer.seq);
+      // What a write has stored is to be read back, also when the server is away by then.
+      if (ops.some(isWrite)) await stored;
+    },
+    async outcomes(operations, outcomes) {
+      if (!session) return;
+      const { era } = session;
+      const news: News[] = [];
+      for (const [i, operation] of operations.entries()) {
+        const outcome = outcomes[i];
+        if (outcome?.status !== 'fulfilled') continue;
+        const see = (held?: Held): void => {
+          if ('key' in operation) news.push({ key: operation.key, seen: { era, epoch: '', seq: 0, held } });
+        };
+        if (operation.type === 'put') see(await heldOf(operation.key, operation));
+        else if (operation.type === 'delete') see();
+        else if (operation.type === 'clear') {
+          news.length = 0;
+          learning = learning.then(() => tables.write(emptied)).catch(failed);
+        } else if (operation.type === 'get' && outcome.value !== undefined)
+          see(await heldOf(operation.key, snapshot(outcome.value)));
+      }
+      const stored = store(news, era, 0);
+      if (!operations.every(isRead)) await stored;
+    },
+    inDoubt(batch) {
+      doubt = batch;
+    },
+  };
+}
+
+/** A mirror of a server that holds nothing. */
+async function emptied(writing: Writing): Promise<void> {
+  const meta = await writing.meta();
+  writing.forget();
+  if (meta) writing.setMeta({ ...meta, cursor: 0 });
+}

@@ -1,0 +1,126 @@
+/**
+ * Whether the server is there: the states, and when it is asked again.
+ *
+ * `online → offline → reconnecting → online`, and `auth-required` where the server is there but does not let this caller in. Asked
+ * again with full jitter from 0.5 s to 4 s in the first minute and to 30 s after that; what the server asks for in `Retry-After`
+ * wins. A call of the app and the browser's `online` event are hints: then it is asked at once.
+ */
+import type { SyncState } from '../core/backend.ts';
+import type { StorageError } from '../core/errors.ts';
+
+/** Milliseconds. */
+const FIRST_PAUSE = 500;
+const LONGEST_PAUSE = 30_000;
+/** While an outage is young, most of them end soon. */
+const YOUNG = 60_000;
+const LONGEST_YOUNG_PAUSE = 4000;
+/** Between a try that failed and one that a call of the app asks for. */
+const HINTED = 1000;
+
+/** The connection to a server, as it stands. */
+export interface Link {
+  state(): SyncState;
+  /** Why, in words for people. */
+  reason(): string;
+  /** Try now, or wait for the try that is under way. Never rejects. */
+  connect(): Promise<void>;
+  /** The server was found to be away, or to let nobody in. */
+  lost(error: StorageError): void;
+  /** Try, unless that was just tried. */
+  hint(): void;
+  /** Put something off until the next pause is over, when the server is there but cannot take it. */
+  later(work: () => void): void;
+  /** Do something in a moment, where the server is there by then. */
+  soon(work: () => void): void;
+}
+
+/** What a link is over. */
+export interface Linked {
+  /** Meet the server and bring it up to date. Returns what the connection is, in words. */
+  establish(): Promise<string>;
+  /** Milliseconds that the server has asked to be left alone for. */
+  askedToWaitMs(): number;
+  changed(state: SyncState, reason: string, before: SyncState): void;
+  readonly signal: AbortSignal;
+}
+
+/** A link that was never tried. */
+export function createLink({ establish, askedToWaitMs, changed, signal }: Linked, url: string): Link {
+  let state: SyncState = 'offline';
+  let reason = `${url} was not asked yet`;
+  let connecting: Promise<void> | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let tries = 0;
+  let awaySince = 0;
+  let triedAt = Number.NEGATIVE_INFINITY;
+
+  const set = (next: SyncState, why: string): void => {
+    const before = state;
+    if (next === before && why === reason) return;
+    state = next;
+    reason = why;
+    changed(state, reason, before);
+  };
+
+  const pause = (): number => {
+    const young = performance.now() - awaySince < YOUNG;
+    const longest = Math.min(FIRST_PAUSE * 2 ** tries, young ? LONGEST_YOUNG_PAUSE : LONGEST_PAUSE);
+    tries += 1;
+    return Math.max(askedToWaitMs(), Math.random() * longest);
+  };
+  const after = (ms: number, work: () => void): void => {
+    clearTimeout(timer);
+    if (signal.aborted) return;
+    timer = setTimeout(work, ms);
+    // Nobody waits for it: a program of Node.js may end.
+    (timer as { unref?: () => void }).unref?.();
+  };
+
+  const failed = (error: unknown): void => {
+    if (signal.aborted) return;
+    const { code, message } = error as StorageError;
+    set(code === 'forbidden' ? 'auth-required' : 'offline', `the server cannot be used: ${message}`);
+    triedAt = performance.now();
+    after(pause(), () => void link.connect());
+  };
+
+  async function attempt(): Promise<void> {
+    clearTimeout(timer);
+    if (state !== 'auth-required') set('reconnecting', reason);
+    try {
+      const why = await establish();
+      tries = 0;
+      set('online', why);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  const link: Link = {
+    state: () => state,
+    reason: () => reason,
+    connect() {
+      connecting ??= attempt().finally(() => {
+        connecting = undefined;
+      });
+      return connecting;
+    },
+    lost(error) {
+      if (state === 'online' || state === 'reconnecting') awaySince = performance.now();
+      if (!connecting) failed(error);
+    },
+    hint() {
+      if (state === 'online' || connecting || askedToWaitMs() > 0) return;
+      if (performance.now() - triedAt > HINTED) void link.connect();
+    },
+    later: (work) => after(pause(), work),
+    soon(work) {
+      if (state === 'online')
+        after(Math.random() * HINTED, () => {
+          if (state === 'online') work();
+        });
+    },
+  };
+  signal.addEventListener('abort', () => clearTimeout(timer));
+  return link;
+}

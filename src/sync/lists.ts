@@ -1,0 +1,94 @@
+/**
+ * Keys, entries and counts: the server's with the writes that wait laid over them, or, where it is away, the mirror's.
+ */
+import type { FlaskBackend } from '../backends/flask.ts';
+import type { Backend, Operation } from '../core/backend.ts';
+import type { StorageError } from '../core/errors.ts';
+import { compareKeys } from '../core/order.ts';
+import { isAway } from './calls.ts';
+import type { Link } from './link.ts';
+import { localKeys, localStats, withPending } from './local-list.ts';
+import type { Tables } from './tables.ts';
+
+const PAGE = 500;
+
+/** What lists are made of. */
+export interface Listed {
+  readonly flask: FlaskBackend;
+  readonly tables: Tables;
+  readonly link: Link;
+  readonly run: Backend['run'];
+  isShutOut(): Promise<boolean>;
+}
+
+/** Lists over a server and what is here of it. */
+export function createLists({
+  flask,
+  tables,
+  link,
+  run,
+  isShutOut,
+}: Listed): Pick<Backend, 'keys' | 'entries' | 'stats'> {
+  /** Take note of a failure that is one of the way to the server. Throws every other one. */
+  async function lose(error: unknown): Promise<void> {
+    const reason = error as StorageError;
+    if (!isAway(reason) && !(reason.code === 'forbidden' && (await isShutOut()))) throw error;
+    link.lost(reason);
+  }
+
+  async function either<T>(there: () => Promise<T>, here: () => Promise<T>): Promise<T> {
+    if (link.state() === 'online') {
+      try {
+        return await there();
+      } catch (error) {
+        await lose(error);
+      }
+    } else link.hint();
+    return here();
+  }
+
+  const keys = (prefix: string): Promise<string[]> =>
+    either(
+      async () => withPending(tables, await flask.keys(prefix), prefix),
+      () => localKeys(tables, prefix),
+    );
+
+  /** The entries of keys, but of those that were deleted since they were listed. */
+  async function entriesOf(page: readonly string[]): Promise<Array<readonly [string, unknown]>> {
+    const found = await run(
+      page.flatMap((key): Operation[] => [
+        { type: 'has', key },
+        { type: 'get', key },
+      ]),
+    );
+    const values = found.map((outcome) => {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
+    });
+    return page.flatMap((key, i) => (values[2 * i] ? [[key, values[2 * i + 1]] as const] : []));
+  }
+
+  return {
+    keys,
+    async *entries(prefix) {
+      let last: string | undefined;
+      const waits = await tables.read((reading) => reading.waits()).catch(() => false);
+      if (link.state() === 'online' && !waits) {
+        try {
+          for await (const page of flask.entries(prefix)) {
+            last = page.at(-1)?.[0] ?? last;
+            yield page;
+          }
+          return;
+        } catch (error) {
+          await lose(error);
+        }
+      }
+      // The rest, where the server has gone in the middle.
+      const rest = (await keys(prefix)).filter((key) => last === undefined || compareKeys(key, last) > 0);
+      for (let from = 0; from < rest.length; from += PAGE)
+        yield await entriesOf(rest.slice(from, from + PAGE));
+    },
+    stats: () => either(flask.stats, () => localStats(tables)),
+  };
+}

@@ -1,0 +1,266 @@
+/**
+ * A batch carried out here: reads from the outbox over the mirror, writes into the outbox.
+ *
+ * What is here is read in one transaction, the batch is computed, and what it writes is stored in another one, if nothing of what
+ * was read has changed by then. Values have to be decoded and encoded in between, which no transaction waits for.
+ *
+ * Invariant: a write is fulfilled only after that transaction is on the disk.
+ */
+import { decodeAt, encodeAt } from '../backends/flask-http.ts';
+import {
+  type Condition,
+  fulfilled,
+  isDependent,
+  isRead,
+  type Operation,
+  type Outcome,
+  rejected,
+  type Snapshot,
+  type StoredEntry,
+} from '../core/backend.ts';
+import { ConflictError } from '../core/conflict.ts';
+import { StorageError } from '../core/errors.ts';
+import { seqOf } from './learn.ts';
+import {
+  ALL,
+  enqueue,
+  enqueueClear,
+  type Held,
+  isSame,
+  type Mark,
+  type Meta,
+  nothingKnown,
+  type Place,
+  type Row,
+  type Seen,
+  viewOf,
+} from './rules.ts';
+import { clearsOf, type Reading, type Tables } from './tables.ts';
+
+/** A write that may have arrived at the server. */
+export interface InDoubt {
+  readonly mark: Mark;
+  /** What an update was computed on, and what it has computed. */
+  readonly computed?: { readonly on: Snapshot; readonly value: Snapshot } | undefined;
+}
+
+/** The writes of a batch that may have arrived, by their operation. */
+export type Doubts = ReadonlyMap<Operation, InDoubt>;
+
+/** What is here of the keys that a batch is about. */
+interface Draft {
+  readonly places: Map<string, Place>;
+  meta: Meta;
+}
+
+/** A runner of batches over `tables`. `client` names this origin to the server, should nothing be stored yet. */
+export function createLocal(tables: Tables, client: string) {
+  const read = async (reading: Reading, operations: readonly Operation[]): Promise<Draft> => {
+    const keys = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL)));
+    const places = await reading.places([...keys.add(ALL)]);
+    const meta = (await reading.meta()) ?? nothingKnown(client);
+    if (operations.some(({ type }) => type === 'clear')) {
+      for (const [key, place] of await reading.pending()) places.set(key, place);
+      // Level 0 cannot clear what is as old as this: each key is deleted on what is known of it.
+      if (meta.level === 0) {
+        const known = await reading.keys<string>('mirror');
+        for (const [key, place] of await reading.places(known)) places.set(key, place);
+      }
+    }
+    return { places, meta };
+  };
+
+  return async function run(
+    operations: readonly Operation[],
+    doubts: Doubts = new Map(),
+  ): Promise<Outcome[]> {
+    const texts = await encoded(operations, doubts);
+    for (;;) {
+      const before = await tables.read((reading) => read(reading, operations));
+      const draft: Draft = { places: new Map(before.places), meta: before.meta };
+      const outcomes: Outcome[] = [];
+      for (const operation of operations) {
+        const outcome = await carryOut(operation, draft, texts, doubts.get(operation)).then(
+          fulfilled,
+          rejected,
+        );
+        outcomes.push(outcome);
+      }
+      if (operations.every(isRead)) return outcomes;
+      const stored = await tables.write(async (writing) => {
+        const now = await read(writing, operations);
+        if (stampOf(now) !== stampOf(before)) return false;
+        // Other tabs have given out numbers meanwhile.
+        const given = before.meta.rows;
+        const shift = now.meta.rows - given;
+        for (const [key, { rows }] of draft.places) {
+          const had = before.places.get(key)?.rows ?? [];
+          if (had !== rows)
+            writing.setRows(
+              key,
+              had,
+              rows.map((row) => shifted(row, given, shift)),
+            );
+        }
+        writing.setMeta({ ...now.meta, rows: draft.meta.rows + shift });
+        return true;
+      }, true);
+      if (stored) return outcomes;
+    }
+  };
+}
+
+/** The values of a batch as they travel, or why they cannot. */
+async function encoded(
+  operations: readonly Operation[],
+  doubts: Doubts,
+): Promise<Map<Operation, Held | StorageError>> {
+  const texts = new Map<Operation, Held | StorageError>();
+  for (const operation of operations) {
+    const value = operation.type === 'put' ? operation : doubts.get(operation)?.computed?.value;
+    if (!value || !('key' in operation)) continue;
+    texts.set(operation, await heldOf(operation.key, value).catch((error) => error));
+  }
+  return texts;
+}
+
+/** A value as it travels. */
+export const heldOf = async (key: string, value: Snapshot): Promise<Held> => ({
+  json: JSON.parse(await encodeAt(key, value)),
+});
+
+/** A row whose numbers, where they were given out by a draft, are so many higher. */
+const shifted = (row: Row, given: number, shift: number): Row => ({
+  ...row,
+  n: row.n > given ? row.n + shift : row.n,
+  version: row.version > given ? row.version + shift : row.version,
+});
+
+/** Everything that a draft was made on. */
+const stampOf = ({ places, meta }: Draft): string =>
+  JSON.stringify([
+    meta.era,
+    meta.level,
+    meta.cursor === undefined,
+    [...places].map(([key, { seen, rows }]) => [
+      key,
+      seen?.era,
+      seen?.seq,
+      rows.map(({ n, version, mark, base }) => [n, version, mark?.n, base?.seq]),
+    ]),
+  ]);
+
+async function carryOut(
+  operation: Operation,
+  draft: Draft,
+  texts: ReadonlyMap<Operation, Held | StorageError>,
+  doubt: InDoubt | undefined,
+): Promise<unknown> {
+  const { places, meta } = draft;
+  const atMs = Date.now();
+  const mark = doubt?.mark;
+  if (operation.type === 'clear') {
+    if (meta.level === 0) return clearKnown(draft, atMs);
+    const pending = new Map([...places].filter(([, { rows }]) => rows.length > 0));
+    const cleared = enqueueClear(pending, meta, { mark, atMs });
+    for (const [key, rows] of cleared.rows) places.set(key, { ...places.get(key), rows });
+    draft.meta = cleared.meta;
+    return undefined;
+  }
+  const { key } = operation;
+  if (isDependent(operation) && meta.level === 0)
+    throw new StorageError(
+      'unsupported',
+      'This server has no revisions (level 0), so update(), getEntry() and ifRevision cannot work there: use get() and set().',
+    );
+  const place = places.get(key) as Place;
+  const view = viewOf(place, clearsOf(places), meta);
+  const seenByApp = (): Held | undefined => {
+    if (view) return view.held;
+    throw new StorageError(
+      'unavailable',
+      `The server is away, and what it holds under ${key} was never read here: try again when it is back.`,
+    );
+  };
+  const current = async (): Promise<StoredEntry | undefined> => {
+    const held = seenByApp();
+    return held && { value: await decodeAt(key, structuredClone(held.json)), revision: revisionOf(place) };
+  };
+  const base = doubt && (await baseOf(operation, doubt, place, meta));
+  const store = (held: Held | undefined): void => {
+    const { rows, meta } = enqueue(place, clearsOf(places), draft.meta, { key, held, mark, base, atMs });
+    places.set(key, { ...place, rows });
+    draft.meta = meta;
+  };
+  switch (operation.type) {
+    case 'get':
+      return (await current())?.value;
+    case 'has':
+      return seenByApp() !== undefined;
+    case 'entry':
+      return current();
+    case 'update': {
+      let held = texts.get(operation);
+      let value: unknown;
+      if (held === undefined) {
+        const changed = operation.change((await current())?.value);
+        value = changed.value;
+        held = await heldOf(key, changed);
+      } else if (!(held instanceof StorageError)) value = await decodeAt(key, structuredClone(held.json));
+      if (held instanceof StorageError) throw held;
+      store(held);
+      return value;
+    }
+    default: {
+      const held = texts.get(operation);
+      if (held instanceof StorageError) throw held;
+      const { ifRevision } = operation as Condition;
+      if (ifRevision !== undefined && !mark) {
+        const entry = await current();
+        const attempted = operation.type === 'put' ? operation.value : undefined;
+        if ((entry?.revision ?? null) !== ifRevision) throw new ConflictError(key, attempted, entry);
+      }
+      store(held);
+      return undefined;
+    }
+  }
+}
+
+/** What a write that may have arrived was made on, where that is its own and not what the mirror has. */
+async function baseOf(
+  operation: Exclude<Operation, { type: 'clear' }>,
+  { computed }: InDoubt,
+  { seen }: Place,
+  { era, epoch }: Meta,
+): Promise<Seen | undefined> {
+  const { key } = operation;
+  if (computed) {
+    const held = computed.on.value === undefined ? undefined : await heldOf(key, computed.on);
+    return seen && isSame(seen.held, held) ? seen : { era, epoch, seq: 0, held };
+  }
+  const { ifRevision } = operation as Condition;
+  if (ifRevision === undefined) return undefined;
+  if (ifRevision === null) return { era, epoch, seq: 0 };
+  const seq = seqOf(ifRevision);
+  return seen?.held && seen.seq === seq ? seen : { era, epoch, seq, held: { json: null } };
+}
+
+/** Names the state of a key: the server's revision, or the write that waits. */
+function revisionOf({ seen, rows }: Place): string {
+  const last = rows.at(-1);
+  return last ? `local.${last.version}` : `${seen?.epoch}.${seen?.seq}`;
+}
+
+function clearKnown(draft: Draft, atMs: number): void {
+  if (draft.meta.cursor === undefined)
+    throw new StorageError(
+      'unavailable',
+      'The server is away, and not everything that it holds was read here: clear() has to wait until it is back.',
+    );
+  for (const [key, place] of draft.places) {
+    if (key === ALL || !(place.rows.length > 0 || place.seen?.held)) continue;
+    const { rows, meta } = enqueue(place, [], draft.meta, { key, atMs });
+    draft.places.set(key, { ...place, rows });
+    draft.meta = meta;
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * The mirror filled from the server, so that what was never read can be read when the server is away.
+ *
+ * On level 1 by the change feed, from where the mirror is complete; on level 0, which has no revisions, by reading everything. A
+ * data set that is too large for that is mirrored key by key, as it is read and written.
+ */
+import type { FlaskBackend } from '../backends/flask.ts';
+import { isObject, type JsonObject } from '../backends/flask-http.ts';
+import { type Level1, nameOf } from '../backends/flask-level1.ts';
+import type { Operation } from '../core/backend.ts';
+import { snapshot } from '../core/values.ts';
+import { learn, type News } from './learn.ts';
+import { heldOf } from './local.ts';
+import type { Meta, Place, Seen } from './rules.ts';
+import type { Tables } from './tables.ts';
+
+/** Bytes of all values beyond which a data set is not mirrored as a whole. Level 0 reads all of it at each start. */
+const MOST = 64 * 1024 * 1024;
+const MOST_LEVEL0 = 8 * 1024 * 1024;
+const PAGE = 1000;
+const COMPARED = 500;
+
+/** Go on where the mirror is complete. Does nothing where the server does not answer: there will be another time. */
+export async function pull(tables: Tables, level1: Level1, meta: Meta, signal: AbortSignal): Promise<void> {
+  if (meta.cursor === undefined) {
+    const stats = await level1.read('stats', ({ sizeBytes }) =>
+      typeof sizeBytes === 'number' ? sizeBytes : undefined,
+    );
+    if (!(Number(stats.answer ?? MOST) < MOST)) return;
+  }
+  /** Keys of a mirror that is filled from the start: what is not among them is gone. */
+  const met = meta.cursor === undefined ? new Set<string>() : undefined;
+  for (let cursor = meta.cursor; !signal.aborted; ) {
+    const since = cursor === undefined ? '' : `since=${encodeURIComponent(`${meta.epoch}.${cursor}`)}&`;
+    const page = await level1.read(`changes?${since}limit=${PAGE}`, changesOf);
+    if (!page.answer) {
+      // Too old a cursor, or one of another time: from the start, when next it is tried.
+      const gone = nameOf(page.type) === 'cursor-gone' || nameOf(page.type) === 'epoch-changed';
+      if (gone) await remember(tables, meta, { cursor: undefined });
+      return;
+    }
+    const { epoch, changes, seq, more } = page.answer;
+    if (epoch !== meta.epoch) return;
+    const news = changes.map(
+      ({ key, held, rev, type }): News =>
+        type === 'clear'
+          ? { era: meta.era, clearedAt: rev }
+          : { key, seen: { era: meta.era, epoch, seq: rev, held } },
+    );
+    for (const { key } of changes) met?.add(key);
+    await tables.write((writing) => learn(writing, news, meta.era, seq));
+    cursor = seq;
+    if (more && met) continue;
+    await remember(tables, meta, { cursor }, met);
+    if (!more) return;
+  }
+}
+
+/** Store what has become of the mirror, in the era that it was found in. */
+const remember = (
+  tables: Tables,
+  { era }: Meta,
+  found: Partial<Meta>,
+  met?: ReadonlySet<string>,
+): Promise<void> =>
+  tables.write(async (writing) => {
+    const meta = await writing.meta();
+    if (meta?.era !== era) return;
+    writing.setMeta({ ...meta, ...found });
+    if (!met) return;
+    const keys = await writing.keys<string>('mirror');
+    for (const [key, { seen }] of await writing.places(keys.filter((key) => !met.has(key))))
+      if (seen && seen.era === era && seen.seq <= Number(found.cursor))
+        writing.setSeen(key, { ...seen, seq: Number(found.cursor), held: undefined });
+  });
+
+interface Changes {
+  readonly epoch: string;
+  readonly changes: ReadonlyArray<{
+    readonly type: string;
+    readonly key: string;
+    readonly rev: number;
+    readonly held: Seen['held'];
+  }>;
+  readonly seq: number;
+  readonly more: boolean;
+}
+
+function changesOf({ epoch, changes, next, more }: JsonObject): Changes | undefined {
+  const seq = Number(/\.(\d+)$/.exec(String(next))?.[1] ?? Number.NaN);
+  if (!Array.isArray(changes) || !Number.isSafeInteger(seq) || typeof more !== 'boolean') return undefined;
+  const checked = changes.map((change) => {
+    if (!isObject(change)) return undefined;
+    const { type, key = '', rev, value } = change;
+    const whole =
+      (type === 'clear' || typeof key === 'string') &&
+      /^\d+$/.test(String(rev)) &&
+      (type !== 'put' || 'value' in change);
+    return whole
+      ? {
+          type: String(type),
+          key: String(key),
+          rev: Number(rev),
+          held: type === 'put' ? { json: value } : undefined,
+        }
+      : undefined;
+  });
+  return checked.every((change) => change !== undefined)
+    ? { epoch: String(epoch), changes: checked, seq, more }
+    : undefined;
+}
+
+/**
+ * Read again what was seen before `era`. What the server no longer has is parked when its answer is put into the mirror. Where not
+ * everything is answered, what is left is read again when the server is met next.
+ */
+export async function compareAll(
+  tables: Tables,
+  flask: FlaskBackend,
+  { era }: Meta,
+  learned: () => Promise<void>,
+): Promise<void> {
+  const isOld = (places: ReadonlyMap<string, Place>, key: string): boolean => {
+    const seen = places.get(key)?.seen;
+    return seen?.held !== undefined && seen.era !== era;
+  };
+  for (let from: string | undefined = ''; from !== undefined; ) {
+    const start: string = from;
+    const [keys, places] = await tables.read(async (reading) => {
+      const keys = await reading.keys<string>('mirror', start, COMPARED);
+      return [keys, await reading.places(keys)] as const;
+    });
+    const old = keys.filter((key) => isOld(places, key));
+    await flask.run(old.map((key): Operation => ({ type: 'get', key })));
+    await learned();
+    const after = await tables.read((reading) => reading.places(old));
+    if (old.some((key) => isOld(after, key))) return;
+    const last = keys.at(-1);
+    // The next text after the last one.
+    from = keys.length < COMPARED || last === undefined ? undefined : `${last}\0`;
+  }
+  await tables.write(async (writing) => {
+    const meta = await writing.meta();
+    if (meta?.era === era) writing.setMeta({ ...meta, rewound: false });
+  });
+}
+
+/** Read everything that a server of level 0 holds. */
+export async function pullLevel0(tables: Tables, flask: FlaskBackend, { era }: Meta): Promise<void> {
+  const { sizeBytes } = await flask.stats();
+  if (sizeBytes > MOST_LEVEL0) return;
+  const met = new Set<string>();
+  for await (const page of flask.entries('')) {
+    const news: News[] = [];
+    for (const [key, value] of page) {
+      met.add(key);
+      news.push({ key, seen: { era, epoch: '', seq: 0, held: await heldOf(key, snapshot(value)) } });
+    }
+    await tables.write((writing) => learn(writing, news, era, 0));
+  }
+  await remember(tables, { era } as Meta, { cursor: 0 }, met);
+}

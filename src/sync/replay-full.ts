@@ -1,0 +1,86 @@
+/**
+ * The outbox sent from a device whose disk is full: nothing can be noted down, but what has arrived can be deleted.
+ *
+ * Nothing is marked, so a tab that ends in the middle leaves writes that are sent again. They hold only for what their writer had
+ * seen: where they had applied, the server has their very value by then, and they are done. What cannot be settled by deleting it
+ * stays where it is, until there is room.
+ */
+import { nameOf, type WireOp } from '../backends/flask-level1.ts';
+import { newClient } from '../backends/flask-writer.ts';
+import type { StorageError } from '../core/errors.ts';
+import { newsOf } from './learn.ts';
+import { fitting, type Replay, wireOp } from './replay.ts';
+import { decide, type Meta, plan, type Row } from './rules.ts';
+import { type Stop, stopOf } from './stop.ts';
+
+const MOST = 100;
+
+/**
+ * Send what waits, up to the row with the number `last`.
+ *
+ * @param met The server as it was met: there may have been no room to note that down.
+ * @param full Why nothing can be noted down.
+ */
+export async function replayFull(
+  { tables, level1, progress, signal }: Replay,
+  { era, epoch, seq, level }: Meta,
+  last: number,
+  full: StorageError,
+): Promise<Stop | undefined> {
+  while (!signal.aborted) {
+    const { meta, waiting } = await tables.read(async (reading) => ({
+      meta: { ...((await reading.meta()) as Meta), era, epoch, seq, level },
+      waiting: await reading.first(MOST),
+    }));
+    const unmarked = fitting(waiting, level1.limits.bodyBytes).map((row) => ({ ...row, mark: undefined }));
+    const planned = plan(unmarked, meta, MOST);
+    if (!planned || !('send' in planned) || (planned.send[0] as Row).n > last) return undefined;
+    const rows = planned.send.map((row) => waiting.find(({ n }) => n === row.n) as Row);
+    const applied = await appliedOf({ tables, level1, progress, signal } as Replay, rows, meta);
+    if ('why' in applied) return applied;
+    const rest = rows.filter((row) => !applied.has(row));
+    const ops = rest.map((row) => wireOp(row, meta));
+    const sent = await level1.batch({ epoch, client: { id: newClient(), n: 1 } }, ops);
+    if (!sent.answer) return stopOf(sent);
+    const { results } = sent.answer;
+    const seen = new Map(
+      newsOf(ops, sent.answer, era, seq).flatMap((one) => ('key' in one ? [[one.key, one.seen]] : [])),
+    );
+    for (const [i, row] of rest.entries())
+      if (decide(row, { status: results[i]?.status ?? 0, seen: seen.get(row.key) }).type === 'done')
+        applied.add(row);
+    const dropped = await tables.write(async (writing) => {
+      const places = await writing.places([...applied].map(({ key }) => key));
+      // Where another write of the key waits it would have to be written anew, on what is there now.
+      const only = [...applied].filter(({ key, n }) => {
+        const now = places.get(key)?.rows ?? [];
+        return now.length === 1 && now[0]?.n === n;
+      });
+      for (const { key, n } of only) writing.drop(key, n);
+      return only.length;
+    });
+    progress();
+    if (dropped === 0) return { why: 'refused', error: full };
+  }
+  return undefined;
+}
+
+/** Which of rows that may have been sent before have arrived. */
+async function appliedOf(
+  { level1 }: Replay,
+  rows: readonly Row[],
+  { epoch }: Meta,
+): Promise<Set<Row> | Stop> {
+  const applied = new Set<Row>();
+  const batches = new Map(rows.flatMap(({ mark }) => (mark ? [[`${mark.client} ${mark.first}`, mark]] : [])));
+  for (const { client, first, count } of batches.values()) {
+    const fences = Array.from({ length: count }, (): WireOp => ({ op: 'fence' }));
+    const sent = await level1.batch({ epoch, client: { id: client, n: first } }, fences);
+    const forgotten = !sent.answer && /^(op-gap|client-unknown)$/.test(nameOf(sent.type) ?? '');
+    if (!sent.answer && !forgotten) return stopOf(sent);
+    for (const row of rows)
+      if (row.mark?.client === client && sent.answer?.results[row.mark.n - first]?.status === 200)
+        applied.add(row);
+  }
+  return applied;
+}

@@ -1,0 +1,115 @@
+/**
+ * The outbox sent to a server of level 0, which knows no revisions and no numbers: what is there is read and compared with what the
+ * writer had seen, and only then replaced.
+ *
+ * Between that read and the write somebody else may write: such a server has no way to tell (docs/guarantees.md).
+ */
+import type { FlaskBackend } from '../backends/flask.ts';
+import { decodeAt } from '../backends/flask-http.ts';
+import type { Operation, Outcome } from '../core/backend.ts';
+import type { StorageError } from '../core/errors.ts';
+import { snapshot } from '../core/values.ts';
+import { heldOf } from './local.ts';
+import { type Replay, settle } from './replay.ts';
+import { ALL, compare, type Decision, type Meta, type Row, type Seen } from './rules.ts';
+import type { Stop } from './stop.ts';
+
+/** Keys that are compared and written together. */
+const MOST = 50;
+
+/** Send what waits, up to the row with the number `last`. */
+export async function replayLevel0(
+  work: Omit<Replay, 'level1'>,
+  flask: FlaskBackend,
+  last: number,
+): Promise<Stop | undefined> {
+  while (!work.signal.aborted) {
+    const { meta, waiting } = await work.tables.read(async (reading) => ({
+      meta: (await reading.meta()) as Meta,
+      waiting: await reading.first(MOST),
+    }));
+    const rows = firstOfEach(waiting);
+    if (!rows[0] || rows[0].n > last) return undefined;
+    const decisions: Decision[] = [];
+    const details: string[] = [];
+    const compared = await seenOf(flask, rows, meta);
+    const writes: Operation[] = [];
+    const written: number[] = [];
+    for (const [i, row] of rows.entries()) {
+      const seen = compared[i] as Seen | StorageError;
+      if ('code' in seen) {
+        const stop = stopOf(seen);
+        if (stop) return stop;
+        decisions[i] = { type: 'rejected' };
+        details[i] = seen.message;
+      } else if (row.key === ALL) decisions[i] = { type: 'rejected' };
+      else {
+        const decision = compare(row, seen);
+        decisions[i] = decision;
+        if (decision.type !== 'again') continue;
+        writes.push(await operationOf(row));
+        written.push(i);
+      }
+    }
+    const outcomes = await run(flask, writes);
+    for (const [at, i] of written.entries()) {
+      const { key, held } = rows[i] as Row;
+      const outcome = outcomes[at] as Outcome;
+      if (outcome.status === 'fulfilled')
+        decisions[i] = { type: 'done', seen: { era: meta.era, epoch: '', seq: 0, held } };
+      else {
+        const stop = stopOf(outcome.reason);
+        if (stop) return stop;
+        decisions[i] = { type: 'rejected' };
+        details[i] = `${key}: ${outcome.reason.message}`;
+      }
+    }
+    await settle(work, rows, decisions, [], meta, 0, details);
+  }
+  return undefined;
+}
+
+/** The first write of each key. */
+function firstOfEach(rows: readonly Row[]): Row[] {
+  const keys = new Set<string>();
+  return rows.filter(({ key }) => !keys.has(key) && keys.add(key));
+}
+
+const run = (flask: FlaskBackend, operations: readonly Operation[]): Promise<Outcome[]> =>
+  flask.run(operations).catch((reason) => operations.map(() => ({ status: 'rejected', reason })));
+
+/** What the server holds under the keys of rows. */
+async function seenOf(
+  flask: FlaskBackend,
+  rows: readonly Row[],
+  { era }: Meta,
+): Promise<Array<Seen | StorageError>> {
+  const found = await run(
+    flask,
+    rows.flatMap(({ key }): Operation[] => [
+      { type: 'get', key: key || 'x' },
+      { type: 'has', key: key || 'x' },
+    ]),
+  );
+  return Promise.all(
+    rows.map(async ({ key }, i) => {
+      const [value, exists] = [found[2 * i], found[2 * i + 1]];
+      if (value?.status !== 'fulfilled') return value?.reason;
+      if (exists?.status !== 'fulfilled') return exists?.reason;
+      const held = exists.value ? await heldOf(key, snapshot(value.value)) : undefined;
+      return { era, epoch: '', seq: 0, held };
+    }),
+  );
+}
+
+async function operationOf({ key, held }: Row): Promise<Operation> {
+  if (!held) return { type: 'delete', key };
+  return { type: 'put', key, ...snapshot(await decodeAt(key, structuredClone(held.json))) };
+}
+
+/** Why to stop, if a failure is not this write's alone. */
+function stopOf(error: StorageError): Stop | undefined {
+  if (error.code === 'unavailable' || error.code === 'timeout' || error.code === 'closed')
+    return { why: 'away', error };
+  return error.code === 'forbidden' || error.code === 'quota' ? { why: 'refused', error } : undefined;
+}

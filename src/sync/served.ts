@@ -1,0 +1,59 @@
+/**
+ * A server, as a storage uses it: with sync where there is IndexedDB, else alone.
+ */
+import type { StorageStatus } from '../api.ts';
+import { createFlaskBackend, type FlaskBackend } from '../backends/flask.ts';
+import type { Backend, BackendType } from '../core/backend.ts';
+import type { Conflict, Resolution } from '../core/conflict.ts';
+import { StorageError } from '../core/errors.ts';
+import { createSync, type SyncOptions } from './sync.ts';
+
+/** A server in use. */
+export interface Served extends Backend {
+  /** The server itself. */
+  readonly server: FlaskBackend;
+  status(): StorageStatus;
+  /** @throws {StorageError} `unavailable`, `forbidden` */
+  flush(): Promise<void>;
+  conflicts(): Promise<Conflict[]>;
+  /** @throws {StorageError} `invalid-option`, `unsupported-value`, `quota` */
+  resolve(key: string, choice: Resolution): Promise<void>;
+}
+
+/** The server of `options`. */
+export const createServed = (options: SyncOptions): Served =>
+  typeof indexedDB === 'undefined' ? createAlone(options) : createSync(options);
+
+/** A server with nothing behind it: where it does not answer, calls reject. */
+function createAlone({ serverUrl, timeout, token, log }: SyncOptions): Served {
+  const flask = createFlaskBackend(serverUrl, timeout, token);
+  return {
+    ...flask,
+    get type() {
+      return typeOf(flask);
+    },
+    server: flask,
+    async open() {
+      const first = flask.detected() === undefined;
+      await flask.open();
+      if (first) log('info', `uses the Flask backend at ${serverUrl}`);
+    },
+    status: () => ({
+      backend: typeOf(flask),
+      state: flask.detected() ? 'online' : 'offline',
+      level: flask.detected()?.level,
+      pending: 0,
+      conflicts: 0,
+      lastSyncAtMs: undefined,
+      reason: flask.detected()?.reason ?? `${serverUrl} was not asked yet`,
+    }),
+    flush: async () => {},
+    conflicts: async () => [],
+    async resolve(key) {
+      throw new StorageError('invalid-option', `Key ${key} has no conflict: see conflicts().`);
+    },
+  };
+}
+
+/** Nobody serves until the server has answered. */
+const typeOf = (flask: FlaskBackend): BackendType => (flask.detected() ? 'flask' : 'indexeddb');

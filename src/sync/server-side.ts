@@ -1,0 +1,178 @@
+/**
+ * A server that is there: met, compared with what was seen of it, and brought up to date, by one tab at a time.
+ */
+import type { FlaskBackend } from '../backends/flask.ts';
+import { type Level1, nameOf } from '../backends/flask-level1.ts';
+import { newClient } from '../backends/flask-writer.ts';
+import { StorageError } from '../core/errors.ts';
+import type { Learner } from './learner.ts';
+import { compareAll, pull, pullLevel0 } from './pull.ts';
+import { type Merge, replay } from './replay.ts';
+import { replayFull } from './replay-full.ts';
+import { replayLevel0 } from './replay-level0.ts';
+import { inNewEra, isRewound, type Meta, nothingKnown } from './rules.ts';
+import type { Stop } from './stop.ts';
+import type { Reading, Tables } from './tables.ts';
+import type { Turn } from './turn.ts';
+
+/** What there is to bring a server up to date with. */
+export interface Sides {
+  readonly flask: FlaskBackend;
+  readonly tables: Tables;
+  readonly learner: Learner;
+  readonly turn: Turn;
+  readonly merge: Merge;
+  readonly progress: () => void;
+  readonly signal: AbortSignal;
+}
+
+/** The server, as sync uses it. */
+export interface ServerSide {
+  /**
+   * Meet the server and send it what waits.
+   *
+   * @returns Why some of that still waits, where the server is there.
+   * @throws {StorageError} where it is away, or lets this caller do nothing.
+   */
+  establish(): Promise<StorageError | undefined>;
+  /** Meet the server where nothing can be kept here. */
+  meetOnly(): Promise<void>;
+  /** Send what waits at the beginning. */
+  drain(): Promise<Stop | undefined>;
+  /** Whether the server lets this caller do nothing at all. */
+  isShutOut(): Promise<boolean>;
+  /** Go on filling the mirror. */
+  pull(): Promise<void>;
+}
+
+/** So often the server may turn out to be another one while it is met. */
+const ROUNDS = 3;
+
+/** The server behind `flask`. */
+export function createServerSide({ flask, tables, learner, turn, ...work }: Sides): ServerSide {
+  const { signal } = work;
+
+  /** What is known of a server of level 1, now that it has answered. */
+  async function meet(level1: Level1): Promise<Meta> {
+    // What it answers is compared with what was known before it was asked: other tabs learn on.
+    const before = await tables.read((reading) => reading.meta());
+    const sent = await level1.batch({}, []);
+    if (!sent.answer) throw sent.error;
+    const { epoch, seq } = sent.answer;
+    return change((meta) => {
+      const rewound = before?.era === meta.era && isRewound(before, epoch, seq);
+      const known = rewound || meta.level === 0 ? inNewEra(meta, epoch, newClient()) : meta;
+      return { ...known, epoch, seq: Math.max(known.seq, seq), level: 1, lastSyncAtMs: Date.now() };
+    });
+  }
+
+  /** The same of a server of level 0, which tells nothing of itself. */
+  const meetLevel0 = (): Promise<Meta> =>
+    change((meta) => ({
+      ...(meta.level === 1 ? inNewEra(meta, '', newClient()) : meta),
+      rewound: false,
+      level: 0,
+      lastSyncAtMs: Date.now(),
+    }));
+
+  /** The server as it was met last: on a full disk there is no room to note that down. */
+  let met = nothingKnown(newClient());
+
+  async function change(to: (meta: Meta) => Meta): Promise<Meta> {
+    const next = async (reading: Reading): Promise<Meta> => {
+      met = to((await reading.meta()) ?? met);
+      return met;
+    };
+    try {
+      return await tables.write(async (writing) => {
+        const meta = await next(writing);
+        writing.setMeta(meta);
+        return meta;
+      }, true);
+    } catch (error) {
+      if ((error as StorageError).code !== 'quota') throw error;
+      return tables.read(next);
+    }
+  }
+
+  // What comes to wait meanwhile is left to the next time: there may be no end of it, and other tabs wait for their turn.
+  async function drain(): Promise<Stop | undefined> {
+    try {
+      return await turn(async () => {
+        const level1 = flask.level1();
+        const last = await tables.read(async (reading) => (await reading.meta())?.rows ?? 0);
+        const all = { ...work, tables };
+        if (!level1) return replayLevel0(all, flask, last);
+        return replay({ ...all, level1 }, last).catch((error: StorageError) => {
+          if (error.code !== 'quota') throw error;
+          return replayFull({ ...all, level1 }, met, last, error);
+        });
+      });
+    } catch (error) {
+      // What came of it could not be noted down here; the server is there.
+      if (!(error instanceof StorageError) || !/quota|blocked/.test(error.code)) throw error;
+      return { why: 'refused', error };
+    }
+  }
+
+  /** Whether the server still knows the numbers that it has acknowledged. */
+  async function remembers(level1: Level1): Promise<boolean> {
+    const meta = await tables.read(async (reading) => ((await reading.waits()) ? undefined : reading.meta()));
+    if (!meta || meta.next === 1) return true;
+    const { client, next: n } = meta;
+    const sent = await level1.batch({ client: { id: client, n } }, [{ op: 'fence' }]);
+    if (sent.answer)
+      await change((now) => (now.client === client && now.next === n ? { ...now, next: n + 1 } : now));
+    const problem = sent.answer ? undefined : nameOf(sent.type);
+    return problem !== 'op-gap' && problem !== 'client-unknown';
+  }
+
+  return {
+    async meetOnly() {
+      await flask.open();
+      const sent = await flask.level1()?.batch({}, []);
+      if (sent?.error) throw sent.error;
+    },
+    drain,
+    async establish() {
+      await flask.open();
+      for (let round = 1; ; round++) {
+        const level1 = flask.level1();
+        let meta = level1 ? await meet(level1) : await meetLevel0();
+        learner.begin(meta);
+        if (level1 && !(await turn(() => remembers(level1)))) {
+          meta = await change((now) => (now.era === meta.era ? inNewEra(now, now.epoch, newClient()) : now));
+          learner.begin(meta);
+        }
+        if (meta.rewound) await turn(() => compareAll(tables, flask, meta, learner.learned));
+        const stop = await drain();
+        if (stop?.why === 'rewound' && round < ROUNDS) {
+          await change((now) =>
+            now.era === meta.era && now.epoch === meta.epoch
+              ? { ...inNewEra(now, now.epoch, newClient()) }
+              : now,
+          );
+          continue;
+        }
+        if (stop && stop.why !== 'refused') throw stop.error;
+        if (!level1) await turn(() => pullLevel0(tables, flask, meta));
+        return stop?.error;
+      }
+    },
+    async isShutOut() {
+      const level1 = flask.level1();
+      const code = level1
+        ? (await level1.batch({}, [])).error?.code
+        : await flask.run([{ type: 'get', key: '_health_check' }]).then(
+            ([outcome]) => (outcome?.status === 'rejected' ? outcome.reason.code : undefined),
+            (error) => error.code,
+          );
+      return code === 'forbidden';
+    },
+    async pull() {
+      const level1 = flask.level1();
+      const meta = await tables.read((reading) => reading.meta());
+      if (level1 && meta) await pull(tables, level1, meta, signal);
+    },
+  };
+}

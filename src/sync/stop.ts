@@ -1,0 +1,25 @@
+/**
+ * Why a replay ends before the outbox is empty.
+ */
+import type { Unanswered } from '../backends/flask-ask.ts';
+import { nameOf } from '../backends/flask-level1.ts';
+import { StorageError } from '../core/errors.ts';
+
+/** Why a replay ended before the outbox was empty. */
+export interface Stop {
+  /** The server is away; it refuses; it is not in the state that its answers were of. */
+  readonly why: 'away' | 'refused' | 'rewound';
+  readonly error: StorageError;
+}
+
+/** Why to stop where a request has no answer. */
+export function stopOf({ error, refused, type }: Unanswered): Stop {
+  if (nameOf(type) === 'epoch-changed') return { why: 'rewound', error };
+  return { why: refused === undefined ? 'away' : 'refused', error };
+}
+
+/** The server answers for another state of its data. */
+export const otherEpoch = (): Stop => ({
+  why: 'rewound',
+  error: new StorageError('unavailable', 'The server was restored meanwhile.'),
+});

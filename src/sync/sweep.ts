@@ -1,0 +1,47 @@
+/**
+ * A clear that waited, where the server has changed meanwhile: it deletes what was there when it was made, and nothing later.
+ *
+ * Each key is deleted on its revision, so it may be begun again after any failure.
+ */
+import { isObject, type JsonObject } from '../backends/flask-http.ts';
+import type { Level1, WireOp } from '../backends/flask-level1.ts';
+import { type News, newsOf } from './learn.ts';
+import type { Meta } from './rules.ts';
+import { type Stop, stopOf } from './stop.ts';
+
+const PAGE = 500;
+
+/** Delete every key whose revision is at most `seq`. Adds what the answers show to `news`. */
+export async function sweep(
+  level1: Level1,
+  meta: Meta,
+  seq: number,
+  news: News[],
+): Promise<Stop | undefined> {
+  const { epoch, era } = meta;
+  for (let after: string | undefined = ''; after !== undefined; ) {
+    const query: string = after === '' ? '' : `after=${encodeURIComponent(after)}&`;
+    const page = await level1.read(`keys?${query}limit=${PAGE}`, pageOf);
+    if (!page.answer) return stopOf(page);
+    const ops = page.answer.keys
+      .filter(({ rev }) => Number(rev) <= seq)
+      .map(({ key, rev }): WireOp => ({ op: 'delete', key, ifRevision: `${epoch}.${rev}` }));
+    const sent = await level1.batch({ epoch }, ops);
+    if (!sent.answer) return stopOf(sent);
+    news.push(...newsOf(ops, sent.answer, era, meta.seq));
+    after = page.answer.next;
+  }
+  return undefined;
+}
+
+interface Page {
+  readonly keys: ReadonlyArray<{ readonly key: string; readonly rev: string }>;
+  readonly next: string | undefined;
+}
+
+function pageOf({ keys, next }: JsonObject): Page | undefined {
+  const whole =
+    Array.isArray(keys) &&
+    keys.every((one) => isObject(one) && typeof one.key === 'string' && /^\d+$/.test(String(one.rev)));
+  return whole && (next === null || typeof next === 'string') ? { keys, next: next ?? undefined } : undefined;
+}

@@ -1,0 +1,251 @@
+/**
+ * Sync: a backend around the Flask backend that goes on while the server is away.
+ *
+ * While it is there, calls go to it, and the mirror learns from its answers. Where it is away, reads come from the outbox over the
+ * mirror, and writes go into the outbox, which is sent when it is back (replay.ts). What a call promised holds in both cases: a
+ * write resolves when the server has answered 2xx, or when the outbox is on the disk.
+ */
+import type { StorageStatus } from '../api.ts';
+import { createFlaskBackend } from '../backends/flask.ts';
+import { newClient } from '../backends/flask-writer.ts';
+import { createConnection } from '../backends/indexeddb-connection.ts';
+import type { BackendType, SyncState } from '../core/backend.ts';
+import type { ConflictPolicy } from '../core/conflict.ts';
+import { StorageError } from '../core/errors.ts';
+import { hash } from '../core/hash.ts';
+import type { Token } from '../core/token.ts';
+import { createCalls } from './calls.ts';
+import { listConflicts, resolveConflicts } from './conflicts.ts';
+import { createLearner } from './learner.ts';
+import { createLink } from './link.ts';
+import { createLists } from './lists.ts';
+import { createLocal } from './local.ts';
+import { mergeBy } from './merge.ts';
+import type { Served } from './served.ts';
+import { createServerSide } from './server-side.ts';
+import { createTables } from './tables.ts';
+import { createTabs } from './tabs.ts';
+import { createTurn } from './turn.ts';
+
+/** What sync is made of. */
+export interface SyncOptions {
+  readonly serverUrl: string;
+  readonly database: string;
+  readonly timeout: number;
+  readonly token: Token | undefined;
+  readonly conflict: ConflictPolicy;
+  /** When a write resolves while the server is there: when that has it, or when the outbox has it. */
+  readonly ack: 'server' | 'local';
+  log(level: 'info' | 'warn', text: string): void;
+  /** Called when the status is another one. */
+  changed(): void;
+}
+
+/** Milliseconds between looks at what others have changed. */
+const PULL = 30_000;
+
+/** Sync with the server at `serverUrl`. */
+export function createSync(options: SyncOptions): Served {
+  const { serverUrl, database, timeout, token, log } = options;
+  const controller = new AbortController();
+  const { signal } = controller;
+  const name = `codeforge-sync:${hash(`${serverUrl}\n${database}`, 1).toString(36)}`;
+  const connection = createConnection(name, timeout);
+  const tables = createTables(connection);
+  const turn = createTurn(name, tables, signal);
+  let counts: Pick<StorageStatus, 'pending' | 'conflicts' | 'lastSyncAtMs'> = {
+    pending: 0,
+    conflicts: 0,
+    lastSyncAtMs: undefined,
+  };
+
+  const learner = createLearner(
+    tables,
+    () => void link.connect(),
+    (error) =>
+      log('warn', `cannot keep what the server answers for when it is away: ${(error as Error).message}`),
+  );
+  const flask = createFlaskBackend(serverUrl, timeout, token, learner);
+  const server = createServerSide({
+    flask,
+    tables,
+    learner,
+    turn,
+    merge: mergeBy(options.conflict, (key, error) =>
+      log(
+        'warn',
+        `keeps the server's value of ${key}: the function given as option conflict failed: ${error}`,
+      ),
+    ),
+    progress: () => void refresh(true),
+    signal,
+  });
+
+  /** Count again what the status tells. */
+  async function refresh(tell: boolean): Promise<void> {
+    if (tell) tabs.tell('changed');
+    const next = await tables
+      .read(async (reading) => ({
+        pending: await reading.count('order'),
+        conflicts: await reading.count('conflict'),
+        lastSyncAtMs: (await reading.meta())?.lastSyncAtMs,
+      }))
+      .catch(() => counts);
+    const grown = next.conflicts - counts.conflicts;
+    const same = JSON.stringify(next) === JSON.stringify(counts);
+    counts = next;
+    if (same || signal.aborted) return;
+    if (grown > 0 && tell)
+      log('warn', `has kept ${grown} values that the server did not take: see conflicts()`);
+    options.changed();
+  }
+
+  /** Whether this storage has said where data goes. */
+  let said = false;
+  const link = createLink(
+    {
+      askedToWaitMs: flask.askedToWaitMs,
+      signal,
+      async establish() {
+        const unusable = await connection.open().then(
+          () => undefined,
+          (error: StorageError) => error,
+        );
+        if (unusable) {
+          await server.meetOnly();
+          return `nothing can be kept for when it is away: ${unusable.message}`;
+        }
+        const paused = await server.establish();
+        if (paused) link.later(() => void drain());
+        await refresh(true);
+        tabs.tell('online');
+        if (counts.pending > 0 && !paused) link.soon(() => void drain());
+        pullSoon();
+        return paused ? `writes wait, because ${paused.message}` : (flask.detected()?.reason ?? '');
+      },
+      changed(state, reason, before) {
+        if (state === 'online' && (before !== 'online' || !said))
+          log('info', `uses the Flask backend at ${serverUrl}`);
+        const away = state === 'offline' || state === 'auth-required';
+        if (away && (before !== 'reconnecting' || !said)) log('warn', `uses IndexedDB, because ${reason}`);
+        said ||= state === 'online' || away;
+        options.changed();
+      },
+    },
+    serverUrl,
+  );
+
+  const tabs = createTabs(name, (message) => {
+    if (message === 'online' && link.state() !== 'online') void link.connect();
+    if (message !== 'changed') return;
+    void refresh(false).then(() => {
+      // Whoever has put something there sends it, unless it is gone.
+      if (counts.pending > 0) link.soon(() => void drain());
+    });
+  });
+  /** Whether a disk that is full has kept the mirror from being filled. */
+  let full = false;
+  const pullSoon = (): void => {
+    if (full) return;
+    void server
+      .pull()
+      .then(() => refresh(false))
+      .catch((error: StorageError) => {
+        full = error.code === 'quota';
+      });
+  };
+  const pulling = setInterval(() => {
+    if (link.state() === 'online' && globalThis.document?.visibilityState !== 'hidden') pullSoon();
+  }, PULL);
+  (pulling as { unref?: () => void }).unref?.();
+
+  let draining: Promise<void> | undefined;
+  let again = false;
+  /** Send what waits. Never rejects. */
+  function drain(): Promise<void> {
+    again = draining !== undefined;
+    draining ??= (async () => {
+      do {
+        again = false;
+        const stop = await server.drain().catch((error: StorageError) => ({ why: 'away' as const, error }));
+        if (stop?.why === 'rewound') await link.connect();
+        else if (stop?.why === 'away' && !signal.aborted) link.lost(stop.error);
+        else if (stop && (await server.isShutOut())) link.lost(stop.error);
+        else if (stop) link.later(() => void drain());
+        if (stop) break;
+        const left = await tables.read((reading) => reading.waits()).catch(() => false);
+        again ||= left;
+      } while (again);
+    })().finally(() => {
+      draining = undefined;
+    });
+    return draining;
+  }
+
+  const local = createLocal(tables, newClient());
+  const run = createCalls({
+    flask,
+    tables,
+    local,
+    learner,
+    link,
+    writesHere: options.ack === 'local',
+    isShutOut: server.isShutOut,
+    async appended() {
+      if (link.state() === 'online') void drain();
+      await refresh(true);
+    },
+  });
+
+  const lists = createLists({ flask, tables, link, run, isShutOut: server.isShutOut });
+
+  const online = (): void => void link.connect();
+  globalThis.addEventListener?.('online', online);
+
+  return {
+    get type() {
+      return typeOf(link.state());
+    },
+    server: flask,
+    status: () => ({
+      backend: typeOf(link.state()),
+      state: link.state(),
+      level: flask.detected()?.level,
+      ...counts,
+      reason: link.reason(),
+    }),
+    async open() {
+      await refresh(false);
+      await link.connect();
+    },
+    run,
+    ...lists,
+    async flush() {
+      const last = await tables.read(async (reading) => (await reading.meta())?.rows ?? 0);
+      if (link.state() !== 'online') await link.connect();
+      if (link.state() === 'online') await drain();
+      const [first] = await tables.read((reading) => reading.first(1));
+      if (!first || first.n > last) return;
+      const code = link.state() === 'auth-required' ? 'forbidden' : 'unavailable';
+      throw new StorageError(code, `Writes still wait: ${link.reason()}`);
+    },
+    conflicts: () => listConflicts(tables),
+    async resolve(key, choice) {
+      await resolveConflicts(tables, key, choice);
+      await refresh(true);
+      if (link.state() === 'online') await drain();
+    },
+    async close() {
+      controller.abort();
+      globalThis.removeEventListener?.('online', online);
+      clearInterval(pulling);
+      tabs.close();
+      await flask.close();
+      await draining;
+      await learner.learned();
+      connection.close();
+    },
+  };
+}
+
+const typeOf = (state: SyncState): BackendType => (state === 'online' ? 'flask' : 'indexeddb');

@@ -1,0 +1,290 @@
+/**
+ * The database of sync, `codeforge-sync:…`: which record holds what, and what one transaction reads and writes.
+ *
+ * One object store, as idb-keyval makes it; the first member of a key is the room. A transaction is carried out as a whole: a
+ * request that fails takes it back. What has been promised to an app is written with durability `strict`.
+ */
+import { type Connection, settled } from '../backends/indexeddb-connection.ts';
+import { asStorageError } from '../backends/indexeddb-errors.ts';
+import { createMarks, type Marks, type SentBatch } from './marks.ts';
+import { ALL, type Meta, type Parked, type Place, type Row, type Seen } from './rules.ts';
+
+/** A kind of record. */
+export type Room =
+  /** What exists at the server: key → {@link Seen}. */
+  | 'mirror'
+  /** What was seen not to exist. */
+  | 'absent'
+  /** Writes that wait: key → {@link Row}s. */
+  | 'pending'
+  /** Their order: `n` → key. */
+  | 'order'
+  /** Which of them may have been sent: client → {@link SentBatch}. */
+  | 'sent'
+  /** Values that did not come to be the server's: number → {@link Parked}. */
+  | 'conflict';
+
+/** Which tab is at work, where the browser has no locks. */
+export interface Lease {
+  readonly holder: string;
+  readonly untilMs: number;
+}
+
+const META = 'meta';
+/** Beside the rest of the meta: where the disk is full, it goes with the mirror, and nothing needs to be written for that. */
+const CURSOR = 'cursor';
+const LEASE = 'lease';
+
+type Key = readonly [Room, string | number];
+
+/** What a transaction can read. */
+export interface Reading {
+  meta(): Promise<Meta | undefined>;
+  places(keys: readonly string[]): Promise<Map<string, Place>>;
+  /** All keys with writes that wait. */
+  pending(): Promise<Map<string, Place>>;
+  /** Whether any write waits. */
+  waits(): Promise<boolean>;
+  /** The first writes that wait, in their order. */
+  first(most: number): Promise<Row[]>;
+  /** The writes that may have been sent, in their order. */
+  sent(): Promise<Row[]>;
+  /** Keys of a room from `from` on, in the order of IndexedDB. */
+  keys<K extends string | number>(room: Room, from?: K, most?: number): Promise<K[]>;
+  values<T>(room: Room): Promise<T[]>;
+  count(room: Room): Promise<number>;
+}
+
+/** What a transaction can write besides. Nothing is waited for: the end of the transaction tells. */
+export interface Writing extends Reading {
+  setMeta(meta: Meta): void;
+  lease(): Promise<Lease | undefined>;
+  setLease(lease: Lease): void;
+  setSeen(key: string, seen: Seen): void;
+  /** Forget what was seen of keys, or of all: what the mirror lacks is not known then. */
+  forget(keys?: readonly string[]): void;
+  /** Everything that was seen before a sequence number of this era is forgotten. */
+  forgetBefore(era: number, seq: number): Promise<void>;
+  /** Delete the only write of a key that waits: nothing is written for that. */
+  drop(key: string, n: number): void;
+  /** The waiting writes of a key, instead of those it had. */
+  setRows(key: string, before: readonly Row[], rows: readonly Row[]): void;
+  park(parked: readonly Parked[]): Promise<void>;
+  unpark(key: string): Promise<void>;
+}
+
+/** Transactions over the database. */
+export interface Tables {
+  read<T>(work: (reading: Reading) => Promise<T>): Promise<T>;
+  /** @param strict Whether it is on the disk when it resolves. */
+  write<T>(work: (writing: Writing) => Promise<T>, strict?: boolean): Promise<T>;
+}
+
+const STRICT = { durability: 'strict' } as const;
+const RELAXED = { durability: 'relaxed' } as const;
+
+/** Transactions over `connection`. */
+export const createTables = (connection: Connection): Tables => ({
+  read: (work) => connection.readInSteps((store) => work(readingOf(store))),
+  async write(work, strict = false) {
+    let result: Awaited<ReturnType<typeof work>> | undefined;
+    let failure: unknown;
+    const write = async (store: IDBObjectStore): Promise<[]> => {
+      failure = undefined;
+      // All or nothing: the connection lets a request fail alone.
+      const fail = (error: unknown): void => {
+        failure ??= error;
+        store.transaction.abort();
+      };
+      const { writing, finish } = writingOf(store, fail);
+      result = await work(writing);
+      finish();
+      return [];
+    };
+    await connection.write(write, strict ? STRICT : RELAXED).catch((error) => {
+      throw failure === undefined ? error : asStorageError(failure, 'The outbox');
+    });
+    return result as Awaited<ReturnType<typeof work>>;
+  },
+});
+
+/** What requests came to, in an active transaction. */
+async function results(requests: readonly IDBRequest[]): Promise<unknown[]> {
+  await settled(requests);
+  return requests.map(({ error, result }) => {
+    if (error) throw error;
+    return result;
+  });
+}
+
+const roomOf = (room: Room, from: string | number = Number.NEGATIVE_INFINITY): IDBKeyRange =>
+  // Every list sorts after every text.
+  IDBKeyRange.bound([room, from], [room, []]);
+
+function readingOf(store: IDBObjectStore, marks = marksIn(store)): Reading {
+  const rowsOf = async (keys: readonly string[]): Promise<Row[]> => {
+    const { marked } = await marks();
+    const found = (await results([...new Set(keys)].map((key) => get('pending', key)))) as Row[][];
+    return found
+      .flat()
+      .map(marked)
+      .sort((a, b) => a.n - b.n);
+  };
+  const get = (...key: Key): IDBRequest => store.get(key as unknown as IDBValidKey);
+  const reading: Reading = {
+    async meta() {
+      const [meta, cursor] = (await results([store.get(META), store.get(CURSOR)])) as [Meta?, number?];
+      return meta && { ...meta, cursor };
+    },
+    async places(keys) {
+      const { marked } = await marks();
+      const found = await results(
+        keys.flatMap((key) => [get('mirror', key), get('absent', key), get('pending', key)]),
+      );
+      return new Map(
+        keys.map((key, i) => {
+          const [mirror, absent, rows = []] = found.slice(3 * i, 3 * i + 3) as [Seen?, Seen?, Row[]?];
+          return [key, { seen: mirror ?? absent, rows: rows.map(marked) }];
+        }),
+      );
+    },
+    async pending() {
+      const [keys = []] = (await results([store.getAllKeys(roomOf('pending'))])) as [Array<[Room, string]>];
+      return reading.places(keys.map(([, key]) => key));
+    },
+    waits: async () => (await results([store.getKey(roomOf('order'))]))[0] !== undefined,
+    async first(most) {
+      const [keys = []] = (await results([store.getAll(roomOf('order'), most)])) as [string[]];
+      return (await rowsOf(keys)).slice(0, most);
+    },
+    async sent() {
+      const numbers = (await marks()).rows();
+      const keys = (await results(numbers.map((n) => get('order', n)))) as Array<string | undefined>;
+      const known = keys.filter((key) => key !== undefined);
+      return (await rowsOf(known)).filter(({ mark }) => mark);
+    },
+    async keys<K extends string | number>(room: Room, from?: K, most?: number) {
+      const [keys = []] = (await results([store.getAllKeys(roomOf(room, from), most)])) as [Array<[Room, K]>];
+      return keys.map(([, key]) => key);
+    },
+    values: async <T>(room: Room) => (await results([store.getAll(roomOf(room))]))[0] as T[],
+    count: async (room) => (await results([store.count(roomOf(room))]))[0] as number,
+  };
+  return reading;
+}
+
+/** Reads once which writes may have been sent. */
+function marksIn(store: IDBObjectStore): () => Promise<Marks> {
+  let marks: Marks | undefined;
+  return async () => {
+    if (marks) return marks;
+    const [keys, batches] = await results([store.getAllKeys(roomOf('sent')), store.getAll(roomOf('sent'))]);
+    marks ??= createMarks(
+      (keys as Array<[Room, string]>).map(([, client]) => client),
+      batches as SentBatch[],
+    );
+    return marks;
+  };
+}
+
+/** A transaction, and what is left to be written when its work is done. */
+function writingOf(
+  store: IDBObjectStore,
+  fail: (error: unknown) => void,
+): { readonly writing: Writing; finish(): void } {
+  let marks: Marks | undefined;
+  const read = marksIn(store);
+  const reading = readingOf(store, async () => {
+    marks = await read();
+    return marks;
+  });
+  const check = (request: IDBRequest): void => {
+    request.onerror = () => {
+      // These come with the end of the transaction itself.
+      if (!/^(QuotaExceeded|Abort)Error$/.test(request.error?.name ?? '')) fail(request.error);
+    };
+  };
+  const put = (value: unknown, ...key: Key): void => check(store.put(value, key as unknown as IDBValidKey));
+  const remove = (...key: Key): void => check(store.delete(key as unknown as IDBValidKey));
+  const writing: Writing = {
+    ...reading,
+    setMeta({ cursor, ...meta }) {
+      check(store.put(meta, META));
+      check(cursor === undefined ? store.delete(CURSOR) : store.put(cursor, CURSOR));
+    },
+    lease: async () => (await results([store.get(LEASE)]))[0] as Lease | undefined,
+    setLease(lease) {
+      check(store.put(lease, LEASE));
+    },
+    setSeen(key, seen) {
+      put(seen, seen.held ? 'mirror' : 'absent', key);
+      remove(seen.held ? 'absent' : 'mirror', key);
+    },
+    forget(keys) {
+      for (const room of ['mirror', 'absent'] as const)
+        if (keys) for (const key of keys) remove(room, key);
+        else check(store.delete(roomOf(room)));
+      check(store.delete(CURSOR));
+    },
+    async forgetBefore(era, seq) {
+      for (const room of ['mirror', 'absent'] as const) {
+        const keys = await reading.keys<string>(room);
+        const seen = await reading.values<Seen>(room);
+        for (const [i, key] of keys.entries()) {
+          const known = seen[i];
+          if (known?.era === era && known.seq < seq) remove(room, key);
+        }
+      }
+    },
+    drop(key, n) {
+      remove('pending', key);
+      remove('order', n);
+    },
+    setRows(key, before, rows) {
+      const same =
+        rows.length === before.length && rows.every((row, i) => isSameButMark(row, before[i] as Row));
+      if (rows.length === 0) remove('pending', key);
+      else if (!same) put(rows.map(withoutMark), 'pending', key);
+      for (const row of before) {
+        const after = rows.find(({ n }) => n === row.n);
+        if (!after) remove('order', row.n);
+        marks?.change(row, after);
+      }
+      for (const row of rows) {
+        if (before.some(({ n }) => n === row.n)) continue;
+        put(key, 'order', row.n);
+        marks?.change(undefined, row);
+      }
+    },
+    async park(parked) {
+      if (parked.length === 0) return;
+      const [last] = (await results([store.openKeyCursor(roomOf('conflict'), 'prev') as IDBRequest])) as [
+        IDBCursor | null,
+      ];
+      const from = last ? Number((last.key as unknown[])[1]) : 0;
+      for (const [i, one] of parked.entries()) put(one, 'conflict', from + 1 + i);
+    },
+    async unpark(key) {
+      const numbers = await reading.keys<number>('conflict');
+      const conflicts = await reading.values<Parked>('conflict');
+      for (const [i, conflict] of conflicts.entries())
+        if (conflict.key === key) remove('conflict', numbers[i] as number);
+    },
+  };
+  return {
+    writing,
+    finish() {
+      for (const [client, batch] of marks?.changes() ?? [])
+        if (batch) put(batch, 'sent', client);
+        else remove('sent', client);
+    },
+  };
+}
+
+const withoutMark = ({ mark: _, ...row }: Row): Row => row;
+
+const isSameButMark = (a: Row, b: Row): boolean =>
+  a.n === b.n && a.version === b.version && a.held === b.held && a.base === b.base;
+
+/** The writes about everything that wait. */
+export const clearsOf = (places: ReadonlyMap<string, Place>): readonly Row[] => places.get(ALL)?.rows ?? [];

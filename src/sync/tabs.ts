@@ -1,0 +1,32 @@
+/**
+ * The tabs of an origin, told of each other's changes.
+ *
+ * Only hints: whoever misses one finds out by the database.
+ */
+/** `changed`: what waits, or is kept; `online`: the server is there. */
+export type Message = 'changed' | 'online';
+
+/** The other tabs. */
+export interface Tabs {
+  tell(message: Message): void;
+  close(): void;
+}
+
+/** The tabs that share a name. */
+export function createTabs(name: string, heard: (message: Message) => void): Tabs {
+  if (typeof BroadcastChannel === 'undefined') return { tell: () => {}, close: () => {} };
+  const channel = new BroadcastChannel(name);
+  channel.onmessage = ({ data }) => heard(data);
+  // In Node.js it would keep the program from ending.
+  (channel as { unref?: () => void }).unref?.();
+  return {
+    tell(message) {
+      try {
+        channel.postMessage(message);
+      } catch {
+        // It is closed.
+      }
+    },
+    close: () => channel.close(),
+  };
+}
