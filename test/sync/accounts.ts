@@ -131,10 +131,12 @@ export function createAccounts(now: () => number): Accounts {
       other.key === key && isSame(other.held, held);
     const { conflicts = [], waiting = [] } = rests[origin] ?? {};
     if (waiting.some(same)) return true;
-    if (rests.some((rest) => rest.conflicts.some((one) => same({ key: one.key, held: one.local })))) return true;
+    if (rests.some((rest) => rest.conflicts.some((one) => same({ key: one.key, held: one.local }))))
+      return true;
     if (key === ALL) {
       // What a restore brings back was deleted nevertheless.
-      if (write.applied || write.clears === 0 || write.incarnation !== server.restores.length + 1) return true;
+      if (write.applied || write.clears === 0 || write.incarnation !== server.restores.length + 1)
+        return true;
       return (
         conflicts.some((one) => one.key === ALL) ||
         [...entries.values()].every((entry) => !entry.held || entry.rev > write.clears)
@@ -200,7 +202,10 @@ export function createAccounts(now: () => number): Accounts {
       for (const { conflicts } of rests)
         for (const { key, reason, local } of conflicts)
           if (reason === 'restored' && server.restores.length === 0)
-            fail('false alarm', `${shown(local)} of ${key} is said to be lost in a restore, and there was none`);
+            fail(
+              'false alarm',
+              `${shown(local)} of ${key} is said to be lost in a restore, and there was none`,
+            );
     },
     restores(server, keys) {
       restored = true;

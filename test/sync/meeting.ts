@@ -2,10 +2,11 @@
  * The server met, and the mirror filled from it, as src/sync/server-side.ts and src/sync/pull.ts do it.
  */
 import type { Meta } from '../../src/sync/rules.ts';
-import { learn, type News, type Origin } from './origin.ts';
+import { learn, type Origin } from './origin.ts';
 import { drain } from './sending.ts';
 import type { Answer, Op } from './server.ts';
 import { inTurn, isResults, learned, type Process, type Tab } from './tab.ts';
+import type { News } from './tried-rules.ts';
 
 const ROUNDS = 3;
 const COMPARED = 2;
@@ -127,12 +128,7 @@ export function* pull(tab: Tab, limit: number): Process {
 }
 
 /** Up to where the mirror is complete. Of one that was filled from the start, what was not met is gone. */
-function remember(
-  origin: Origin,
-  era: number,
-  cursor: number | undefined,
-  met?: ReadonlySet<string>,
-): void {
+function remember(origin: Origin, era: number, cursor: number | undefined, met?: ReadonlySet<string>): void {
   const { meta, mirror } = origin;
   if (meta.era !== era) return;
   origin.meta = { ...meta, cursor };

@@ -1,6 +1,6 @@
 /** Rules with one of them broken: what the simulation has to notice. */
-import { isSame, type Row } from '../../src/sync/rules.ts';
-import { type Rules, rules } from './origin.ts';
+import { ALL, isSame, type Row } from '../../src/sync/rules.ts';
+import { type Rules, rules } from './tried-rules.ts';
 
 const unmarked = (row: Row): Row => ({ ...row, mark: undefined });
 
@@ -21,7 +21,7 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
     plan: (rows, meta, most) => rules.plan(rows.map(unmarked), meta, most),
   },
   'a write that knew nothing overwrites': {
-    op: (row, meta) => (row.base || row.key === '' ? rules.op(row, meta) : {}),
+    op: (row, meta) => (row.base || row.key === ALL ? rules.op(row, meta) : {}),
   },
   'a write on another era overwrites by revision': {
     op: (row, meta) => rules.op(row, { ...meta, era: row.base?.era ?? meta.era }),
@@ -45,6 +45,20 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
       return { ...after, rows: kept };
     },
   },
+  'a clear takes the base of the one before it': {
+    afterDecision(rows, row, decision, clears) {
+      const after = rules.afterDecision(rows, row, decision, clears);
+      if (row.key !== ALL || decision.type !== 'done') return after;
+      const base = decision.seen ?? row.base;
+      return { ...after, rows: after.rows.map((other, i) => (i === 0 ? { ...other, base } : other)) };
+    },
+  },
+  'an answer counts in every era': {
+    counts: () => true,
+  },
+  'numbers are used up at any server': {
+    fencedEpoch: () => undefined,
+  },
   'whoever has an answer decides, marked or not': {
     afterDecision(rows, row, decision, clears) {
       const current = rows.find(({ n }) => n === row.n);
@@ -64,7 +78,7 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
       ),
   },
   'used numbers mean that a write has applied': {
-    decideSettled: (row, { seen }) => ({ type: 'done', seen }),
+    decideSettled: (_, { seen }) => ({ type: 'done', seen }),
   },
   'a conflict is overwritten': {
     decide: (row, { status, seen }) =>

@@ -3,49 +3,21 @@
  *
  * They do what src/sync does in transactions of IndexedDB, with the same rules.
  */
-import * as real from '../../src/sync/rules.ts';
-import type { Held, Mark, Meta, Parked, Place, Row, Seen } from '../../src/sync/rules.ts';
+import {
+  ALL,
+  type Decision,
+  type Held,
+  isSame,
+  type Mark,
+  type Meta,
+  nothingKnown,
+  type Parked,
+  type Place,
+  type Row,
+  type Seen,
+} from '../../src/sync/rules.ts';
 import type { Accounts, Write } from './accounts.ts';
-import type { Answer, Op } from './server.ts';
-
-export type Results = Extract<Answer, { results: readonly unknown[] }>;
-
-const { ALL } = real;
-
-/** The rules that are tried, and what the driver does with them. */
-export interface Rules
-  extends Pick<
-    typeof real,
-    | 'afterDecision'
-    | 'decide'
-    | 'decideSettled'
-    | 'enqueue'
-    | 'enqueueClear'
-    | 'inNewEra'
-    | 'isNews'
-    | 'isRewound'
-    | 'parkedBy'
-    | 'plan'
-    | 'viewOf'
-  > {
-  /** The rows of a key once one of them is taken to be sent. */
-  taken(rows: readonly Row[], sent: Row): readonly Row[];
-  /** A write that waits as it travels. */
-  op(row: Row, meta: Meta): Pick<Op, 'ifRev' | 'ifSeq'>;
-  /** What the answer to a batch shows. `known`: a sequence number that was seen before the batch was first sent. */
-  newsOf(ops: readonly Op[], answer: Results, era: number, known: number): News[];
-}
-
-export const rules: Rules = {
-  ...real,
-  newsOf,
-  taken: (rows, sent) => rows.map((row) => (row.n === sent.n ? sent : row)),
-  op({ key, base }, meta) {
-    const current = base?.era === meta.era;
-    if (key === ALL) return { ifSeq: current ? (base?.seq ?? 0) : 0 };
-    return { ifRev: base?.held ? (current ? base.seq : 0) : null };
-  },
-};
+import type { News, Rules } from './tried-rules.ts';
 
 /** What to do where the server has something that a writer had not seen. */
 export type Policy = 'keep-server' | 'keep-local' | 'merge';
@@ -58,14 +30,10 @@ export interface Append {
   readonly base?: Seen | undefined;
 }
 
-export type News =
-  | { readonly key: string; readonly seen: Seen }
-  | { readonly era: number; readonly clearedAt: number };
-
 /** A decision on a row that was sent. */
 export interface Decided {
   readonly row: Row;
-  readonly decision: real.Decision;
+  readonly decision: Decision;
 }
 
 export interface Origin {
@@ -98,7 +66,7 @@ export const createOrigin = (
   policy,
   rules,
   accounts,
-  meta: real.nothingKnown(client),
+  meta: nothingKnown(client),
   mirror: new Map(),
   pending: new Map(),
   conflicts: [],
@@ -122,8 +90,24 @@ export function setRows({ pending }: Origin, key: string, rows: readonly Row[]):
 }
 
 /** What an app sees of a key without the server. */
-export const view = (origin: Origin, key: string): ReturnType<typeof real.viewOf> =>
+export const view = (origin: Origin, key: string): ReturnType<Rules['viewOf']> =>
   origin.rules.viewOf(placeOf(origin, key), clearsOf(origin), origin.meta);
+
+/** Where an origin that is up to date differs from what the server holds. */
+export function differences(
+  origin: Origin,
+  keys: readonly string[],
+  heldOf: (key: string) => Held | undefined,
+): string[] {
+  const { index, pending } = origin;
+  const waits = pending.size > 0 ? [`origin ${index}: ${JSON.stringify([...pending])} still waits`] : [];
+  const different = keys.flatMap((key) => {
+    const shown = view(origin, key);
+    if (shown && isSame(shown.held, heldOf(key))) return [];
+    return [`origin ${index} shows ${JSON.stringify(shown)} for ${key}, not ${JSON.stringify(heldOf(key))}`];
+  });
+  return [...waits, ...different];
+}
 
 /** Put a batch of writes into the outbox; they are acknowledged with that. */
 export function append(origin: Origin, appends: readonly Append[]): void {
@@ -135,7 +119,10 @@ export function append(origin: Origin, appends: readonly Append[]): void {
       const { key, held } = write;
       const before = [...place.rows, ...clearsOf(origin)].map((row) => writeOf(origin, row));
       note(origin, write, base ?? place.seen, before.length > 0 && !base ? before : undefined);
-      accounts.follows(write, place.rows.map((row) => writeOf(origin, row)));
+      accounts.follows(
+        write,
+        place.rows.map((row) => writeOf(origin, row)),
+      );
       for (const clear of clearsOf(origin)) write.before.add(writeOf(origin, clear));
       const waiting = { key, held, mark, atMs: 0, ...(base && { base }) };
       const queued = origin.rules.enqueue(place, clearsOf(origin), origin.meta, waiting);
@@ -163,7 +150,11 @@ function appendClear(origin: Origin, write: Write, mark: Mark | undefined): void
   const { pending, meta, accounts } = origin;
   write.incarnation = origin.incarnation;
   write.clears = meta.level === undefined ? 0 : meta.seq;
-  for (const rows of pending.values()) accounts.follows(write, rows.map((row) => writeOf(origin, row)));
+  for (const rows of pending.values())
+    accounts.follows(
+      write,
+      rows.map((row) => writeOf(origin, row)),
+    );
   const places = new Map([...pending.keys()].map((key) => [key, placeOf(origin, key)]));
   const queued = origin.rules.enqueueClear(places, meta, { mark, atMs: 0 });
   origin.meta = queued.meta;
@@ -185,24 +176,6 @@ function appendClear(origin: Origin, write: Write, mark: Mark | undefined): void
 function register(origin: Origin, rows: readonly Row[], write: Write): void {
   const last = rows.at(-1);
   if (last && !origin.writes.has(last.version)) origin.writes.set(last.version, write);
-}
-
-function newsOf(ops: readonly Op[], { results, epoch, seq }: Results, era: number, known: number): News[] {
-  const news: News[] = [];
-  for (const [i, { op, key, held }] of ops.entries()) {
-    const { status, rev = 0, held: value } = results[i] as (typeof results)[number];
-    const see = (at: number, held?: Held): void => {
-      news.push({ key, seen: { era, epoch, seq: at, held } });
-    };
-    if (op === 'fence') continue;
-    if (op === 'clear') {
-      if (status === 200) news.push({ era, clearedAt: rev });
-    } else if (status === 200 && op !== 'get') see(rev, held);
-    else if (value) see(rev, value);
-    // The result of a write may be a stored one: older than the rest of the answer.
-    else if (status === 404) see(op === 'get' && ops.every((other) => other.op === 'get') ? seq : known);
-  }
-  return news;
 }
 
 /** Put what an answer showed into the mirror. */
@@ -263,16 +236,14 @@ export function settle(
 ): void {
   const { rules, pending } = origin;
   // An answer of an earlier era says nothing of what the server holds now. The rows stay marked, and are settled by their numbers.
-  if (era !== origin.meta.era) return;
+  if (!rules.counts(era, origin.meta)) return;
   const shown = [...news];
   for (const { row, decision } of decided) {
     const before = pending.get(row.key) ?? NONE;
     const after = rules.afterDecision(before, row, decision, clearsOf(origin));
     if ('seen' in decision && decision.seen)
       shown.push(
-        row.key === ALL
-          ? { era, clearedAt: decision.seen.seq }
-          : { key: row.key, seen: decision.seen },
+        row.key === ALL ? { era, clearedAt: decision.seen.seq } : { key: row.key, seen: decision.seen },
       );
     if (after.parked && decision.type === 'conflict' && origin.policy !== 'keep-server') {
       const again = rules.afterDecision(before, row, { type: 'again', base: decision.seen }, []);
@@ -296,7 +267,7 @@ export function settle(
   learn(origin, shown, era, seq);
 }
 
-const parkedOf = ({ key, base, held: local }: Row, decision: real.Decision): Parked => ({
+const parkedOf = ({ key, base, held: local }: Row, decision: Decision): Parked => ({
   key,
   reason: decision.type === 'conflict' ? 'changed' : 'rejected',
   base: base?.held,

@@ -2,9 +2,10 @@
  * The outbox sent, as src/sync/replay.ts and src/sync/sweep.ts do it: between the requests only transactions.
  */
 import { ALL, type Decision, type Meta, type Row, type Seen } from '../../src/sync/rules.ts';
-import { type Decided, type News, type Next, type Results, settle, take, writeOf } from './origin.ts';
+import { type Decided, type Next, settle, take, writeOf } from './origin.ts';
 import type { Answer, Op } from './server.ts';
 import { isResults, type Process, type Tab } from './tab.ts';
+import type { News, Results } from './tried-rules.ts';
 
 /** Why it ended before the outbox was empty. */
 export type Stop = 'away' | 'rewound' | undefined;
@@ -20,7 +21,7 @@ export function* drain(tab: Tab): Process<Stop> {
     const ops = isNew ? rows.map((row) => opOf(tab, row, meta)) : fences(mark.count);
     const answer: Answer | undefined = yield {
       type: 'batch',
-      epoch: meta.epoch,
+      epoch: isNew ? meta.epoch : origin.rules.fencedEpoch(meta),
       client: { id: mark.client, n: mark.first },
       ops,
     };
@@ -41,7 +42,9 @@ export function* drain(tab: Tab): Process<Stop> {
     const again = rows.map((row): Decided => ({ row, decision: { type: 'again', base: row.base } }));
     const { client } = origin.meta;
     // Unless somebody else has settled them meanwhile, and gone on.
-    const isLost = rows.some((row) => origin.pending.get(row.key)?.some((now) => now.n === row.n && now.mark?.n === row.mark?.n));
+    const isLost = rows.some((row) =>
+      origin.pending.get(row.key)?.some((now) => now.n === row.n && now.mark?.n === row.mark?.n),
+    );
     settle(origin, again, [], meta.era, 0);
     if (isLost && mark.client === client) return 'rewound';
   }

@@ -6,8 +6,9 @@
  */
 import { ALL, type Held, type Mark, type Seen } from '../../src/sync/rules.ts';
 import type { Write } from './accounts.ts';
-import { append, clearsOf, learn, type Origin, placeOf, type Results, view } from './origin.ts';
+import { append, clearsOf, learn, type Origin, placeOf, view } from './origin.ts';
 import type { Answer, Op, Request } from './server.ts';
+import type { Results } from './tried-rules.ts';
 
 /** Goes on with an answer, or without one where it is lost. What stops without a request waits for its disk. */
 export type Process<T = void> = Generator<Request | undefined, T, Answer | undefined>;
@@ -61,7 +62,10 @@ export function* write(tab: Tab, wishes: readonly Extract<Wish, { type: 'write' 
   let marks: readonly Mark[] | undefined = [];
   if (direct.length > 0) marks = yield* sendDirect(tab, ops);
   const left = marks ? direct : [];
-  const late = [...left.map((one, i) => ({ write: one, mark: marks?.[i] })), ...here.map((one) => ({ write: one }))];
+  const late = [
+    ...left.map((one, i) => ({ write: one, mark: marks?.[i] })),
+    ...here.map((one) => ({ write: one })),
+  ];
   // The disk takes it as a whole.
   if (late.length > 0) append(origin, late);
 }
@@ -98,12 +102,7 @@ function* sendDirect(tab: Tab, ops: readonly Op[], epoch?: string): Process<read
 }
 
 /** Put the answer to the app's own calls into the mirror. */
-export function* learned(
-  tab: Tab,
-  ops: readonly Op[],
-  answer: Results,
-  known: number,
-): Process {
+export function* learned(tab: Tab, ops: readonly Op[], answer: Results, known: number): Process {
   const { session, origin } = tab;
   yield undefined;
   if (session?.epoch !== answer.epoch) tab.online = false;

@@ -3,15 +3,16 @@
  *
  * After a number of steps everything heals: what is under way ends, and each origin meets the server. Then the accounts are closed.
  */
-import { ALL, isSame } from '../../src/sync/rules.ts';
-import { type Random, randomOf } from '../faults/random.ts';
-import { type Accounts, createAccounts, type Fault, SHARED } from './accounts.ts';
+import { randomOf } from '../faults/random.ts';
+import { createAccounts, type Fault } from './accounts.ts';
+import { createApp, oddsOf } from './chance.ts';
 import { establish, meet, pull } from './meeting.ts';
-import { createOrigin, type Origin, type Policy, type Rules, view } from './origin.ts';
+import { createOrigin, differences, type Origin } from './origin.ts';
 import { drain } from './sending.ts';
-import { type Answer, copyOf, createServer, restoreTo, type Request, type Server, type State } from './server.ts';
+import { type Answer, copyOf, createServer, type Request, restoreTo, type State } from './server.ts';
+import { inTurn, type Process, type Tab } from './tab.ts';
 import { answerText, stateOf, textOf } from './trace.ts';
-import { inTurn, type Process, read, type Tab, update, write, type Wish } from './tab.ts';
+import type { Rules } from './tried-rules.ts';
 
 /** What came of a schedule. */
 export interface Outcome {
@@ -41,8 +42,6 @@ interface Call {
   answer: Answer | undefined;
 }
 
-const KEYS = ['a', 'b', 'c'];
-const POLICIES: readonly Policy[] = ['keep-server', 'keep-server', 'keep-local', 'merge'];
 const HEALING = 8;
 
 /** Run the schedule of a seed. */
@@ -62,16 +61,16 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
   const states = new Map<Origin, string>();
   let tick = 0;
   let names = 0;
-  let values = 0;
   let crashes = 0;
+  /** Whether batches may be found too large. */
+  let isRefusing = true;
   const accounts = createAccounts(() => tick);
   const server = createServer(accounts);
   const newClient = (): string => `c${++names}`;
-  const keys = KEYS.slice(0, 1 + random.below(3));
-  const origins = Array.from({ length: 2 + random.below(2) }, (_, i) =>
-    createOrigin(i, random.pick(POLICIES), rules, accounts, newClient()),
-  );
   const odds = oddsOf(random);
+  const { keys } = odds;
+  const act = createApp(random, odds);
+  const origins = odds.policies.map((policy, i) => createOrigin(i, policy, rules, accounts, newClient()));
   const tabs: Tab[] = [];
   const running: Running[] = [];
   const calls: Call[] = [];
@@ -131,6 +130,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
       call.request.ops.length > 1 &&
       call.request.client !== undefined &&
       call.request.ops[0]?.queued &&
+      isRefusing &&
       random.chance(odds.refused)
         ? { error: 'too-large' }
         : server.handle(call.request);
@@ -183,7 +183,8 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     for (const tab of [...tabs]) crash(tab);
     for (const origin of origins) {
       const [tab] = tabs.filter((other) => other.origin === origin);
-      if (tab && origin.meta.level) meet(tab, origin.meta, { epoch: server.epoch, seq: state.seq }, server.incarnations);
+      if (tab && origin.meta.level)
+        meet(tab, origin.meta, { epoch: server.epoch, seq: state.seq }, server.incarnations);
     }
   }
 
@@ -191,23 +192,6 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     const { caller } = call;
     forget(call);
     if (caller) goOn(caller, undefined);
-  }
-
-  const wish = (): Extract<Wish, { type: 'write' }> => {
-    if (random.chance(odds.clear)) return { type: 'write', key: ALL, held: undefined };
-    const held = random.chance(0.25) ? undefined : { json: random.chance(0.05) ? SHARED : `v${++values}` };
-    return { type: 'write', key: random.pick(keys), held };
-  };
-
-  function appActs(tab: Tab): void {
-    const kind = random.next();
-    if (kind < 0.15) return start(tab, 'app', read(tab, random.pick(keys)));
-    if (kind < 0.35) {
-      const change = (held: { json: unknown } | undefined) => ({ json: `${held?.json ?? ''}u${++values}`.slice(-30) });
-      return start(tab, 'app', update(tab, { type: 'update', key: random.pick(keys), change }));
-    }
-    const wishes = Array.from({ length: 1 + random.below(3) }, wish);
-    start(tab, 'app', write(tab, wishes));
   }
 
   const does = (tab: Tab, kind: Running['kind']): boolean =>
@@ -236,12 +220,12 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
         note(() => `the clock of origin ${tab.origin.index} jumps`);
         tab.origin.turn = undefined;
       } else if (what < 0.85) tab.online = false;
-      else if (what < 0.9) backups.push(copyOf(server.state));
-      else if (odds.restores && what < 0.95) restore();
+      else if (what < 0.92) backups.push(copyOf(server.state));
+      else if (odds.restores) restore();
       return;
     }
     if (kind < odds.app) {
-      if (!does(tab, 'app')) appActs(tab);
+      if (!does(tab, 'app')) start(tab, 'app', act(tab));
     } else if (kind < odds.own) tabActs(tab);
     else progress();
   }
@@ -262,7 +246,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     for (let i = 0; i < 2000 && running.length > 0; i++, tick++) progress();
     if (running.length > 0) accounts.fail('diverged', 'something never ends');
   };
-  odds.refused = 0;
+  isRefusing = false;
   settleAll();
   for (let round = 0; round < HEALING; round++) {
     // What was given up long ago may still arrive.
@@ -275,7 +259,9 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
       settleAll();
     }
   }
-  for (const origin of origins) compare(origin, server, keys, accounts);
+  const heldOf = (key: string) => server.state.entries.get(key)?.held;
+  for (const origin of origins)
+    for (const text of differences(origin, keys, heldOf)) accounts.fail('diverged', text);
   accounts.close(
     server,
     origins.map(({ conflicts, pending }) => ({ conflicts, waiting: [...pending.values()].flat() })),
@@ -288,38 +274,5 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     restores: server.restores.length,
     conflicts: origins.reduce((sum, { conflicts }) => sum + conflicts.length, 0),
     trace,
-  };
-}
-
-/** Whether an origin shows what the server holds. */
-function compare(origin: Origin, server: Server, keys: readonly string[], accounts: Accounts): void {
-  if (origin.pending.size > 0)
-    accounts.fail('diverged', `origin ${origin.index}: ${JSON.stringify([...origin.pending])} still waits`);
-  for (const key of keys) {
-    const shown = view(origin, key);
-    const held = server.state.entries.get(key)?.held;
-    if (!shown || !isSame(shown.held, held))
-      accounts.fail(
-        'diverged',
-        `origin ${origin.index} shows ${JSON.stringify(shown)} for ${key}, the server holds ${JSON.stringify(held)}`,
-      );
-  }
-}
-
-/** How likely what is, in one schedule: each is about something else. */
-function oddsOf(random: Random) {
-  const fault = random.pick([0.02, 0.06, 0.12]);
-  const app = fault + random.pick([0.08, 0.15, 0.25]);
-  return {
-    steps: 30 + random.below(120),
-    fault,
-    app,
-    own: app + random.pick([0.08, 0.15]),
-    restores: random.chance(0.4),
-    resent: random.pick([0, 0.5]),
-    refused: random.pick([0, 0, 0.2]),
-    clear: random.pick([0, 0.05, 0.15]),
-    most: 1 + random.below(4),
-    page: 1 + random.below(2),
   };
 }

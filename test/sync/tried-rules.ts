@@ -1,0 +1,72 @@
+/**
+ * The rules that a simulation tries, in one object, so that tests can break one of them: those of src/sync/rules.ts, and what its
+ * callers do between them.
+ */
+import type { Held, Meta, Row, Seen } from '../../src/sync/rules.ts';
+import * as real from '../../src/sync/rules.ts';
+import type { Answer, Op } from './server.ts';
+
+export type Results = Extract<Answer, { results: readonly unknown[] }>;
+
+/** The rules that are tried, and what the driver does with them. */
+export interface Rules
+  extends Pick<
+    typeof real,
+    | 'afterDecision'
+    | 'decide'
+    | 'decideSettled'
+    | 'enqueue'
+    | 'enqueueClear'
+    | 'inNewEra'
+    | 'isNews'
+    | 'isRewound'
+    | 'parkedBy'
+    | 'plan'
+    | 'viewOf'
+  > {
+  /** The rows of a key once one of them is taken to be sent. */
+  taken(rows: readonly Row[], sent: Row): readonly Row[];
+  /** A write that waits as it travels. */
+  op(row: Row, meta: Meta): Pick<Op, 'ifRev' | 'ifSeq'>;
+  /** What the answer to a batch shows. `known`: a sequence number that was seen before the batch was first sent. */
+  newsOf(ops: readonly Op[], answer: Results, era: number, known: number): News[];
+  /** Whether an answer of an era says what the server holds now. */
+  counts(era: number, meta: Meta): boolean;
+  /** To which server numbers are used up. */
+  fencedEpoch(meta: Meta): string | undefined;
+}
+
+export const rules: Rules = {
+  ...real,
+  newsOf,
+  counts: (era, meta) => era === meta.era,
+  fencedEpoch: ({ epoch }) => epoch,
+  taken: (rows, sent) => rows.map((row) => (row.n === sent.n ? sent : row)),
+  op({ key, base }, meta) {
+    const current = base?.era === meta.era;
+    if (key === real.ALL) return { ifSeq: current ? (base?.seq ?? 0) : 0 };
+    return { ifRev: base?.held ? (current ? base.seq : 0) : null };
+  },
+};
+
+export type News =
+  | { readonly key: string; readonly seen: Seen }
+  | { readonly era: number; readonly clearedAt: number };
+
+function newsOf(ops: readonly Op[], { results, epoch, seq }: Results, era: number, known: number): News[] {
+  const news: News[] = [];
+  for (const [i, { op, key, held }] of ops.entries()) {
+    const { status, rev = 0, held: value } = results[i] as (typeof results)[number];
+    const see = (at: number, held?: Held): void => {
+      news.push({ key, seen: { era, epoch, seq: at, held } });
+    };
+    if (op === 'fence') continue;
+    if (op === 'clear') {
+      if (status === 200) news.push({ era, clearedAt: rev });
+    } else if (status === 200 && op !== 'get') see(rev, held);
+    else if (value) see(rev, value);
+    // The result of a write may be a stored one: older than the rest of the answer.
+    else if (status === 404) see(op === 'get' && ops.every((other) => other.op === 'get') ? seq : known);
+  }
+  return news;
+}
