@@ -44,7 +44,7 @@ beforeAll(async () => {
   });
   serverUrl = / {2}Server +(http\S+)/.exec(output)?.[1] ?? '';
   appUrl = / {2}Web app +(http\S+)/.exec(output)?.[1] ?? '';
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   start.kill('SIGINT');
@@ -123,6 +123,7 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page', () => {
     await page.goto(appUrl);
     await message('Ready');
     expect(await page.locator('#backend').textContent()).toBe('IndexedDB');
+    expect(await page.locator('#server').isVisible()).toBe(false);
     await page.getByLabel('Key').first().fill('greeting');
     await page.getByLabel('Value (JSON)').fill('{"text":"hello"}');
     await page.getByRole('button', { name: 'Save' }).click();
@@ -142,7 +143,9 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page', () => {
     await page.getByRole('button', { name: 'Migrate to the server' }).click();
     await message('Migrated 10,000 entries to the server, each verified');
     await connect('flask');
-    expect(await page.locator('#backend').textContent()).toContain('Flask backend');
+    expect(await page.locator('#backend').textContent()).toBe(`Flask backend at ${serverUrl} (level 1)`);
+    expect(await page.locator('#state').textContent()).toBe('online');
+    expect(await page.locator('#waiting').textContent()).toBe('nothing waits');
     expect(await page.locator('#counts').textContent()).toContain('10,000');
 
     await connect('indexeddb');
