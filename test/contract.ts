@@ -6,7 +6,7 @@
  */
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type KeyValueStorage, StorageError } from '../src/index.ts';
+import { type KeyValueStorage, StorageError, type StorageStatus } from '../src/index.ts';
 import { codeOf } from './contract/codes.ts';
 import { byBytes, programs } from './contract/programs.ts';
 import { revisions } from './contract/revisions.ts';
@@ -33,8 +33,12 @@ export interface Subject {
    * `member-order`: objects come back sorted.
    */
   readonly gaps: readonly ('path-keys' | 'revisions' | 'member-order')[];
+  /** How it stands to its server. */
+  readonly state: StorageStatus['state'];
   /** The level of the server's protocol, where there is a server. */
   readonly level?: 0 | 1;
+  /** Whether it keeps a copy of its server's data, and has met the server. */
+  readonly synced?: boolean;
 }
 
 /** Every method of a storage, called with something it accepts. */
@@ -572,17 +576,21 @@ export function contract(subject: Subject): void {
       const status = storage.status();
       expect(status).toEqual({
         backend: storage.getBackendType(),
+        state: subject.state,
         level: subject.level,
+        pending: 0,
+        conflicts: 0,
+        lastSyncAtMs: subject.synced ? expect.any(Number) : undefined,
         reason: expect.stringMatching(/./),
       });
       expect(storage.status()).not.toBe(status);
     });
 
-    it('names the backend that is in use when asked to migrate to it', async () => {
+    it('names the backend that it is for when asked to migrate to it', async () => {
       const storage = await open();
       await storage.ready();
       const call =
-        storage.getBackendType() === 'flask'
+        subject.state !== 'local'
           ? { promise: storage.migrateToFlask('http://localhost:1'), text: 'Already using Flask backend' }
           : { promise: storage.migrateToIndexedDB(), text: 'Already using IndexedDB' };
       const error = await call.promise.catch((reason) => reason);

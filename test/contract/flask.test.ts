@@ -20,6 +20,7 @@ function runOn(name: string, server: ServerAddress): void {
   contract({
     name,
     gaps: [],
+    state: 'online',
     level: 1,
     open: openEmpty,
     async openBroken() {
@@ -90,7 +91,8 @@ function runOn(name: string, server: ServerAddress): void {
       for (const outcome of conflicts)
         expect(outcome).toMatchObject({ reason: { code: 'conflict', current: { value: text } } });
       await storage.close();
-    });
+      // 45 MB go through two processes.
+    }, 60_000);
 
     it('refuses a value over the limit as too-large, stores nothing of it, and stores what came with it', async () => {
       const storage = await openEmpty();

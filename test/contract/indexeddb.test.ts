@@ -9,6 +9,7 @@ const open = (database: string) => createStorage({ database, logger: false });
 contract({
   name: 'IndexedDB',
   gaps: [],
+  state: 'local',
   open: async () => open(freshName()),
   async openBroken() {
     const database = freshName();

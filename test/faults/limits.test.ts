@@ -117,14 +117,16 @@ for (const { name, open, calls } of [
     });
   });
 
-it('a storage that is created while nothing answers settles its first call within the limits', async () => {
+it('a storage that is created while nothing answers settles its first calls within the limits, out of what is here', async () => {
   const server = await startOldServer();
   const [lane] = (await openLanes(1, server.url, TIMEOUT)) as [Lane];
+  let begins = 0;
   for (const fault of [requestLost('silence'), requestLost('rst'), htmlAnswer(200, false)]) {
     lane.faults = () => fault;
     const storage = createStorage({
       useFlask: true,
       flaskUrl: lane.proxy.url,
+      database: `limits-${begins++}`,
       logger: false,
       timeout: TIMEOUT,
     });
@@ -133,6 +135,18 @@ it('a storage that is created while nothing answers settles its first call withi
     expect(await storage.get('a')).toBeUndefined();
     expect(storage.getBackendType()).toBe('indexeddb');
     expect(performance.now() - begun).toBeLessThan(2 * 2000 + MARGIN);
+    // From now on nothing waits for the server.
+    const next = performance.now();
+    await storage.set('a', 1);
+    expect(await storage.get('a')).toBe(1);
+    expect(await storage.keys()).toEqual(['a']);
+    expect(performance.now() - next).toBeLessThan(TIMEOUT + MARGIN);
+    expect(storage.status()).toMatchObject({
+      backend: 'indexeddb',
+      state: expect.stringMatching(/^(offline|reconnecting)$/),
+      pending: 1,
+    });
+    expect(server.data.size).toBe(0);
     await storage.close();
   }
   await closeLanes([lane]);

@@ -23,6 +23,7 @@ export interface Level1Op {
   readonly key: string;
   readonly value?: unknown;
   readonly ifRev?: string | null;
+  readonly ifSeq?: string;
 }
 
 interface Batch {
@@ -48,6 +49,8 @@ export interface Level1Server {
   readonly url: string;
   readonly data: Map<string, { value: unknown; rev: number }>;
   readonly seen: Level1Request[];
+  /** What has been written, as the change feed tells it. */
+  changes: Array<Record<string, unknown>>;
   /** Writes that have applied, in their order, as `put k 1`. */
   readonly applied: string[];
   /** The most requests with writes that were under way at once. */
@@ -90,6 +93,8 @@ export async function startLevel1Server(): Promise<Level1Server> {
       room.bytes -= size;
       return { status: 200, rev, value: held.value };
     }
+    if (op.ifSeq !== undefined && op.ifSeq !== String(server.seq))
+      return { status: 412, error: 'Precondition failed' };
     if (op.op === 'delete' && !held) return GONE;
     if (op.ifRev !== undefined && op.ifRev !== (rev ?? null)) {
       const fits = held && sizeOf(held.value) <= room.bytes;
@@ -100,6 +105,13 @@ export async function startLevel1Server(): Promise<Level1Server> {
     if (op.op === 'put') server.data.set(op.key, { value: op.value, rev: server.seq });
     else if (op.op === 'delete') server.data.delete(op.key);
     else server.data.clear();
+    const { op: type, key, value } = op;
+    server.changes.push({
+      type,
+      ...(type !== 'clear' && { key }),
+      rev: String(server.seq),
+      ...(type === 'put' && { value }),
+    });
     server.applied.push([op.op, op.key, op.op === 'put' ? JSON.stringify(op.value) : ''].join(' ').trim());
     return { status: 200, rev: String(server.seq) };
   }
@@ -149,6 +161,12 @@ export async function startLevel1Server(): Promise<Level1Server> {
       const next = keys.length < listed.length ? keys.at(-1)?.key : null;
       return { status: 200, json: { keys, next, ...place } };
     }
+    if (pathname === '/api/v1/changes') {
+      const [epoch, since = '0'] = searchParams.get('since')?.split('.') ?? [server.epoch];
+      if (epoch !== server.epoch || Number(since) > server.seq) return problem(409, 'epoch-changed');
+      const changes = server.changes.filter(({ rev }) => Number(rev) > Number(since));
+      return { status: 200, json: { ...place, changes, next: `${server.epoch}.${server.seq}`, more: false } };
+    }
     // Level 0, as far as the detection asks for it.
     if (pathname.startsWith('/api/storage/')) return { status: 404, json: { error: 'Key not found' } };
     return { status: 404, json: { error: 'Not Found' } };
@@ -181,6 +199,7 @@ export async function startLevel1Server(): Promise<Level1Server> {
     url: `http://127.0.0.1:${port}`,
     data: new Map(),
     seen: [],
+    changes: [],
     applied: [],
     mostWritesAtOnce: 0,
     epoch: 'first',

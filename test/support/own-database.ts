@@ -12,8 +12,8 @@ export interface OwnDatabase {
   folder(): string;
   /** The database of the test that runs. */
   path(): string;
-  /** A server over it. */
-  start(env?: Record<string, string>): Promise<RunningServer>;
+  /** A server over it, on a free port unless one is named. */
+  start(env?: Record<string, string>, port?: number): Promise<RunningServer>;
   /** Stop one before the test ends. Resolves with its exit code. */
   stop(server: RunningServer): Promise<number | null>;
 }
@@ -43,8 +43,12 @@ export function ownDatabase(): OwnDatabase {
   return {
     folder: () => folder,
     path,
-    async start(env = {}) {
-      const server = await startTypescriptServer({ databasePath: path(), env });
+    async start(env = {}, port) {
+      const server = await startTypescriptServer({
+        databasePath: path(),
+        env,
+        ...(port !== undefined && { port }),
+      });
       running.add(server);
       return server;
     },

@@ -13,7 +13,11 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
   core: ['core/', 'devalue'],
   backends: ['core/', 'idb-keyval', 'ky'],
   tools: ['core/', 'tools/'],
+  sync: ['sync/', 'backends/', 'core/', 'api.ts'],
 };
+
+/** Whose dynamic imports may lead into `sync`. */
+const DYNAMIC_INTO_SYNC = ['storage.ts', 'migration.ts'];
 
 function importsOf(file: string): string[] {
   const code = readFileSync(join(source, file), 'utf8');
@@ -37,6 +41,19 @@ for (const file of files) {
     }
   });
 }
+
+it('sync is loaded where a server is configured, and by nothing else', () => {
+  const outside = files.filter((file) => !file.startsWith('sync/'));
+  for (const file of outside) {
+    const code = readFileSync(join(source, file), 'utf8');
+    const leading = [...code.matchAll(/\b(import|export)\b([^;]*?)'([^']*\/sync\/[^']+)'/g)];
+    for (const [statement, , between = ''] of leading) {
+      const isType = /^\s+type\s/.test(between);
+      const isDynamic = /^\($/.test(between) && DYNAMIC_INTO_SYNC.includes(file);
+      expect(isType || isDynamic, `${file}: ${statement}`).toBe(true);
+    }
+  }
+});
 
 it('index.ts holds nothing but exports', () => {
   const code = readFileSync(join(source, 'index.ts'), 'utf8').replace(/\/\*\*.*?\*\//gs, '');

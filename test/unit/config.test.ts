@@ -56,6 +56,14 @@ describe('createStorage', () => {
     ['a timeout of nothing', { timeout: 0 }],
     ['a timeout that is no number', { timeout: Number.NaN }],
     ['a logger without methods', { logger: {} }],
+    ['a conflict policy that does not exist', { conflict: 'keep-both' }],
+    ['a conflict policy with more around it', { conflict: 'keep-server ' }],
+    ['a conflict policy that is no function', { conflict: {} }],
+    ['a conflict policy in a list', { conflict: ['keep-local'] }],
+    ['no conflict policy', { conflict: null }],
+    ['an acknowledgement by nobody', { ack: 'none' }],
+    ['an acknowledgement that is no name', { ack: true }],
+    ['an acknowledgement in a list', { ack: ['server'] }],
     ['options that are no object', null],
   ];
   for (const [name, options] of refused) {
@@ -65,6 +73,42 @@ describe('createStorage', () => {
       );
     });
   }
+
+  it('names every option when it refuses one that does not exist', () => {
+    expect(() => createStorage({ useflask: true } as StorageOptions)).toThrow(
+      'useflask must be left out: the options are useFlask, flaskUrl, token, database, timeout, logger, conflict and ack',
+    );
+  });
+
+  it('takes the conflict policies and acknowledgements that there are', () => {
+    for (const conflict of ['keep-server', 'keep-local', () => undefined, undefined] as const)
+      expect(createStorage({ conflict }).getBackendType()).toBe('indexeddb');
+    for (const ack of ['server', 'local', undefined] as const)
+      expect(createStorage({ ack }).getBackendType()).toBe('indexeddb');
+  });
+
+  it('has nothing to send and no conflicts where no server is configured', async () => {
+    const storage = createStorage({ logger: false, database: 'no-server' });
+    expect(storage.status()).toEqual({
+      backend: 'indexeddb',
+      state: 'local',
+      level: undefined,
+      pending: 0,
+      conflicts: 0,
+      lastSyncAtMs: undefined,
+      reason: 'no server is configured (useFlask)',
+    });
+    await storage.set('a', 1);
+    await storage.flush();
+    expect(await storage.conflicts()).toEqual([]);
+    await expect(storage.resolve('a', 'local')).rejects.toMatchObject({ code: 'invalid-option' });
+    expect(() => storage.watchStatus('no function' as never)).toThrow(
+      expect.objectContaining({ code: 'invalid-option' }),
+    );
+    await storage.close();
+    for (const call of [storage.flush(), storage.conflicts(), storage.resolve('a', 'local')])
+      await expect(call).rejects.toMatchObject({ code: 'closed' });
+  });
 
   it('logs the selection once, at the first call', async () => {
     const lines: string[] = [];

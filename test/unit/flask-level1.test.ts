@@ -50,6 +50,8 @@ afterEach(async () => {
 });
 
 const json = { 'content-type': 'application/json' };
+/** Nothing is kept for later where there is no IndexedDB. */
+const UNSYNCED = { pending: 0, conflicts: 0, lastSyncAtMs: undefined };
 const rejection = (promise: Promise<unknown>): Promise<StorageError> =>
   promise.then(
     () => Promise.reject(new Error('It resolved.')),
@@ -63,7 +65,9 @@ describe('detection', () => {
   it('asks /health once, and says what it found', async () => {
     open();
     expect(storage.status()).toEqual({
+      ...UNSYNCED,
       backend: 'indexeddb',
+      state: 'offline',
       level: undefined,
       reason: `${server.url}/ was not asked yet`,
     });
@@ -71,7 +75,9 @@ describe('detection', () => {
     await storage.get('a');
     expect(server.seen.map(({ url }) => url)).toEqual(['/health', '/api/v1/batch']);
     expect(storage.status()).toEqual({
+      ...UNSYNCED,
       backend: 'flask',
+      state: 'online',
       level: 1,
       reason: `${server.url}/health announced contract 1`,
     });
@@ -96,7 +102,9 @@ describe('detection', () => {
       open();
       expect(await storage.get('a')).toBeUndefined();
       expect(storage.status()).toEqual({
+        ...UNSYNCED,
         backend: 'flask',
+        state: 'online',
         level: 0,
         reason: `${server.url}/health announced contract 1 without ${missing}: level 0`,
       });

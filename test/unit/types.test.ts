@@ -3,10 +3,15 @@
  */
 import { expectTypeOf, it } from 'vitest';
 import {
+  type Conflict,
+  type ConflictPolicy,
+  type ConflictValue,
   createStorage,
   type KeyValueStorage,
+  type Resolution,
   StorageError,
   type StorageErrorCode,
+  type StorageStatus,
   type StoredEntry,
 } from '../../src/index.ts';
 
@@ -58,7 +63,54 @@ async function typed(storage: KeyValueStorage<Schema>, open: KeyValueStorage): P
   createStorage({ useflask: true });
 }
 
+/** The same for what is said of a server that may be away. */
+async function synced(storage: KeyValueStorage<Schema>): Promise<void> {
+  expectTypeOf<StorageStatus['state']>().toEqualTypeOf<
+    'local' | 'online' | 'offline' | 'reconnecting' | 'auth-required'
+  >();
+  expectTypeOf(storage.status().pending).toEqualTypeOf<number>();
+  expectTypeOf(storage.status().conflicts).toEqualTypeOf<number>();
+  expectTypeOf(storage.status().lastSyncAtMs).toEqualTypeOf<number | undefined>();
+  // @ts-expect-error a status is read, not made
+  storage.status().pending = 0;
+  const stop = storage.watchStatus((status) => expectTypeOf(status).toEqualTypeOf<StorageStatus>());
+  expectTypeOf(stop).toEqualTypeOf<() => void>();
+  // @ts-expect-error a listener is a function
+  storage.watchStatus('listener');
+  // @ts-expect-error a listener gets one status
+  storage.watchStatus((_now: StorageStatus, _before: StorageStatus) => {});
+  expectTypeOf(await storage.flush()).toEqualTypeOf<void>();
+  const conflicts = await storage.conflicts();
+  expectTypeOf(conflicts).toEqualTypeOf<Conflict[]>();
+  expectTypeOf<Conflict['reason']>().toEqualTypeOf<'changed' | 'rejected' | 'restored'>();
+  expectTypeOf<Conflict['base' | 'local' | 'server']>().toEqualTypeOf<ConflictValue>();
+  expectTypeOf<ConflictValue>().toEqualTypeOf<{ readonly value: unknown } | undefined>();
+  expectTypeOf<Resolution>().toEqualTypeOf<'local' | 'server' | { readonly value: unknown }>();
+  await storage.resolve('count', 'local');
+  await storage.resolve('count', 'server');
+  await storage.resolve('count', { value: 3 });
+  // @ts-expect-error nobody else has a side
+  await storage.resolve('count', 'base');
+  // @ts-expect-error a value comes in an object, so that it is no side
+  await storage.resolve('count', 3);
+  // @ts-expect-error a key that the schema does not have
+  await storage.resolve('other', 'local');
+  createStorage({ conflict: 'keep-local', ack: 'local' });
+  createStorage({ conflict: (base, local, server, key) => [base, local, server, key.length] });
+  createStorage({ conflict: async (_base, local) => local });
+  expectTypeOf<Exclude<ConflictPolicy, string>>().parameters.toEqualTypeOf<
+    [base: unknown, local: unknown, server: unknown, key: string]
+  >();
+  // @ts-expect-error a policy that does not exist
+  createStorage({ conflict: 'keep-both' });
+  // @ts-expect-error what a policy is given is unknown
+  createStorage({ conflict: (base: number) => base });
+  // @ts-expect-error an acknowledgement by nobody
+  createStorage({ ack: 'none' });
+}
+
 void typed;
+void synced;
 
 it('has a closed list of error codes', () => {
   expectTypeOf(new StorageError('quota', '').code).toEqualTypeOf<StorageErrorCode>();

@@ -1,0 +1,200 @@
+/** What is read and written while the server is away or slow: conditions, what the mirror cannot know, `ack: 'local'`. */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ConflictError } from '../../src/index.ts';
+import { type Level1Server, startLevel1Server } from '../support/level1-server.ts';
+import { reopen, type SyncedStorage, shut, syncedStorages } from '../support/synced-storages.ts';
+
+const open = syncedStorages();
+let server: Level1Server;
+
+beforeEach(async () => {
+  server = await startLevel1Server();
+});
+afterEach(() => server.stop().catch(() => undefined));
+
+const theirs = (key: string, value: unknown): void => {
+  server.apply({ ops: [{ op: 'put', key, value }] });
+};
+const valueAt = (key: string): unknown => server.data.get(key)?.value;
+
+describe('while the server is away', () => {
+  it('the mirror answers with all that the server held, read here or not', async () => {
+    theirs('a', { deep: [1] });
+    theirs('b', 2);
+    const storage = open(server.url);
+    await storage.ready();
+    await storage.filled();
+    shut(server);
+    expect(await storage.getMany(['a', 'b', 'none'])).toEqual([{ deep: [1] }, 2, undefined]);
+    expect(await storage.keys()).toEqual(['a', 'b']);
+    expect(await storage.stats()).toEqual({ keys: 2, sizeBytes: 13 });
+    expect(storage.getBackendType()).toBe('indexeddb');
+  });
+
+  it('the outbox lies over the mirror', async () => {
+    theirs('a', 1);
+    theirs('b', 2);
+    const storage = open(server.url);
+    await storage.ready();
+    await storage.filled();
+    shut(server);
+    await storage.delete('a');
+    await storage.set('c', 3);
+    expect(await storage.update('b', (n) => Number(n) + 10)).toBe(12);
+    expect(await Array.fromAsync(storage.entries())).toEqual([
+      ['b', 12],
+      ['c', 3],
+    ]);
+    await storage.clear();
+    await storage.set('d', 4);
+    expect(await storage.keys()).toEqual(['d']);
+    reopen(server);
+    await storage.flush();
+    expect([...server.data.keys()]).toEqual(['d']);
+    expect(await storage.conflicts()).toEqual([]);
+  });
+
+  it('a revision is current until something is written here, and holds when the server is back', async () => {
+    const storage = open(server.url);
+    await storage.set('k', 1);
+    const online = await storage.getEntry('k');
+    shut(server);
+    expect(await storage.getEntry('k')).toEqual(online);
+    await storage.set('k', 2, { ifRevision: online?.revision ?? null });
+    const stale = storage.set('k', 3, { ifRevision: online?.revision ?? null });
+    await expect(stale).rejects.toBeInstanceOf(ConflictError);
+    await expect(stale).rejects.toMatchObject({ attempted: 3, current: { value: 2 } });
+    await expect(storage.set('k', 3, { ifRevision: null })).rejects.toMatchObject({ code: 'conflict' });
+    await storage.set('new', 1, { ifRevision: null });
+    const local = await storage.getEntry('k');
+    expect(local?.revision).not.toBe(online?.revision);
+    await storage.delete('k', { ifRevision: local?.revision ?? '' });
+    await expect(storage.delete('k', { ifRevision: local?.revision ?? '' })).rejects.toMatchObject({
+      code: 'conflict',
+      current: undefined,
+    });
+    reopen(server);
+    await storage.flush();
+    expect([...server.data.keys()]).toEqual(['new']);
+    expect(await storage.conflicts()).toEqual([]);
+  });
+
+  it('a revision of the server’s may be used after an outage, and one of the outage’s is not current any more', async () => {
+    const storage = open(server.url);
+    await storage.set('k', 1);
+    shut(server);
+    const before = await storage.getEntry('k');
+    await storage.set('other', 1);
+    reopen(server);
+    await storage.flush();
+    await storage.set('k', 2, { ifRevision: before?.revision ?? null });
+    expect(valueAt('k')).toBe(2);
+    shut(server);
+    await storage.set('k', 3);
+    const local = await storage.getEntry('k');
+    reopen(server);
+    await storage.flush();
+    await expect(storage.set('k', 4, { ifRevision: local?.revision ?? null })).rejects.toMatchObject({
+      code: 'conflict',
+      current: { value: 3 },
+    });
+  });
+});
+
+describe('where the mirror could not be filled', () => {
+  let storage: SyncedStorage;
+  beforeEach(async () => {
+    theirs('read', 'here');
+    theirs('unread', 'there');
+    server.before = ({ url }, response) =>
+      url.startsWith('/api/v1/changes') &&
+      Boolean(response.writeHead(503, { 'content-type': 'application/json' }).end('{"error":"busy"}'));
+    storage = open(server.url);
+    expect(await storage.get('read')).toBe('here');
+    expect(await storage.get('missing')).toBeUndefined();
+    await server.stop();
+  });
+
+  it('what was read is answered, and what was seen not to exist is undefined', async () => {
+    expect(await storage.get('read')).toBe('here');
+    expect(await storage.has('missing')).toBe(false);
+  });
+
+  it('what was never read is unavailable, not missing; and so is every list', async () => {
+    const outcomes = await Promise.allSettled([
+      storage.get('unread'),
+      storage.has('unread'),
+      storage.getEntry('unread'),
+      storage.getMany(['read', 'unread']),
+      storage.update('unread', () => 'blind'),
+      storage.set('unread', 'blind', { ifRevision: null }),
+      storage.keys(),
+      storage.entries().next(),
+      storage.stats(),
+    ]);
+    for (const outcome of outcomes)
+      expect(outcome).toMatchObject({ reason: { name: 'StorageError', code: 'unavailable' } });
+    expect(storage.status().pending).toBe(0);
+  });
+
+  it('a write to what was never read is kept, and overwrites nothing', async () => {
+    await storage.set('unread', 'mine');
+    await storage.set('new', 'mine');
+    expect(await storage.get('unread')).toBe('mine');
+    server.before = undefined;
+    await server.start();
+    await storage.flush();
+    expect(valueAt('unread')).toBe('there');
+    expect(valueAt('new')).toBe('mine');
+    expect(await storage.conflicts()).toMatchObject([
+      { key: 'unread', base: undefined, local: { value: 'mine' }, server: { value: 'there' } },
+    ]);
+  });
+});
+
+describe("ack: 'local'", () => {
+  it('resolves writes while the server takes its time, and sends them at once', async () => {
+    const storage = open(server.url, { ack: 'local' });
+    await storage.ready();
+    let release = (): void => {};
+    const released = new Promise<void>((done) => {
+      release = done;
+    });
+    server.after = ({ batch }, response) => {
+      if (!batch?.ops.some(({ n }) => n !== undefined)) return false;
+      server.after = undefined;
+      void released.then(() => response.destroy());
+      return true;
+    };
+    await storage.set('a', 1);
+    expect(await storage.update('a', (n) => Number(n) + 1)).toBe(2);
+    expect(await storage.get('a')).toBe(2);
+    await storage.delete('b');
+    expect(storage.status().pending).toBeGreaterThan(0);
+    release();
+    await storage.flush();
+    expect(valueAt('a')).toBe(2);
+    expect(storage.status()).toMatchObject({ pending: 0, conflicts: 0 });
+  });
+
+  it('reads from the server what does not wait', async () => {
+    const storage = open(server.url, { ack: 'local' });
+    await storage.ready();
+    theirs('k', 'theirs');
+    expect(await storage.get('k')).toBe('theirs');
+    expect(storage.getBackendType()).toBe('flask');
+    await storage.set('k', 'mine');
+    await storage.flush();
+    expect(valueAt('k')).toBe('mine');
+    expect(await storage.conflicts()).toEqual([]);
+  });
+
+  it('takes an update from what the server has, though it was never read here', async () => {
+    const storage = open(server.url, { ack: 'local' });
+    await storage.ready();
+    theirs('n', 41);
+    expect(await storage.update('n', (n) => Number(n) + 1)).toBe(42);
+    await storage.flush();
+    expect(valueAt('n')).toBe(42);
+  });
+});
