@@ -1,0 +1,124 @@
+/**
+ * A real server that was put back to an earlier state: what it has lost is kept as `restored`, and everything goes on. The
+ * database file is copied while the server is stopped, as an operator would.
+ */
+import { cp, rm } from 'node:fs/promises';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { ownDatabase } from '../support/own-database.ts';
+import { freePort, type RunningServer } from '../support/running-server.ts';
+import { syncedStorages } from '../support/synced-storages.ts';
+
+const open = syncedStorages();
+const database = ownDatabase();
+let server: RunningServer;
+let port: number;
+
+beforeEach(async () => {
+  port = await freePort();
+  server = await database.start({}, port);
+});
+
+const files = (path: string): string[] => ['', '-wal', '-shm'].map((end) => path + end);
+const backup = (): string => `${database.path()}.backup`;
+
+/** Copy what the server holds, as it is now. */
+async function save(): Promise<void> {
+  await database.stop(server);
+  await cp(database.path(), backup());
+  server = await database.start({}, port);
+}
+
+/** Put the copy back; `RESTORED` tells the server of it, and it names another epoch. */
+async function restore(told: boolean): Promise<void> {
+  await database.stop(server);
+  for (const file of files(database.path())) await rm(file, { force: true });
+  await cp(backup(), database.path());
+  server = await database.start(told ? { RESTORED: 'true' } : {}, port);
+}
+
+const held = async (): Promise<unknown> => (await fetch(`${server.url}/api/storage/export`)).json();
+
+for (const [name, told] of [
+  ['with a new epoch', true],
+  ['with the same epoch and older numbers', false],
+] as const) {
+  it(`${name}: what it has lost is among the conflicts as restored, the rest is its own, and new writes arrive`, async () => {
+    const storage = open(server.url);
+    await storage.setMany([
+      ['same', 1],
+      ['changed', 'old'],
+      ['deleted later', 'back again'],
+    ]);
+    await save();
+    await storage.setMany([
+      ['changed', 'new'],
+      ['created', { rich: new Date(5) }],
+    ]);
+    await storage.delete('deleted later');
+    await storage.flush();
+    await restore(told);
+    // The first answer that comes from the restored one tells.
+    await storage.get('same');
+    await storage.reaches(({ state, conflicts }) => state === 'online' && conflicts > 0);
+    const conflicts = (await storage.conflicts()).sort((a, b) => (a.key < b.key ? -1 : 1));
+    expect(conflicts).toMatchObject([
+      { key: 'changed', reason: 'restored', local: { value: 'new' }, server: { value: 'old' } },
+      { key: 'created', reason: 'restored', local: { value: { rich: new Date(5) } }, server: undefined },
+    ]);
+    // What the server says now is what is read.
+    expect(await storage.getMany(['same', 'changed', 'created', 'deleted later'])).toEqual([
+      1,
+      'old',
+      undefined,
+      'back again',
+    ]);
+    await storage.set('same', 2);
+    await storage.set('new', 3);
+    await storage.resolve('changed', 'local');
+    await storage.resolve('created', 'local');
+    await storage.flush();
+    expect(await held()).toMatchObject({
+      same: 2,
+      new: 3,
+      changed: 'new',
+      created: { $cf: expect.anything() },
+    });
+    expect(storage.status()).toMatchObject({ state: 'online', pending: 0, conflicts: 0 });
+    expect(storage.getBackendType()).toBe('flask');
+  });
+
+  it(`${name}: what waited meanwhile arrives, and is a conflict where it was made on what is lost`, async () => {
+    const storage = open(server.url);
+    await storage.setMany([
+      ['same', 1],
+      ['changed', 'old'],
+    ]);
+    await save();
+    await storage.set('changed', 'new');
+    await database.stop(server);
+    await storage.set('same', 'mine');
+    await storage.set('changed', 'mine');
+    await storage.set('created', 'mine');
+    expect(storage.status().pending).toBe(3);
+    await restoreStopped(told);
+    await storage.flush();
+    expect(await held()).toEqual({ same: 'mine', changed: 'old', created: 'mine' });
+    // What was acknowledged by the server and lost by it, and what was written after that.
+    expect(await storage.conflicts()).toMatchObject([
+      { key: 'changed', reason: 'restored', local: { value: 'new' }, server: { value: 'old' } },
+      { key: 'changed', reason: 'changed', local: { value: 'mine' }, server: { value: 'old' } },
+    ]);
+    await storage.resolve('changed', 'local');
+    expect(await held()).toEqual({ same: 'mine', changed: 'mine', created: 'mine' });
+    expect(await storage.conflicts()).toEqual([]);
+    expect(storage.status()).toMatchObject({ state: 'online', pending: 0 });
+  });
+}
+
+/** The same of a server that is stopped already. */
+async function restoreStopped(told: boolean): Promise<void> {
+  server = await database.start({}, port);
+  await restore(told);
+}
+
+afterEach(() => rm(backup(), { force: true }));
