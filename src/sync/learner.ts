@@ -84,7 +84,8 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
     async answered(ops, answer, asked) {
       if (!session) return;
       const { era, epoch } = session;
-      if (answer.epoch !== epoch) return other();
+      // A sequence number only grows.
+      if (answer.epoch !== epoch || answer.seq < asked) return other();
       reached = Math.max(reached, answer.seq);
       const stored = store(newsOf(ops, answer, era, asked), era, answer.seq);
       // What a write has stored is to be read back, also when the server is away by then.

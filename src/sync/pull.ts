@@ -20,13 +20,23 @@ const MOST_LEVEL0 = 8 * 1024 * 1024;
 const PAGE = 1000;
 const COMPARED = 500;
 
-/** Go on where the mirror is complete. Does nothing where the server does not answer: there will be another time. */
-export async function pull(tables: Tables, level1: Level1, meta: Meta, signal: AbortSignal): Promise<void> {
+/**
+ * Go on where the mirror is complete.
+ *
+ * @returns Whether the server is still the one that was met.
+ * @throws {StorageError} where it does not answer, or the disk is full.
+ */
+export async function pull(
+  tables: Tables,
+  level1: Level1,
+  meta: Meta,
+  signal: AbortSignal,
+): Promise<boolean> {
   if (meta.cursor === undefined) {
     const stats = await level1.read('stats', ({ sizeBytes }) =>
       typeof sizeBytes === 'number' ? sizeBytes : undefined,
     );
-    if (!(Number(stats.answer ?? MOST) < MOST)) return;
+    if (!(Number(stats.answer ?? MOST) < MOST)) return true;
   }
   /** Keys of a mirror that is filled from the start: what is not among them is gone. */
   const met = meta.cursor === undefined ? new Set<string>() : undefined;
@@ -34,13 +44,15 @@ export async function pull(tables: Tables, level1: Level1, meta: Meta, signal: A
     const since = cursor === undefined ? '' : `since=${encodeURIComponent(`${meta.epoch}.${cursor}`)}&`;
     const page = await level1.read(`changes?${since}limit=${PAGE}`, changesOf);
     if (!page.answer) {
-      // Too old a cursor, or one of another time: from the start, when next it is tried.
-      const gone = nameOf(page.type) === 'cursor-gone' || nameOf(page.type) === 'epoch-changed';
-      if (gone) await remember(tables, meta, { cursor: undefined });
-      return;
+      const problem = nameOf(page.type);
+      // Too old a cursor: from the start, when next it is tried.
+      if (problem === 'cursor-gone') await remember(tables, meta, { cursor: undefined });
+      if (problem === 'epoch-changed') return false;
+      if (problem !== 'cursor-gone') throw page.error;
+      return true;
     }
     const { epoch, changes, seq, more } = page.answer;
-    if (epoch !== meta.epoch) return;
+    if (epoch !== meta.epoch) return false;
     const news = changes.map(
       ({ key, held, rev, type }): News =>
         type === 'clear'
@@ -52,8 +64,9 @@ export async function pull(tables: Tables, level1: Level1, meta: Meta, signal: A
     cursor = seq;
     if (more && met) continue;
     await remember(tables, meta, { cursor }, met);
-    if (!more) return;
+    if (!more) return true;
   }
+  return true;
 }
 
 /** Store what has become of the mirror, in the era that it was found in. */

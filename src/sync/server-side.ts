@@ -41,8 +41,8 @@ export interface ServerSide {
   drain(): Promise<Stop | undefined>;
   /** Whether the server lets this caller do nothing at all. */
   isShutOut(): Promise<boolean>;
-  /** Go on filling the mirror. */
-  pull(): Promise<void>;
+  /** Go on filling the mirror. Returns whether the server is still the one that was met. */
+  pull(): Promise<boolean>;
 }
 
 /** So often the server may turn out to be another one while it is met. */
@@ -52,18 +52,24 @@ const ROUNDS = 3;
 export function createServerSide({ flask, tables, learner, turn, ...work }: Sides): ServerSide {
   const { signal } = work;
 
+  /** The server as it was met last: on a full disk there is no room to note that down. */
+  let met = nothingKnown(newClient());
+
   /** What is known of a server of level 1, now that it has answered. */
   async function meet(level1: Level1): Promise<Meta> {
     // What it answers is compared with what was known before it was asked: other tabs learn on.
-    const before = await tables.read((reading) => reading.meta());
+    const before = (await tables.read((reading) => reading.meta())) ?? nothingKnown(met.client);
     const sent = await level1.batch({}, []);
     if (!sent.answer) throw sent.error;
     const { epoch, seq } = sent.answer;
-    return change((meta) => {
-      const rewound = before?.era === meta.era && isRewound(before, epoch, seq);
-      const known = rewound || meta.level === 0 ? inNewEra(meta, epoch, newClient()) : meta;
+    const meta = await change((meta) => {
+      // Another tab has met another state of the server meanwhile, and which of both is the later one is not known.
+      if (meta.era !== before.era) return meta;
+      const another = isRewound(before, epoch, seq) || meta.level === 0;
+      const known = another ? inNewEra(meta, epoch, newClient()) : meta;
       return { ...known, epoch, seq: Math.max(known.seq, seq), level: 1, lastSyncAtMs: Date.now() };
     });
+    return meta.epoch === epoch ? meta : meet(level1);
   }
 
   /** The same of a server of level 0, which tells nothing of itself. */
@@ -74,9 +80,6 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
       level: 0,
       lastSyncAtMs: Date.now(),
     }));
-
-  /** The server as it was met last: on a full disk there is no room to note that down. */
-  let met = nothingKnown(newClient());
 
   async function change(to: (meta: Meta) => Meta): Promise<Meta> {
     const next = async (reading: Reading): Promise<Meta> => {
@@ -172,7 +175,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
     async pull() {
       const level1 = flask.level1();
       const meta = await tables.read((reading) => reading.meta());
-      if (level1 && meta) await pull(tables, level1, meta, signal);
+      return level1 && meta ? pull(tables, level1, meta, signal) : true;
     },
   };
 }

@@ -14,7 +14,7 @@ import type { ConflictPolicy } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
 import { hash } from '../core/hash.ts';
 import type { Token } from '../core/token.ts';
-import { createCalls } from './calls.ts';
+import { createCalls, isAway } from './calls.ts';
 import { listConflicts, resolveConflicts } from './conflicts.ts';
 import { createLearner } from './learner.ts';
 import { createLink } from './link.ts';
@@ -149,9 +149,10 @@ export function createSync(options: SyncOptions): Served {
     if (full) return;
     void server
       .pull()
-      .then(() => refresh(false))
+      .then((same) => (same ? refresh(false) : link.connect()))
       .catch((error: StorageError) => {
         full = error.code === 'quota';
+        if (isAway(error) && !signal.aborted) link.lost(error);
       });
   };
   const pulling = setInterval(() => {

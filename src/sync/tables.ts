@@ -80,6 +80,9 @@ export interface Tables {
   write<T>(work: (writing: Writing) => Promise<T>, strict?: boolean): Promise<T>;
 }
 
+/** From so many keys on counting a room first pays. */
+const MANY = 16;
+
 const STRICT = { durability: 'strict' } as const;
 const RELAXED = { durability: 'relaxed' } as const;
 
@@ -131,6 +134,17 @@ function readingOf(store: IDBObjectStore, marks = marksIn(store)): Reading {
       .sort((a, b) => a.n - b.n);
   };
   const get = (...key: Key): IDBRequest => store.get(key as unknown as IDBValidKey);
+  /** What a room has of keys: of many, a small room is read as a whole. */
+  async function many<T>(room: Room, keys: readonly string[]): Promise<Map<string, T | undefined>> {
+    if (keys.length > MANY && (await reading.count(room)) <= keys.length) {
+      const found = await reading.keys<string>(room);
+      const values = await reading.values<T>(room);
+      return new Map(found.map((key, i) => [key, values[i]]));
+    }
+    const values = (await results(keys.map((key) => get(room, key)))) as Array<T | undefined>;
+    return new Map(keys.map((key, i) => [key, values[i]]));
+  }
+
   const reading: Reading = {
     async meta() {
       const [meta, cursor] = (await results([store.get(META), store.get(CURSOR)])) as [Meta?, number?];
@@ -138,14 +152,14 @@ function readingOf(store: IDBObjectStore, marks = marksIn(store)): Reading {
     },
     async places(keys) {
       const { marked } = await marks();
-      const found = await results(
-        keys.flatMap((key) => [get('mirror', key), get('absent', key), get('pending', key)]),
-      );
+      const mirror = await many<Seen>('mirror', keys);
+      const absent = await many<Seen>('absent', keys);
+      const pending = await many<Row[]>('pending', keys);
       return new Map(
-        keys.map((key, i) => {
-          const [mirror, absent, rows = []] = found.slice(3 * i, 3 * i + 3) as [Seen?, Seen?, Row[]?];
-          return [key, { seen: mirror ?? absent, rows: rows.map(marked) }];
-        }),
+        keys.map((key) => [
+          key,
+          { seen: mirror.get(key) ?? absent.get(key), rows: (pending.get(key) ?? []).map(marked) },
+        ]),
       );
     },
     async pending() {
@@ -230,9 +244,11 @@ function writingOf(
       for (const room of ['mirror', 'absent'] as const) {
         const keys = await reading.keys<string>(room);
         const seen = await reading.values<Seen>(room);
+        // At once, and what is later again: it is little.
+        check(store.delete(roomOf(room)));
         for (const [i, key] of keys.entries()) {
-          const known = seen[i];
-          if (known?.era === era && known.seq < seq) remove(room, key);
+          const known = seen[i] as Seen;
+          if (known.era !== era || known.seq >= seq) put(known, room, key);
         }
       }
     },
