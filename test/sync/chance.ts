@@ -17,7 +17,8 @@ export interface Odds {
   readonly fault: number;
   readonly app: number;
   readonly own: number;
-  readonly restores: boolean;
+  /** Of what fails: a restore, or the backup for one. */
+  readonly restores: number;
   readonly resent: number;
   readonly refused: number;
   readonly clear: number;
@@ -37,7 +38,7 @@ export function oddsOf(random: Random): Odds {
     fault,
     app,
     own: app + random.pick([0.08, 0.15]),
-    restores: random.chance(0.4),
+    restores: random.pick([0, 0, 0.1, 0.3]),
     resent: random.pick([0, 0.5]),
     refused: random.pick([0, 0, 0.2]),
     clear: random.pick([0, 0.05, 0.15]),

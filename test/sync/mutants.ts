@@ -56,9 +56,6 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
   'an answer counts in every era': {
     counts: () => true,
   },
-  'numbers are used up at any server': {
-    fencedEpoch: () => undefined,
-  },
   'whoever has an answer decides, marked or not': {
     afterDecision(rows, row, decision, clears) {
       const current = rows.find(({ n }) => n === row.n);

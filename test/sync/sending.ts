@@ -21,7 +21,7 @@ export function* drain(tab: Tab): Process<Stop> {
     const ops = isNew ? rows.map((row) => opOf(tab, row, meta)) : fences(mark.count);
     const answer: Answer | undefined = yield {
       type: 'batch',
-      epoch: isNew ? meta.epoch : origin.rules.fencedEpoch(meta),
+      epoch: meta.epoch,
       client: { id: mark.client, n: mark.first },
       ops,
     };

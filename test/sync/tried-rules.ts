@@ -32,15 +32,12 @@ export interface Rules
   newsOf(ops: readonly Op[], answer: Results, era: number, known: number): News[];
   /** Whether an answer of an era says what the server holds now. */
   counts(era: number, meta: Meta): boolean;
-  /** To which server numbers are used up. */
-  fencedEpoch(meta: Meta): string | undefined;
 }
 
 export const rules: Rules = {
   ...real,
   newsOf,
   counts: (era, meta) => era === meta.era,
-  fencedEpoch: ({ epoch }) => epoch,
   taken: (rows, sent) => rows.map((row) => (row.n === sent.n ? sent : row)),
   op({ key, base }, meta) {
     const current = base?.era === meta.era;

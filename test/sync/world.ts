@@ -213,15 +213,18 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     const kind = random.next();
     const tab = random.pick(tabs);
     if (kind < odds.fault) {
+      if (random.chance(odds.restores)) {
+        if (random.chance(0.4)) backups.push(copyOf(server.state));
+        else restore();
+        return;
+      }
       const what = random.next();
-      if (what < 0.45 && calls.length > 0) lose(random.pick(calls));
-      else if (what < 0.65) crash(tab);
-      else if (what < 0.75) {
+      if (what < 0.5 && calls.length > 0) lose(random.pick(calls));
+      else if (what < 0.7) crash(tab);
+      else if (what < 0.85) {
         note(() => `the clock of origin ${tab.origin.index} jumps`);
         tab.origin.turn = undefined;
-      } else if (what < 0.85) tab.online = false;
-      else if (what < 0.92) backups.push(copyOf(server.state));
-      else if (odds.restores) restore();
+      } else tab.online = false;
       return;
     }
     if (kind < odds.app) {
