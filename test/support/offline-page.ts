@@ -69,7 +69,8 @@ export function offlineStage(): OfflineStage {
   afterAll(async () => {
     await browser?.close();
     await library.server.close();
-    await rm(folder, { recursive: true, force: true });
+    // What a killed browser leaves behind may still be writing.
+    await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   });
 
   const pageUrl = (origin: PageOrigin): URL => {
