@@ -152,8 +152,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
         };
       }),
     stats: () => queue.alone((backend) => backend.stats()),
-    ready: () =>
-      queue.alone((backend) => (backend === indexedDb || !justChosen ? backend.open() : undefined)),
+    ready: () => queue.alone((backend) => (inUse ? inUse.ready(justChosen) : backend.open())),
     getBackendType: () => inUse?.type ?? 'indexeddb',
     status: (): StorageStatus =>
       inUse?.status() ?? {

@@ -11,7 +11,7 @@ import type { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import type { Learner } from './learner.ts';
 import type { Link } from './link.ts';
-import type { createLocal, InDoubt } from './local.ts';
+import { arrivedAs, type createLocal, type InDoubt, LOCAL } from './local.ts';
 import { ALL, type Mark } from './rules.ts';
 import type { Tables } from './tables.ts';
 
@@ -29,6 +29,8 @@ export interface Called {
   /** Something was put into the outbox. */
   appended(): Promise<void>;
 }
+
+type Conditional = Extract<Operation, { type: 'put' | 'delete' }>;
 
 type Computed = NonNullable<InDoubt['computed']>;
 
@@ -76,7 +78,7 @@ export function createCalls(called: Called): (operations: readonly Operation[]) 
       const end = rest.findIndex(({ type }) => (type === 'update') !== updates);
       const part = end < 0 ? rest : rest.slice(0, end);
       const found = await flask
-        .run(part.map((operation) => remembering(operation, computed)))
+        .run((await named(part)).map((operation) => remembering(operation, computed)))
         .catch((reason) => part.map(() => rejected(reason)));
       if (!flask.level1()) await learner.outcomes(part, found);
       let why: StorageError | undefined;
@@ -119,6 +121,20 @@ export function createCalls(called: Called): (operations: readonly Operation[]) 
     } finally {
       doubt?.settle(noted);
     }
+  }
+
+  /** Conditions on states that were named here while they waited, as the server names them. */
+  async function named(operations: readonly Operation[]): Promise<readonly Operation[]> {
+    const isLocal = (operation: Operation): operation is Conditional =>
+      'ifRevision' in operation && Boolean(operation.ifRevision?.startsWith(LOCAL));
+    const keys = operations.filter(isLocal).map(({ key }) => key);
+    if (keys.length === 0) return operations;
+    const places = await tables.read((reading) => reading.places(keys));
+    return operations.map((operation) => {
+      const place = isLocal(operation) && places.get(operation.key);
+      const ifRevision = place && arrivedAs(place, (operation as Conditional).ifRevision ?? null);
+      return ifRevision ? { ...operation, ifRevision } : operation;
+    });
   }
 
   return async (operations) => {

@@ -83,7 +83,10 @@ export async function learn(
     } else if (isNews(known.get(one.key), one.seen, meta)) {
       const lost = parkedBy(one.key, known.get(one.key), one.seen, Date.now());
       if (lost) parked.push(lost);
-      known.set(one.key, one.seen);
+      const before = known.get(one.key);
+      const same = before?.era === one.seen.era && before.seq === one.seen.seq;
+      const version = one.seen.version ?? (same ? before.version : undefined);
+      known.set(one.key, { ...one.seen, version });
       changed.add(one.key);
     }
   }

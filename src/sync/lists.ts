@@ -2,9 +2,12 @@
  * Keys, entries and counts: the server's with the writes that wait laid over them, or, where it is away, the mirror's.
  */
 import type { FlaskBackend } from '../backends/flask.ts';
-import type { Backend, Operation } from '../core/backend.ts';
+import { encodeAt } from '../backends/flask-http.ts';
+import type { Backend, Operation, StorageStats } from '../core/backend.ts';
 import type { StorageError } from '../core/errors.ts';
+import { utf8Length } from '../core/keys.ts';
 import { compareKeys } from '../core/order.ts';
+import { snapshot } from '../core/values.ts';
 import { isAway } from './calls.ts';
 import type { Link } from './link.ts';
 import { localKeys, localStats, withPending } from './local-list.ts';
@@ -21,14 +24,10 @@ export interface Listed {
   isShutOut(): Promise<boolean>;
 }
 
+type Lists = Pick<Backend, 'keys' | 'entries' | 'stats'>;
+
 /** Lists over a server and what is here of it. */
-export function createLists({
-  flask,
-  tables,
-  link,
-  run,
-  isShutOut,
-}: Listed): Pick<Backend, 'keys' | 'entries' | 'stats'> {
+export function createLists({ flask, tables, link, run, isShutOut }: Listed): Lists {
   /** Take note of a failure that is one of the way to the server. Throws every other one. */
   async function lose(error: unknown): Promise<void> {
     const reason = error as StorageError;
@@ -68,7 +67,7 @@ export function createLists({
     return page.flatMap((key, i) => (values[2 * i] ? [[key, values[2 * i + 1]] as const] : []));
   }
 
-  return {
+  const lists: Lists = {
     keys,
     async *entries(prefix) {
       let last: string | undefined;
@@ -89,6 +88,21 @@ export function createLists({
       for (let from = 0; from < rest.length; from += PAGE)
         yield await entriesOf(rest.slice(from, from + PAGE));
     },
-    stats: () => either(flask.stats, () => localStats(tables)),
+    async stats() {
+      const waits = await tables.read((reading) => reading.waits()).catch(() => false);
+      return either(waits ? () => countOf(lists.entries('')) : flask.stats, () => localStats(tables));
+    },
   };
+  return lists;
+}
+
+/** What of a server nobody has counted with the writes that wait. */
+async function countOf(entries: ReturnType<Backend['entries']>): Promise<StorageStats> {
+  let keys = 0;
+  let sizeBytes = 0;
+  for await (const page of entries) {
+    keys += page.length;
+    for (const [key, value] of page) sizeBytes += utf8Length(await encodeAt(key, snapshot(value)));
+  }
+  return { keys, sizeBytes };
 }

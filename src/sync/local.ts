@@ -218,7 +218,8 @@ async function carryOut(
       if (ifRevision !== undefined && !mark) {
         const entry = await current();
         const attempted = operation.type === 'put' ? operation.value : undefined;
-        if ((entry?.revision ?? null) !== ifRevision) throw new ConflictError(key, attempted, entry);
+        if ((entry?.revision ?? null) !== ifRevision && arrivedAs(place, ifRevision) === undefined)
+          throw new ConflictError(key, attempted, entry);
       }
       store(held);
       return undefined;
@@ -241,14 +242,23 @@ async function baseOf(
   const { ifRevision } = operation as Condition;
   if (ifRevision === undefined) return undefined;
   if (ifRevision === null) return { era, epoch, seq: 0 };
-  const seq = seqOf(ifRevision);
+  const seq = seqOf(arrivedAs({ seen, rows: [] }, ifRevision) ?? ifRevision);
   return seen?.held && seen.seq === seq ? seen : { era, epoch, seq, held: { json: null } };
 }
+
+/** The server's name for a state that was named here while it waited, where that is the current one. */
+export function arrivedAs({ seen, rows }: Place, revision: string | null): string | undefined {
+  const arrived = rows.length === 0 && seen?.version !== undefined && revision === `${LOCAL}${seen.version}`;
+  return arrived ? `${seen.epoch}.${seen.seq}` : undefined;
+}
+
+/** What names of states begin with that only this origin knows. */
+export const LOCAL = 'local.';
 
 /** Names the state of a key: the server's revision, or the write that waits. */
 function revisionOf({ seen, rows }: Place): string {
   const last = rows.at(-1);
-  return last ? `local.${last.version}` : `${seen?.epoch}.${seen?.seq}`;
+  return last ? `${LOCAL}${last.version}` : `${seen?.epoch}.${seen?.seq}`;
 }
 
 function clearKnown(draft: Draft, atMs: number): void {

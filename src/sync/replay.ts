@@ -267,8 +267,10 @@ export async function settle(
           rows: again.rows.map((other) => (other.n === row.n ? { ...other, held: merged.get(row) } : other)),
         };
       }
-      if ('seen' in decision && decision.seen && row.key !== ALL)
-        shown.push({ key: row.key, seen: decision.seen });
+      if ('seen' in decision && decision.seen && row.key !== ALL) {
+        const version = decision.type === 'done' ? row.version : undefined;
+        shown.push({ key: row.key, seen: { ...decision.seen, version } });
+      }
       if (decision.type === 'done' && row.key === ALL && decision.seen)
         shown.push({ era: meta.era, clearedAt: decision.seen.seq });
       if (after.parked) parked.push(parkedOf(row, decision, details[i]));

@@ -22,6 +22,8 @@ export interface Seen {
   readonly seq: number;
   /** Nothing where the key did not exist. */
   readonly held?: Held | undefined;
+  /** The `version` of the write of this origin that made it, where it waited before. */
+  readonly version?: number | undefined;
 }
 
 /** The numbers under which a batch was sent, and the one of this write. */

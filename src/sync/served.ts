@@ -13,6 +13,13 @@ export interface Served extends Backend {
   /** The server itself. */
   readonly server: FlaskBackend;
   status(): StorageStatus;
+  /**
+   * Resolves when something serves.
+   *
+   * @param opened Whether it was opened just now.
+   * @throws {StorageError} where nothing does.
+   */
+  ready(opened: boolean): Promise<void>;
   /** @throws {StorageError} `unavailable`, `forbidden` */
   flush(): Promise<void>;
   conflicts(): Promise<Conflict[]>;
@@ -37,6 +44,9 @@ function createAlone({ serverUrl, timeout, token, log }: SyncOptions): Served {
       const first = flask.detected() === undefined;
       await flask.open();
       if (first) log('info', `uses the Flask backend at ${serverUrl}`);
+    },
+    async ready(opened) {
+      if (!opened) await flask.open();
     },
     status: () => ({
       backend: typeOf(flask),

@@ -219,6 +219,10 @@ export function createSync(options: SyncOptions): Served {
       await refresh(false);
       await link.connect();
     },
+    async ready() {
+      if (link.state() !== 'online') await link.connect();
+      if (link.state() !== 'online') await connection.open();
+    },
     run,
     ...lists,
     async flush() {
