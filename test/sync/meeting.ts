@@ -97,6 +97,8 @@ function* compareAll(tab: Tab): Process {
     if (answer.epoch !== session?.epoch) return;
   }
   yield undefined;
+  // What a clear has overtaken was not learned: it is read again when the server is met next.
+  if (old.some((key) => origin.mirror.get(key)?.held && origin.mirror.get(key)?.era !== era)) return;
   if (origin.meta.era === era && session?.era === era) origin.meta = { ...origin.meta, rewound: false };
 }
 

@@ -25,6 +25,12 @@ export interface Outcome {
   readonly trace: readonly string[];
 }
 
+interface Backup {
+  readonly state: State;
+  /** How many restores it is younger than. */
+  readonly restores: number;
+}
+
 /** Something that a tab is doing. */
 interface Running {
   readonly tab: Tab;
@@ -74,7 +80,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
   const tabs: Tab[] = [];
   const running: Running[] = [];
   const calls: Call[] = [];
-  const backups: State[] = [copyOf(server.state)];
+  const backups: Backup[] = [{ state: copyOf(server.state), restores: 0 }];
 
   function openTab(origin: Origin): Tab {
     const name = `tab ${++names} of origin ${origin.index}`;
@@ -168,8 +174,9 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
 
   function restore(): void {
     accounts.restores(server, keys);
-    const state = random.pick(backups);
-    const keeps = random.chance(0.2);
+    const { state, restores } = random.pick(backups);
+    // One of another history would not be an earlier state of this one.
+    const keeps = restores === server.restores.length && random.chance(0.3);
     restoreTo(server, state, keeps ? server.epoch : `e${++names}`);
     // A restore stops the server, so nothing that depends on no epoch outlives it.
     for (const call of [...calls])
@@ -214,7 +221,8 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     const tab = random.pick(tabs);
     if (kind < odds.fault) {
       if (random.chance(odds.restores)) {
-        if (random.chance(0.4)) backups.push(copyOf(server.state));
+        if (random.chance(0.4))
+          backups.push({ state: copyOf(server.state), restores: server.restores.length });
         else restore();
         return;
       }
