@@ -78,7 +78,8 @@ export async function learn(
     if ('clearedAt' in one) {
       if (one.era !== meta.era) continue;
       meta = clearedAt(meta, one.clearedAt);
-      for (const key of known.keys()) if ((known.get(key)?.seq ?? 0) < one.clearedAt) known.delete(key);
+      for (const [key, seen] of known)
+        if (seen?.era === meta.era && seen.seq < one.clearedAt) known.delete(key);
       await writing.forgetBefore(meta.era, one.clearedAt);
     } else if (isNews(known.get(one.key), one.seen, meta)) {
       const lost = parkedBy(one.key, known.get(one.key), one.seen, Date.now());

@@ -219,8 +219,10 @@ export function createSync(options: SyncOptions): Served {
       await refresh(false);
       await link.connect();
     },
-    async ready() {
+    async ready(opened) {
       if (link.state() !== 'online') await link.connect();
+      // Whoever asks again wants to know whether it answers now.
+      else if (!opened) await flask.open().catch(link.lost);
       if (link.state() !== 'online') await connection.open();
     },
     run,
