@@ -16,6 +16,8 @@ export interface Detected {
   readonly level: 0 | 1;
   /** Why, in words. */
   readonly reason: string;
+  /** Whether `/health` had a whole answer: else the level may be a higher one. */
+  readonly read: boolean;
 }
 
 /** A storage server. */
@@ -54,8 +56,8 @@ export function createFlaskBackend(
   let level1: Level1 | undefined;
   let protocol: Promise<Protocol> | undefined;
 
-  async function use({ health, reason }: Found): Promise<Protocol> {
-    detected = { level: health === undefined ? 0 : 1, reason };
+  async function use({ health, reason, read }: Found): Promise<Protocol> {
+    detected = { level: health === undefined ? 0 : 1, reason, read };
     level1 = undefined;
     if (health === undefined) {
       const { createProtocol } = await load(import('./flask-level0-batch.ts'));

@@ -30,7 +30,8 @@ export interface StoredEntry<Value = unknown> {
   readonly value: Value;
   /**
    * Names this state of the key, for `ifRevision`. Opaque: compare it, store it, do not read it. On a server no two states
-   * of a key share one. IndexedDB keeps no revisions: there it is a fingerprint, so equal values have equal revisions, and
+   * of a key share one; a state that waits to be sent has a name of this origin, which holds beside the server's when it has
+   * arrived. IndexedDB keeps no revisions: there it is a fingerprint, so equal values have equal revisions, and
    * a Blob counts by its size and type, a File by its name and `lastModified` too, not by its bytes.
    */
   readonly revision: string;

@@ -48,7 +48,7 @@ export function createLists({ flask, tables, link, run, isShutOut }: Listed): Li
 
   const keys = (prefix: string): Promise<string[]> =>
     either(
-      async () => withPending(tables, await flask.keys(prefix), prefix),
+      () => withPending(tables, () => flask.keys(prefix), prefix),
       () => localKeys(tables, prefix),
     );
 

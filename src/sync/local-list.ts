@@ -10,14 +10,15 @@ import { clearsOf, type Reading, type Tables } from './tables.ts';
 
 const PAGE = 500;
 
-/** Keys with those that wait to be written, and without those that wait to be deleted. */
+/** What `list` answers, with the keys that wait to be written, and without those that wait to be deleted. */
 export async function withPending(
   tables: Tables,
-  keys: readonly string[],
+  list: () => Promise<string[]>,
   prefix: string,
 ): Promise<string[]> {
-  const pending = await tables.read((reading) => reading.pending());
-  return overlaid(keys, pending, prefix);
+  // Before the server is asked: what leaves the outbox meanwhile may have come too late for its list.
+  const pending = await tables.read((reading) => reading.pending()).catch(() => new Map<string, Place>());
+  return overlaid(await list(), pending, prefix);
 }
 
 /** All keys of the mirror that begin with `prefix`, with the writes that wait, in byte order. */

@@ -12,6 +12,7 @@ import {
   fulfilled,
   isDependent,
   isRead,
+  isRevised,
   type Operation,
   type Outcome,
   rejected,
@@ -93,6 +94,8 @@ export function createLocal(tables: Tables, client: string) {
         // Other tabs have given out numbers meanwhile.
         const given = before.meta.rows;
         const shift = now.meta.rows - given;
+        // Revisions that outcomes hold are made of them.
+        if (shift > 0 && operations.some(isRevised)) return false;
         for (const [key, { rows }] of draft.places) {
           const had = before.places.get(key)?.rows ?? [];
           if (had !== rows)
@@ -188,7 +191,14 @@ async function carryOut(
   };
   const base = doubt && (await baseOf(operation, doubt, place, meta));
   const store = (held: Held | undefined): void => {
-    const { rows, meta } = enqueue(place, clearsOf(places), draft.meta, { key, held, mark, base, atMs });
+    const { rows, meta } = enqueue(place, clearsOf(places), draft.meta, {
+      key,
+      held,
+      mark,
+      base,
+      updates: operation.type === 'update' || undefined,
+      atMs,
+    });
     places.set(key, { ...place, rows });
     draft.meta = meta;
   };

@@ -48,6 +48,8 @@ export interface Row {
   readonly base?: Seen | undefined;
   /** Present when it may have been sent: whether it has arrived is to be settled first. */
   readonly mark?: Mark | undefined;
+  /** Whether it was computed from what was there: that the server has its value by somebody else does not make it done. */
+  readonly updates?: boolean | undefined;
   /** When it was made, in milliseconds since 1970. */
   readonly atMs: number;
 }
@@ -171,6 +173,7 @@ export interface Write {
   readonly mark?: Mark | undefined;
   /** What its writer had seen, where that was at the server and the mirror may be further by now. */
   readonly base?: Seen | undefined;
+  readonly updates?: boolean | undefined;
   readonly atMs: number;
 }
 
@@ -295,11 +298,10 @@ export function decide(row: Row, { status, seen }: Result): Decision {
 }
 
 /** What is to become of a write where the server holds `seen`: on level 0 that is all there is to go by. */
-export function compare(row: Row, seen: Seen): Decision {
-  const { base, held } = row;
-  if (isSame(held, seen.held)) return { type: 'done', seen };
+export function compare({ base, held, updates }: Row, seen: Seen): Decision {
+  const ordered = base !== undefined && base.epoch !== '' && seen.epoch !== '' && base.era === seen.era;
+  if (isSame(held, seen.held) && !(updates && ordered)) return { type: 'done', seen };
   if (base === undefined) return seen.held ? { type: 'conflict', seen } : { type: 'again', base };
-  const ordered = base.epoch !== '' && seen.epoch !== '' && base.era === seen.era;
   const unchanged = ordered && base.held && seen.held ? base.seq === seen.seq : isSame(base.held, seen.held);
   return unchanged ? { type: 'again', base: seen } : { type: 'conflict', seen };
 }

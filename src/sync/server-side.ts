@@ -73,13 +73,17 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
   }
 
   /** The same of a server of level 0, which tells nothing of itself. */
-  const meetLevel0 = (): Promise<Meta> =>
-    change((meta) => ({
-      ...(meta.level === 1 ? inNewEra(meta, '', newClient()) : meta),
-      rewound: false,
-      level: 0,
-      lastSyncAtMs: Date.now(),
-    }));
+  const meetLevel0 = (announced: boolean): Promise<Meta> =>
+    change((meta) => {
+      // A lost answer is no downgrade: what waits would be sent without its numbers.
+      if (meta.level === 1 && !announced)
+        throw new StorageError(
+          'unavailable',
+          'The server, which was of level 1, has not said what it is now.',
+        );
+      const known = meta.level === 1 ? inNewEra(meta, '', newClient()) : meta;
+      return { ...known, rewound: false, level: 0, lastSyncAtMs: Date.now() };
+    });
 
   async function change(to: (meta: Meta) => Meta): Promise<Meta> {
     const next = async (reading: Reading): Promise<Meta> => {
@@ -141,7 +145,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
       await flask.open();
       for (let round = 1; ; round++) {
         const level1 = flask.level1();
-        let meta = level1 ? await meet(level1) : await meetLevel0();
+        let meta = level1 ? await meet(level1) : await meetLevel0(flask.detected()?.read ?? false);
         learner.begin(meta);
         if (level1 && !(await turn(() => remembers(level1)))) {
           meta = await change((now) => (now.era === meta.era ? inNewEra(now, now.epoch, newClient()) : now));

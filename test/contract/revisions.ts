@@ -5,7 +5,7 @@ import { codeOf } from './codes.ts';
 import { VALUES } from './samples.ts';
 
 /** What storages with revisions promise. */
-export function revisions(open: () => Promise<KeyValueStorage>): void {
+export function revisions(open: () => Promise<KeyValueStorage>, oneName: boolean): void {
   const conflict = async (promise: Promise<unknown>): Promise<ConflictError> => {
     const error = await promise.then(
       () => 'resolved',
@@ -28,7 +28,7 @@ export function revisions(open: () => Promise<KeyValueStorage>): void {
     await storage.set('k', { a: [new Date(5), 1n] });
     const first = await entry(storage, 'k');
     expect(first).toEqual({ value: { a: [new Date(5), 1n] }, revision: expect.stringMatching(/./) });
-    expect(await entry(storage, 'k')).toEqual(first);
+    if (oneName) expect(await entry(storage, 'k')).toEqual(first);
     await storage.set('k', { a: [new Date(6), 1n] });
     expect((await entry(storage, 'k')).revision).not.toBe(first.revision);
   });
@@ -39,7 +39,7 @@ export function revisions(open: () => Promise<KeyValueStorage>): void {
       await storage.set('v', value);
       const { revision } = await entry(storage, 'v');
       const refused = await conflict(storage.set('v', 'lost', { ifRevision: null }));
-      expect(refused.current?.revision).toBe(revision);
+      if (oneName) expect(refused.current?.revision).toBe(revision);
       await storage.set('v', 'next', { ifRevision: revision });
       expect(await storage.get('v')).toBe('next');
       await conflict(storage.set('v', 'lost', { ifRevision: revision }));
@@ -52,7 +52,7 @@ export function revisions(open: () => Promise<KeyValueStorage>): void {
     const file = new File(['text'], 'a.txt', { type: 'text/plain', lastModified: 1 });
     await storage.set('v', [new Blob(['one']), file, new TypeError('e')]);
     const { revision } = await entry(storage, 'v');
-    expect((await entry(storage, 'v')).revision).toBe(revision);
+    if (oneName) expect((await entry(storage, 'v')).revision).toBe(revision);
     await storage.set('v', [new Blob(['other']), file], { ifRevision: revision });
     await conflict(storage.delete('v', { ifRevision: revision }));
   });

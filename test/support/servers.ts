@@ -18,6 +18,8 @@ export interface ServerAddress {
 declare module 'vitest' {
   export interface ProvidedContext {
     typescriptServer: ServerAddress;
+    /** For storages that keep a copy of what it holds. */
+    syncedServer: ServerAddress;
     /** For the code in the documentation. */
     documentedServer: ServerAddress;
     /** `undefined` where no Python can run it; the test command names that as a skip. */
@@ -34,6 +36,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     return { url: proxy.url, control: proxy.control };
   };
   project.provide('typescriptServer', await start(startTypescriptServer()));
+  project.provide('syncedServer', await start(startTypescriptServer()));
   project.provide('documentedServer', await start(startTypescriptServer()));
   project.provide(
     'flaskServer',
