@@ -36,7 +36,12 @@ export class ConflictError extends StorageError {
 }
 
 /** A value of one side of a conflict; nothing where the key did not exist there, or was not known. */
-export type ConflictValue = { readonly value: unknown } | undefined;
+export type ConflictValue =
+  | {
+      /** It. */
+      readonly value: unknown;
+    }
+  | undefined;
 
 /**
  * A write that was acknowledged while the server was away, and that did not come to be the server's. It is kept until
@@ -64,7 +69,13 @@ export interface Conflict {
 }
 
 /** How a conflict is settled: by what was written here, by what the server has, or by another value. */
-export type Resolution = 'local' | 'server' | { readonly value: unknown };
+export type Resolution =
+  | 'local'
+  | 'server'
+  | {
+      /** What is to be stored. */
+      readonly value: unknown;
+    };
 
 /**
  * What is done where the server has something that the writer of a value had not seen. The server's value stands

@@ -7,7 +7,8 @@ import { StorageError } from '../core/errors.ts';
 import { checkHeldKey } from '../core/keys.ts';
 import { snapshot } from '../core/values.ts';
 import { heldOf } from './local.ts';
-import { ALL, enqueue, type Held, type Parked, type Place } from './rules.ts';
+import { enqueue } from './outbox-rules.ts';
+import { ALL, type Held, type Parked, type Place } from './rules.ts';
 import { clearsOf, type Tables } from './tables.ts';
 
 /** All of them, the oldest first. */

@@ -22,10 +22,9 @@ import {
 import { ConflictError } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
 import { seqOf } from './learn.ts';
+import { enqueue, enqueueClear } from './outbox-rules.ts';
 import {
   ALL,
-  enqueue,
-  enqueueClear,
   type Held,
   isSame,
   type Mark,

@@ -9,8 +9,9 @@ import { nameOf, type WireOp } from '../backends/flask-level1.ts';
 import { newClient } from '../backends/flask-writer.ts';
 import type { StorageError } from '../core/errors.ts';
 import { newsOf } from './learn.ts';
+import { decide, plan } from './outbox-rules.ts';
 import { fitting, type Replay, wireOp } from './replay.ts';
-import { decide, type Meta, plan, type Row } from './rules.ts';
+import type { Meta, Row } from './rules.ts';
 import { type Stop, stopOf } from './stop.ts';
 
 const MOST = 100;

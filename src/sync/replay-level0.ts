@@ -10,8 +10,9 @@ import type { Operation, Outcome } from '../core/backend.ts';
 import type { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import { heldOf } from './local.ts';
+import { compare, type Decision } from './outbox-rules.ts';
 import { type Replay, settle } from './replay.ts';
-import { ALL, compare, type Decision, type Meta, type Row, type Seen } from './rules.ts';
+import { ALL, type Meta, type Row, type Seen } from './rules.ts';
 import type { Stop } from './stop.ts';
 
 /** Keys that are compared and written together. */

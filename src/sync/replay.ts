@@ -18,20 +18,8 @@ import {
 import type { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
 import { learn, type News, newsOf, seqOf } from './learn.ts';
-import {
-  ALL,
-  afterDecision,
-  type Decision,
-  decide,
-  decideSettled,
-  type Held,
-  type Mark,
-  type Meta,
-  type Parked,
-  plan,
-  type Row,
-  type Seen,
-} from './rules.ts';
+import { afterDecision, type Decision, decide, decideSettled, plan } from './outbox-rules.ts';
+import { ALL, type Held, type Mark, type Meta, type Parked, type Row, type Seen } from './rules.ts';
 import { otherEpoch, type Stop, stopOf } from './stop.ts';
 import { sweep } from './sweep.ts';
 import { clearsOf, type Tables, type Writing } from './tables.ts';

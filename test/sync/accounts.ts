@@ -71,7 +71,7 @@ const isShared = ({ json }: Held): boolean => json === SHARED;
 const isAcknowledged = ({ acknowledgedAt }: Write): boolean => acknowledgedAt < Number.POSITIVE_INFINITY;
 
 const shown = (held: Held | undefined): string => (held ? JSON.stringify(held.json) : 'nothing');
-export const nameOf = ({ id, origin, key, held }: Write): string =>
+const nameOf = ({ id, origin, key, held }: Write): string =>
   `w${id} of origin ${origin} (${key === ALL ? 'clear' : `${key} = ${shown(held)}`})`;
 
 export function createAccounts(now: () => number): Accounts {

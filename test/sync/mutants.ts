@@ -35,6 +35,10 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
   'only another epoch is a restore': {
     isRewound: ({ epoch: known }, epoch) => known !== '' && epoch !== known,
   },
+  'what was made on something else is taken to follow what waits': {
+    enqueue: (place, clears, meta, write) =>
+      rules.enqueue(place, clears, meta, { ...write, base: undefined }),
+  },
   'a successor keeps the base of what it follows': {
     afterDecision(rows, row, decision, clears) {
       const after = rules.afterDecision(rows, row, decision, clears);

@@ -3,9 +3,9 @@
  *
  * They do what src/sync does in transactions of IndexedDB, with the same rules.
  */
+import type { Decision } from '../../src/sync/outbox-rules.ts';
 import {
   ALL,
-  type Decision,
   type Held,
   isSame,
   type Mark,
@@ -84,7 +84,7 @@ export const placeOf = ({ mirror, pending }: Origin, key: string): Place => ({
 export const clearsOf = ({ pending }: Origin): readonly Row[] => pending.get(ALL) ?? NONE;
 export const writeOf = (origin: Origin, { version }: Row): Write => origin.writes.get(version) as Write;
 
-export function setRows({ pending }: Origin, key: string, rows: readonly Row[]): void {
+function setRows({ pending }: Origin, key: string, rows: readonly Row[]): void {
   if (rows.length > 0) pending.set(key, rows);
   else pending.delete(key);
 }
@@ -117,11 +117,21 @@ export function append(origin: Origin, appends: readonly Append[]): void {
     else {
       const place = placeOf(origin, write.key);
       const { key, held } = write;
-      const before = [...place.rows, ...clearsOf(origin)].map((row) => writeOf(origin, row));
+      // What has a base of its own follows from nothing. What comes after it was made on that.
+      const made = base
+        ? []
+        : place.rows.slice(
+            Math.max(
+              0,
+              place.rows.findLastIndex(({ own }) => own),
+            ),
+          );
+      const before = [...made, ...clearsOf(origin)].map((row) => writeOf(origin, row));
       note(origin, write, base ?? place.seen, before.length > 0 && !base ? before : undefined);
+      const followed = base ? [] : place.rows;
       accounts.follows(
         write,
-        place.rows.map((row) => writeOf(origin, row)),
+        followed.map((row) => writeOf(origin, row)),
       );
       for (const clear of clearsOf(origin)) write.before.add(writeOf(origin, clear));
       const waiting = { key, held, mark, atMs: 0, ...(base && { base }) };

@@ -1,12 +1,16 @@
 /**
- * The rules that a simulation tries, in one object, so that tests can break one of them: those of src/sync/rules.ts, and what its
+ * The rules that a simulation tries, in one object, so that tests can break one of them: those of src/sync/rules.ts and outbox-rules.ts, and what their
  * callers do between them.
  */
+
+import * as outbox from '../../src/sync/outbox-rules.ts';
 import type { Held, Meta, Row, Seen } from '../../src/sync/rules.ts';
-import * as real from '../../src/sync/rules.ts';
+import * as mirror from '../../src/sync/rules.ts';
 import type { Answer, Op } from './server.ts';
 
 export type Results = Extract<Answer, { results: readonly unknown[] }>;
+
+const real = { ...mirror, ...outbox };
 
 /** The rules that are tried, and what the driver does with them. */
 export interface Rules

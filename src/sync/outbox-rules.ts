@@ -1,0 +1,216 @@
+/**
+ * The rules of the outbox: what waits, what is sent of it, and what becomes of it.
+ *
+ * No I/O, as in rules.ts, whose promises they keep.
+ */
+import {
+  ALL,
+  type Held,
+  isSame,
+  type Mark,
+  type Meta,
+  type Place,
+  type Row,
+  type Seen,
+  seenOf,
+} from './rules.ts';
+
+/** A write, about to wait. */
+export interface Write {
+  readonly key: string;
+  readonly held?: Held | undefined;
+  readonly mark?: Mark | undefined;
+  /** What its writer had seen, where that was at the server and the mirror may be further by now. */
+  readonly base?: Seen | undefined;
+  readonly updates?: boolean | undefined;
+  readonly atMs: number;
+}
+
+/** The waiting writes of a key with one more. One that was not sent is replaced, and its base stays: that is what its writer saw. */
+export function enqueue(
+  place: Place,
+  clears: readonly Row[],
+  meta: Meta,
+  write: Write,
+): { readonly rows: readonly Row[]; readonly meta: Meta } {
+  const last = place.rows.at(-1);
+  const clear = clears.at(-1);
+  const version = meta.rows + 1;
+  const counted = { ...meta, rows: version };
+  if (last && last.n > (clear?.n ?? 0)) {
+    const sameBatch = last.mark && last.mark.client === write.mark?.client;
+    // What was made on something else than the write before it neither replaces that nor follows from it.
+    if (write.base && !sameBatch)
+      return { rows: [...place.rows, { ...write, n: version, version, own: true }], meta: counted };
+    // What is set replaces all that waits; what was computed on the last write does not know of those before an own base.
+    const row: Row = { ...write, n: last.n, version, base: last.base, own: write.updates && last.own };
+    if (!last.mark || sameBatch) return { rows: [...place.rows.slice(0, -1), row], meta: counted };
+    // Until what was sent is settled its base stands here too; then its result does.
+    return { rows: [...place.rows, { ...row, n: version, own: undefined }], meta: counted };
+  }
+  const known = clear ? absentAt(clear.base) : (seenOf(place, meta) ?? absentHere(meta));
+  const base = write.base ?? known;
+  return { rows: [...place.rows, { ...write, n: version, version, base }], meta: counted };
+}
+
+const absentAt = (seen: Seen | undefined): Seen | undefined => seen && { ...seen, held: undefined };
+
+/** That a complete mirror lacks a key is knowledge. */
+const absentHere = ({ era, epoch, cursor }: Meta): Seen | undefined =>
+  cursor === undefined ? undefined : { era, epoch, seq: cursor };
+
+/**
+ * The waiting writes of all keys after a clear: what was not sent is superseded, what was is followed by a delete.
+ *
+ * @param pending All keys with writes that wait, clears included.
+ */
+export function enqueueClear(
+  pending: ReadonlyMap<string, Place>,
+  meta: Meta,
+  { mark, atMs }: Pick<Write, 'mark' | 'atMs'>,
+): { readonly rows: ReadonlyMap<string, readonly Row[]>; readonly meta: Meta } {
+  const rows = new Map<string, readonly Row[]>();
+  let counted = meta;
+  for (const [key, place] of pending) {
+    const sent = place.rows.filter((row) => row.mark && row.mark.client !== mark?.client);
+    const last = sent.at(-1);
+    if (key === ALL || !last) rows.set(key, sent);
+    else {
+      const n = counted.rows + 1;
+      counted = { ...counted, rows: n };
+      rows.set(key, [...sent, { n, version: n, key, base: last.base, atMs }]);
+    }
+  }
+  // Of a server that was never reached there is nothing to clear.
+  if (meta.level === undefined) return { rows, meta: counted };
+  const n = counted.rows + 1;
+  const base = { era: meta.era, epoch: meta.epoch, seq: meta.seq };
+  const clear: Row = { n, version: n, key: ALL, base, mark, atMs };
+  rows.set(ALL, [...(rows.get(ALL) ?? []), clear]);
+  return { rows, meta: { ...counted, rows: n } };
+}
+
+/** What the next request is about. */
+export type Plan =
+  | { readonly settle: readonly Row[] }
+  | { readonly send: readonly Row[]; readonly meta: Meta }
+  | undefined;
+
+/**
+ * What to send next of the writes that wait. What may have been sent is settled first. What is to be sent is marked: it stays
+ * where it is until there is a result.
+ *
+ * @param rows In their order, from the first on.
+ */
+export function plan(rows: readonly Row[], meta: Meta, most: number): Plan {
+  const marked = rows.find(({ mark }) => mark)?.mark;
+  if (marked) return { settle: rows.filter(({ mark }) => mark?.client === marked.client) };
+  const batch: Row[] = [];
+  const keys = new Set<string>();
+  for (const row of rows) {
+    // What follows a write of its own key needs its result; a clear goes alone.
+    if (batch.length >= most || keys.has(row.key) || keys.has(ALL) || (row.key === ALL && batch.length > 0))
+      break;
+    batch.push(row);
+    keys.add(row.key);
+  }
+  if (batch.length === 0) return undefined;
+  const { client, next } = meta;
+  const send = batch.map((row, i) => ({
+    ...row,
+    mark: { client, first: next, count: batch.length, n: next + i },
+  }));
+  return { send, meta: { ...meta, next: next + batch.length } };
+}
+
+/** The numbers of a batch as the server answered them, or of what took their place. */
+export interface Result {
+  readonly status: number;
+  /** What is there now, as far as the answer shows it. */
+  readonly seen?: Seen | undefined;
+}
+
+/** What becomes of a write. */
+export type Decision =
+  /** It is at the server. */
+  | { readonly type: 'done'; readonly seen?: Seen | undefined }
+  /** It has not arrived, and is sent on this base. */
+  | { readonly type: 'again'; readonly base: Seen | undefined }
+  /** The server has something that its writer had not seen. */
+  | { readonly type: 'conflict'; readonly seen: Seen }
+  /** The server will never take it. */
+  | { readonly type: 'rejected' };
+
+/** What the result of a write that was sent says. */
+export function decide(row: Row, { status, seen }: Result): Decision {
+  if (status === 200) return { type: 'done', seen: seen && { ...seen, held: row.held } };
+  // A delete of what is not there. To another write only a number that was used up answers so.
+  if (status === 404) return row.held ? { type: 'again', base: row.base } : { type: 'done', seen };
+  if (status === 412 && seen) return compare(row, seen);
+  return status === 412 ? { type: 'again', base: row.base } : { type: 'rejected' };
+}
+
+/** What is to become of a write where the server holds `seen`: on level 0 that is all there is to go by. */
+export function compare({ base, held, updates }: Row, seen: Seen): Decision {
+  const revised = seen.epoch !== '' && base?.epoch !== '';
+  if (isSame(held, seen.held) && !(updates && revised)) return { type: 'done', seen };
+  if (base === undefined) return seen.held ? { type: 'conflict', seen } : { type: 'again', base };
+  const ordered = revised && base.era === seen.era;
+  const unchanged = ordered && base.held && seen.held ? base.seq === seen.seq : isSame(base.held, seen.held);
+  return unchanged ? { type: 'again', base: seen } : { type: 'conflict', seen };
+}
+
+/** What the result of a number that was used up says: whether the write it stood for had applied. */
+export function decideSettled(row: Row, { status, seen }: Result): Decision {
+  return status === 200
+    ? { type: 'done', seen: seen && { ...seen, held: row.held } }
+    : { type: 'again', base: row.base };
+}
+
+/**
+ * The waiting writes of a key after a decision on one of them.
+ *
+ * @returns Whether the write is parked: not where a later one of the same writer has replaced it already.
+ */
+export function afterDecision(
+  rows: readonly Row[],
+  row: Row,
+  decision: Decision,
+  clears: readonly Row[],
+): { readonly rows: readonly Row[]; readonly parked: boolean } {
+  const at = rows.findIndex(({ n }) => n === row.n);
+  const current = rows[at];
+  // Somebody else has settled it.
+  if (!current || !isSameMark(current.mark, row.mark)) return { rows, parked: false };
+  const clearedBetween = (later: Row): boolean => clears.some(({ n }) => n > row.n && n < later.n);
+  const later = rows.slice(at + 1);
+  const next = later[0] && !later[0].own && !clearedBetween(later[0]) ? later[0] : undefined;
+  const rest = (base: Seen | undefined): Row[] =>
+    later.map((other) => {
+      if (other !== next) return other;
+      const own = other.updates && current.own;
+      return { ...other, base: row.key === ALL ? laterOf(other.base, base) : base, ...(own && { own }) };
+    });
+  const before = rows.slice(0, at);
+  switch (decision.type) {
+    case 'done':
+      return { rows: [...before, ...rest(decision.seen ?? absentAt(row.base))], parked: false };
+    case 'again':
+      // A later write of the same key stands for both.
+      return next
+        ? { rows: [...before, ...rest(decision.base)], parked: false }
+        : {
+            rows: [...before, { ...current, base: decision.base, mark: undefined }, ...later],
+            parked: false,
+          };
+    default:
+      return { rows: [...before, ...later], parked: !next };
+  }
+}
+
+/** A clear deletes what was there when it was made, whatever became of one before it. */
+const laterOf = (own: Seen | undefined, other: Seen | undefined): Seen | undefined =>
+  own && other && own.era === other.era && own.seq < other.seq ? other : own;
+
+const isSameMark = (a: Mark | undefined, b: Mark | undefined): boolean =>
+  a?.client === b?.client && a?.n === b?.n;
