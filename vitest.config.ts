@@ -17,8 +17,16 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'node',
-          include: ['test/{unit,sync}/**/*.test.ts', 'test/contract/indexeddb.test.ts'],
+          include: ['test/unit/**/*.test.ts', 'test/contract/indexeddb.test.ts'],
           setupFiles: ['fake-indexeddb/auto'],
+          testTimeout: 20_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'simulation',
+          include: ['test/sync/**/*.test.ts'],
         },
       },
       {

@@ -82,6 +82,10 @@ if (chromium.skipped) skip('everything in Chromium', chromium.skipped);
 const python = ensurePython();
 if (python.skipped) skip('the Flask server', python.skipped);
 
+say('\n▶ simulation');
+// By itself: it uses every core, and others wait for clocks.
+vitest(['simulation'], {});
+
 say('\n▶ tests');
 vitest(['node', 'servers', ...(chromium.path ? ['chromium'] : [])], {
   ...(chromium.path && { CHROMIUM_PATH: chromium.path }),

@@ -51,7 +51,7 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
   let connecting: Promise<void> | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let tries = 0;
-  let awaySince = 0;
+  let awaySince: number | undefined;
   let triedAt = Number.NEGATIVE_INFINITY;
 
   const set = (next: SyncState, why: string): void => {
@@ -63,7 +63,7 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
   };
 
   const pause = (): number => {
-    const young = performance.now() - awaySince < YOUNG;
+    const young = performance.now() - (awaySince ?? Number.POSITIVE_INFINITY) < YOUNG;
     const longest = Math.min(FIRST_PAUSE * 2 ** tries, young ? LONGEST_YOUNG_PAUSE : LONGEST_PAUSE);
     tries += 1;
     return Math.max(askedToWaitMs(), Math.random() * longest);
@@ -81,6 +81,7 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
     const { code, message } = error as StorageError;
     set(code === 'forbidden' ? 'auth-required' : 'offline', `the server cannot be used: ${message}`);
     triedAt = performance.now();
+    awaySince ??= triedAt;
     after(pause(), () => void link.connect());
   };
 
@@ -90,6 +91,7 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
     try {
       const why = await establish();
       tries = 0;
+      awaySince = undefined;
       set('online', why);
     } catch (error) {
       failed(error);
@@ -106,7 +108,6 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
       return connecting;
     },
     lost(error) {
-      if (state === 'online' || state === 'reconnecting') awaySince = performance.now();
       if (!connecting) failed(error);
     },
     hint() {
@@ -115,7 +116,8 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
     },
     later: (work) => after(pause(), work),
     soon(work) {
-      if (state === 'online')
+      // Else the next try is what is waited for.
+      if (state === 'online' || connecting !== undefined)
         after(Math.random() * HINTED, () => {
           if (state === 'online') work();
         });

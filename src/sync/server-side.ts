@@ -155,9 +155,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
         const stop = await drain();
         if (stop?.why === 'rewound' && round < ROUNDS) {
           await change((now) =>
-            now.era === meta.era && now.epoch === meta.epoch
-              ? { ...inNewEra(now, now.epoch, newClient()) }
-              : now,
+            now.era === meta.era && now.epoch === meta.epoch ? inNewEra(now, now.epoch, newClient()) : now,
           );
           continue;
         }

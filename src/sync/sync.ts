@@ -200,7 +200,9 @@ export function createSync(options: SyncOptions): Served {
 
   const lists = createLists({ flask, tables, link, run, isShutOut: server.isShutOut });
 
-  const online = (): void => void link.connect();
+  const online = (): void => {
+    if (link.state() !== 'online') void link.connect();
+  };
   globalThis.addEventListener?.('online', online);
 
   return {

@@ -1,7 +1,7 @@
 /**
  * The rules of sync in every order of lost requests, lost answers, crashes, restores and clock jumps that chance comes up with.
  *
- * A schedule that fails is named by its seed: `SEED=… npx vitest run --project node test/sync/simulation.test.ts` prints all that
+ * A schedule that fails is named by its seed: `SEED=… npx vitest run --project simulation test/sync/simulation.test.ts` prints all that
  * happens in it. `SCHEDULES=1000000` looks further.
  */
 import { expect, test } from 'vitest';

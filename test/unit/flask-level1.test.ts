@@ -378,7 +378,7 @@ describe('requests', () => {
   });
 
   it('believes no list that goes back, repeats itself, or holds what is no key', async () => {
-    await openReady({ timeout: 200 });
+    await openReady({ timeout: 400 });
     const lists = [
       { keys: [{ key: 'b' }, { key: 'a' }], next: null },
       { keys: [{ key: 'a' }, { key: 'a' }], next: null },
