@@ -1,6 +1,6 @@
 /**
  * The contract with a copy of the server's data beside it: whether the server is there or was never reached, what an app sees is
- * the same. Only where both are gone do calls reject.
+ * the same. Only where both are gone do calls reject (docs/guarantees.md, 1.5, 3.1, 3.2, 7.2).
  */
 import { afterAll, inject } from 'vitest';
 import { createStorage, type KeyValueStorage, type StorageOptions } from '../../src/index.ts';

@@ -1,4 +1,4 @@
-/** Two devices count the same counter while the server is away. */
+/** Two devices count the same counter while the server is away (docs/guarantees.md, 5.3). */
 import { expect, it } from 'vitest';
 import { chromiumSkipReason } from '../support/library-page.ts';
 import { drained, offlineStage, online, openStorage } from '../support/offline-page.ts';

@@ -1,6 +1,6 @@
 /**
  * A real server that was put back to an earlier state: what it has lost is kept as `restored`, and everything goes on. The
- * database file is copied while the server is stopped, as an operator would.
+ * database file is copied while the server is stopped, as an operator would (docs/guarantees.md, 6.1, 6.2).
  */
 import { cp, rm } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';

@@ -1,6 +1,6 @@
 /**
  * A write that was made while the server was away, where the server has something by then that its writer had not seen: what
- * each policy makes of it, what is kept, and how an app settles that.
+ * each policy makes of it, what is kept, and how an app settles that (docs/guarantees.md, 2.1 to 2.4).
  */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { StorageOptions } from '../../src/index.ts';

@@ -1,4 +1,4 @@
-/** When what waits is sent, and when it is not: `flush()`, `Retry-After`, tokens, values that the server never takes. */
+/** When what waits is sent, and when it is not: `flush()`, `Retry-After`, tokens, values that the server never takes (docs/guarantees.md, 2.4, 4.2, 4.3). */
 import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type Level1Request, type Level1Server, startLevel1Server } from '../support/level1-server.ts';

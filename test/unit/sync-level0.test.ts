@@ -1,4 +1,4 @@
-/** A server of level 0 that was away: it has no revisions, so what waits is compared with what is there by value. */
+/** A server of level 0 that was away: it has no revisions, so what waits is compared with what is there by value (docs/guarantees.md, 8). */
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type OldServer, startOldServer } from '../support/old-server.ts';
 import { syncedStorages } from '../support/synced-storages.ts';

@@ -1,4 +1,4 @@
-/** What is read and written while the server is away or slow: conditions, what the mirror cannot know, `ack: 'local'`. */
+/** What is read and written while the server is away or slow: conditions, what the mirror cannot know, `ack: 'local'` (docs/guarantees.md, 1.2, 3.4). */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConflictError } from '../../src/index.ts';
 import { type Level1Server, startLevel1Server } from '../support/level1-server.ts';

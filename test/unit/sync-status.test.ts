@@ -1,4 +1,4 @@
-/** What a storage says of its server while that goes and comes back: `status()`, `watchStatus()`, one log line a transition. */
+/** What a storage says of its server while that goes and comes back: `status()`, `watchStatus()`, one log line a transition (docs/guarantees.md, 4.1). */
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type Level1Server, startLevel1Server } from '../support/level1-server.ts';
 import { syncedStorages } from '../support/synced-storages.ts';
