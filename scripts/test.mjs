@@ -50,15 +50,11 @@ function ensureChromium() {
   return existsSync(path) ? { path } : { skipped: 'apt-get could not install Chromium' };
 }
 
-function vitest(projects, env) {
+function vitest(project, env) {
   const folder = mkdtempSync(join(tmpdir(), 'storage-test-'));
   const counts = join(folder, 'counts.json');
   try {
-    const args = [
-      join(root, 'node_modules/vitest/vitest.mjs'),
-      'run',
-      ...projects.flatMap((name) => ['--project', name]),
-    ];
+    const args = [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--project', project];
     const { status } = run(process.execPath, args, { ...env, TEST_COUNTS: counts });
     const result = existsSync(counts)
       ? JSON.parse(readFileSync(counts, 'utf8'))
@@ -82,15 +78,14 @@ if (chromium.skipped) skip('everything in Chromium', chromium.skipped);
 const python = ensurePython();
 if (python.skipped) skip('the Flask server', python.skipped);
 
-say('\n▶ simulation');
-// By itself: it uses every core, and others wait for clocks.
-vitest(['simulation'], {});
-
-say('\n▶ tests');
-vitest(['node', 'servers', ...(chromium.path ? ['chromium'] : [])], {
-  ...(chromium.path && { CHROMIUM_PATH: chromium.path }),
-  ...(python.python && { PYTHON: python.python }),
-});
+// One after the other: the simulation uses every core, and the others wait for clocks, servers and pages.
+for (const project of ['simulation', 'node', 'servers', ...(chromium.path ? ['chromium'] : [])]) {
+  say(`\n▶ tests: ${project}`);
+  vitest(project, {
+    ...(chromium.path && { CHROMIUM_PATH: chromium.path }),
+    ...(python.python && { PYTHON: python.python }),
+  });
+}
 
 say('');
 for (const line of skips) say(`${ci ? 'Failed, because CI skips nothing' : 'Skipped'}: ${line}`);

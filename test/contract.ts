@@ -462,7 +462,7 @@ export function contract(subject: Subject): void {
         ),
         { numRuns: 5 },
       );
-    });
+    }, 120_000);
 
     it('lets calls of one turn see what was called before them, awaited or not', async () => {
       const storage = await open();
@@ -632,7 +632,7 @@ export function contract(subject: Subject): void {
         }),
         { seed, numRuns: 40 },
       );
-    }, 60_000);
+    }, 120_000);
   });
 }
 
