@@ -40,7 +40,7 @@ export interface Linked {
   establish(): Promise<string>;
   /** Milliseconds that the server has asked to be left alone for. */
   askedToWaitMs(): number;
-  changed(state: SyncState, reason: string, before: SyncState): void;
+  changed(state: SyncState, reason: string): void;
   readonly signal: AbortSignal;
 }
 
@@ -55,11 +55,10 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
   let triedAt = Number.NEGATIVE_INFINITY;
 
   const set = (next: SyncState, why: string): void => {
-    const before = state;
-    if (next === before && why === reason) return;
+    if (next === state && why === reason) return;
     state = next;
     reason = why;
-    changed(state, reason, before);
+    changed(state, reason);
   };
 
   const pause = (): number => {

@@ -100,8 +100,8 @@ export function createSync(options: SyncOptions): Served {
     options.changed();
   }
 
-  /** Whether this storage has said where data goes. */
-  let said = false;
+  /** The state that the log knows of. */
+  let said: SyncState | undefined;
   const link = createLink(
     {
       askedToWaitMs: flask.askedToWaitMs,
@@ -123,12 +123,13 @@ export function createSync(options: SyncOptions): Served {
         pullSoon();
         return paused ? `writes wait, because ${paused.message}` : (flask.detected()?.reason ?? '');
       },
-      changed(state, reason, before) {
-        if (state === 'online' && (before !== 'online' || !said))
-          log('info', `uses the Flask backend at ${serverUrl}`);
-        const away = state === 'offline' || state === 'auth-required';
-        if (away && (before !== 'reconnecting' || !said)) log('warn', `uses IndexedDB, because ${reason}`);
-        said ||= state === 'online' || away;
+      changed(state, reason) {
+        // A try is no news, and neither is a second reason for the same.
+        if (state !== 'reconnecting' && state !== said) {
+          if (state === 'online') log('info', `uses the Flask backend at ${serverUrl}`);
+          else log('warn', `uses IndexedDB, because ${reason}`);
+          said = state;
+        }
         options.changed();
       },
     },
