@@ -58,10 +58,10 @@ const rows = [
   [
     'sync: mirror, outbox and replay, loaded with a server',
     without([sync], [entry, flask, level0, level1]),
-    13_600,
+    13_650,
   ],
   ['with a server of level 0: that, the Flask backend and ky', closure([entry, sync, flask, level0]), 34_500],
-  ['with a server of level 1: the same', closure([entry, sync, flask, level1]), 33_300],
+  ['with a server of level 1: the same', closure([entry, sync, flask, level1]), 33_350],
   ['everything: migration, revisions and devalue too, loaded when used', closure([...chunks.keys()]), 48_700],
 ];
 

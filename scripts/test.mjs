@@ -1,5 +1,5 @@
 // `npm test`: everything, and what it needs. Sets up Chromium and Python where they are missing, runs lint, types and
-// every test, names what had to be skipped and why, and ends with `N passed, N failed, N skipped`.
+// every test, names what failed and what had to be skipped and why, and ends with `N passed, N failed, N skipped`.
 // With CI=true a skip is a failure.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -11,6 +11,7 @@ const root = resolve(import.meta.dirname, '..');
 const ci = process.env.CI === 'true';
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const skips = [];
+const failures = [];
 const say = (line) => process.stdout.write(`${line}\n`);
 
 function run(command, args, env = {}) {
@@ -28,6 +29,7 @@ function check(name, script, ...args) {
   const { status } = run(process.execPath, [join(root, 'node_modules', script), ...args], quiet);
   say(status === 0 ? `✓ ${name}` : `✗ ${name}`);
   totals[status === 0 ? 'passed' : 'failed'] += 1;
+  if (status !== 0) failures.push(name);
 }
 
 function skip(name, reason) {
@@ -58,10 +60,11 @@ function vitest(project, env) {
     const { status } = run(process.execPath, args, { ...env, TEST_COUNTS: counts });
     const result = existsSync(counts)
       ? JSON.parse(readFileSync(counts, 'utf8'))
-      : { passed: 0, failed: 1, skipped: 0 };
+      : { passed: 0, failed: 1, skipped: 0, failures: ['the run ended early'] };
     if (status !== 0 && result.failed === 0) result.failed = 1;
     if (ci) Object.assign(result, { failed: result.failed + result.skipped, skipped: 0 });
     for (const name of Object.keys(totals)) totals[name] += result[name];
+    failures.push(...result.failures.map((line) => `${project}: ${line}`));
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -88,6 +91,7 @@ for (const project of ['simulation', 'node', 'servers', ...(chromium.path ? ['ch
 }
 
 say('');
+for (const line of failures) say(`Failed: ${line}`);
 for (const line of skips) say(`${ci ? 'Failed, because CI skips nothing' : 'Skipped'}: ${line}`);
 say(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 process.exitCode = totals.failed > 0 ? 1 : 0;

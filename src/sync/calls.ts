@@ -13,6 +13,7 @@ import type { Learner } from './learner.ts';
 import type { Link } from './link.ts';
 import { arrivedAs, type createLocal, type InDoubt, LOCAL } from './local.ts';
 import { ALL, type Mark } from './rules.ts';
+import { isAway } from './stop.ts';
 import type { Tables } from './tables.ts';
 
 /** What calls go to. */
@@ -162,9 +163,6 @@ export function createCalls(called: Called): (operations: readonly Operation[]) 
     return operations.map((operation) => sent.outcomes.get(operation) as Outcome);
   };
 }
-
-/** Whether a failure is one of the way to the server, not of the call. */
-export const isAway = ({ code }: StorageError): boolean => code === 'unavailable' || code === 'timeout';
 
 /** An update that notes what it has computed. */
 function remembering(operation: Operation, computed: Map<Operation, Computed>): Operation {

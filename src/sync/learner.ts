@@ -95,19 +95,25 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
       if (!session) return;
       const { era } = session;
       const news: News[] = [];
+      const see = (key: string, held?: Held): void => {
+        news.push({ key, seen: { era, epoch: '', seq: 0, held } });
+      };
       for (const [i, operation] of operations.entries()) {
         const outcome = outcomes[i];
         if (outcome?.status !== 'fulfilled') continue;
-        const see = (held?: Held): void => {
-          if ('key' in operation) news.push({ key: operation.key, seen: { era, epoch: '', seq: 0, held } });
-        };
-        if (operation.type === 'put') see(await heldOf(operation.key, operation));
-        else if (operation.type === 'delete') see();
+        if (operation.type === 'put') see(operation.key, await heldOf(operation.key, operation));
+        else if (operation.type === 'delete') see(operation.key);
         else if (operation.type === 'clear') {
           news.length = 0;
           learning = learning.then(() => tables.write(emptied)).catch(failed);
-        } else if (operation.type === 'get' && outcome.value !== undefined)
-          see(await heldOf(operation.key, snapshot(outcome.value)));
+        } else if (operation.type === 'get' && outcome.value !== undefined) {
+          const held = await heldIfAny(operation.key, outcome.value);
+          if (held) see(operation.key, held);
+          else
+            learning = learning
+              .then(() => tables.write(async (w) => w.forget([operation.key])))
+              .catch(failed);
+        }
       }
       const stored = store(news, era, 0);
       if (!operations.every(isRead)) await stored;
@@ -117,6 +123,15 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
     },
   };
 }
+
+/** A value as the mirror holds it; nothing where another program stored what this one cannot, which its reader got all the same. */
+const heldIfAny = async (key: string, value: unknown): Promise<Held | undefined> => {
+  try {
+    return await heldOf(key, snapshot(value));
+  } catch {
+    return undefined;
+  }
+};
 
 /** A mirror of a server that holds nothing. */
 async function emptied(writing: Writing): Promise<void> {

@@ -8,9 +8,9 @@ import type { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
 import { compareKeys } from '../core/order.ts';
 import { snapshot } from '../core/values.ts';
-import { isAway } from './calls.ts';
 import type { Link } from './link.ts';
 import { localKeys, localStats, withPending } from './local-list.ts';
+import { isAway } from './stop.ts';
 import type { Tables } from './tables.ts';
 
 const PAGE = 500;

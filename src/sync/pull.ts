@@ -8,6 +8,7 @@ import type { FlaskBackend } from '../backends/flask.ts';
 import { isObject, type JsonObject } from '../backends/flask-http.ts';
 import { type Level1, nameOf } from '../backends/flask-level1.ts';
 import type { Operation } from '../core/backend.ts';
+import type { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import { learn, type News } from './learn.ts';
 import { heldOf } from './local.ts';
@@ -158,18 +159,26 @@ export async function compareAll(
   });
 }
 
-/** Read everything that a server of level 0 holds. */
+/**
+ * Read everything that a server of level 0 holds. Where a value among it is none that can be held here, the mirror is filled key by
+ * key, as they are read.
+ */
 export async function pullLevel0(tables: Tables, flask: FlaskBackend, { era }: Meta): Promise<void> {
   const { sizeBytes } = await flask.stats();
   if (sizeBytes > MOST_LEVEL0) return;
   const met = new Set<string>();
-  for await (const page of flask.entries('')) {
-    const news: News[] = [];
-    for (const [key, value] of page) {
-      met.add(key);
-      news.push({ key, seen: { era, epoch: '', seq: 0, held: await heldOf(key, snapshot(value)) } });
+  try {
+    for await (const page of flask.entries('')) {
+      const news: News[] = [];
+      for (const [key, value] of page) {
+        met.add(key);
+        news.push({ key, seen: { era, epoch: '', seq: 0, held: await heldOf(key, snapshot(value)) } });
+      }
+      await tables.write((writing) => learn(writing, news, era, 0));
     }
-    await tables.write((writing) => learn(writing, news, era, 0));
+  } catch (error) {
+    if ((error as StorageError).code === 'unsupported-value') return;
+    throw error;
   }
   await remember(tables, { era } as Meta, { cursor: 0 }, met);
 }

@@ -7,13 +7,13 @@
 import type { FlaskBackend } from '../backends/flask.ts';
 import { decodeAt } from '../backends/flask-http.ts';
 import type { Operation, Outcome } from '../core/backend.ts';
-import type { StorageError } from '../core/errors.ts';
+import { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import { heldOf } from './local.ts';
 import { compare, type Decision } from './outbox-rules.ts';
 import { type Replay, settle } from './replay.ts';
 import { ALL, type Meta, type Row, type Seen } from './rules.ts';
-import type { Stop } from './stop.ts';
+import { isAway, type Stop } from './stop.ts';
 
 /** Keys that are compared and written together. */
 const MOST = 50;
@@ -43,14 +43,13 @@ export async function replayLevel0(
         if (stop) return stop;
         decisions[i] = { type: 'rejected' };
         details[i] = seen.message;
-      } else if (row.key === ALL) decisions[i] = { type: 'rejected' };
-      else {
-        const decision = compare(row, seen);
-        decisions[i] = decision;
-        if (decision.type !== 'again') continue;
-        writes.push(await operationOf(row));
-        written.push(i);
+        continue;
       }
+      const decision = compare(row, seen);
+      decisions[i] = decision;
+      if (decision.type !== 'again') continue;
+      writes.push(await operationOf(row));
+      written.push(i);
     }
     const outcomes = await run(flask, writes);
     for (const [at, i] of written.entries()) {
@@ -79,29 +78,40 @@ function firstOfEach(rows: readonly Row[]): Row[] {
 const run = (flask: FlaskBackend, operations: readonly Operation[]): Promise<Outcome[]> =>
   flask.run(operations).catch((reason) => operations.map(() => ({ status: 'rejected', reason })));
 
-/** What the server holds under the keys of rows. */
+/** What the server holds under the keys of rows, or why it cannot be told. */
 async function seenOf(
   flask: FlaskBackend,
   rows: readonly Row[],
   { era }: Meta,
 ): Promise<Array<Seen | StorageError>> {
+  const asked = rows.filter(({ key }) => key !== ALL);
   const found = await run(
     flask,
-    rows.flatMap(({ key }): Operation[] => [
-      { type: 'get', key: key || 'x' },
-      { type: 'has', key: key || 'x' },
+    asked.flatMap(({ key }): Operation[] => [
+      { type: 'get', key },
+      { type: 'has', key },
     ]),
   );
-  return Promise.all(
-    rows.map(async ({ key }, i) => {
-      const [value, exists] = [found[2 * i], found[2 * i + 1]];
-      if (value?.status !== 'fulfilled') return value?.reason;
-      if (exists?.status !== 'fulfilled') return exists?.reason;
+  const seen = new Map<string, Seen | StorageError>([[ALL, NO_CLEAR]]);
+  for (const [i, { key }] of asked.entries()) {
+    const [value, exists] = [found[2 * i] as Outcome, found[2 * i + 1] as Outcome];
+    try {
+      if (value.status === 'rejected') throw value.reason;
+      if (exists.status === 'rejected') throw exists.reason;
       const held = exists.value ? await heldOf(key, snapshot(value.value)) : undefined;
-      return { era, epoch: '', seq: 0, held };
-    }),
-  );
+      seen.set(key, { era, epoch: '', seq: 0, held });
+    } catch (error) {
+      seen.set(key, error as StorageError);
+    }
+  }
+  return rows.map(({ key }) => seen.get(key) as Seen | StorageError);
 }
+
+/** A clear is about what was there when it was made, which such a server cannot tell. */
+const NO_CLEAR = new StorageError(
+  'unsupported',
+  'The server, now of level 0, cannot clear what was there then.',
+);
 
 async function operationOf({ key, held }: Row): Promise<Operation> {
   if (!held) return { type: 'delete', key };
@@ -110,7 +120,6 @@ async function operationOf({ key, held }: Row): Promise<Operation> {
 
 /** Why to stop, if a failure is not this write's alone. */
 function stopOf(error: StorageError): Stop | undefined {
-  if (error.code === 'unavailable' || error.code === 'timeout' || error.code === 'closed')
-    return { why: 'away', error };
+  if (isAway(error) || error.code === 'closed') return { why: 'away', error };
   return error.code === 'forbidden' || error.code === 'quota' ? { why: 'refused', error } : undefined;
 }

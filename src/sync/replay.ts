@@ -5,7 +5,6 @@
  * result. Where there is no answer, or the tab is gone, the numbers are used up by whoever comes next: their results tell what had
  * applied, and what had not never will.
  */
-
 import {
   type BatchAnswer,
   type Level1,
@@ -55,12 +54,10 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       : Array.from({ length: count }, (): WireOp => ({ op: 'fence' }));
     const sent = await level1.batch({ epoch: meta.epoch, client: { id: client, n: first } }, ops);
     if (sent.answer) {
-      const stop =
-        sent.answer.epoch !== meta.epoch
-          ? otherEpoch()
-          : isNew
-            ? await record(work, rows, meta, ops, sent.answer)
-            : await recordSettled(work, rows, meta, sent.answer);
+      if (sent.answer.epoch !== meta.epoch) return otherEpoch();
+      const stop = isNew
+        ? await record(work, rows, meta, ops, sent.answer)
+        : await recordSettled(work, rows, meta, sent.answer);
       if (stop) return stop;
       continue;
     }

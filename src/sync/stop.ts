@@ -1,5 +1,5 @@
 /**
- * Why a replay ends before the outbox is empty.
+ * Failures that are not of one call or one write: the way to the server is cut, or it refuses, or it is another.
  */
 import type { Unanswered } from '../backends/flask-ask.ts';
 import { nameOf } from '../backends/flask-level1.ts';
@@ -11,6 +11,9 @@ export interface Stop {
   readonly why: 'away' | 'refused' | 'rewound';
   readonly error: StorageError;
 }
+
+/** Whether a failure is one of the way to the server, not of the call. */
+export const isAway = ({ code }: StorageError): boolean => code === 'unavailable' || code === 'timeout';
 
 /** Why to stop where a request has no answer. */
 export function stopOf({ error, refused, type }: Unanswered): Stop {

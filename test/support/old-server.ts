@@ -25,6 +25,17 @@ export interface OldServer {
   close(): Promise<void>;
 }
 
+export const html = { 'content-type': 'text/html' };
+export const json = { 'content-type': 'application/json' };
+
+/** Answers every request the same. */
+export const always =
+  (status: number, headers: Record<string, string>, body: string): OldServer['intercept'] =>
+  (_, response) => {
+    response.writeHead(status, headers).end(body);
+    return true;
+  };
+
 /** Start one below `path`, such as `/deep/base`. */
 export async function startOldServer(path = ''): Promise<OldServer> {
   const data = new Map<string, unknown>();

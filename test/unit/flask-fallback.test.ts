@@ -4,7 +4,7 @@
  */
 import { createServer as createTcpServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type OldServer, startOldServer } from '../support/old-server.ts';
+import { always, html, json, type OldServer, startOldServer } from '../support/old-server.ts';
 import { listen } from '../support/proxy.ts';
 import { syncedStorages } from '../support/synced-storages.ts';
 
@@ -23,15 +23,6 @@ beforeEach(async () => {
 });
 afterEach(() => server.close());
 
-const html = { 'content-type': 'text/html' };
-const json = { 'content-type': 'application/json' };
-/** Answer every request the same. */
-const always =
-  (status: number, headers: Record<string, string>, body: string): OldServer['intercept'] =>
-  (_, response) => {
-    response.writeHead(status, headers).end(body);
-    return true;
-  };
 /** It is tried again from time to time. */
 const AWAY = expect.stringMatching(/^(offline|reconnecting)$/);
 

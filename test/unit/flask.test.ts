@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createStorage, type KeyValueStorage, StorageError, type StorageOptions } from '../../src/index.ts';
 import { contract } from '../contract.ts';
-import { type OldServer, startOldServer } from '../support/old-server.ts';
+import { always, html, json, type OldServer, startOldServer } from '../support/old-server.ts';
 import { lendIndexedDb, withoutIndexedDb } from '../support/without-indexeddb.ts';
 
 withoutIndexedDb();
@@ -36,15 +36,6 @@ afterEach(async () => {
   await server.close();
 });
 
-const html = { 'content-type': 'text/html' };
-const json = { 'content-type': 'application/json' };
-/** Answer every request the same. */
-const always =
-  (status: number, headers: Record<string, string>, body: string): OldServer['intercept'] =>
-  (_, response) => {
-    response.writeHead(status, headers).end(body);
-    return true;
-  };
 const rejection = (promise: Promise<unknown>): Promise<StorageError> =>
   promise.then(
     () => Promise.reject(new Error('It resolved.')),

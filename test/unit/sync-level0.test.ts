@@ -147,3 +147,26 @@ it('an upgrade to level 1 keeps what waits, and a conflict is still none of what
   await storage.flush();
   expect(held()).toEqual({ k: 'mine' });
 });
+
+/** What another program may have stored: an envelope that nobody can open, and a value that is nested too deep. */
+const BROKEN: ReadonlyArray<readonly [string, unknown]> = [
+  ['an envelope that nobody can open', { $cf: [['Unknown', 1]] }],
+  ['a value that is nested too deep', JSON.parse(`${'['.repeat(300)}${']'.repeat(300)}`)],
+];
+for (const [name, value] of BROKEN) {
+  it(`${name} fails its own key at most: the server is used, and what waits arrives`, async () => {
+    const storage = open(server.url);
+    server.data.set('broken', value);
+    await storage.set('fine', 1);
+    expect(storage.status()).toMatchObject({ state: 'online', level: 0 });
+    await storage.get('broken').catch(() => undefined);
+    leave();
+    await storage.set('fine', 2);
+    await storage.set('broken', 'mine');
+    comeBack();
+    await storage.flush();
+    expect(storage.status()).toMatchObject({ state: 'online', pending: 0 });
+    expect(held()).toEqual({ fine: 2, broken: value });
+    expect(await storage.conflicts()).toMatchObject([{ key: 'broken', local: { value: 'mine' } }]);
+  });
+}
