@@ -6,7 +6,7 @@
  * write resolves when the server has answered 2xx, or when the outbox is on the disk.
  */
 import type { StorageStatus } from '../api.ts';
-import { createFlaskBackend } from '../backends/flask.ts';
+import { createFlaskBackend, type Detected } from '../backends/flask.ts';
 import { newClient } from '../backends/flask-writer.ts';
 import { createConnection } from '../backends/indexeddb-connection.ts';
 import type { BackendType, SyncState } from '../core/backend.ts';
@@ -101,6 +101,14 @@ export function createSync(options: SyncOptions): Served {
     options.changed();
   }
 
+  /** The level at which the server was last in use. */
+  let met: Detected['level'] | undefined;
+  /** Where `/health` got lost a server looks like one of level 0 until it is met. */
+  const level = (): Detected['level'] | undefined => {
+    const found = flask.detected()?.level;
+    return found === 0 && link.state() !== 'online' ? met : found;
+  };
+
   /** The state that the log knows of. */
   let said: SyncState | undefined;
   const link = createLink(
@@ -118,6 +126,7 @@ export function createSync(options: SyncOptions): Served {
         }
         const paused = await server.establish();
         if (paused) link.later(() => void drain());
+        met = flask.detected()?.level;
         await refresh(true);
         tabs.tell('online');
         if (counts.pending > 0 && !paused) link.soon(() => void drain());
@@ -215,7 +224,7 @@ export function createSync(options: SyncOptions): Served {
     status: () => ({
       backend: typeOf(link.state()),
       state: link.state(),
-      level: flask.detected()?.level,
+      level: level(),
       ...counts,
       reason: link.reason(),
     }),

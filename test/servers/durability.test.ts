@@ -7,7 +7,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import type { RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
@@ -31,8 +30,16 @@ it('every acknowledged write survives a killed server, 20 times over', async ({ 
     for (let round = 0; round < ROUNDS; round += 1) {
       const server = await startTypescriptServer({ databasePath });
       expectAcknowledged(known, await exported(server));
-      const storm = Array.from({ length: WRITERS }, (_, writer) => write(server, round, writer, known));
-      await delay(100 + Math.random() * 300);
+      const enough = Promise.withResolvers<void>();
+      let left = WRITERS * (2 + Math.random() * 20);
+      const acknowledged = (): void => {
+        left -= 1;
+        if (left <= 0) enough.resolve();
+      };
+      const storm = Array.from({ length: WRITERS }, (_, writer) =>
+        write(server, round, writer, known, acknowledged),
+      );
+      await enough.promise;
       await server.kill();
       perRound.push((await Promise.all(storm)).reduce((a, b) => a + b));
     }
@@ -44,8 +51,6 @@ it('every acknowledged write survives a killed server, 20 times over', async ({ 
   }
   const total = perRound.reduce((a, b) => a + b);
   await annotate(`${ROUNDS} kills, ${total} writes acknowledged to ${known.size} keys, 0 lost`);
-  expect(Math.min(...perRound)).toBeGreaterThan(WRITERS);
-  expect(total).toBeGreaterThan(ROUNDS * WRITERS * 5);
 }, 180_000);
 
 /** Write one key after another, old ones and new ones, until the server is gone. Resolves with how many were acknowledged. */
@@ -54,6 +59,7 @@ async function write(
   round: number,
   writer: number,
   known: Map<string, Known>,
+  acknowledged: () => void,
 ): Promise<number> {
   for (let count = 0; ; count += 1) {
     const key = count % 2 === 0 ? `writer-${writer}-hot-${count % 6}` : `writer-${writer}-${round}-${count}`;
@@ -68,6 +74,7 @@ async function write(
     if (response === undefined) return count;
     expect(response.status).toBe(200);
     state.acknowledged = state.sent;
+    acknowledged();
     await response.body?.cancel();
   }
 }
