@@ -8,6 +8,7 @@ import type { Operation, Outcome, Protocol } from '../core/backend.ts';
 import { fulfilled, isRead, isRevised, rejected } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
+import { compareKeys } from '../core/order.ts';
 import { decodeAt, type Exchange, encodeAt, type JsonObject } from './flask-http.ts';
 import {
   createLevel0,
@@ -43,8 +44,13 @@ export function createProtocol(exchange: Exchange): Protocol {
   return {
     run: (operations) => runOnLevel0(level0, operations),
     keys: level0.keys,
-    entries: (prefix) => entriesOnLevel0(level0, prefix),
+    entries: (prefix, after) => entriesOnLevel0(level0, prefix, after),
     stats: level0.stats,
+    async check(key, value) {
+      const refusal = refusalOfKey(key);
+      if (refusal) throw refusal;
+      await encodeAt(key, value);
+    },
   };
 }
 
@@ -66,8 +72,9 @@ async function runOnLevel0(level0: Level0, operations: readonly Operation[]): Pr
 async function* entriesOnLevel0(
   level0: Level0,
   prefix: string,
+  after = '',
 ): AsyncGenerator<Array<readonly [string, unknown]>> {
-  const keys = await level0.keys(prefix);
+  const keys = (await level0.keys(prefix)).filter((key) => after === '' || compareKeys(key, after) > 0);
   const read = await readerOf(level0, keys);
   for (let from = 0; from < keys.length; from += PAGE) {
     const page = keys.slice(from, from + PAGE);

@@ -44,16 +44,19 @@ export function createProtocol(
   const limits = limitsOf(health);
   const level1 = createLevel1(createAsk(exchange, timeout, signal), epoch, limits);
   const delivery = createDelivery(createWriter(level1, observer), limits);
-  const lists = async (): Promise<Omit<Protocol, 'run'>> =>
+  const lists = async (): Promise<Omit<Protocol, 'run' | 'check'>> =>
     (await load(import('./flask-lists.ts'))).createLists(level1, delivery);
   return {
     level1,
     run: (operations) => runOnLevel1(delivery, timeout, operations),
     keys: async (prefix) => (await lists()).keys(prefix),
-    async *entries(prefix) {
-      yield* (await lists()).entries(prefix);
+    async *entries(prefix, after) {
+      yield* (await lists()).entries(prefix, after);
     },
     stats: async () => (await lists()).stats(),
+    async check(key, value) {
+      await delivery.textOf(key, value);
+    },
   };
 }
 

@@ -13,17 +13,19 @@ import { entryOf, errorOf } from './flask-results.ts';
 /** Keys and entries of a page. */
 const KEYS = 10_000;
 const ENTRIES = 500;
+/** Bytes of the values of a page of entries, unless it is one. */
+const BYTES = 4 * 1024 * 1024;
 
 /** What lists and counts over `level1`. */
-export function createLists(level1: Level1, delivery: Delivery): Omit<Protocol, 'run'> {
+export function createLists(level1: Level1, delivery: Delivery): Omit<Protocol, 'run' | 'check'> {
   return {
     async keys(prefix) {
       const keys: string[] = [];
-      for await (const page of pagesOf(level1, prefix, KEYS)) keys.push(...page);
+      for await (const page of pagesOf(level1, prefix, KEYS)) for (const { key } of page) keys.push(key);
       return keys;
     },
-    async *entries(prefix) {
-      for await (const keys of pagesOf(level1, prefix, ENTRIES)) {
+    async *entries(prefix, after) {
+      for await (const keys of inBytes(pagesOf(level1, prefix, ENTRIES, after))) {
         const read = await delivery.deliver(keys.map((key) => ({ op: 'get', key })));
         const entries: Array<readonly [string, unknown]> = [];
         for (const [i, key] of keys.entries()) {
@@ -52,9 +54,14 @@ const BEYOND_URL = /[\0\p{Surrogate}].*$/su;
 const PREFIX_UNITS = 400;
 
 /** The keys under a prefix in pages. Only what a URL can say of the prefix is asked for; the rest is looked at here. */
-async function* pagesOf(level1: Level1, prefix: string, limit: number): AsyncGenerator<string[]> {
+async function* pagesOf(
+  level1: Level1,
+  prefix: string,
+  limit: number,
+  from?: string,
+): AsyncGenerator<KeySize[]> {
   const asked = prefix.slice(0, PREFIX_UNITS).replace(BEYOND_URL, '');
-  let after: string | undefined;
+  let after = from;
   do {
     const query = [
       asked === '' ? '' : `prefix=${encodeURIComponent(asked)}&`,
@@ -63,9 +70,27 @@ async function* pagesOf(level1: Level1, prefix: string, limit: number): AsyncGen
     const { keys, next } = answerOf(
       await level1.read(`keys?${query}limit=${limit}`, (json) => pageOf(json, asked, after)),
     );
-    yield keys.filter((key) => key.startsWith(prefix));
+    yield keys.filter(({ key }) => key.startsWith(prefix));
     after = next;
   } while (after !== undefined);
+}
+
+/** The keys of pages, in pages whose values are of bounded size together. */
+async function* inBytes(pages: AsyncIterable<readonly KeySize[]>): AsyncGenerator<string[]> {
+  for await (const page of pages) {
+    let keys: string[] = [];
+    let bytes = 0;
+    for (const { key, size } of page) {
+      if (bytes + size > BYTES && keys.length > 0) {
+        yield keys;
+        keys = [];
+        bytes = 0;
+      }
+      keys.push(key);
+      bytes += size;
+    }
+    yield keys;
+  }
 }
 
 function answerOf<T>(sent: Sent<T>): T {
@@ -73,21 +98,27 @@ function answerOf<T>(sent: Sent<T>): T {
   return sent.answer;
 }
 
+/** A key, and the bytes of its value; 0 where the server does not tell. */
+interface KeySize {
+  readonly key: string;
+  readonly size: number;
+}
+
 /** A page of keys, and where the next one begins. */
 interface KeyPage {
-  readonly keys: readonly string[];
+  readonly keys: readonly KeySize[];
   readonly next: string | undefined;
 }
 
 function pageOf({ keys: list, next }: JsonObject, prefix: string, after = ''): KeyPage | undefined {
   if (!Array.isArray(list)) return undefined;
-  const keys: string[] = [];
+  const keys: KeySize[] = [];
   let last = after;
   for (const item of list) {
     const key: unknown = item?.key;
     // Strictly ascending, so that a walk always ends.
     if (typeof key !== 'string' || !key.startsWith(prefix) || compareKeys(key, last) <= 0) return undefined;
-    keys.push(key);
+    keys.push({ key, size: isCount(item.size) ? item.size : 0 });
     last = key;
   }
   if (next === null) return { keys, next: undefined };

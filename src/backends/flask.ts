@@ -4,7 +4,7 @@
  * It is recognised by the bodies of its answers, never by a status alone, and spoken to at the highest level that both know
  * (docs/contract.md, Detection). The code of a level is loaded when a server turns out to speak it.
  */
-import type { Backend, Protocol } from '../core/backend.ts';
+import type { Backend, Protocol, Snapshot } from '../core/backend.ts';
 import { load } from '../core/load.ts';
 import type { Token } from '../core/token.ts';
 import { announced, askHealth, type Found } from './flask-health.ts';
@@ -22,6 +22,7 @@ export interface Detected {
 
 /** A storage server. */
 export interface FlaskBackend extends Backend {
+  check(key: string, value: Snapshot): Promise<void>;
   /** What the last detection that succeeded found. */
   readonly detected: () => Detected | undefined;
   /** The requests of level 1, while that is spoken. */
@@ -98,10 +99,11 @@ export function createFlaskBackend(
     },
     run: async (operations) => (await opened()).run(operations),
     keys: async (prefix) => (await opened()).keys(prefix),
-    async *entries(prefix) {
-      yield* (await opened()).entries(prefix);
+    async *entries(prefix, after) {
+      yield* (await opened()).entries(prefix, after);
     },
     stats: async () => (await opened()).stats(),
+    check: async (key, value) => (await opened()).check(key, value),
     async close() {
       controller.abort();
     },

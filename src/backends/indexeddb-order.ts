@@ -18,8 +18,8 @@ const FIRST = 32;
 
 type Page = Array<readonly [string, unknown]>;
 
-/** All entries under `prefix` in byte order, in pages; the next is being read while one is handled. */
-export async function* scan(read: Connection['read'], prefix: string): AsyncGenerator<Page> {
+/** All entries under `prefix` after the key `after` in byte order, in pages; the next is being read while one is handled. */
+export async function* scan(read: Connection['read'], prefix: string, after?: string): AsyncGenerator<Page> {
   const end = endOf(prefix);
   let amount = FIRST;
   const start = (from: IDBValidKey, after: boolean): Promise<Page> | undefined => {
@@ -30,7 +30,10 @@ export async function* scan(read: Connection['read'], prefix: string): AsyncGene
     reading.catch(() => {});
     return reading;
   };
-  let reading = start(prefix, false);
+  const at = after === undefined ? -1 : highUnit(after, prefix.length);
+  const stem = after?.slice(0, at);
+  if (at >= 0) yield* scanBlock(read, stem as string, after);
+  let reading = at >= 0 ? start(endOf(stem as string), false) : start(after ?? prefix, after !== undefined);
   while (reading !== undefined) {
     const page: Page = await reading;
     const last = page.at(-1)?.[0];
@@ -63,11 +66,13 @@ const highUnit = (key: string, start: number): number => {
   return at < 0 ? at : at + start;
 };
 
-/** The entries whose key is `stem` and then a unit from U+D800 up. */
-async function* scanBlock(read: Connection['read'], stem: string): AsyncGenerator<Page> {
+/** The entries after `after` whose key is `stem` and then a unit from U+D800 up. */
+async function* scanBlock(read: Connection['read'], stem: string, after = ''): AsyncGenerator<Page> {
   const range = IDBKeyRange.bound(`${stem}\ud800`, endOf(stem), false, true);
   const [request] = await read((store) => [store.getAllKeys(range)] as const);
-  const keys = (resultOf(request, stem) as string[]).sort(compareKeys);
+  const keys = (resultOf(request, stem) as string[])
+    .filter((key) => compareKeys(key, after) > 0)
+    .sort(compareKeys);
   let amount = FIRST;
   for (let i = 0; i < keys.length; ) {
     const part = keys.slice(i, i + amount);

@@ -6,6 +6,9 @@ import { StorageError } from '../core/errors.ts';
 import { encode } from '../core/json.ts';
 import { utf8Length } from '../core/keys.ts';
 import { snapshot } from '../core/values.ts';
+import type { Connection } from './indexeddb-connection.ts';
+import { resultOf } from './indexeddb-errors.ts';
+import { rangeOf } from './indexeddb-range.ts';
 
 export async function statsOf(entries: ReturnType<Backend['entries']>): Promise<StorageStats> {
   let keys = 0;
@@ -15,6 +18,11 @@ export async function statsOf(entries: ReturnType<Backend['entries']>): Promise<
     for (const [, value] of page) sizeBytes += utf8Length(await textOf(value));
   }
   return { keys, sizeBytes };
+}
+
+export async function countOf(read: Connection['read']): Promise<number> {
+  const [request] = await read((store) => [store.count(rangeOf(''))] as const);
+  return resultOf(request, 'The number of keys') as number;
 }
 
 /** How a value would travel; nothing for one of another program that cannot. */

@@ -65,11 +65,14 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
         keys.sort((await load(import('../core/order.ts'))).compareKeys);
       return keys;
     },
-    async *entries(prefix) {
-      yield* (await load(import('./indexeddb-order.ts'))).scan(connection.read, prefix);
+    async *entries(prefix, after) {
+      yield* (await load(import('./indexeddb-order.ts'))).scan(connection.read, prefix, after);
     },
     async stats() {
       return (await load(import('./indexeddb-stats.ts'))).statsOf(this.entries(''));
+    },
+    async count() {
+      return (await load(import('./indexeddb-stats.ts'))).countOf(connection.read);
     },
     close: async () => connection.close(),
   };

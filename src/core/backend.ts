@@ -85,6 +85,9 @@ export type Dependent = Revised | Extract<Operation, { type: 'update' }>;
 /** An operation that is about revisions. */
 export type Revised = Extract<Operation, { type: 'entry' | 'put' | 'delete' }>;
 
+/** Entries, in byte order of their keys. */
+export type Page = ReadonlyArray<readonly [key: string, value: unknown]>;
+
 /** A medium that holds entries. */
 export interface Backend {
   /** Which medium this is. */
@@ -103,16 +106,24 @@ export interface Backend {
   run(operations: readonly Operation[]): Promise<Outcome[]>;
   /** All keys that begin with `prefix`, in byte order. */
   keys(prefix: string): Promise<string[]>;
-  /** All entries whose key begins with `prefix`, in byte order, in pages of bounded size. */
-  entries(prefix: string): AsyncIterable<ReadonlyArray<readonly [key: string, value: unknown]>>;
+  /** All entries whose key begins with `prefix`, in byte order, in pages of bounded size; only those after the key `after`. */
+  entries(prefix: string, after?: string): AsyncIterable<Page>;
   /** How much it holds. */
   stats(): Promise<StorageStats>;
+  /** How many entries it holds, where that costs less than `stats`. */
+  count?(): Promise<number>;
+  /**
+   * Resolves where it would take this value, as far as that is known before it is asked.
+   *
+   * @throws {StorageError} `invalid-key`, `too-large`, `unsupported-value`
+   */
+  check?(key: string, value: Snapshot): Promise<void>;
   /** Let go of the medium. What is under way is cut off and rejects with `closed`. */
   close(): Promise<void>;
 }
 
 /** The part of a backend that moves entries: what each level of a server's protocol provides. */
-export type Protocol = Pick<Backend, 'run' | 'keys' | 'entries' | 'stats'>;
+export type Protocol = Pick<Backend, 'run' | 'keys' | 'entries' | 'stats'> & Required<Pick<Backend, 'check'>>;
 
 /** The outcome of an operation that succeeded. */
 export const fulfilled = (value?: unknown): Outcome => ({ status: 'fulfilled', value });

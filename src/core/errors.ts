@@ -23,6 +23,7 @@
  * - `forbidden`: the server does not let this caller (its origin, host or token) do this;
  * - `conflict`: a write with `ifRevision`, or an `update`, met another state (`ConflictError`);
  * - `refused`: the server understood the request and refused it (its status is in the message);
+ * - `invalid-backup`: what was to be imported is cut, damaged, or no backup: nothing of it was stored;
  * - `migration`: `MigrationError`.
  */
 export type StorageErrorCode =
@@ -40,6 +41,7 @@ export type StorageErrorCode =
   | 'forbidden'
   | 'refused'
   | 'conflict'
+  | 'invalid-backup'
   | 'migration';
 
 /** Every rejection of this package. The message says what failed, on which key or URL, and what to do. */

@@ -69,12 +69,12 @@ export function createLists({ flask, tables, link, run, isShutOut }: Listed): Li
 
   const lists: Lists = {
     keys,
-    async *entries(prefix) {
-      let last: string | undefined;
+    async *entries(prefix, after) {
+      let last = after;
       const waits = await tables.read((reading) => reading.waits()).catch(() => false);
       if (link.state() === 'online' && !waits) {
         try {
-          for await (const page of flask.entries(prefix)) {
+          for await (const page of flask.entries(prefix, after)) {
             last = page.at(-1)?.[0] ?? last;
             yield page;
           }

@@ -240,6 +240,9 @@ export function createSync(options: SyncOptions): Served {
     },
     run,
     ...lists,
+    async check(key, value) {
+      if (link.state() === 'online') await flask.check(key, value);
+    },
     async flush() {
       const last = await tables.read(async (reading) => (await reading.meta())?.rows ?? 0);
       if (link.state() !== 'online') await link.connect();
