@@ -12,8 +12,9 @@ const files = globSync('**/*.ts', { cwd: source });
 const RULES: Readonly<Record<string, readonly string[]>> = {
   core: ['core/', 'devalue'],
   backends: ['core/', 'idb-keyval', 'ky'],
-  tools: ['core/', 'tools/'],
+  tools: ['core/', 'tools/', '@noble/hashes/'],
   sync: ['sync/', 'backends/', 'core/', 'api.ts'],
+  cli: ['cli/', 'backends/', 'core/', 'tools/', 'config.ts', 'node:', 'commander', 'croner', 'cli-progress'],
 };
 
 /** Whose dynamic imports may lead into `sync`. */
@@ -53,6 +54,13 @@ it('sync is loaded where a server is configured, and by nothing else', () => {
       expect(isType || isDynamic, `${file}: ${statement}`).toBe(true);
     }
   }
+});
+
+it('the library holds nothing of the command', () => {
+  const outside = files.filter((file) => !file.startsWith('cli/'));
+  for (const file of outside)
+    for (const imported of importsOf(file))
+      expect(/^(cli\/|node:)/.test(imported), `${file} imports ${imported}`).toBe(false);
 });
 
 it('index.ts holds nothing but exports', () => {

@@ -1,0 +1,90 @@
+/**
+ * A backup file that has been read from end to end: only then anything is done with it.
+ */
+import type { BackupRecord, BackupSummary } from '../tools/backup-format.ts';
+import { fingerprint } from './canonical.ts';
+import { CommandError, EXIT, exitCodeOf } from './exit-codes.ts';
+import { readFile } from './files.ts';
+import { readToEnd, recordsOf } from './server.ts';
+import type { Progress } from './terminal.ts';
+
+/** A file that is whole. */
+export interface Checked {
+  readonly path: string;
+  /** What it is called in messages. */
+  readonly name: string;
+  readonly summary: BackupSummary;
+  /** Bytes of the file. */
+  readonly bytes: number;
+}
+
+/** A file that is whole, and what it holds. */
+export interface Archive extends Checked {
+  /**
+   * The fingerprint of each key's value. Memory grows with the number of keys, about 150 MB a million, not with their
+   * values.
+   */
+  readonly values: Map<string, string>;
+}
+
+interface Reading {
+  readonly signal: AbortSignal;
+  /** What the file is called in messages; its path unless told. */
+  readonly name?: string;
+  readonly progress?: Progress;
+}
+
+/**
+ * Read a backup from end to end.
+ *
+ * @throws {CommandError} `damaged` where it is cut or damaged.
+ */
+export async function checkFile(
+  path: string,
+  { signal, name = path, progress }: Reading,
+  take: (page: readonly BackupRecord[]) => void = () => {},
+): Promise<Checked> {
+  let bytes = 0;
+  let records = 0;
+  async function* counted(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of readFile(path)) {
+      signal.throwIfAborted();
+      bytes += chunk.length;
+      yield chunk;
+    }
+  }
+  try {
+    const summary = await readToEnd(recordsOf(counted()), (page) => {
+      take(page);
+      records += page.length;
+      progress?.at(records);
+    });
+    return { path, name, summary, bytes };
+  } catch (error) {
+    if (exitCodeOf(error) !== EXIT.damaged) throw error;
+    throw new CommandError(EXIT.damaged, `${name} is cut or damaged: ${(error as Error).message}`, {
+      file: name,
+    });
+  } finally {
+    progress?.end();
+  }
+}
+
+/**
+ * Read a backup from end to end, and remember what it holds.
+ *
+ * @param counts Which of the values counts where a key is named twice.
+ * @throws {CommandError} `damaged` where it is cut or damaged.
+ */
+export async function readArchive(
+  path: string,
+  reading: Reading,
+  counts: 'first' | 'last' = 'last',
+): Promise<Archive> {
+  const values = new Map<string, string>();
+  const checked = await checkFile(path, reading, (page) => {
+    for (const { key, text } of page)
+      if (counts === 'last' || !values.has(key)) values.set(key, fingerprint(text));
+  });
+  return { ...checked, values };
+}

@@ -1,0 +1,69 @@
+/** `codeforge-storage export <url> [file]` */
+import { existsSync } from 'node:fs';
+import { type Command, Option } from 'commander';
+import { type BackupForm, backupFileName } from '../tools/backup-format.ts';
+import { CommandError, EXIT } from './exit-codes.ts';
+import { type Exported, exportTo } from './exporting.ts';
+import { stdout, writeWhole } from './files.ts';
+import {
+  connectionOf,
+  counted,
+  createServerCommand,
+  type Life,
+  type ServerOptions,
+  serverUrl,
+  terminalOf,
+} from './options.ts';
+import { openServer } from './server.ts';
+
+interface ExportOptions extends ServerOptions {
+  readonly format: BackupForm;
+}
+
+/** Everything that a server holds, in a file or on stdout. */
+export const exportCommand = (life: Life): Command =>
+  createServerCommand('export', 'write everything that a server holds into a file')
+    .description(
+      `Write everything that a server holds into a file, as a backup.
+
+The file is written under a temporary name and gets its own when it is whole and on the disk; whatever happens, no part
+of it stays behind. On stdout the last line is written when everything before it has been checked: without it the data
+is cut, and "verify" and "import" refuse it. Values are passed on digit by digit.`,
+    )
+    .argument('<url>', "the server's address", serverUrl)
+    .argument(
+      '[file]',
+      'the file; "-" for stdout. Without it: stdout where that is piped, else codeforge-backup-YYYY-MM-DD.ndjson here, unless that exists',
+    )
+    .addOption(
+      new Option(
+        '--format <format>',
+        'lines with count and checksum, or one bare JSON object for old programs',
+      )
+        .choices(['ndjson', 'json'])
+        .default('ndjson'),
+    )
+    .action(async (url: string, file: string | undefined, options: ExportOptions) => {
+      const { format } = options;
+      const terminal = terminalOf(options);
+      const path = file ?? (process.stdout.isTTY ? freshName(format) : '-');
+      const server = await openServer(connectionOf(url, options, life));
+      const aside = path === '-';
+      const done: Exported = aside
+        ? await exportTo(server, format, stdout(), terminal)
+        : await writeWhole(path, (sink) => exportTo(server, format, sink, terminal));
+      terminal.result(
+        `Exported ${counted(done.keys, 'key')} of ${url}${aside ? '' : ` to ${path}`} (${counted(done.bytes, 'byte')}).`,
+        { ok: true, url, ...(!aside && { file: path }), format, ...done },
+      );
+    });
+
+function freshName(form: BackupForm): string {
+  const name = backupFileName(new Date(), form);
+  if (existsSync(name))
+    throw new CommandError(
+      EXIT.failed,
+      `${name} exists: name the file to write, to replace it too. Nothing was written.`,
+    );
+  return name;
+}

@@ -1,0 +1,80 @@
+/** `codeforge-storage import <url> <file>` */
+import type { Command } from 'commander';
+import { type Archive, readArchive } from './archive.ts';
+import { withSpool } from './files.ts';
+import { type Imported, importInto, type Mode } from './importing.ts';
+import {
+  connectionOf,
+  counted,
+  createServerCommand,
+  type Life,
+  modeOption,
+  type ServerOptions,
+  serverUrl,
+  terminalOf,
+} from './options.ts';
+import { openServer } from './server.ts';
+
+interface ImportOptions extends ServerOptions {
+  readonly mode: Mode;
+  readonly dryRun?: boolean;
+}
+
+/** A backup into a server. */
+export const importCommand = (life: Life): Command =>
+  createServerCommand('import', 'bring a backup into a server, and verify it there')
+    .description(
+      `Bring a backup into a server: a file of "export" or "backup", one that the app wrote, or a bare JSON object.
+
+The whole file is read first: of one that is cut or damaged nothing is sent. Afterwards the server's export is read, and
+every key that should have arrived is compared: "verified" counts what is equal. Keys that only the server has stay.
+
+At an old server (level 0) skip and fail look first and write then: a key that somebody else stores in between is replaced.`,
+    )
+    .argument('<url>', "the server's address", serverUrl)
+    .argument('<file>', 'the backup; "-" for stdin')
+    .addOption(modeOption())
+    .option('--dry-run', 'say what would be stored, and store nothing')
+    .action(async (url: string, file: string, options: ImportOptions) => {
+      const terminal = terminalOf(options);
+      const { mode, dryRun = false } = options;
+      await withFile(file, life, async (path, name) => {
+        const archive = await readArchive(path, { name, signal: life.signal }, countsOf(mode));
+        const server = await openServer(connectionOf(url, options, life));
+        const done = await importInto(server, archive, { mode, dryRun }, terminal);
+        terminal.result(inWords(done, archive, url), { ok: true, url, file, mode, ...done });
+      });
+    });
+
+/** Which value of a key counts that is named twice, so that the outcome is the server's. */
+export const countsOf = (mode: Mode): 'first' | 'last' => (mode === 'overwrite' ? 'last' : 'first');
+
+/** What came of an import. */
+function inWords(
+  { keys, imported, skipped, verified, dryRun }: Imported,
+  { name, summary }: Archive,
+  url: string,
+): string {
+  const stay =
+    skipped > 0 ? `, ${counted(skipped, 'key')} that ${dryRun ? 'would stay' : 'stayed'} as they were` : '';
+  if (dryRun)
+    return `${name} holds ${counted(keys, 'key')}: ${imported} would be stored at ${url}${stay}. Nothing was.`;
+  const bare = summary.checksum === 'absent' ? ' The file has no checksum.' : '';
+  return `Imported ${counted(imported, 'key')} of ${name} into ${url}${stay}; ${counted(verified, 'key')} verified there.${bare}`;
+}
+
+/** A file, or stdin as one. */
+async function withFile<T>(
+  file: string,
+  { signal }: Life,
+  work: (path: string, name: string) => Promise<T>,
+): Promise<T> {
+  if (file !== '-') return work(file, file);
+  return withSpool(async (path, fill) => {
+    signal.addEventListener('abort', () => process.stdin.destroy(signal.reason));
+    await fill(async (sink) => {
+      for await (const chunk of process.stdin as AsyncIterable<Buffer>) await sink(chunk);
+    });
+    return work(path, 'stdin');
+  });
+}

@@ -1,0 +1,105 @@
+/**
+ * Everything that a server holds, as the bytes of a backup.
+ *
+ * At level 1 the server's own lines are passed on as they are; an old server's object becomes NDJSON with the texts of its
+ * values untouched. The last line is written when everything before it has been checked, so what is cut is seen to be.
+ */
+import { StorageError } from '../core/errors.ts';
+import type { BackupForm, BackupRecord, BackupSummary } from '../tools/backup-format.ts';
+import { writeBackup, writeObject } from '../tools/backup-write.ts';
+import { createDigest, type Sink } from './files.ts';
+import { HeldLine } from './held-line.ts';
+import { ofExport, readToEnd, recordsOf, type Server } from './server.ts';
+import type { Terminal } from './terminal.ts';
+
+/** What was written. */
+export interface Exported {
+  readonly keys: number;
+  readonly bytes: number;
+  /** The SHA-256 of the lines before the last, as that says; none in a bare object. */
+  readonly sha256?: string;
+}
+
+/**
+ * Write what a server holds into `sink`.
+ *
+ * @throws {StorageError} `unavailable` where the server's export is cut or damaged; what was written by then is not whole.
+ */
+export async function exportTo(
+  server: Server,
+  form: BackupForm,
+  sink: Sink,
+  terminal: Terminal,
+): Promise<Exported> {
+  const { keys: total } = await server.stats();
+  const progress = terminal.progress(`export ${server.connection.url}`, total);
+  let bytes = 0;
+  let keys = 0;
+  const counted: Sink = async (chunk) => {
+    bytes += chunk.length;
+    await sink(chunk);
+  };
+  const seen = (page: readonly BackupRecord[]): void => {
+    keys += page.length;
+    progress.at(keys);
+  };
+  try {
+    const body = await server.exported();
+    if (form === 'ndjson' && server.detected.level === 1) {
+      const sha256 = await passOn(body, counted, seen);
+      return { keys, bytes, sha256 };
+    }
+    const records = checked(body, seen);
+    const digest = createDigest();
+    let sha256 = '';
+    const remembering = { ...digest, hex: () => (sha256 = digest.hex()) };
+    const header = { timestamp: new Date().toISOString(), keys: total };
+    const written = form === 'json' ? writeObject(records) : writeBackup(records, header, remembering);
+    for await (const chunk of written) await counted(chunk);
+    return { keys, bytes, ...(sha256 !== '' && { sha256 }) };
+  } catch (error) {
+    throw ofExport(error, server.connection.url);
+  } finally {
+    progress.end();
+  }
+}
+
+/** Pass a level-1 export on. Its last line gets a checksum where the server gave none. Returns the checksum. */
+async function passOn(
+  body: AsyncIterable<Uint8Array>,
+  sink: Sink,
+  seen: (page: readonly BackupRecord[]) => void,
+): Promise<string> {
+  const held = new HeldLine();
+  const digest = createDigest();
+  async function* passing(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of body) {
+      for (const free of held.push(chunk)) {
+        digest.update(free);
+        await sink(free);
+      }
+      yield chunk;
+    }
+  }
+  const summary = await readToEnd(recordsOf(passing()), seen);
+  // An old server, or a stranger that took the place of the export.
+  if (summary.form !== 'ndjson') throw new StorageError('unavailable', 'it is no NDJSON');
+  const sha256 = digest.hex();
+  const last = Buffer.from(held.last());
+  const own = JSON.stringify({ end: true, count: summary.count, sha256 });
+  await sink(Buffer.from(summary.checksum === 'verified' ? `${last.toString().trimEnd()}\n` : `${own}\n`));
+  return sha256;
+}
+
+async function* checked(
+  body: AsyncIterable<Uint8Array>,
+  seen: (page: readonly BackupRecord[]) => void,
+): AsyncGenerator<readonly BackupRecord[], BackupSummary> {
+  const records = recordsOf(body);
+  for (;;) {
+    const step = await records.next();
+    if (step.done) return step.value;
+    seen(step.value);
+    yield step.value;
+  }
+}

@@ -1,0 +1,89 @@
+#!/usr/bin/env node
+/**
+ * The `codeforge-storage` command: backups of a storage server, and what goes with them.
+ *
+ * The process ends with an exit code of `exit-codes.ts`, and whatever ends it leaves no temporary file.
+ */
+import { createRequire } from 'node:module';
+import { constants } from 'node:os';
+import { Command, CommanderError } from 'commander';
+import { backupCommand } from './command-backup.ts';
+import { exportCommand } from './command-export.ts';
+import { importCommand } from './command-import.ts';
+import { migrateCommand } from './command-migrate.ts';
+import { statusCommand } from './command-status.ts';
+import { verifyCommand } from './command-verify.ts';
+import { CommandError, EXIT, EXIT_HELP, exitCodeOf } from './exit-codes.ts';
+import { removeTemporary } from './files.ts';
+import { type Life, TOKEN_VARIABLE } from './options.ts';
+import { createTerminal } from './terminal.ts';
+
+/** Milliseconds after a signal in which what is under way may end by itself. */
+const GRACE = 5000;
+
+const { version } = createRequire(import.meta.url)('@codeforge/storage/package.json') as { version: string };
+
+function createProgram(life: Life): Command {
+  const program = new Command('codeforge-storage')
+    .description('Back up, restore, move and inspect storage servers of @codeforge/storage.')
+    .version(version)
+    .addHelpText(
+      'after',
+      `
+Environment:
+  ${TOKEN_VARIABLE}  the token, instead of --token
+${EXIT_HELP}
+Examples:
+  codeforge-storage status http://localhost:5001
+  codeforge-storage export http://localhost:5001 today.ndjson
+  codeforge-storage import http://localhost:5001 today.ndjson --mode skip --dry-run
+  codeforge-storage backup http://localhost:5001 --every 1h --keep 24 --dir backups`,
+    );
+  const commands = [
+    statusCommand,
+    exportCommand,
+    importCommand,
+    migrateCommand,
+    verifyCommand,
+    backupCommand,
+  ];
+  for (const create of commands) program.addCommand(create(life).copyInheritedSettings(program));
+  for (const command of [program, ...program.commands]) command.exitOverride();
+  return program;
+}
+
+async function main(): Promise<void> {
+  const life = new AbortController();
+  let ended: NodeJS.Signals | undefined;
+  const end = (signal: NodeJS.Signals): void => {
+    const code = 128 + constants.signals[signal];
+    // The second time, at once.
+    if (ended !== undefined) process.exit(code);
+    ended = signal;
+    life.abort(new CommandError(EXIT.failed, `Ended by ${signal}.`));
+    setTimeout(() => process.exit(code), GRACE).unref();
+  };
+  process.on('SIGINT', end).on('SIGTERM', end).on('exit', removeTemporary);
+  try {
+    await createProgram(life).parseAsync();
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // Help and version are errors to commander, with the code 0.
+      process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+      return;
+    }
+    fail(error, ended);
+  }
+}
+
+function fail(error: unknown, ended: NodeJS.Signals | undefined): void {
+  const code = ended === undefined ? exitCodeOf(error) : 128 + constants.signals[ended];
+  const { message } = error as Error;
+  const details = error instanceof CommandError ? error.details : {};
+  const terminal = createTerminal({ json: process.argv.includes('--json') });
+  terminal.complain(message);
+  terminal.failure({ ok: false, error: message, exitCode: code, ...details });
+  process.exitCode = code;
+}
+
+await main();

@@ -1,0 +1,88 @@
+/**
+ * A storage server as the command sees it: found by the SDK's own detection, read and written as streams of backup records.
+ */
+import { createFlaskBackend, type Detected } from '../backends/flask.ts';
+import type { StorageStats } from '../core/backend.ts';
+import { StorageError } from '../core/errors.ts';
+import type { BackupRecord, BackupSummary } from '../tools/backup-format.ts';
+import { readBackup } from '../tools/backup-read.ts';
+import { createDigest } from './files.ts';
+import { type Connection, download } from './http.ts';
+
+/** The media type of newline-delimited JSON. */
+export const NDJSON = 'application/x-ndjson';
+
+/** A server that has answered. */
+export interface Server {
+  readonly connection: Connection;
+  readonly detected: Detected;
+  /** How much it holds. */
+  stats(): Promise<StorageStats>;
+  /** All its keys. */
+  keys(): Promise<string[]>;
+  /** The bytes of its export: NDJSON at level 1, a bare object at level 0. */
+  exported(): Promise<AsyncGenerator<Uint8Array>>;
+}
+
+/**
+ * Ask a server who it is.
+ *
+ * @throws {StorageError} when it is no storage server, or does not answer.
+ */
+export async function openServer(connection: Connection): Promise<Server> {
+  const { url, timeout, token, signal } = connection;
+  const backend = createFlaskBackend(url, timeout, token);
+  const interrupted = (): void => void backend.close();
+  signal.addEventListener('abort', interrupted);
+  // What was cut off by the command's own end is no failure of the server.
+  const ask = <T>(answer: Promise<T>): Promise<T> =>
+    answer.catch((error) => {
+      signal.throwIfAborted();
+      throw error;
+    });
+  await ask(backend.open());
+  const detected = backend.detected();
+  if (detected === undefined) throw new StorageError('unavailable', `${url} did not say who it is.`);
+  return {
+    connection,
+    detected,
+    stats: () => ask(backend.stats()),
+    keys: () => ask(backend.keys('')),
+    exported: () => download(connection, detected.level === 1 ? 'api/v1/export' : 'api/storage/export'),
+  };
+}
+
+/**
+ * The records among bytes.
+ *
+ * @throws {StorageError} `invalid-backup` where a file is cut or damaged.
+ */
+export const recordsOf = (
+  bytes: AsyncIterable<Uint8Array>,
+): AsyncGenerator<readonly BackupRecord[], BackupSummary> => readBackup(bytes, createDigest());
+
+/**
+ * Read records to their end.
+ *
+ * @param take Gets each page.
+ * @returns What the backup turned out to be: only now it is known to be whole.
+ */
+export async function readToEnd(
+  records: AsyncGenerator<readonly BackupRecord[], BackupSummary>,
+  take: (page: readonly BackupRecord[]) => void | Promise<void>,
+): Promise<BackupSummary> {
+  for (;;) {
+    const step = await records.next();
+    if (step.done) return step.value;
+    await take(step.value);
+  }
+}
+
+/** What is wrong with a server's export is that server's fault, and nobody's file. */
+export function ofExport(error: unknown, url: string): unknown {
+  if (!(error instanceof StorageError) || error.code !== 'invalid-backup') return error;
+  const [what] = error.message.split(' Nothing should be imported');
+  return new StorageError('unavailable', `The export of ${url} is not whole: ${what} Try again.`, {
+    cause: error,
+  });
+}

@@ -1,0 +1,65 @@
+/** What a server holds, compared with what it should. */
+import { fingerprint } from './canonical.ts';
+import { CommandError, EXIT } from './exit-codes.ts';
+import { ofExport, readToEnd, recordsOf, type Server } from './server.ts';
+import type { Terminal } from './terminal.ts';
+
+/** Keys that a message or a line of JSON names. */
+export const SHOWN = 20;
+
+/** The first of many keys. */
+export const someOf = (keys: readonly string[]): string =>
+  keys
+    .slice(0, SHOWN)
+    .map((key) => JSON.stringify(key))
+    .join(', ') + (keys.length > SHOWN ? ' …' : '');
+
+/**
+ * Compare what a server holds under each of some keys.
+ *
+ * @param values The fingerprints that the values should have.
+ * @returns How many are equal: all of them.
+ * @throws {CommandError} naming those that are not, or are not there.
+ */
+export async function verifyAt(
+  server: Server,
+  values: ReadonlyMap<string, string>,
+  terminal: Terminal,
+): Promise<number> {
+  const { url } = server.connection;
+  const progress = terminal.progress(`verify ${url}`, values.size);
+  const equal = new Set<string>();
+  const different: string[] = [];
+  try {
+    await readToEnd(recordsOf(await server.exported()), (page) => {
+      for (const { key, text } of page) {
+        const wanted = values.get(key);
+        if (wanted === undefined) continue;
+        if (wanted === fingerprint(text)) equal.add(key);
+        else different.push(key);
+      }
+      progress.at(equal.size);
+    });
+  } catch (error) {
+    throw ofExport(error, url);
+  } finally {
+    progress.end();
+  }
+  const differs = new Set(different);
+  const missing = [...values.keys()].filter((key) => !equal.has(key) && !differs.has(key));
+  if (different.length + missing.length === 0) return equal.size;
+  const parts = [
+    different.length > 0 && `${different.length} have another value (${someOf(different)})`,
+    missing.length > 0 && `${missing.length} are missing (${someOf(missing)})`,
+  ].filter(Boolean);
+  throw new CommandError(
+    EXIT.failed,
+    `${equal.size} of ${values.size} keys were verified at ${url}; ${parts.join(', ')}. The server changed them, or somebody else has written meanwhile.`,
+    {
+      verified: equal.size,
+      different: different.length,
+      missing: missing.length,
+      keys: [...different, ...missing].slice(0, SHOWN),
+    },
+  );
+}
