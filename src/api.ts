@@ -3,6 +3,13 @@
  */
 import type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
 import type { Conflict, Resolution } from './core/conflict.ts';
+import type {
+  BackupSource,
+  ExportOptions,
+  ImportOptions,
+  MigrateOptions,
+  MigrationPlan,
+} from './tools/migration-options.ts';
 
 /** What a key of a schema may be. */
 export type KeyOf<Schema extends object> = keyof Schema & string;
@@ -201,23 +208,60 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    */
   resolve(key: KeyOf<Schema>, choice: Resolution): Promise<void>;
   /**
-   * Copy every entry of IndexedDB to the server at `url`, overwriting, and read each back. The source and the backend
-   * in use stay as they are.
+   * Copy every entry of IndexedDB to the server at `url`, and read each back.
    *
-   * @returns The number of entries, all verified.
-   * @throws {StorageError} `wrong-backend` (`Already using Flask backend`), `invalid-option` for the URL.
-   * @throws {MigrationError} when anything less than every entry arrived.
+   * What this origin writes meanwhile is brought over too: the source is looked at again until nothing more has changed. A run that
+   * was cut off, by whatever, is gone on with when the method is called again with the same arguments within a day. The source is
+   * only read. The backend in use changes with `activate` alone.
+   *
+   * @param options What to do where the server holds another value, and whether to write at all.
+   * @returns The number of entries at the server, all verified; of those that `onConflict: 'skip'` left alone, none. With `dryRun`
+   * what would be done.
+   * @throws {StorageError} `wrong-backend` (`Already using Flask backend`), `invalid-option`, before anything is written.
+   * @throws {MigrationError} when anything less than every entry arrived: with `migrated`, `failed`, and how to go on.
    */
-  migrateToFlask(url: string): Promise<number>;
+  migrateToFlask(url: string, options: MigrateOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
+  migrateToFlask(url: string, options?: MigrateOptions & { readonly dryRun?: false }): Promise<number>;
   /**
-   * Copy every entry of the server in use to IndexedDB, overwriting, and read each back. The source and the backend in
-   * use stay as they are.
+   * Copy every entry of the server in use to IndexedDB, and read each back. What waits for the server is sent before.
    *
-   * @returns The number of entries, all verified.
-   * @throws {StorageError} `wrong-backend` (`Already using IndexedDB`).
+   * As `migrateToFlask`, in the other direction: what anybody writes to a server of level 1 meanwhile is brought over by its change
+   * feed, a server of level 0 is read again.
+   *
+   * @returns The number of entries in IndexedDB, all verified. With `dryRun` what would be done.
+   * @throws {StorageError} `wrong-backend` (`Already using IndexedDB`), `invalid-option`, before anything is written; `unavailable`
+   * or `forbidden` where writes still wait for the server.
    * @throws {MigrationError} when anything less than every entry arrived.
    */
-  migrateToIndexedDB(): Promise<number>;
+  migrateToIndexedDB(options: MigrateOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
+  migrateToIndexedDB(options?: MigrateOptions & { readonly dryRun?: false }): Promise<number>;
+  /**
+   * All entries as a backup: NDJSON with a checksum (docs/contract.md, section 8), in byte order of the keys, read as it is
+   * consumed, with flat memory. Values are in the form in which they travel, so every kind of value comes back.
+   *
+   * Not a snapshot: what changes while it is read may or may not be in it. It is complete when the stream ends; until then the last
+   * line is missing, and every reader refuses it.
+   *
+   * @param options `as: 'blob'` for a Blob, such as for a download link. `backupFileName()` names the file.
+   * @throws {StorageError} `invalid-option`. The stream errors with what reading errors with, and with `unsupported-value`
+   * for a value that another program stored and that cannot travel, unless `onRefused` takes note of it.
+   */
+  export(options: ExportOptions & { readonly as: 'blob' }): Promise<Blob>;
+  export(options?: ExportOptions & { readonly as?: 'stream' }): Promise<ReadableStream<Uint8Array>>;
+  /**
+   * Store every entry of a backup, and read each back. Reads both forms that `export` writes, and what servers export.
+   *
+   * The backup is read twice: nothing is stored before all of it was read and its checksum verified. A stream is gathered into a Blob
+   * first.
+   *
+   * @param source A File or another Blob, a stream of bytes, or the text.
+   * @returns The number of entries that are stored, all verified; of those that `mode: 'skip'` left alone, none. With `dryRun` what
+   * would be done.
+   * @throws {StorageError} `invalid-backup` for one that is cut, damaged or none, and `invalid-option`: nothing was stored.
+   * @throws {MigrationError} when anything less than every entry was stored.
+   */
+  import(source: BackupSource, options: ImportOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
+  import(source: BackupSource, options?: ImportOptions & { readonly dryRun?: false }): Promise<number>;
   /**
    * Let go of the database or the server. What waits is rejected with `closed`, as is every later call; a request that
    * is under way is aborted, and whether it arrived is not known.

@@ -24,4 +24,16 @@ export {
 export { StorageError, type StorageErrorCode } from './core/errors.ts';
 export type { Token } from './core/token.ts';
 export { createStorage } from './storage.ts';
+export { backupFileName } from './tools/backup-format.ts';
 export { MigrationError, type MigrationFailure } from './tools/migration-error.ts';
+export type {
+  BackupSource,
+  CopyOptions,
+  ExportOptions,
+  ExportProgress,
+  ImportOptions,
+  MigrateOptions,
+  MigrationPlan,
+  MigrationProgress,
+  OnConflict,
+} from './tools/migration-options.ts';

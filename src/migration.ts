@@ -1,37 +1,141 @@
 /**
  * Migration as an app asks for it: from the backend in use to another one.
  */
-import { checkServerUrl, type ResolvedOptions } from './config.ts';
-import type { Backend } from './core/backend.ts';
+import { createFlaskBackend, type FlaskBackend } from './backends/flask.ts';
+import { changedSince, position } from './backends/flask-changes.ts';
+import { checkServerUrl } from './config.ts';
 import { StorageError } from './core/errors.ts';
 import { load } from './core/load.ts';
-import type { Served } from './sync/served.ts';
-import { migrate } from './tools/migrate.ts';
-
-/** What a storage has, and what it was asked for. */
-interface Asked extends ResolvedOptions {
-  /** Where to, as the app has given it. */
-  readonly url: unknown;
-  /** The backend in use. */
-  readonly source: Backend;
-  readonly served: Served | undefined;
-  readonly indexedDb: Backend;
-  /** Have a backend closed with the storage. */
-  keep<T extends Backend>(backend: T): T;
-}
+import { openJournal } from './migration-journal.ts';
+import { type ChangingSource, type Migration, migrate } from './tools/migrate.ts';
+import {
+  type CheckedOptions,
+  checkOptions,
+  type MigrateOptions,
+  type MigrationPlan,
+} from './tools/migration-options.ts';
+import { sourceOf } from './tools/moving.ts';
+import { listenerOf, type Workshop } from './workshop.ts';
 
 /** Every entry of IndexedDB to a server, each verified. */
-export async function toFlask({ url, source, served, timeout, token, keep }: Asked): Promise<number> {
+export async function migrateToFlask(
+  workshop: Workshop,
+  url: unknown,
+  given?: MigrateOptions,
+): Promise<number | MigrationPlan> {
   const address = checkServerUrl(url);
-  if (served) throw new StorageError('wrong-backend', 'Already using Flask backend');
-  const { createFlaskBackend } = await load(import('./backends/flask.ts'));
-  const target = keep(createFlaskBackend(address, timeout, token));
-  return migrate(source, target).finally(() => target.close());
+  const options = checkOptions('migrateToFlask', given);
+  await workshop.inTurn();
+  if (workshop.served()) throw new StorageError('wrong-backend', 'Already using Flask backend');
+  const { timeout, token, indexedDb } = workshop;
+  const flask = workshop.keep(createFlaskBackend(address, timeout, token));
+  try {
+    return await journaled(workshop, options, `to ${address}`, flask, {
+      name: 'migrateToFlask',
+      source: sourceOf(indexedDb),
+      target: flask,
+      activate: async () => {
+        const { createServed } = await load(import('./sync/served.ts'));
+        const served = workshop.keep(createServed({ ...workshop, serverUrl: address }));
+        await served.open();
+        if (served.type !== 'flask') {
+          const { reason } = served.status();
+          await served.close();
+          throw new StorageError(
+            'unavailable',
+            `Everything arrived, but the server cannot be used: ${reason}`,
+          );
+        }
+        await workshop.use(served, address);
+      },
+    });
+  } finally {
+    await flask.close();
+  }
 }
 
 /** Every entry of the server in use to IndexedDB, each verified. What waits for the server is sent before. */
-export async function toIndexedDb({ served, indexedDb }: Asked): Promise<number> {
+export async function migrateToIndexedDB(
+  workshop: Workshop,
+  given?: MigrateOptions,
+): Promise<number | MigrationPlan> {
+  const options = checkOptions('migrateToIndexedDB', given);
+  await workshop.inTurn();
+  const served = workshop.served();
   if (!served) throw new StorageError('wrong-backend', 'Already using IndexedDB');
   await served.flush();
-  return migrate(served.server, indexedDb);
+  const { server } = served;
+  return journaled(workshop, options, `from ${workshop.serverUrl()}`, server, {
+    name: 'migrateToIndexedDB',
+    source: changing(server, () => served.flush()),
+    target: workshop.indexedDb,
+    activate: () => workshop.use(undefined, undefined),
+  });
+}
+
+/** What is different in the two directions. */
+interface Direction extends Pick<Migration, 'name' | 'source' | 'target'> {
+  activate(): Promise<void>;
+}
+
+/**
+ * A migration with a journal beside the database of this origin.
+ *
+ * @param pair Names source and target.
+ * @param server One of them.
+ */
+async function journaled(
+  workshop: Workshop,
+  options: CheckedOptions,
+  pair: string,
+  server: FlaskBackend,
+  { activate, ...direction }: Direction,
+): Promise<number | MigrationPlan> {
+  const { database, timeout, alone } = workshop;
+  let journal: Awaited<ReturnType<typeof openJournal>> | undefined;
+  let epoch: string | undefined;
+  try {
+    return await migrate({
+      ...direction,
+      ...options,
+      onProgress: listenerOf(workshop, options.onProgress),
+      async openJournal() {
+        await server.open();
+        epoch = await epochOf(server);
+        journal = await openJournal(`${pair}\n${database}`, `${epoch}\n${options.onConflict}`, timeout);
+        return journal;
+      },
+      async confirm() {
+        if ((await epochOf(server)) === epoch) return;
+        throw new StorageError('unavailable', 'The server was restored to an earlier state meanwhile.');
+      },
+      settle: async (work) => {
+        if (options.activate) await alone(async () => (await work()) && activate());
+      },
+    });
+  } finally {
+    journal?.close();
+  }
+}
+
+/** Which incarnation of its data a server holds; nothing on level 0, which does not tell. */
+async function epochOf(flask: FlaskBackend): Promise<string | undefined> {
+  const level1 = flask.level1();
+  return level1 && (await position(level1)).replace(/\.\d+$/, '');
+}
+
+/** A server as a source that tells its changes. `flush` sends what waits here for it. */
+function changing(server: FlaskBackend, flush: () => Promise<void>): ChangingSource {
+  return {
+    ...sourceOf(server),
+    async position() {
+      const level1 = server.level1();
+      return level1 && position(level1);
+    },
+    async changesSince(from) {
+      await flush();
+      const level1 = server.level1();
+      return level1 && changedSince(level1, from);
+    },
+  };
 }

@@ -13,6 +13,7 @@ import { checkHeldKey, checkKey } from './core/keys.ts';
 import { load } from './core/load.ts';
 import { snapshot } from './core/values.ts';
 import type { Served } from './sync/served.ts';
+import type { Workshop } from './workshop.ts';
 
 /**
  * Create a storage. Nothing is opened before the first call.
@@ -28,7 +29,8 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   options: StorageOptions = readConfig(),
 ): KeyValueStorage<Schema> {
   const resolved = resolveOptions(options);
-  const { serverUrl, database, timeout, logger } = resolved;
+  const { database, timeout, logger } = resolved;
+  let { serverUrl } = resolved;
   const indexedDb = createIndexedDbBackend(database, timeout);
   const opened: Backend[] = [indexedDb];
   let choosing: Promise<Backend> | undefined;
@@ -101,12 +103,32 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
       return (server[name] as (...given: unknown[]) => unknown)(...given);
     };
 
-  const migrating =
-    (name: 'toFlask' | 'toIndexedDb') =>
-    async (url: unknown): Promise<number> => {
-      const [source, migration] = await Promise.all([inTurn(), load(import('./migration.ts'))]);
-      return migration[name]({ url, source, indexedDb, served: inUse, ...resolved, keep });
+  /** A method that is loaded when it is called. */
+  const tool =
+    (name: keyof typeof import('./toolbox.ts')) =>
+    async (...given: unknown[]): Promise<unknown> => {
+      const toolbox = await load(import('./toolbox.ts'));
+      return (toolbox[name] as Tool)(workshop, ...given);
     };
+  const workshop: Workshop = {
+    ...resolved,
+    log,
+    changed,
+    indexedDb,
+    keep,
+    inTurn,
+    alone: queue.alone,
+    served: () => inUse,
+    serverUrl: () => serverUrl,
+    async use(served, url) {
+      const before = inUse;
+      inUse = served;
+      serverUrl = url;
+      choosing = Promise.resolve(served ?? indexedDb);
+      changed();
+      await before?.close();
+    },
+  };
 
   async function* list(options?: ListOptions): AsyncGenerator<EntryOf<Schema>, undefined> {
     const prefix = checkPrefix(options);
@@ -172,8 +194,10 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     flush: ofServer('flush'),
     conflicts: ofServer('conflicts'),
     resolve: ofServer('resolve'),
-    migrateToFlask: migrating('toFlask'),
-    migrateToIndexedDB: migrating('toIndexedDb'),
+    migrateToFlask: tool('migrateToFlask'),
+    migrateToIndexedDB: tool('migrateToIndexedDB'),
+    export: tool('exportFrom'),
+    import: tool('importInto'),
     async close() {
       closed = true;
       const settled = queue.close();
@@ -189,6 +213,8 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
 
 /** Older engines lack the symbol; what compilers make of `await using` looks for this one then. */
 const DISPOSE: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
+
+type Tool = (workshop: Workshop, ...given: unknown[]) => Promise<unknown>;
 
 type Put = Snapshot & { readonly type: 'put'; readonly key: string };
 

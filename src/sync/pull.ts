@@ -5,14 +5,14 @@
  * data set that is too large for that is mirrored key by key, as it is read and written.
  */
 import type { FlaskBackend } from '../backends/flask.ts';
-import { isObject, type JsonObject } from '../backends/flask-http.ts';
+import { changesOf } from '../backends/flask-changes.ts';
 import { type Level1, nameOf } from '../backends/flask-level1.ts';
 import type { Operation } from '../core/backend.ts';
 import type { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import { learn, type News } from './learn.ts';
 import { heldOf } from './local.ts';
-import type { Meta, Place, Seen } from './rules.ts';
+import type { Meta, Place } from './rules.ts';
 import type { Tables } from './tables.ts';
 
 /** Bytes of all values beyond which a data set is not mirrored as a whole. Level 0 reads all of it at each start. */
@@ -87,42 +87,6 @@ const remember = (
       if (seen && seen.era === era && seen.seq <= Number(found.cursor))
         writing.setSeen(key, { ...seen, seq: Number(found.cursor), held: undefined });
   });
-
-interface Changes {
-  readonly epoch: string;
-  readonly changes: ReadonlyArray<{
-    readonly type: string;
-    readonly key: string;
-    readonly rev: number;
-    readonly held: Seen['held'];
-  }>;
-  readonly seq: number;
-  readonly more: boolean;
-}
-
-function changesOf({ epoch, changes, next, more }: JsonObject): Changes | undefined {
-  const seq = Number(/\.(\d+)$/.exec(String(next))?.[1] ?? Number.NaN);
-  if (!Array.isArray(changes) || !Number.isSafeInteger(seq) || typeof more !== 'boolean') return undefined;
-  const checked = changes.map((change) => {
-    if (!isObject(change)) return undefined;
-    const { type, key = '', rev, value } = change;
-    const whole =
-      (type === 'clear' || typeof key === 'string') &&
-      /^\d+$/.test(String(rev)) &&
-      (type !== 'put' || 'value' in change);
-    return whole
-      ? {
-          type: String(type),
-          key: String(key),
-          rev: Number(rev),
-          held: type === 'put' ? { json: value } : undefined,
-        }
-      : undefined;
-  });
-  return checked.every((change) => change !== undefined)
-    ? { epoch: String(epoch), changes: checked, seq, more }
-    : undefined;
-}
 
 /**
  * Read again what was seen before `era`. What the server no longer has is parked when its answer is put into the mirror. Where not

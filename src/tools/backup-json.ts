@@ -8,8 +8,8 @@
  * Spec: RFC 8259.
  */
 
-/** Deeper values are refused by both backends. */
-const MAX_DEPTH = 200;
+/** Levels of arrays and objects in a value. Deeper ones are refused by both backends. */
+export const MAX_DEPTH = 200;
 
 /** Characters of one member at most. The longest string that V8 can hold is a little longer. */
 export const MAX_MEMBER = 2 ** 29 - 1024;
@@ -25,6 +25,17 @@ const CLOSE_BRACE = 0x7d;
 
 /** Whether `text` holds nothing but the white space of JSON. */
 export const isBlank = (text: string): boolean => /^[\t\n\r ]*$/.test(text);
+
+/** Whether the arrays and objects of parsed JSON nest deeper than `limit` levels; a scalar has none, `[]` has one. */
+export function nestsDeeperThan(limit: number, json: unknown): boolean {
+  if (typeof json !== 'object' || json === null) return false;
+  if (limit === 0) return true;
+  if (Array.isArray(json)) return json.some((item) => nestsDeeperThan(limit - 1, item));
+  for (const name in json) {
+    if (nestsDeeperThan(limit - 1, (json as Record<string, unknown>)[name])) return true;
+  }
+  return false;
+}
 
 /** A member of an object: its name, and the raw text of its value without the white space around it. */
 export type Member = readonly [name: string, text: string];

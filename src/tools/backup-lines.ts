@@ -15,15 +15,13 @@ import {
   refuse,
   VERSION,
 } from './backup-format.ts';
-import { isBlank, MAX_MEMBER, Malformed, ObjectSplitter } from './backup-json.ts';
+import { isBlank, MAX_DEPTH, MAX_MEMBER, Malformed, nestsDeeperThan, ObjectSplitter } from './backup-json.ts';
 import { keyOf } from './backup-key.ts';
 
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const SPACE = 0x20;
-const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACE = 0x7d;
-const OPEN_BRACE = 0x7b;
 
 /** The texts of a line's members. */
 type Members = ReadonlyMap<string, string>;
@@ -131,13 +129,10 @@ export class LinesReader {
     const end = text.charCodeAt(to - 1) === CARRIAGE_RETURN ? to - 1 : to;
     if (text.charCodeAt(end - 1) !== CLOSE_BRACE) return undefined;
     const value = text.slice(at + 9, end - 1);
-    const first = value.charCodeAt(0);
-    // What can nest over the limit, each level taking two characters, is left to the long way, as are spaces around it.
-    if ((first === OPEN_BRACE || first === OPEN_BRACKET) && value.length > 400) return undefined;
-    if (first <= SPACE || value.charCodeAt(value.length - 1) <= SPACE) return undefined;
+    if (value.charCodeAt(0) <= SPACE || value.charCodeAt(value.length - 1) <= SPACE) return undefined;
     try {
       // More members behind the value make it no JSON.
-      JSON.parse(value);
+      if (nestsDeeperThan(MAX_DEPTH, JSON.parse(value))) return undefined;
       return { key: JSON.parse(quoted), text: value };
     } catch {
       return undefined;

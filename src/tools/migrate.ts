@@ -1,146 +1,207 @@
 /**
  * Migration: every entry of one backend written to another and read back.
  *
- * Invariants: the source is only read; the number returned is the number of entries that were read back equal; anything
- * less than all of them is a `MigrationError`, never a smaller number.
+ * Invariants: the source is only read; the number returned is the number of entries that were read back equal; anything less than
+ * all of them is a `MigrationError`, never a smaller number. One page is sent while the one before it is read back and the next is
+ * read: memory does not grow with the number of entries.
  */
-import type { Backend, Operation, Outcome, Snapshot } from '../core/backend.ts';
-import type { StorageError } from '../core/errors.ts';
-import { checkKey } from '../core/keys.ts';
-import { snapshot } from '../core/values.ts';
-import { sameValue } from './compare.ts';
-import { MigrationError, type MigrationFailure } from './migration-error.ts';
+import { catchUp, pagesWith } from './catch-up.ts';
+import { count, emptyTally, type Journal, journalPage, type Tally } from './journal.ts';
+import { stopped, unfinished } from './migration-error.ts';
+import type { CheckedOptions, MigrationPlan, MigrationProgress } from './migration-options.ts';
+import { countOf, inPages, type Source } from './moving.ts';
+import { CHANGED, type Manner, type Sent, send, type Target, verify } from './placing.ts';
+import { planOf } from './plan.ts';
 
-/** Entries that are written and verified together, at least. */
-const GROUP = 1000;
-
-interface Entry extends Snapshot {
-  readonly key: string;
+/** A source that may tell what was written to it. */
+export interface ChangingSource extends Source {
+  /** Where its changes stand now; nothing where it does not tell. */
+  position?(): Promise<string | undefined>;
+  /** Keys that were written since a position, and the position after them; nothing where that is not known. */
+  changesSince?(
+    position: string,
+  ): Promise<{ readonly keys: ReadonlySet<string>; readonly position: string } | undefined>;
 }
+
+/** What is migrated, and how. */
+export interface Migration extends CheckedOptions {
+  /** What it is called in messages. */
+  readonly name: string;
+  readonly source: ChangingSource;
+  readonly target: Target;
+  /**
+   * Where it is noted down what was done, once the target has answered; nothing where the source does not change, and is read from
+   * its beginning each time.
+   */
+  openJournal?(): Promise<Journal>;
+  /** Have the last look done while nobody writes, and `work` told whether everything arrived. */
+  settle?(work: () => Promise<boolean>): Promise<void>;
+  /** Called at the end. Throws where the target has lost what it had. */
+  confirm?(): Promise<void>;
+}
+
+/** So often what was written meanwhile is looked for, where there is always more of it. */
+const ROUNDS = 8;
+/** Pages that may have been under way when a run was cut off. */
+const UNDER_WAY = 2;
 
 /**
- * Copy every entry of `source` to `target`, overwriting, and verify each.
+ * Copy every entry of the source to the target, and verify each.
  *
- * @returns The number of entries, all verified.
+ * @returns The number of entries that the target holds, all verified; with `dryRun` the plan.
  * @throws {MigrationError}
  */
-export async function migrate(source: Backend, target: Backend): Promise<number> {
-  const failed: MigrationFailure[] = [];
-  let migrated = 0;
+export async function migrate(migration: Migration): Promise<number | MigrationPlan> {
+  const { source, target, signal, name } = migration;
+  const tally = emptyTally();
   try {
     await target.open();
-    for await (const page of inGroups(source.entries(''))) {
-      const failure = (key: string, error: unknown): void => {
-        failed.push({ key, reason: error instanceof Error ? error.message : String(error) });
-      };
-      const written = await write(target, page, failure);
-      migrated += await verify(target, written, failure);
+    const total = await source.count();
+    const progress = progressOf(migration, total);
+    if (migration.dryRun || migration.onConflict === 'fail') {
+      const plan = await planOf(source, target, progress.of('plan'));
+      if (migration.dryRun) return plan;
+      const failed = obstaclesOf(plan);
+      if (failed.size > 0) throw unfinished(name, { ...emptyTally(), failed }, true);
+    }
+    const journal = await migration.openJournal?.();
+    await copy(migration, journal, tally, progress);
+    if (journal) {
+      await migration.confirm?.();
+      const look = (retry: boolean): Promise<void> => lookAgain(migration, journal, tally, progress, retry);
+      await look(true);
+      await migration.settle?.(async () => {
+        await look(false);
+        return tally.failed.size === 0;
+      });
+      if (tally.failed.size === 0) await journal.end();
     }
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    const counts = `${migrated} entries were verified, ${failed.length} failed`;
-    throw new MigrationError(
-      `The migration stopped: ${reason} Until then ${counts}; the source is untouched: run it again.`,
-      migrated,
-      failed,
-      { cause: error },
-    );
+    throw stopped(name, tally, error, { signal, resumes: migration.openJournal !== undefined });
   }
-  if (failed.length > 0) {
-    const [first] = failed;
-    throw new MigrationError(
-      `${failed.length} entries could not be migrated (the first: ${first?.key}: ${first?.reason}), ${migrated} were; the source is untouched: see \`failed\`, mend or delete those entries, and run it again.`,
-      migrated,
-      failed,
-    );
-  }
-  return migrated;
+  if (tally.failed.size > 0) throw unfinished(name, tally, false);
+  return tally.verified;
 }
 
-type Page = ReadonlyArray<readonly [string, unknown]>;
-type Fail = (key: string, error: unknown) => void;
+/** What keeps a migration with `onConflict: 'fail'` from beginning. */
+const obstaclesOf = ({ conflicts, refused }: MigrationPlan): Map<string, string> =>
+  new Map([
+    ...refused.map(({ key, reason }) => [key, reason] as const),
+    ...conflicts.map((key) => [key, CHANGED] as const),
+  ]);
 
-/** Pages put together, so that a server gets few and large requests. */
-async function* inGroups(pages: AsyncIterable<Page>): AsyncGenerator<Page> {
-  let group: Array<Page[number]> = [];
-  for await (const page of pages) {
-    group.push(...page);
-    if (group.length < GROUP) continue;
-    yield group;
-    group = [];
-  }
-  yield group;
-}
-
-/** Write a page. Returns what was written; what the target cannot hold is a failure. */
-async function write(target: Backend, page: Page, fail: Fail): Promise<Entry[]> {
-  const entries: Entry[] = [];
-  for (const [key, value] of page) {
-    try {
-      entries.push({ key: checkKey(key), ...snapshot(value) });
-    } catch (error) {
-      fail(key, error);
+/** The pages that are not done yet. Each is noted down when it was read back. */
+async function copy(
+  migration: Migration,
+  journal: Journal | undefined,
+  tally: Tally,
+  progress: Progress,
+): Promise<void> {
+  const { source, target, onConflict, signal } = migration;
+  const done = journal ? await goOn(migration, journal, tally) : 0;
+  const looked = progress.of('copy');
+  looked(done);
+  let left = done > 0 ? UNDER_WAY : 0;
+  let n = journal?.ends.length ?? 0;
+  const note = async (sent: Sent, page: Parameters<typeof journalPage>[0]): Promise<void> => {
+    const noted = journalPage(page, await verify(target, sent));
+    await journal?.put(n, noted);
+    n += 1;
+    count(tally, noted);
+    looked(page.length);
+  };
+  let noting: Promise<void> | undefined;
+  try {
+    for await (const page of inPages(source.entries(journal?.ends.at(-1)))) {
+      signal?.throwIfAborted();
+      const manner: Manner = { onConflict, looksFirst: left > 0 };
+      left -= 1;
+      const [sent] = await Promise.all([send(target, page, manner), noting]);
+      progress.sent(sent.bytes);
+      noting = note(sent, page);
+      // Thrown with the next page, or at the end.
+      noting.catch(() => {});
     }
+  } finally {
+    await noting;
   }
-  const outcomes = await run(
-    target,
-    entries.map((entry) => ({ type: 'put', ...entry })),
-  );
-  return entries.filter(({ key }, i) => {
-    const outcome = outcomes[i];
-    if (outcome?.status === 'rejected') fail(key, outcome.reason);
-    return outcome?.status === 'fulfilled';
-  });
 }
 
-/** Read back what was written. Returns how many entries are there and equal. */
-async function verify(target: Backend, entries: readonly Entry[], fail: Fail): Promise<number> {
-  const outcomes = await run(
-    target,
-    entries.map(({ key }) => ({ type: 'get', key })),
-  );
-  // A stored `undefined` reads like nothing at all.
-  const unsure = entries.filter(({ value }) => value === undefined);
-  const held = await run(
-    target,
-    unsure.map(({ key }) => ({ type: 'has', key })),
-  );
-  const absent = new Set(unsure.filter((_, i) => resultOf(held[i]) !== true));
-  let verified = 0;
-  for (const [i, entry] of entries.entries()) {
-    try {
-      const same = !absent.has(entry) && (await sameValue(entry, snapshot(resultOf(outcomes[i]))));
-      if (same) verified += 1;
-      else fail(entry.key, 'What was read back differs from what was written.');
-    } catch (error) {
-      fail(entry.key, error);
-    }
+/** Take up what a run before this one has noted down. Returns the number of its entries. */
+async function goOn({ source, target }: Migration, journal: Journal, tally: Tally): Promise<number> {
+  for (let n = 0; n < journal.ends.length; n++) count(tally, await journal.page(n));
+  // A target that holds less than that was emptied meanwhile.
+  if (tally.verified > 0 && (await countOf(target)) < tally.verified) {
+    await journal.clear();
+    Object.assign(tally, { verified: 0, skipped: 0 });
+    tally.failed.clear();
   }
-  return verified;
+  if (journal.ends.length === 0) await journal.setPosition(await source.position?.());
+  return tally.verified + tally.skipped + tally.failed.size;
 }
 
-function resultOf(outcome: Outcome | undefined): unknown {
-  if (outcome?.status === 'fulfilled') return outcome.value;
-  throw outcome?.reason;
+/** Look for what was written meanwhile until there is nothing more. */
+async function lookAgain(
+  { source, target, onConflict, signal }: Migration,
+  journal: Journal,
+  tally: Tally,
+  progress: Progress,
+  retry: boolean,
+): Promise<void> {
+  for (let round = 1; round <= ROUNDS; round++) {
+    const changes = await changesOf(source, journal);
+    const again = retry && round === 1;
+    const pages =
+      changes && pagesWith(journal, again ? [...changes.keys, ...tally.failed.keys()] : changes.keys);
+    const looked = progress.of('catch-up');
+    const changed = await catchUp(
+      {
+        source,
+        target,
+        journal,
+        manner: { onConflict, looksFirst: false },
+        replaced(before, after, bytes) {
+          if (before) count(tally, before, -1);
+          count(tally, after);
+          progress.sent(bytes);
+        },
+        looked(entries) {
+          signal?.throwIfAborted();
+          looked(entries);
+        },
+      },
+      again,
+      pages,
+    );
+    if (changes) await journal.setPosition(changes.position);
+    if (changed === 0) return;
+  }
 }
 
-/** Failures after which the rest of the migration would fail as well. */
-const FATAL: ReadonlySet<unknown> = new Set([
-  'unavailable',
-  'timeout',
-  'quota',
-  'closed',
-  'blocked',
-  'forbidden',
-]);
+async function changesOf(source: ChangingSource, journal: Journal) {
+  const position = journal.position();
+  return position === undefined ? undefined : source.changesSince?.(position);
+}
 
-/** Run a batch; the first fatal failure in it is thrown. */
-async function run(target: Backend, operations: readonly Operation[]): Promise<Outcome[]> {
-  if (operations.length === 0) return [];
-  const outcomes = await target.run(operations);
-  for (const outcome of outcomes) {
-    if (outcome.status === 'rejected' && FATAL.has((outcome.reason as StorageError).code))
-      throw outcome.reason;
-  }
-  return outcomes;
+interface Progress {
+  /** Count the entries of a phase that begins. */
+  of(phase: MigrationProgress['phase']): (entries: number) => void;
+  sent(bytes: number): void;
+}
+
+function progressOf({ onProgress, signal }: Migration, total: number): Progress {
+  let bytes = 0;
+  return {
+    of(phase) {
+      let done = 0;
+      return (entries) => {
+        signal?.throwIfAborted();
+        done += entries;
+        onProgress?.({ phase, done, total, bytes });
+      };
+    },
+    sent(more) {
+      bytes += more;
+    },
+  };
 }

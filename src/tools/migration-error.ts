@@ -12,14 +12,16 @@ export interface MigrationFailure {
 }
 
 /**
- * A migration that did not bring over every entry. The source is untouched and the backend in use is the same as before;
- * running the migration again copies everything again.
+ * A migration, import or adoption that did not bring over every entry. The source is untouched and the backend in use is the same
+ * as before. What was brought over stays; called again with the same arguments, a migration goes on after that.
  */
 export class MigrationError extends StorageError {
-  /** How many entries were written to the target and read back equal. */
+  /** How many entries the target holds, read back equal. */
   readonly migrated: number;
-  /** Entries that could not be brought over, as far as the migration got. */
+  /** Entries that could not be brought over, as far as it got: each with its key and the reason. */
   readonly failed: readonly MigrationFailure[];
+  /** Keys that were left as they are at the target, as `onConflict: 'skip'` asks. */
+  readonly skipped: number;
 
   /**
    * An error with what a migration did until it ended.
@@ -27,17 +29,64 @@ export class MigrationError extends StorageError {
    * @param message What happened and what to do.
    * @param migrated How many entries were verified at the target.
    * @param failed The entries that were not.
-   * @param options `cause`: the error that ended the migration early, if one did.
+   * @param options `cause`: the error that ended the migration early, if one did; `skipped`: the number of keys left as they were.
    */
   constructor(
     message: string,
     migrated: number,
     failed: readonly MigrationFailure[],
-    options?: ErrorOptions,
+    options: ErrorOptions & { readonly skipped?: number } = {},
   ) {
-    super('migration', message, options);
+    super('migration', message, 'cause' in options ? { cause: options.cause } : undefined);
     this.name = 'MigrationError';
     this.migrated = migrated;
     this.failed = failed;
+    this.skipped = options.skipped ?? 0;
   }
+}
+
+/** What was done until then. */
+interface Done {
+  readonly verified: number;
+  readonly skipped: number;
+  readonly failed: ReadonlyMap<string, string>;
+}
+
+/** So many failures are told in a message; all are in `failed`. */
+const TOLD = 3;
+
+const failuresOf = ({ failed }: Done): MigrationFailure[] =>
+  Array.from(failed, ([key, reason]) => ({ key, reason }));
+
+/** The error of a migration that came to its end without every entry. */
+export function unfinished(name: string, done: Done, nothingWritten: boolean): MigrationError {
+  const failed = failuresOf(done);
+  const told = failed.slice(0, TOLD).map(({ key, reason }) => `${key}: ${reason}`);
+  const more = failed.length > TOLD ? `; and ${failed.length - TOLD} more, see \`failed\`` : '';
+  const rest = nothingWritten ? 'nothing was written' : `${done.verified} were brought over and verified`;
+  return new MigrationError(
+    `${failed.length} entries cannot be brought over (${told.join('; ')}${more}), ${rest}. The source is untouched: mend or delete those entries, and call ${name}() again.`,
+    done.verified,
+    failed,
+    { skipped: done.skipped },
+  );
+}
+
+/** The error of a migration that was ended early. */
+export function stopped(
+  name: string,
+  done: Done,
+  error: unknown,
+  { signal, resumes }: { readonly signal: AbortSignal | undefined; readonly resumes: boolean },
+): MigrationError {
+  if (error instanceof MigrationError) return error;
+  const why = error instanceof Error ? error.message : String(error);
+  const reason = signal?.aborted ? 'it was aborted.' : why;
+  const again = resumes ? 'with the same arguments, and it goes on from there' : 'and it begins anew';
+  return new MigrationError(
+    `${name}() stopped: ${reason} Until then ${done.verified} entries were verified at the target, ${done.failed.size} failed. The source is untouched: call it again ${again}.`,
+    done.verified,
+    failuresOf(done),
+    { cause: error, skipped: done.skipped },
+  );
 }

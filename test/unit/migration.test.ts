@@ -91,8 +91,8 @@ describe('migration', () => {
       ['u', undefined],
       ['v', 1],
     ]);
-    server.intercept = (_, response, body) => {
-      if (!body.includes('"u"')) return false;
+    server.intercept = ({ method, url }, response, body) => {
+      if (!(method === 'PUT' && url === '/api/storage/u') && !body.includes('"u"')) return false;
       server.data.set('v', 1);
       response.writeHead(200, { 'content-type': 'application/json' }).end('{"success":true,"imported":2}');
       return true;

@@ -1,0 +1,5 @@
+/**
+ * The methods of a storage that are loaded when they are called.
+ */
+export { exportFrom, importInto } from './backup.ts';
+export { migrateToFlask, migrateToIndexedDB } from './migration.ts';

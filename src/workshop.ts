@@ -1,0 +1,37 @@
+/**
+ * What the tools of a storage work with: migration, backup and adoption are loaded when an app calls for them.
+ */
+import type { ResolvedOptions } from './config.ts';
+import type { Backend } from './core/backend.ts';
+import type { Served } from './sync/served.ts';
+import type { SyncOptions } from './sync/sync.ts';
+
+/** A storage, as its tools see it. */
+export interface Workshop extends Omit<ResolvedOptions, 'serverUrl'>, Pick<SyncOptions, 'log' | 'changed'> {
+  readonly indexedDb: Backend;
+  /** The backend in use, when everything that was called before is done. */
+  inTurn(): Promise<Backend>;
+  /** Run `task` while no call of this storage is under way, and none begins. */
+  alone<T>(task: () => Promise<T>): Promise<T>;
+  /** The server in use, once the backend is chosen. */
+  served(): Served | undefined;
+  serverUrl(): string | undefined;
+  /** Have a backend closed with the storage. */
+  keep<T extends Backend>(backend: T): T;
+  /** Use a server from now on, or IndexedDB. */
+  use(served: Served | undefined, serverUrl: string | undefined): Promise<void>;
+}
+
+/** The app's listener; what it throws is logged. */
+export const listenerOf = <Progress>(
+  { log }: Pick<Workshop, 'log'>,
+  onProgress: ((progress: Progress) => void) | undefined,
+): ((progress: Progress) => void) | undefined =>
+  onProgress &&
+  ((progress) => {
+    try {
+      onProgress(progress);
+    } catch (error) {
+      log('warn', `has a function given as onProgress that fails: ${error}`);
+    }
+  });
