@@ -1,0 +1,159 @@
+/** Servers that cannot be reached, go away in the middle or refuse: an exit code each, and no partial file. */
+import { createHash } from 'node:crypto';
+import { readdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { expect, it, onTestFinished } from 'vitest';
+import { always, html, json, startOldServer } from '../support/old-server.ts';
+import { freePort, type RunningServer } from '../support/running-server.ts';
+import { startTypescriptServer } from '../support/typescript-server.ts';
+import { freshFolder, run, runJson, start } from './command.ts';
+import { largeBackup, store } from './data.ts';
+
+/** Megabytes: far more than lie in buffers on the way. */
+const LARGE = 64;
+
+async function typescriptServer(env: Record<string, string> = {}): Promise<RunningServer> {
+  const server = await startTypescriptServer({ env });
+  onTestFinished(async () => void (await server.stop()));
+  return server;
+}
+
+async function fill(url: string): Promise<void> {
+  const headers = { 'content-type': 'application/x-ndjson' };
+  const response = await fetch(`${url}/api/v1/import`, { method: 'POST', headers, body: largeBackup(LARGE) });
+  expect(response.status).toBe(200);
+}
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await delay(1);
+}
+
+/** Resolves when a part of a file is in the folder. */
+const begun = (folder: string): Promise<void> =>
+  until(() => readdirSync(folder).some((name) => statSync(join(folder, name)).size > 100_000));
+
+it('a server killed in the middle of an export leaves no file, and exit code 3', async () => {
+  const folder = freshFolder();
+  const server = await typescriptServer();
+  await fill(server.url);
+  const running = start(['export', server.url, join(folder, 'backup')]);
+  await begun(folder);
+  await server.kill();
+  const { code, stderr } = await running.ended;
+  expect(stderr).toMatch(/ended early, after \d+ bytes: the server went away/);
+  expect(code).toBe(3);
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+it.each(['SIGINT', 'SIGTERM'] as const)('%s during an export leaves no file', async (signal) => {
+  const folder = freshFolder();
+  const server = await typescriptServer();
+  await fill(server.url);
+  writeFileSync(join(folder, 'backup'), 'the old one');
+  const running = start(['export', server.url, join(folder, 'backup')]);
+  await begun(folder);
+  running.child.kill(signal);
+  expect((await running.ended).code).toBe(signal === 'SIGINT' ? 130 : 143);
+  expect(readdirSync(folder)).toEqual(['backup']);
+  expect(statSync(join(folder, 'backup')).size).toBe('the old one'.length);
+});
+
+it('what a pipe got of an export that was cut is refused', async () => {
+  const folder = freshFolder();
+  const server = await typescriptServer();
+  await fill(server.url);
+  const running = start(['export', server.url]);
+  await until(() => running.stdout().length > 0);
+  await server.kill();
+  const { code, stdout } = await running.ended;
+  expect(code).toBe(3);
+  writeFileSync(join(folder, 'cut'), stdout);
+  expect((await run(['verify', join(folder, 'cut')])).code).toBe(5);
+});
+
+it('a server killed in the middle of an import: exit code 3, and it can be sent again', async () => {
+  const folder = freshFolder();
+  const file = join(folder, 'large');
+  writeFileSync(file, largeBackup(LARGE));
+  const options = { databasePath: join(folder, 'data.db'), port: await freePort() };
+  const server = await startTypescriptServer(options);
+  const running = start(['import', server.url, file]);
+  await until(async () => (await (await fetch(`${server.url}/api/v1/stats`)).json()).keys > 0);
+  await server.kill();
+  const { code, stderr } = await running.ended;
+  expect(stderr).toMatch(/How many keys were stored by then is not known. It can be sent again as a whole/);
+  expect(code).toBe(3);
+  const again = await startTypescriptServer(options);
+  onTestFinished(async () => void (await again.stop()));
+  expect(await runJson(['import', again.url, file])).toMatchObject({ imported: LARGE, verified: LARGE });
+});
+
+it('where nothing listens: exit code 3', async () => {
+  const url = `http://127.0.0.1:${await freePort()}`;
+  const folder = freshFolder();
+  for (const args of [
+    ['status', url],
+    ['export', url, join(folder, 'x')],
+    ['backup', url, '--once', '--dir', folder],
+  ]) {
+    const { code, stderr } = await run(args);
+    expect(code, args.join(' ')).toBe(3);
+    expect(stderr).toContain(url);
+  }
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+it('what is no storage server: exit code 3', async () => {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  old.intercept = always(200, html, '<html>');
+  const { code, stderr } = await run(['export', old.url, '-']);
+  expect(code).toBe(3);
+  expect(stderr).toContain('is this the storage server?');
+});
+
+it('a server that is silent: exit code 3, within the time limit of silence', async () => {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  old.intercept = ({ url }) => url === '/api/storage/export';
+  const { code, stderr } = await run(['export', old.url, '-', '--timeout', '100']);
+  expect(code).toBe(3);
+  expect(stderr).toMatch(/did not answer within 100 ms.*--timeout/);
+});
+
+it('a server that is busy for a moment is asked again, when it asks to be', async () => {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  await store(old.url, { a: '1' });
+  let refusals = 2;
+  old.intercept = (request, response, body) => {
+    if (request.url !== '/api/storage/export' || refusals === 0) return false;
+    refusals -= 1;
+    return (
+      always(503, { ...json, 'retry-after': '1' }, '{"error":"busy"}')?.(request, response, body) ?? false
+    );
+  };
+  expect(await runJson(['export', old.url, join(freshFolder(), 'x')])).toMatchObject({ keys: 1 });
+  expect(old.seen.filter(({ url }) => url === '/api/storage/export')).toHaveLength(3);
+});
+
+it('a wrong token and a scope that is too small: exit code 4', async () => {
+  const hash = (token: string): string => createHash('sha256').update(token).digest('hex');
+  const { url } = await typescriptServer({
+    TOKENS: `app:admin:${hash('right')},app:read:${hash('reader')}`,
+  });
+  const folder = freshFolder();
+  const file = join(folder, 'backup');
+  const exporting = ['export', url, file];
+  for (const env of [{}, { CODEFORGE_STORAGE_TOKEN: 'wrong' }, { CODEFORGE_STORAGE_TOKEN: 'reader' }]) {
+    expect((await run(exporting, { env })).code).toBe(4);
+    expect(readdirSync(folder)).toEqual([]);
+  }
+  expect((await run(['status', url, '--token', 'wrong'])).code).toBe(4);
+  const env = { CODEFORGE_STORAGE_TOKEN: 'right' };
+  expect((await run(exporting, { env })).code).toBe(0);
+  expect((await run(['import', url, file, '--token', 'reader'])).code).toBe(4);
+  expect(await runJson(['status', url], { env })).toMatchObject({ keys: 0, epoch: expect.any(String) });
+  expect((await run(['migrate', url, `${url}/x`, '--to-token', 'right'], { env })).code).not.toBe(0);
+});

@@ -1,0 +1,160 @@
+/** Backups again and again: each that is kept is whole, whatever happens meanwhile. */
+import { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { expect, it, onTestFinished } from 'vitest';
+import { parseSchedule } from '../../src/cli/schedule.ts';
+import { always, json, type OldServer, startOldServer } from '../support/old-server.ts';
+import { startTypescriptServer } from '../support/typescript-server.ts';
+import { freshFolder, type Running, run, runJson, start } from './command.ts';
+import { textsOf } from './data.ts';
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await delay(5);
+}
+
+interface Line {
+  readonly ok: boolean;
+  readonly file: string;
+}
+const linesOf = (running: Running): Line[] =>
+  running
+    .stdout()
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line));
+
+async function oldServer(): Promise<OldServer> {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  old.data.set('a', 1);
+  return old;
+}
+
+it('while writes go on, each kept backup is one whole state, and only so many are kept', async () => {
+  const dir = freshFolder();
+  const { url, stop } = await startTypescriptServer();
+  onTestFinished(async () => void (await stop()));
+  writeFileSync(join(dir, 'notes.txt'), 'mine');
+  let over = false;
+  const writes = (async () => {
+    for (let n = 0; !over; n += 1) {
+      const ops = ['a', 'b'].map((key) => ({ op: 'put', key, value: n }));
+      const body = JSON.stringify({ atomic: true, ops });
+      const headers = { 'content-type': 'application/json' };
+      expect((await fetch(`${url}/api/v1/batch`, { method: 'POST', headers, body })).status).toBe(200);
+    }
+  })();
+  const running = start(['backup', url, '--every', '1s', '--keep', '3', '--dir', dir, '--json']);
+  await until(() => linesOf(running).length >= 5);
+  running.child.kill('SIGTERM');
+  expect(await running.ended).toMatchObject({ code: 0, stderr: '' });
+  over = true;
+  await writes;
+  const made = linesOf(running);
+  expect(made.every(({ ok }) => ok)).toBe(true);
+  const files = readdirSync(dir).filter((name) => name !== 'notes.txt');
+  expect(files.map((name) => join(dir, name))).toEqual(made.slice(-3).map(({ file }) => file));
+  for (const name of files) expect(name).toMatch(/^codeforge-backup-[\dT-]+Z\.ndjson$/);
+  expect(await run(['verify', '-q', ...files], { cwd: dir })).toMatchObject({ code: 0 });
+  for (const name of files) {
+    const { a, b } = await textsOf(readFileSync(join(dir, name)));
+    expect(a).toBe(b);
+  }
+});
+
+it('killed in the middle it leaves only whole backups, and the next start cleans up', async () => {
+  const dir = freshFolder();
+  const old = await oldServer();
+  const once = ['backup', old.url, '--once', '--dir', dir];
+  await runJson(once);
+  const before = readdirSync(dir);
+  const half = `{"big":${JSON.stringify('x'.repeat(1_200_000))},"open":"`;
+  old.intercept = ({ url }, response) => {
+    if (url !== '/api/storage/export') return false;
+    response.writeHead(200, json).write(half);
+    return true;
+  };
+  const running = start(once);
+  await until(() =>
+    readdirSync(dir).some((name) => name.endsWith('.tmp') && statSync(join(dir, name)).size > 0),
+  );
+  running.child.kill('SIGKILL');
+  await running.ended;
+  const left = readdirSync(dir).filter((name) => !before.includes(name));
+  expect(left).toHaveLength(1);
+  expect(left[0]).toMatch(/^\..*\.tmp$/);
+
+  old.intercept = undefined;
+  const { stderr } = await run(once);
+  expect(stderr).toContain(`Removed ${left[0]}`);
+  const files = readdirSync(dir);
+  expect(files).toHaveLength(2);
+  expect(await run(['verify', '-q', ...files], { cwd: dir })).toMatchObject({ code: 0 });
+});
+
+it('what another process is writing is left alone', async () => {
+  const dir = freshFolder();
+  const old = await oldServer();
+  const others = `.codeforge-backup-2026-11-25T07-00-00-000Z.ndjson.${process.pid}.tmp`;
+  writeFileSync(join(dir, others), 'half');
+  writeFileSync(join(dir, '.codeforge-backup-x.tmp'), 'not ours');
+  await runJson(['backup', old.url, '--once', '--dir', dir]);
+  expect(readdirSync(dir)).toContain(others);
+  expect(readdirSync(dir)).toContain('.codeforge-backup-x.tmp');
+});
+
+it('a run that fails is reported, keeps what is there, and is tried again', async () => {
+  const dir = freshFolder();
+  const old = await oldServer();
+  const running = start(['backup', old.url, '--every', '1s', '--keep', '1', '--dir', dir, '--json']);
+  await until(() => linesOf(running).length === 1);
+  const [first] = readdirSync(dir);
+  old.intercept = always(500, json, '{"error":"broken"}');
+  await until(() => linesOf(running).some(({ ok }) => !ok));
+  expect(readdirSync(dir)).toContain(first);
+  const failed = linesOf(running).length;
+  old.intercept = undefined;
+  await until(() =>
+    linesOf(running)
+      .slice(failed)
+      .some(({ ok }) => ok),
+  );
+  running.child.kill('SIGINT');
+  const { code, stderr } = await running.ended;
+  expect(code).toBe(0);
+  expect(stderr).toMatch(/No backup of .* was made.*Earlier ones stay; the next try is at/);
+  expect(readdirSync(dir)).toHaveLength(1);
+});
+
+it('a damaged backup does not count, and files of other names are never removed', async () => {
+  const dir = freshFolder();
+  const old = await oldServer();
+  const once = ['backup', old.url, '--once', '--keep', '2', '--dir', dir];
+  const first = String((await runJson(once)).file);
+  const second = String((await runJson(once)).file);
+  const damaged = second.replace(/-\d{3}Z/, '-999Z').replace(/T[\d-]+/, 'T99-99-99-999');
+  writeFileSync(damaged, readFileSync(second).subarray(0, -10));
+  const foreign = ['codeforge-backup-2026-11-25.ndjson', 'other-2026-11-25T07-00-00-000Z.ndjson'];
+  for (const name of foreign) copyFileSync(first, join(dir, name));
+  const { stdout, stderr } = await run([...once, '--json']);
+  const { file, removed } = JSON.parse(stdout);
+  expect(removed).toEqual([first.slice(dir.length + 1)]);
+  expect(stderr).toContain('is damaged');
+  expect(readdirSync(dir).sort()).toEqual(
+    [...foreign, ...[damaged, second, file].map((path) => path.slice(dir.length + 1))].sort(),
+  );
+});
+
+it('an interval counts from the first turn and leaves out what has passed', () => {
+  const { next } = parseSchedule('15m');
+  const minute = 60_000;
+  expect(next(0, 1)).toBe(15 * minute);
+  expect(next(0, 31 * minute)).toBe(45 * minute);
+  expect(parseSchedule('1d').next(0, 0)).toBe(24 * 60 * minute);
+});
+
+it('a cron expression is read in this machine’s time', () => {
+  const now = new Date(2026, 10, 25, 7).getTime();
+  expect(parseSchedule('0 3 * * *').next(now, now)).toBe(new Date(2026, 10, 26, 3).getTime());
+});

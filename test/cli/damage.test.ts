@@ -1,0 +1,59 @@
+/** A backup that is cut or damaged is refused, and nothing of it is sent. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it, onTestFinished } from 'vitest';
+import { startOldServer } from '../support/old-server.ts';
+import { startTypescriptServer } from '../support/typescript-server.ts';
+import { freshFolder, run, runJson } from './command.ts';
+import { EXACT, store } from './data.ts';
+
+const PLACES = 30;
+
+it('a file cut at 30 places is refused by verify and by import, with nothing stored', async () => {
+  const folder = freshFolder();
+  const server = await startTypescriptServer();
+  onTestFinished(async () => void (await server.stop()));
+  await store(server.url, { ...EXACT, big: '1' });
+  await run(['export', server.url, join(folder, 'whole')]);
+  const whole = readFileSync(join(folder, 'whole'));
+  const cuts = Array.from({ length: PLACES }, (_, i) => {
+    const file = join(folder, `cut ${i}`);
+    // The last one lacks the last brace; without the line break behind that the file is whole.
+    writeFileSync(file, whole.subarray(0, Math.floor(((whole.length - 2) * (i + 1)) / PLACES)));
+    return file;
+  });
+  const verified = await run(['verify', '--json', join(folder, 'whole'), ...cuts]);
+  expect(verified.code).toBe(5);
+  const lines = verified.stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  expect(lines.map(({ ok, exitCode }) => exitCode ?? ok)).toEqual([true, ...cuts.map(() => 5)]);
+
+  const target = await startOldServer();
+  onTestFinished(target.close);
+  for (const file of cuts) {
+    const { code, stderr } = await run(['import', target.url, file]);
+    expect(code, file).toBe(5);
+    expect(stderr).toContain(file);
+  }
+  expect(target.seen).toEqual([]);
+});
+
+it('a changed byte is found by the checksum', async () => {
+  const file = join(freshFolder(), 'backup');
+  const server = await startTypescriptServer();
+  onTestFinished(async () => void (await server.stop()));
+  await store(server.url, { a: '"one"', b: '2' });
+  await run(['export', server.url, file]);
+  writeFileSync(file, readFileSync(file, 'utf8').replace('"one"', '"two"'));
+  expect((await run(['verify', file])).code).toBe(5);
+  expect((await run(['import', server.url, file])).code).toBe(5);
+  expect(await runJson(['export', server.url, join(freshFolder(), 'again')])).toMatchObject({ keys: 2 });
+});
+
+it('a file that is not there is no damaged one', async () => {
+  const { code, stderr } = await run(['verify', join(freshFolder(), 'nothing')]);
+  expect(code).toBe(1);
+  expect(stderr).toContain('it is not there');
+});

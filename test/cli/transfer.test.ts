@@ -1,0 +1,157 @@
+/** Between all kinds of servers, values arrive digit by digit, and each key is compared. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { fingerprint } from '../../src/cli/canonical.ts';
+import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
+import { startOldServer } from '../support/old-server.ts';
+import { startTypescriptServer } from '../support/typescript-server.ts';
+import { freshFolder, run, runJson } from './command.ts';
+import { asObject, EXACT, heldBy, ORDINARY, store, type Texts, textsOf } from './data.ts';
+
+interface Kind {
+  readonly name: string;
+  readonly level: 0 | 1;
+  start(): Promise<{ readonly url: string; stop(): Promise<unknown> }>;
+}
+
+const KINDS: Kind[] = [
+  { name: 'the reference server', level: 1, start: startTypescriptServer },
+  {
+    name: 'an old server',
+    level: 0,
+    start: async () => {
+      const old = await startOldServer('/deep/base');
+      return { url: old.url, stop: old.close };
+    },
+  },
+];
+if (flaskSkipReason() === undefined)
+  KINDS.push({ name: 'the Flask server', level: 1, start: startFlaskServer });
+
+async function started(kind: Kind): Promise<string> {
+  const server = await kind.start();
+  onTestFinished(async () => void (await server.stop()));
+  return server.url;
+}
+
+const fingerprints = (texts: Texts): Record<string, string> =>
+  Object.fromEntries(Object.entries(texts).map(([key, text]) => [key, fingerprint(text)]));
+
+describe.each(KINDS)('from $name', (from) => {
+  it.each(KINDS)('to $name: an export, imported, is what it was', async (to) => {
+    const file = join(freshFolder(), 'backup.ndjson');
+    const source = await started(from);
+    const target = await started(to);
+    const texts = from.level === 1 && to.level === 1 ? EXACT : ORDINARY;
+    await store(source, texts);
+    const keys = Object.keys(texts).length;
+
+    expect(await runJson(['export', source, file])).toMatchObject({ ok: true, keys });
+    expect(await runJson(['verify', file])).toMatchObject({ keys, checksum: 'verified' });
+    expect(await runJson(['import', `${target}/`, file])).toMatchObject({ imported: keys, verified: keys });
+
+    const backup = await textsOf(readFileSync(file));
+    if (from.level === 1) expect(backup).toEqual(texts);
+    if (to.level === 1) expect(await heldBy(target)).toEqual(backup);
+    const piped = await run(['export', target, '-', '--format', 'json']);
+    expect(fingerprints(await textsOf(piped.stdout))).toEqual(fingerprints(texts));
+  });
+
+  it.each(KINDS)('to $name: a migration verifies every key, and a dry run stores none', async (to) => {
+    const source = await started(from);
+    const target = await started(to);
+    const texts = from.level === 1 && to.level === 1 ? EXACT : ORDINARY;
+    await store(source, texts);
+    const keys = Object.keys(texts).length;
+
+    expect(await runJson(['migrate', source, target, '--dry-run'])).toMatchObject({
+      imported: keys,
+      verified: 0,
+    });
+    expect(await runJson(['status', target])).toMatchObject({ keys: 0, level: to.level });
+    expect(await runJson(['migrate', source, target])).toMatchObject({ imported: keys, verified: keys });
+    expect(await runJson(['status', target])).toMatchObject({ keys });
+    if (from.level === 1 && to.level === 1) expect(await heldBy(target)).toEqual(texts);
+  });
+});
+
+describe.each(KINDS)('into $name', (kind) => {
+  const fixture = async (): Promise<{ url: string; file: string }> => {
+    const url = await started(kind);
+    const file = join(freshFolder(), 'backup.json');
+    await store(url, { there: '"theirs"', other: '1' });
+    writeFileSync(file, asObject({ there: '"mine"', fresh: '2' }));
+    return { url, file };
+  };
+  const exported = async (url: string): Promise<Texts> =>
+    textsOf((await run(['export', url, '--format', 'json'])).stdout);
+
+  it('overwrite replaces what is there, and keeps what only the server has', async () => {
+    const { url, file } = await fixture();
+    expect(await runJson(['import', url, file])).toMatchObject({ imported: 2, skipped: 0, verified: 2 });
+    expect(await exported(url)).toEqual({ there: '"mine"', other: '1', fresh: '2' });
+  });
+
+  it('skip lets be what is there, and does not count it as verified', async () => {
+    const { url, file } = await fixture();
+    const skip = ['import', url, file, '--mode', 'skip'];
+    expect(await runJson([...skip, '--dry-run'])).toMatchObject({ imported: 1, skipped: 1, verified: 0 });
+    expect(await exported(url)).toEqual({ there: '"theirs"', other: '1' });
+    expect(await runJson(skip)).toMatchObject({ imported: 1, skipped: 1, verified: 1 });
+    expect(await exported(url)).toEqual({ there: '"theirs"', other: '1', fresh: '2' });
+  });
+
+  it('fail names the keys that are there, and sends nothing', async () => {
+    const { url, file } = await fixture();
+    const { code, stdout, stderr } = await run(['import', url, file, '--mode', 'fail', '--json']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/holds 1 of the keys .*"there".*Nothing was sent/);
+    expect(JSON.parse(stdout)).toMatchObject({ ok: false, exitCode: 1, existingKeys: ['there'] });
+    expect(await exported(url)).toEqual({ there: '"theirs"', other: '1' });
+  });
+});
+
+it('an old server that spoils a number is found out', async () => {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  const { code, stdout, stderr } = await run(['import', old.url, '-', '--json'], { stdin: asObject(EXACT) });
+  expect(code).toBe(1);
+  expect(stderr).toContain('1 have another value ("12345678901234567890")');
+  const keys = Object.keys(EXACT).length;
+  expect(JSON.parse(stdout)).toMatchObject({ verified: keys - 1, different: 1, missing: 0 });
+});
+
+it('an old server gets pages of at most 4 MiB', async () => {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  const texts = Object.fromEntries(
+    Array.from({ length: 30 }, (_, i) => [`key ${i}`, JSON.stringify('é'.repeat(250_000))]),
+  );
+  expect(await runJson(['import', old.url, '-'], { stdin: asObject(texts) })).toMatchObject({ verified: 30 });
+  const pages = old.seen.filter(({ url }) => url.endsWith('/import'));
+  expect(pages.length).toBeGreaterThan(2);
+  for (const { bytes } of pages) expect(bytes).toBeLessThanOrEqual(4 * 1024 * 1024);
+});
+
+it('a server without checksums gets one in the file', async () => {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  const lines =
+    '{"format":"codeforge-storage","version":1,"epoch":"e"}\n{"key":"a","rev":"1","value":1.10}\n';
+  const health = { status: 'ok', contract: 1, epoch: 'e', seq: 1, capabilities: ['batch', 'keys', 'ndjson'] };
+  const answers: Record<string, string> = {
+    '/health': JSON.stringify({ ...health, limits: { valueBytes: 1e6, batchOps: 100, bodyBytes: 1e6 } }),
+    '/api/v1/stats': '{"keys":1,"sizeBytes":4,"epoch":"e","seq":1}',
+    '/api/v1/export': `${lines}{"end":true,"count":1}\n`,
+  };
+  old.intercept = ({ url = '' }, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' }).end(answers[url]);
+    return true;
+  };
+  const { code, stdout } = await run(['export', old.url]);
+  expect(code).toBe(0);
+  expect(stdout.startsWith(lines)).toBe(true);
+  expect(stdout.slice(lines.length)).toMatch(/^\{"end":true,"count":1,"sha256":"[0-9a-f]{64}"\}\n$/);
+  expect(await textsOf(stdout)).toEqual({ a: '1.10' });
+});
