@@ -5,7 +5,6 @@ import { createFlaskBackend, type FlaskBackend } from './backends/flask.ts';
 import { changedSince, position } from './backends/flask-changes.ts';
 import { checkServerUrl } from './config.ts';
 import { StorageError } from './core/errors.ts';
-import { load } from './core/load.ts';
 import { openJournal } from './migration-journal.ts';
 import { type ChangingSource, type Migration, migrate } from './tools/migrate.ts';
 import {
@@ -34,19 +33,12 @@ export async function migrateToFlask(
       name: 'migrateToFlask',
       source: sourceOf(indexedDb),
       target: flask,
-      activate: async () => {
-        const { createServed } = await load(import('./sync/served.ts'));
-        const served = workshop.keep(createServed({ ...workshop, serverUrl: address }));
-        await served.open();
-        if (served.type !== 'flask') {
-          const { reason } = served.status();
-          await served.close();
-          throw new StorageError(
-            'unavailable',
-            `Everything arrived, but the server cannot be used: ${reason}`,
-          );
-        }
-        await workshop.use(served, address);
+      async activate() {
+        await workshop.use(address);
+        if (workshop.served()?.type === 'flask') return;
+        const reason = workshop.served()?.status().reason;
+        await workshop.use(undefined);
+        throw new StorageError('unavailable', `Everything arrived, but the server cannot be used: ${reason}`);
       },
     });
   } finally {
@@ -69,7 +61,7 @@ export async function migrateToIndexedDB(
     name: 'migrateToIndexedDB',
     source: changing(server, () => served.flush()),
     target: workshop.indexedDb,
-    activate: () => workshop.use(undefined, undefined),
+    activate: () => workshop.use(undefined),
   });
 }
 

@@ -113,18 +113,18 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   const workshop: Workshop = {
     ...resolved,
     log,
-    changed,
     indexedDb,
     keep,
     inTurn,
     alone: queue.alone,
     served: () => inUse,
     serverUrl: () => serverUrl,
-    async use(served, url) {
+    async use(url) {
       const before = inUse;
-      inUse = served;
+      inUse = undefined;
       serverUrl = url;
-      choosing = Promise.resolve(served ?? indexedDb);
+      choosing = choose();
+      await choosing;
       changed();
       await before?.close();
     },

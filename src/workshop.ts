@@ -7,7 +7,7 @@ import type { Served } from './sync/served.ts';
 import type { SyncOptions } from './sync/sync.ts';
 
 /** A storage, as its tools see it. */
-export interface Workshop extends Omit<ResolvedOptions, 'serverUrl'>, Pick<SyncOptions, 'log' | 'changed'> {
+export interface Workshop extends Omit<ResolvedOptions, 'serverUrl'>, Pick<SyncOptions, 'log'> {
   readonly indexedDb: Backend;
   /** The backend in use, when everything that was called before is done. */
   inTurn(): Promise<Backend>;
@@ -18,8 +18,8 @@ export interface Workshop extends Omit<ResolvedOptions, 'serverUrl'>, Pick<SyncO
   serverUrl(): string | undefined;
   /** Have a backend closed with the storage. */
   keep<T extends Backend>(backend: T): T;
-  /** Use a server from now on, or IndexedDB. */
-  use(served: Served | undefined, serverUrl: string | undefined): Promise<void>;
+  /** Use the server at a URL from now on, or IndexedDB. */
+  use(serverUrl: string | undefined): Promise<void>;
 }
 
 /** The app's listener; what it throws is logged. */
