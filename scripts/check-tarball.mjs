@@ -1,11 +1,12 @@
 // Packs the package, installs the tarball in an empty folder, and uses it from there as a stranger would: ESM and CommonJS
-// in this Node.js and in the system's, types in five resolutions, and an empty Vite app in Chromium.
+// in this Node.js and in the system's, the command, types in five resolutions, and an empty Vite app in Chromium.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { chromium } from 'playwright';
 import { build, preview } from 'vite';
+import { startTypescriptServer } from '../test/support/typescript-server.ts';
 
 const root = resolve(import.meta.dirname, '..');
 const folder = mkdtempSync(join(tmpdir(), 'storage-tarball-'));
@@ -35,7 +36,7 @@ try {
   await check('holds the build, README, LICENSE, CHANGELOG and nothing else', () => {
     const odd = files.filter(
       ({ path }) =>
-        !/^(dist\/[^/]+\.(js|cjs|d\.ts|d\.cts|map)|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/.test(
+        !/^(dist\/([^/]+\.(js|cjs|d\.ts|d\.cts|map)|cli-licenses\.txt)|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/.test(
           path,
         ),
     );
@@ -65,6 +66,37 @@ try {
       const code = `const { createStorage, StorageError } = require('@codeforge/storage');${use}`;
       expect(run(node, ['--input-type=commonjs', '-e', code]).endsWith('used'), 'not used');
     });
+  }
+
+  const server = await startTypescriptServer();
+  try {
+    await check('the command, by npx', () => {
+      expect(
+        run('npx', ['--no-install', 'codeforge-storage', '--help']).includes('backup [options]'),
+        'no help',
+      );
+    });
+    for (const node of nodes) {
+      const command = (...args) =>
+        run(node, [join(folder, 'node_modules/@codeforge/storage/dist/cli.js'), ...args]);
+      await check(`the command in Node.js ${run(node, ['--version']).trim()}`, async () => {
+        await fetch(`${server.url}/api/storage/exact`, {
+          method: 'PUT',
+          headers: { 'content-type': 'application/json' },
+          body: '{"value":12345678901234567890}',
+        });
+        expect(JSON.parse(command('status', server.url, '--json')).keys === 1, 'status');
+        expect(command('export', server.url).includes('"value":12345678901234567890}'), 'export');
+        command('export', server.url, 'backup.ndjson');
+        expect(JSON.parse(command('verify', 'backup.ndjson', '--json')).checksum === 'verified', 'verify');
+        expect(JSON.parse(command('import', server.url, 'backup.ndjson', '--json')).verified === 1, 'import');
+        const backups = ['--once', '--dir', `backups ${process.hrtime.bigint()}`];
+        expect(JSON.parse(command('backup', server.url, ...backups, '--json')).verified, 'backup');
+        expect(command('backup', '--help').includes('--every <schedule>'), 'help');
+      });
+    }
+  } finally {
+    await server.stop();
   }
 
   await check('types in five resolutions', () => {

@@ -21,7 +21,7 @@ export interface Checked {
 /** A file that is whole, and what it holds. */
 export interface Archive extends Checked {
   /**
-   * The fingerprint of each key's value. Memory grows with the number of keys, about 150 MB a million, not with their
+   * The fingerprint of each key's value. Memory grows with the number of keys, about 200 MB a million, not with their
    * values.
    */
   readonly values: Map<string, string>;

@@ -52,6 +52,7 @@ export async function openBackupFolder(path: string, prefix: string): Promise<Ba
 
   return {
     async freshPath(at) {
+      await mkdir(path, { recursive: true });
       const names = new Set(await list());
       for (let ms = at.getTime(); ; ms += 1) {
         // Windows refuses colons in names.

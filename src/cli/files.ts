@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, rmSync } from 'node:fs';
-import { type FileHandle, mkdtemp, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdtemp, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import type { Digest } from '../tools/backup-format.ts';
@@ -49,13 +49,27 @@ export async function writeWhole<T>(
   write: (sink: Sink) => Promise<T>,
   check?: (path: string) => Promise<unknown>,
 ): Promise<T> {
-  const name = temporaryName(path);
+  // Behind a link is the file that is meant.
+  const target = await realpath(path).catch(() => path);
+  const isFile = await stat(target).then(
+    (found) => found.isFile(),
+    () => true,
+  );
+  // A rename would put a file in the place of a device.
+  if (!isFile)
+    throw new CommandError(
+      EXIT.failed,
+      `${path} is there and is no regular file: name another, or "-" for stdout.`,
+    );
+  const name = temporaryName(target);
   temporary.add(name);
   try {
+    // What is left of an earlier process of this number.
+    await rm(name, { force: true });
     const written = await writeDurably(name, write);
     await check?.(name);
-    await rename(name, path);
-    await syncFolder(dirname(path));
+    await rename(name, target);
+    await syncFolder(dirname(target));
     return written;
   } catch (error) {
     await rm(name, { force: true });
@@ -66,7 +80,7 @@ export async function writeWhole<T>(
 }
 
 async function writeDurably<T>(path: string, write: (sink: Sink) => Promise<T>): Promise<T> {
-  const file = await open(path, 'w', 0o600);
+  const file = await open(path, 'wx', 0o600);
   try {
     const result = await write((bytes) => writeAll(file, bytes));
     await file.sync();

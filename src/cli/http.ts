@@ -267,7 +267,9 @@ async function attempts<T>(
     } catch (error) {
       signal.throwIfAborted();
       const refused = error instanceof Refused ? error : undefined;
-      const passing = refused ? LATER.has(refused.status) : error instanceof StorageError;
+      const passing = refused
+        ? LATER.has(refused.status)
+        : error instanceof StorageError && error.code === 'unavailable';
       const pause = Math.max(PAUSE * n, refused?.retryAfterMs ?? 0);
       if (!passing || !repeatable || n === ATTEMPTS || pause > LONGEST_PAUSE) throw error;
       await delay(pause, undefined, { signal });

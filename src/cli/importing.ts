@@ -36,6 +36,7 @@ export interface Imported {
 /**
  * Bring a backup into a server.
  *
+ * @param archive Its `values` are used up.
  * @throws {CommandError} saying what was stored and what was not.
  */
 export async function importInto(
@@ -65,9 +66,9 @@ export async function importInto(
   const sent = await send(server, archive, { mode, dryRun, there }, terminal);
   const keys = values.size;
   if (dryRun) return { keys, ...sent, verified: 0, dryRun };
-  const expected = there.size === 0 ? values : new Map([...values].filter(([key]) => !there.has(key)));
+  for (const key of there) values.delete(key);
   try {
-    const verified = await verifyAt(server, expected, terminal);
+    const verified = await verifyAt(server, values, terminal);
     return { keys, ...sent, verified, dryRun };
   } catch (error) {
     if (error instanceof StorageError)

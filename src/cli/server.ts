@@ -6,6 +6,7 @@ import type { StorageStats } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import type { BackupRecord, BackupSummary } from '../tools/backup-format.ts';
 import { readBackup } from '../tools/backup-read.ts';
+import { CommandError, EXIT } from './exit-codes.ts';
 import { createDigest } from './files.ts';
 import { type Connection, download } from './http.ts';
 
@@ -82,7 +83,8 @@ export async function readToEnd(
 export function ofExport(error: unknown, url: string): unknown {
   if (!(error instanceof StorageError) || error.code !== 'invalid-backup') return error;
   const [what] = error.message.split(' Nothing should be imported');
-  return new StorageError('unavailable', `The export of ${url} is not whole: ${what} Try again.`, {
-    cause: error,
-  });
+  const message = `The export of ${url} is refused: ${what}`;
+  if (error.cause instanceof StorageError)
+    return new CommandError(EXIT.failed, `${message} Delete it there, or store it under another key.`);
+  return new StorageError('unavailable', `${message} Try again.`, { cause: error });
 }

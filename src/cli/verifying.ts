@@ -17,46 +17,47 @@ export const someOf = (keys: readonly string[]): string =>
 /**
  * Compare what a server holds under each of some keys.
  *
- * @param values The fingerprints that the values should have.
+ * @param values The fingerprints that the values should have. Used up: those that are equal are taken out.
  * @returns How many are equal: all of them.
  * @throws {CommandError} naming those that are not, or are not there.
  */
 export async function verifyAt(
   server: Server,
-  values: ReadonlyMap<string, string>,
+  values: Map<string, string>,
   terminal: Terminal,
 ): Promise<number> {
   const { url } = server.connection;
   const progress = terminal.progress(`verify ${url}`, values.size);
-  const equal = new Set<string>();
+  const wanted = values.size;
+  let equal = 0;
   const different: string[] = [];
   try {
     await readToEnd(recordsOf(await server.exported()), (page) => {
       for (const { key, text } of page) {
-        const wanted = values.get(key);
-        if (wanted === undefined) continue;
-        if (wanted === fingerprint(text)) equal.add(key);
+        const fingerprinted = values.get(key);
+        if (fingerprinted === undefined) continue;
+        values.delete(key);
+        if (fingerprinted === fingerprint(text)) equal += 1;
         else different.push(key);
       }
-      progress.at(equal.size);
+      progress.at(equal);
     });
   } catch (error) {
     throw ofExport(error, url);
   } finally {
     progress.end();
   }
-  const differs = new Set(different);
-  const missing = [...values.keys()].filter((key) => !equal.has(key) && !differs.has(key));
-  if (different.length + missing.length === 0) return equal.size;
+  const missing = [...values.keys()];
+  if (different.length + missing.length === 0) return equal;
   const parts = [
     different.length > 0 && `${different.length} have another value (${someOf(different)})`,
     missing.length > 0 && `${missing.length} are missing (${someOf(missing)})`,
   ].filter(Boolean);
   throw new CommandError(
     EXIT.failed,
-    `${equal.size} of ${values.size} keys were verified at ${url}; ${parts.join(', ')}. The server changed them, or somebody else has written meanwhile.`,
+    `${equal} of ${wanted} keys were verified at ${url}; ${parts.join(', ')}. The server changed them, or somebody else has written meanwhile.`,
     {
-      verified: equal.size,
+      verified: equal,
       different: different.length,
       missing: missing.length,
       keys: [...different, ...missing].slice(0, SHOWN),

@@ -1,7 +1,7 @@
 /** Between all kinds of servers, values arrive digit by digit, and each key is compared. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
 import { fingerprint } from '../../src/cli/canonical.ts';
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
 import { startOldServer } from '../support/old-server.ts';
@@ -9,10 +9,15 @@ import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, run, runJson } from './command.ts';
 import { asObject, EXACT, heldBy, ORDINARY, store, type Texts, textsOf } from './data.ts';
 
+interface Server {
+  readonly url: string;
+  stop(): Promise<unknown>;
+}
+
 interface Kind {
   readonly name: string;
   readonly level: 0 | 1;
-  start(): Promise<{ readonly url: string; stop(): Promise<unknown> }>;
+  start(): Promise<Server>;
 }
 
 const KINDS: Kind[] = [
@@ -29,10 +34,20 @@ const KINDS: Kind[] = [
 if (flaskSkipReason() === undefined)
   KINDS.push({ name: 'the Flask server', level: 1, start: startFlaskServer });
 
-async function started(kind: Kind): Promise<string> {
-  const server = await kind.start();
-  onTestFinished(async () => void (await server.stop()));
-  return server.url;
+/** What runs, one a kind and a role. */
+const servers = new Map<string, Promise<Server>>();
+afterAll(async () => {
+  for (const server of servers.values()) await (await server).stop();
+});
+
+/** An empty server. */
+async function started(kind: Kind, role: 'source' | 'target' = 'target'): Promise<string> {
+  const name = `${role} ${kind.name}`;
+  const starting = servers.get(name) ?? kind.start();
+  servers.set(name, starting);
+  const { url } = await starting;
+  expect((await fetch(`${url}/api/storage/clear`, { method: 'POST' })).status).toBe(200);
+  return url;
 }
 
 const fingerprints = (texts: Texts): Record<string, string> =>
@@ -41,7 +56,7 @@ const fingerprints = (texts: Texts): Record<string, string> =>
 describe.each(KINDS)('from $name', (from) => {
   it.each(KINDS)('to $name: an export, imported, is what it was', async (to) => {
     const file = join(freshFolder(), 'backup.ndjson');
-    const source = await started(from);
+    const source = await started(from, 'source');
     const target = await started(to);
     const texts = from.level === 1 && to.level === 1 ? EXACT : ORDINARY;
     await store(source, texts);
@@ -59,7 +74,7 @@ describe.each(KINDS)('from $name', (from) => {
   });
 
   it.each(KINDS)('to $name: a migration verifies every key, and a dry run stores none', async (to) => {
-    const source = await started(from);
+    const source = await started(from, 'source');
     const target = await started(to);
     const texts = from.level === 1 && to.level === 1 ? EXACT : ORDINARY;
     await store(source, texts);
@@ -154,4 +169,13 @@ it('a server without checksums gets one in the file', async () => {
   expect(stdout.startsWith(lines)).toBe(true);
   expect(stdout.slice(lines.length)).toMatch(/^\{"end":true,"count":1,"sha256":"[0-9a-f]{64}"\}\n$/);
   expect(await textsOf(stdout)).toEqual({ a: '1.10' });
+});
+
+it('a key that no server takes is named, and is no cut export', async () => {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  old.data.set('k'.repeat(1025), 1);
+  const { code, stderr } = await run(['export', old.url, '-']);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/a key that cannot be stored.*1025 bytes/);
 });

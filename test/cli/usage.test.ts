@@ -1,5 +1,5 @@
 /** What the command says of itself, and what it does with what it does not understand. */
-import { mkdirSync, readdirSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { expect, it, onTestFinished } from 'vitest';
 import { startOldServer } from '../support/old-server.ts';
 import { freshFolder, run } from './command.ts';
@@ -56,7 +56,6 @@ it('a backup folder that cannot be made ends the start', async () => {
   const { code, stderr } = await run(['verify', cwd, '--quiet']);
   expect(code).toBe(1);
   expect(stderr).toContain('it is a folder');
-  mkdirSync(`${cwd}/x`);
   const file = process.execPath;
   const started = await run(['backup', 'http://localhost:5001', '--every', '1h', '--dir', `${file}/below`]);
   expect(started.code).toBe(1);
@@ -72,4 +71,18 @@ it('--quiet prints nothing but errors, and data on stdout stays alone', async ()
   expect(code).toBe(0);
   expect(JSON.parse(stdout)).toEqual({ a: 1 });
   expect(JSON.parse(stderr)).toMatchObject({ ok: true, keys: 1 });
+});
+
+it('an export goes to the file behind a link, and never in the place of a folder or a device', async () => {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  const cwd = freshFolder();
+  writeFileSync(`${cwd}/file`, '');
+  symlinkSync('file', `${cwd}/link`);
+  expect((await run(['export', old.url, 'link'], { cwd })).code).toBe(0);
+  expect(lstatSync(`${cwd}/link`).isSymbolicLink()).toBe(true);
+  expect(readFileSync(`${cwd}/file`, 'utf8')).toContain('"end":true');
+  const { code, stderr } = await run(['export', old.url, cwd]);
+  expect(code).toBe(1);
+  expect(stderr).toContain('no regular file');
 });
