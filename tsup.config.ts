@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defineConfig, type Options } from 'tsup';
 import packageJson from './package.json' with { type: 'json' };
@@ -52,6 +52,7 @@ const command: Options = {
       setup(build) {
         build.initialOptions.metafile = true;
         build.onEnd(async ({ metafile }) => {
+          await mkdir('dist', { recursive: true });
           await writeFile('dist/cli-licenses.txt', await licensesOf(Object.keys(metafile?.inputs ?? {})));
         });
       },

@@ -59,6 +59,18 @@ it.each(['SIGINT', 'SIGTERM'] as const)('%s during an export leaves no file', as
   expect(statSync(join(folder, 'backup')).size).toBe('the old one'.length);
 });
 
+it('Ctrl-C while stdin is read: nothing is sent, and no temporary file stays', async () => {
+  const folder = freshFolder();
+  const running = start(['import', 'http://localhost:5001', '-'], {
+    env: { TMPDIR: folder },
+    stdin: { open: true },
+  });
+  await until(() => readdirSync(folder).length > 0);
+  running.child.kill('SIGINT');
+  expect((await running.ended).code).toBe(130);
+  expect(readdirSync(folder)).toEqual([]);
+});
+
 it('what a pipe got of an export that was cut is refused', async () => {
   const folder = freshFolder();
   const server = await typescriptServer();

@@ -31,6 +31,17 @@ async function oldServer(): Promise<OldServer> {
   return old;
 }
 
+/** An export that stops in the middle and leaves its reader waiting. */
+const endless: OldServer['intercept'] = ({ url }, response) => {
+  if (url !== '/api/storage/export') return false;
+  response.writeHead(200, json).write(`{"big":${JSON.stringify('x'.repeat(1_200_000))},"open":"`);
+  return true;
+};
+
+/** Resolves when a part of a backup is in the folder. */
+const begun = (dir: string): Promise<void> =>
+  until(() => readdirSync(dir).some((name) => name.endsWith('.tmp') && statSync(join(dir, name)).size > 0));
+
 it('while writes go on, each kept backup is one whole state, and only so many are kept', async () => {
   const dir = freshFolder();
   const { url, stop } = await startTypescriptServer();
@@ -69,16 +80,9 @@ it('killed in the middle it leaves only whole backups, and the next start cleans
   const once = ['backup', old.url, '--once', '--dir', dir];
   await runJson(once);
   const before = readdirSync(dir);
-  const half = `{"big":${JSON.stringify('x'.repeat(1_200_000))},"open":"`;
-  old.intercept = ({ url }, response) => {
-    if (url !== '/api/storage/export') return false;
-    response.writeHead(200, json).write(half);
-    return true;
-  };
+  old.intercept = endless;
   const running = start(once);
-  await until(() =>
-    readdirSync(dir).some((name) => name.endsWith('.tmp') && statSync(join(dir, name)).size > 0),
-  );
+  await begun(dir);
   running.child.kill('SIGKILL');
   await running.ended;
   const left = readdirSync(dir).filter((name) => !before.includes(name));
@@ -91,6 +95,17 @@ it('killed in the middle it leaves only whole backups, and the next start cleans
   const files = readdirSync(dir);
   expect(files).toHaveLength(2);
   expect(await run(['verify', '-q', ...files], { cwd: dir })).toMatchObject({ code: 0 });
+});
+
+it('told to end in the middle of a backup it leaves nothing of it, and ends with 0', async () => {
+  const dir = freshFolder();
+  const old = await oldServer();
+  old.intercept = endless;
+  const running = start(['backup', old.url, '--every', '1h', '--dir', dir]);
+  await begun(dir);
+  running.child.kill('SIGTERM');
+  expect(await running.ended).toEqual({ code: 0, stdout: '', stderr: '' });
+  expect(readdirSync(dir)).toEqual([]);
 });
 
 it('what another process is writing is left alone', async () => {

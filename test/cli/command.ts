@@ -11,7 +11,8 @@ const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 interface RunOptions {
   readonly cwd?: string;
   readonly env?: Record<string, string>;
-  readonly stdin?: string | Uint8Array;
+  /** What stdin holds; `open`: nothing, and it does not end. */
+  readonly stdin?: string | { readonly open: true };
 }
 
 /** What a run came to. */
@@ -41,7 +42,7 @@ export function start(args: readonly string[], { cwd, env, stdin }: RunOptions =
   });
   // It may end before it has read everything.
   child.stdin.on('error', () => {});
-  child.stdin.end(stdin ?? '');
+  if (typeof stdin !== 'object') child.stdin.end(stdin ?? '');
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const)
     child[name].setEncoding('utf8').on('data', (text: string) => {
