@@ -4,11 +4,13 @@
 import type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
 import type { Conflict, Resolution } from './core/conflict.ts';
 import type {
+  AdoptOptions,
   BackupSource,
   ExportOptions,
   ImportOptions,
   MigrateOptions,
   MigrationPlan,
+  OldDatabase,
 } from './tools/migration-options.ts';
 
 /** What a key of a schema may be. */
@@ -262,6 +264,33 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    */
   import(source: BackupSource, options: ImportOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   import(source: BackupSource, options?: ImportOptions & { readonly dryRun?: false }): Promise<number>;
+  /**
+   * The databases that older apps have left at this origin, as far as their layout is known: `codeforge-storage` with the store
+   * `kv-store`, string keys outside of the values; `CodeForgeDB` with the store `keyvalue`, records `{ key, value }`.
+   *
+   * Nothing is created, upgraded or written, and the databases are let go of at once. One of these names with another layout is not
+   * listed (`adopt()` says what it is), nor is the one that this storage itself uses.
+   *
+   * @throws {StorageError} `unavailable` where there is no IndexedDB; `blocked` where another tab keeps one from opening.
+   */
+  oldDatabases(): Promise<OldDatabase[]>;
+  /**
+   * Copy every entry of an old database into the backend in use, and read each back.
+   *
+   * The old database is only read, in pages, and stays as it is: old tabs of the old app go on writing to it, and may upgrade or
+   * delete it. It is not a snapshot: what they write meanwhile may or may not be copied. Called again, it begins anew.
+   *
+   * @param name As `oldDatabases()` tells it. Records of `CodeForgeDB` may have other members: they are not copied.
+   * @param options What to do where the backend holds another value, and whether to write at all.
+   * @returns The number of entries that are stored, all verified; of those that `onConflict: 'skip'` left alone, none. With `dryRun`
+   * what would be done.
+   * @throws {StorageError} before anything is written: `invalid-option`, also for the database that this storage itself uses;
+   * `unavailable` where there is no such database, or one with another layout; `blocked`.
+   * @throws {MigrationError} when anything less than every entry was stored. A key that is no string is named by its type and value,
+   * such as `number 42`.
+   */
+  adopt(name: OldDatabase['name'], options: AdoptOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
+  adopt(name: OldDatabase['name'], options?: AdoptOptions & { readonly dryRun?: false }): Promise<number>;
   /**
    * Let go of the database or the server. What waits is rejected with `closed`, as is every later call; a request that
    * is under way is aborted, and whether it arrived is not known.

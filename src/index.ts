@@ -27,6 +27,7 @@ export { createStorage } from './storage.ts';
 export { backupFileName } from './tools/backup-format.ts';
 export { MigrationError, type MigrationFailure } from './tools/migration-error.ts';
 export type {
+  AdoptOptions,
   BackupSource,
   CopyOptions,
   ExportOptions,
@@ -35,5 +36,6 @@ export type {
   MigrateOptions,
   MigrationPlan,
   MigrationProgress,
+  OldDatabase,
   OnConflict,
 } from './tools/migration-options.ts';

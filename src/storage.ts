@@ -198,6 +198,8 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     migrateToIndexedDB: tool('migrateToIndexedDB'),
     export: tool('exportFrom'),
     import: tool('importInto'),
+    oldDatabases: tool('oldDatabases'),
+    adopt: tool('adopt'),
     async close() {
       closed = true;
       const settled = queue.close();

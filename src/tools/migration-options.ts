@@ -101,6 +101,18 @@ export interface ExportProgress {
 /** Options of an adoption. */
 export type AdoptOptions = Omit<MigrateOptions, 'activate'>;
 
+/** A database that an older app has left at this origin. */
+export interface OldDatabase {
+  /** Its name, for `adopt()`. */
+  readonly name: 'codeforge-storage' | 'CodeForgeDB';
+  /** The object store that holds its entries. */
+  readonly store: string;
+  /** Its version, which is never raised. */
+  readonly version: number;
+  /** Records of the store, those that cannot be adopted included. */
+  readonly entries: number;
+}
+
 /** Options, checked and complete. */
 export interface CheckedOptions {
   readonly onConflict: OnConflict;

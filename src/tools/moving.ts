@@ -45,7 +45,8 @@ export type Moving = Sendable | { readonly key: string; readonly refused: Error 
 /** Whether an entry can be sent. */
 export const isSendable = (entry: Moving): entry is Sendable => 'text' in entry;
 
-async function prepared(key: string, value: unknown): Promise<Moving> {
+/** An entry as it is sent, or why it cannot be. */
+export async function prepared(key: string, value: unknown): Promise<Moving> {
   try {
     const copy = snapshot(value, checkKey(key));
     const encoding = encode(copy);

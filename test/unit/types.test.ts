@@ -3,11 +3,14 @@
  */
 import { expectTypeOf, it } from 'vitest';
 import {
+  type AdoptOptions,
   type Conflict,
   type ConflictPolicy,
   type ConflictValue,
   createStorage,
   type KeyValueStorage,
+  type MigrationPlan,
+  type OldDatabase,
   type Resolution,
   StorageError,
   type StorageErrorCode,
@@ -109,6 +112,22 @@ async function synced(storage: KeyValueStorage<Schema>): Promise<void> {
   createStorage({ ack: 'none' });
 }
 
+/** The same for what older apps have left. */
+async function adopting(storage: KeyValueStorage<Schema>, options: AdoptOptions): Promise<void> {
+  const [found] = await storage.oldDatabases();
+  expectTypeOf(found).toEqualTypeOf<OldDatabase | undefined>();
+  if (found) expectTypeOf(await storage.adopt(found.name)).toEqualTypeOf<number>();
+  expectTypeOf(await storage.adopt('CodeForgeDB', { onConflict: 'skip' })).toEqualTypeOf<number>();
+  expectTypeOf(await storage.adopt('CodeForgeDB', { dryRun: true })).toEqualTypeOf<MigrationPlan>();
+  // @ts-expect-error whether it is a dry run decides what is returned
+  await storage.adopt('CodeForgeDB', options);
+  // @ts-expect-error a database whose layout is not known
+  await storage.adopt('other');
+  // @ts-expect-error what is used does not change
+  await storage.adopt('CodeForgeDB', { activate: true });
+}
+
+void adopting;
 void typed;
 void synced;
 
