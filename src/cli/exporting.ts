@@ -31,7 +31,11 @@ export async function exportTo(
   sink: Sink,
   terminal: Terminal,
 ): Promise<Exported> {
-  const { keys: total } = await server.stats();
+  // It is only shown. Where it cannot be told because of what stops the export too, that says so.
+  const total = await server.stats().then(
+    ({ keys }) => keys,
+    () => undefined,
+  );
   const progress = terminal.progress(`export ${server.connection.url}`, total);
   let bytes = 0;
   let keys = 0;
@@ -53,7 +57,7 @@ export async function exportTo(
     const digest = createDigest();
     let sha256 = '';
     const remembering = { ...digest, hex: () => (sha256 = digest.hex()) };
-    const header = { timestamp: new Date().toISOString(), keys: total };
+    const header = { timestamp: new Date().toISOString(), ...(total !== undefined && { keys: total }) };
     const written = form === 'json' ? writeObject(records) : writeBackup(records, header, remembering);
     for await (const chunk of written) await counted(chunk);
     return { keys, bytes, ...(sha256 !== '' && { sha256 }) };

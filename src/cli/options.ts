@@ -6,7 +6,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { checkServerUrl } from '../config.ts';
 import { isToken } from '../core/token.ts';
-import { EXIT_HELP } from './exit-codes.ts';
+import { CommandError, EXIT, EXIT_HELP } from './exit-codes.ts';
 import type { Connection } from './http.ts';
 import { MODES, type Mode } from './importing.ts';
 import { createTerminal, type Terminal } from './terminal.ts';
@@ -45,12 +45,12 @@ export const createCommand = (name: string, summary: string): Command =>
 /** The option for how long a server may be silent. */
 export const timeoutOption = (): Option =>
   new Option('--timeout <ms>', 'milliseconds that the server may be silent, not that all of it may take')
-    .argParser(milliseconds)
+    .argParser(positive)
     .default(TIMEOUT);
 
 /** An option for a token. */
 export const tokenOption = (flags: string, variable: string, description: string): Option =>
-  new Option(flags, description).env(variable).argParser(token);
+  new Option(flags, description).env(variable);
 
 /** A command that asks one server. */
 export const createServerCommand = (name: string, summary: string): Command =>
@@ -82,33 +82,29 @@ export function serverUrl(text: string): string {
   }
 }
 
-/** A connection as the options of one server ask for it. */
-export const connectionOf = (
+/**
+ * A connection as the options of one server ask for it.
+ *
+ * @throws {CommandError} `usage`, without the token.
+ */
+export function connectionOf(
   url: string,
-  { timeout, token }: { readonly timeout: number; readonly token?: string | undefined },
+  { timeout, token = '' }: { readonly timeout: number; readonly token?: string | undefined },
   { signal }: Life,
-): Connection => ({ url, timeout, token: token === '' ? undefined : token, signal });
+): Connection {
+  if (token !== '' && !isToken(token))
+    throw new CommandError(EXIT.usage, `The token for ${url} must be visible ASCII without spaces.`);
+  return { url, timeout, token: token === '' ? undefined : token, signal };
+}
 
 /** A terminal as the options ask for it. */
 export const terminalOf = ({ json, quiet }: CommonOptions): Terminal =>
   createTerminal({ json: json ?? false, quiet: quiet ?? false });
 
-/** A whole number of at least one. */
+/** A whole number of at least one, and below the 31 bits that setTimeout takes. */
 export function positive(text: string): number {
   if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('It is a whole number from 1.');
   return Number(text);
-}
-
-function milliseconds(text: string): number {
-  const value = positive(text);
-  // setTimeout takes no more than 31 bits; positive() stays below that.
-  return value;
-}
-
-function token(text: string): string {
-  if (text !== '' && !isToken(text))
-    throw new InvalidArgumentError('A token is visible ASCII without spaces.');
-  return text;
 }
 
 /** `1,234 keys`, `1 key`. */

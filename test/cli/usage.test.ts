@@ -51,6 +51,13 @@ it.each([
   expect(readdirSync(cwd)).toEqual([]);
 });
 
+it('a malformed token is not shown', async () => {
+  const env = { CODEFORGE_STORAGE_TOKEN: 'se cret' };
+  const { code, stdout, stderr } = await run(['status', 'http://localhost:5001'], { env });
+  expect(code).toBe(2);
+  expect(stdout + stderr).not.toContain('cret');
+});
+
 it('a backup folder that cannot be made ends the start', async () => {
   const cwd = freshFolder();
   const { code, stderr } = await run(['verify', cwd, '--quiet']);
