@@ -1,14 +1,15 @@
 /**
- * `npm run bench -- [browser] [sdk] [server] [transfer] [size] [--quick]`: the project beside what a user would pick instead.
+ * `npm run bench -- [browser] [sdk] [server] [transfer] [migration] [size] [--quick]`: the project beside what a user would pick instead.
  *
  * Each bench prints its tables and puts them into docs/performance.md; with `--quick`, which only shows that it runs, it
  * does not, nor where the environment asks for a part (BENCH_ONLY, BENCH_ROUNDS). A contestant that returns wrong data
- * ends the run.
+ * ends the run, and some targets fail it where they are missed.
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { benchBrowser } from './browser.ts';
 import { markdownOf, putSection, type Section } from './harness/report.ts';
+import { benchMigration } from './migration.ts';
 import { benchSdk } from './sdk.ts';
 import { benchServer } from './server.ts';
 import { benchSize } from './size.ts';
@@ -20,6 +21,7 @@ const BENCHES: Readonly<Record<string, (quick: boolean) => Promise<Section>>> = 
   sdk: benchSdk,
   server: benchServer,
   transfer: benchTransfer,
+  migration: benchMigration,
   size: benchSize,
 };
 
@@ -38,8 +40,10 @@ if (unknown.length > 0) {
 } else {
   for (const [name, bench] of Object.entries(BENCHES)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
-    const markdown = await markdownOf(await bench(values.quick));
+    const section = await bench(values.quick);
+    const markdown = await markdownOf(section);
     process.stdout.write(`\n${markdown}\n`);
     if (whole) await putSection(REPORT, name, markdown);
+    if (section.verdicts.some(({ fails, met }) => fails && !met)) process.exitCode = 1;
   }
 }

@@ -22,6 +22,8 @@ export interface Verdict {
   readonly target: string;
   readonly measured: string;
   readonly met: boolean;
+  /** Whether the run fails where it is not met. */
+  readonly fails?: boolean;
 }
 
 /** What one bench found. */
