@@ -56,13 +56,20 @@ export async function migrateToIndexedDB(
   const served = workshop.served();
   if (!served) throw new StorageError('wrong-backend', 'Already using IndexedDB');
   await served.flush();
-  const { server } = served;
-  return journaled(workshop, options, `from ${workshop.serverUrl()}`, server, {
-    name: 'migrateToIndexedDB',
-    source: changing(server, () => served.flush()),
-    target: workshop.indexedDb,
-    activate: () => workshop.use(undefined),
-  });
+  const address = workshop.serverUrl() as string;
+  const { timeout, token, indexedDb } = workshop;
+  // Not the one in use: what that reads goes into the mirror as well, and this is all that the server has.
+  const server = workshop.keep(createFlaskBackend(address, timeout, token));
+  try {
+    return await journaled(workshop, options, `from ${address}`, server, {
+      name: 'migrateToIndexedDB',
+      source: changing(server, () => served.flush()),
+      target: indexedDb,
+      activate: () => workshop.use(undefined),
+    });
+  } finally {
+    await server.close();
+  }
 }
 
 /** What is different in the two directions. */

@@ -41,5 +41,14 @@ export function checkHeldKey(key: unknown, maxBytes = Number.POSITIVE_INFINITY):
  */
 export const checkKey = (key: unknown): string => checkHeldKey(key, MAX_KEY_BYTES);
 
-/** The number of bytes of `text` in UTF-8. */
-export const utf8Length = (text: string): number => new TextEncoder().encode(text).length;
+/** The number of bytes of `text` in UTF-8. Counted, not encoded: it is asked of every key and value that travels. */
+export function utf8Length(text: string): number {
+  let bytes = text.length;
+  for (let i = 0; i < text.length; i++) {
+    const point = text.codePointAt(i) as number;
+    if (point > 0x7f) bytes += point > 0x7ff ? 2 : 1;
+    // Two units, four bytes.
+    if (point > 0xffff) i++;
+  }
+  return bytes;
+}
