@@ -1,4 +1,6 @@
 /** The databases that older apps have left, made as those apps made them. */
+import { encode } from '../../src/core/json.ts';
+import { snapshot } from '../../src/core/values.ts';
 
 type Entries = ReadonlyArray<readonly [key: string, value: unknown]>;
 
@@ -52,6 +54,22 @@ export async function contentsOf(name: string) {
   const { version } = db;
   db.close();
   return { version, stores };
+}
+
+const textOf = async (value: unknown): Promise<string> => encode(snapshot(value));
+
+/** The members of a record each by themselves: a value may be as deep as values may be. */
+const textsOf = (record: object): Promise<unknown> =>
+  Promise.all(Object.entries(record).map(async ([name, value]) => [name, await textOf(value)]));
+
+/** The same as text, the bytes of Blobs included. */
+export async function bytesOf(name: string): Promise<string> {
+  const { version, stores } = await contentsOf(name);
+  const texts = stores.map(async ({ values, ...store }) => ({
+    ...store,
+    values: await Promise.all(values.map(store.keyPath === null ? textOf : textsOf)),
+  }));
+  return JSON.stringify({ version, stores: await Promise.all(texts) });
 }
 
 export const deleteDatabase = async (name: string): Promise<void> => {
