@@ -3,10 +3,10 @@ import { stat } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { checkFile } from './archive.ts';
 import { type BackupFolder, openBackupFolder } from './backup-folder.ts';
+import type { Connection } from './exchange.ts';
 import { CommandError, EXIT, exitCodeOf } from './exit-codes.ts';
 import { exportTo } from './exporting.ts';
 import { writeWhole } from './files.ts';
-import type { Connection } from './http.ts';
 import {
   connectionOf,
   counted,

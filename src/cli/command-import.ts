@@ -1,4 +1,5 @@
 /** `codeforge-storage import <url> <file>` */
+import { addAbortSignal } from 'node:stream';
 import type { Command } from 'commander';
 import { type Archive, readArchive } from './archive.ts';
 import { withSpool } from './files.ts';
@@ -71,9 +72,14 @@ async function withFile<T>(
 ): Promise<T> {
   if (file !== '-') return work(file, file);
   return withSpool(async (path, fill) => {
-    signal.addEventListener('abort', () => process.stdin.destroy(signal.reason));
     await fill(async (sink) => {
-      for await (const chunk of process.stdin as AsyncIterable<Buffer>) await sink(chunk);
+      try {
+        for await (const chunk of addAbortSignal(signal, process.stdin) as AsyncIterable<Buffer>)
+          await sink(chunk);
+      } catch (error) {
+        signal.throwIfAborted();
+        throw error;
+      }
     });
     return work(path, 'stdin');
   });

@@ -6,8 +6,8 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { checkServerUrl } from '../config.ts';
 import { isToken } from '../core/token.ts';
+import type { Connection } from './exchange.ts';
 import { CommandError, EXIT, EXIT_HELP } from './exit-codes.ts';
-import type { Connection } from './http.ts';
 import { MODES, type Mode } from './importing.ts';
 import { createTerminal, type Terminal } from './terminal.ts';
 

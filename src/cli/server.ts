@@ -6,9 +6,10 @@ import type { StorageStats } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import type { BackupRecord, BackupSummary } from '../tools/backup-format.ts';
 import { readBackup } from '../tools/backup-read.ts';
+import type { Connection } from './exchange.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { createDigest } from './files.ts';
-import { type Connection, download } from './http.ts';
+import { download } from './http.ts';
 
 /** The media type of newline-delimited JSON. */
 export const NDJSON = 'application/x-ndjson';

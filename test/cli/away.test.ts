@@ -3,15 +3,18 @@ import { createHash } from 'node:crypto';
 import { readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { always, html, json, startOldServer } from '../support/old-server.ts';
 import { freePort, type RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, run, runJson, start } from './command.ts';
 import { largeBackup, store } from './data.ts';
 
+// Each starts many processes.
+vi.setConfig({ testTimeout: 180_000 });
+
 /** Megabytes: far more than lie in buffers on the way. */
-const LARGE = 64;
+const LARGE = 32;
 
 async function typescriptServer(env: Record<string, string> = {}): Promise<RunningServer> {
   const server = await startTypescriptServer({ env });

@@ -2,12 +2,15 @@
 import { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { parseSchedule } from '../../src/cli/schedule.ts';
 import { always, json, type OldServer, startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, type Running, run, runJson, start } from './command.ts';
 import { textsOf } from './data.ts';
+
+// Each starts many processes.
+vi.setConfig({ testTimeout: 180_000 });
 
 async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await delay(5);

@@ -1,11 +1,14 @@
 /** A backup that is cut or damaged is refused, and nothing of it is sent. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, run, runJson } from './command.ts';
 import { EXACT, store } from './data.ts';
+
+// Each starts many processes.
+vi.setConfig({ testTimeout: 180_000 });
 
 const PLACES = 30;
 

@@ -1,13 +1,16 @@
 /** Between all kinds of servers, values arrive digit by digit, and each key is compared. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { fingerprint } from '../../src/cli/canonical.ts';
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
 import { always, json, startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, run, runJson } from './command.ts';
 import { asObject, EXACT, heldBy, ORDINARY, store, type Texts, textsOf } from './data.ts';
+
+// Each starts many processes.
+vi.setConfig({ testTimeout: 180_000 });
 
 interface Server {
   readonly url: string;
