@@ -10,10 +10,11 @@ import type { JsonObject } from './flask-http.ts';
 import type { Delivered, Level1 } from './flask-level1.ts';
 import { entryOf, errorOf } from './flask-results.ts';
 
-/** Keys and entries of a page. */
+/** Keys that are listed with one request, and those of them whose values are read soon. */
 const KEYS = 10_000;
+const KEYS_TO_READ = 2000;
+/** Entries of a page, and bytes of their values, unless it is one. */
 const ENTRIES = 500;
-/** Bytes of the values of a page of entries, unless it is one. */
 const BYTES = 4 * 1024 * 1024;
 
 /** What lists and counts over `level1`. */
@@ -25,7 +26,7 @@ export function createLists(level1: Level1, delivery: Delivery): Omit<Protocol, 
       return keys;
     },
     async *entries(prefix, after) {
-      for await (const keys of inBytes(pagesOf(level1, prefix, ENTRIES, after))) {
+      for await (const keys of inParts(pagesOf(level1, prefix, KEYS_TO_READ, after))) {
         const read = await delivery.deliver(keys.map((key) => ({ op: 'get', key })));
         const entries: Array<readonly [string, unknown]> = [];
         for (const [i, key] of keys.entries()) {
@@ -75,13 +76,13 @@ async function* pagesOf(
   } while (after !== undefined);
 }
 
-/** The keys of pages, in pages whose values are of bounded size together. */
-async function* inBytes(pages: AsyncIterable<readonly KeySize[]>): AsyncGenerator<string[]> {
+/** The keys of pages, in pages whose values are few, and of bounded size together. */
+async function* inParts(pages: AsyncIterable<readonly KeySize[]>): AsyncGenerator<string[]> {
   for await (const page of pages) {
     let keys: string[] = [];
     let bytes = 0;
     for (const { key, size } of page) {
-      if (bytes + size > BYTES && keys.length > 0) {
+      if (keys.length > 0 && (keys.length === ENTRIES || bytes + size > BYTES)) {
         yield keys;
         keys = [];
         bytes = 0;
