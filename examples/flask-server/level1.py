@@ -19,7 +19,7 @@ from json_text import to_json
 from messages import MAX_ANSWER_BYTES, MAX_BODY_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, answer, parse, read_body, refuse
 from records import reading, writing
 
-CAPABILITIES = ["batch", "etag", "keys", "changes", "ndjson"]
+CAPABILITIES = ["batch", "etag", "keys", "changes", "ndjson", "checksum"]
 LIMITS = {
     "keyBytes": MAX_KEY_BYTES,
     "valueBytes": MAX_VALUE_BYTES,

@@ -1,10 +1,11 @@
 """
 Level 1 of the wire contract: export and import as NDJSON, in flat memory however many records there are.
 
-Spec: docs/contract.md, 8; NDJSON (a JSON text a line).
+Spec: docs/contract.md, 8; NDJSON (a JSON text a line); SHA-256 (FIPS 180-4) of all bytes before the last line.
 """
 
 import re
+from hashlib import sha256
 
 from flask import Blueprint, g, request
 
@@ -32,13 +33,19 @@ def export():
 
 
 def export_lines(records):
-    yield to_json({"format": FORMAT, "version": 1, **stamp(records), "timestamp": timestamp()}) + "\n"
+    digest = sha256()
     count = 0
+    for count, line in enumerate(header_and_records(records)):  # the header is number 0
+        digest.update(line.encode())
+        yield line
+    yield to_json({"end": True, "count": count, "sha256": digest.hexdigest()}) + "\n"
+
+
+def header_and_records(records):
+    yield to_json({"format": FORMAT, "version": 1, **stamp(records), "timestamp": timestamp()}) + "\n"
     for key, rev, value in records.all():
         on_one_line = re.sub(r"[\r\n]", " ", value)  # strings hold none: only between tokens, where a space does as well
         yield f'{to_json({"key": key, "rev": str(rev)})[:-1]},"value":{on_one_line}}}\n'
-        count += 1
-    yield to_json({"end": True, "count": count}) + "\n"
 
 
 @routes.post("/import")
@@ -93,12 +100,15 @@ def groups(pairs):
 
 def body_records():
     """(key, value) of each record in the body, which has to have its first and its last line."""
-    lines = body_lines()
+    before = sha256()
+    lines = body_lines(before)
     check_header(next(lines, None))
     count = 0
     for found in lines:
         if "key" not in found and "end" in found:
-            check_end(found, count, more=next(lines, None))
+            check_end(found, count, before.hexdigest())
+            if next(lines, None) is not None:
+                refuse(400, "There is more after the last line", "incomplete-import")
             return
         key, value = string(found.get("key", "")), found.get("value")
         if key is None or value is None:
@@ -114,13 +124,20 @@ def check_header(found):
         refuse(400, f'The first line must be {{"format":"{FORMAT}","version":1}}')
 
 
-def check_end(found, count, more):
-    if found["end"] != "true" or found.get("count") != str(count) or more:
+def check_end(found, count, before):
+    """`before` is the SHA-256 of what came before the last line."""
+    if found["end"] != "true" or found.get("count") != str(count):
         refuse(400, f"The last line does not end {count} records", "incomplete-import")
+    if "sha256" in found and string(found["sha256"]) != before:
+        refuse(
+            400,
+            f"The SHA-256 before the last line is {before}, not what that says: the export is damaged",
+            "incomplete-import",
+        )
 
 
-def body_lines():
-    """The members of each line's object; empty lines are none."""
+def body_lines(before):
+    """The members of each line's object; empty lines are none. `before` is a hash of the bytes of all earlier lines."""
     while True:
         line = read(lambda: request.stream.readline(MAX_LINE_BYTES + 2))
         if not line:
@@ -133,3 +150,4 @@ def body_lines():
             if found is None:
                 refuse(400, "A line must be an object")
             yield found
+        before.update(line)

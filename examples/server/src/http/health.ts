@@ -4,7 +4,7 @@ import { type Answer, answer } from './answers.ts';
 import type { RequestContext } from './context.ts';
 import type { Limits } from './limits.ts';
 
-const CAPABILITIES = ['batch', 'etag', 'keys', 'changes', 'sse', 'ndjson'];
+const CAPABILITIES = ['batch', 'etag', 'keys', 'changes', 'sse', 'ndjson', 'checksum'];
 
 /** @param asksForTokens Whether callers need one. */
 export function createHealthRoute(store: Store, limits: Limits, asksForTokens: boolean) {

@@ -1,4 +1,5 @@
-/** `GET /api/v1/export`: NDJSON of one state of the data. Spec: docs/contract.md, 8.1. */
+/** `GET /api/v1/export`: NDJSON of one state of the data, with its checksum. Spec: docs/contract.md, 8.1 and 8.6. */
+import { createHash } from 'node:crypto';
 import type { Snapshot, Store } from '../../store/store.ts';
 import { type Answer, answer, streamed } from '../answers.ts';
 import { type RequestContext, tenantOf } from '../context.ts';
@@ -17,9 +18,14 @@ export function createExportRoute(store: Store) {
 }
 
 async function* lines(epoch: string, snapshot: Snapshot): AsyncGenerator<string, void> {
+  const hash = createHash('sha256');
+  const hashed = (text: string): string => {
+    hash.update(text);
+    return text;
+  };
   try {
     const timestamp = new Date().toISOString();
-    yield `${JSON.stringify({ ...FORMAT, epoch, seq: snapshot.seq, timestamp })}\n`;
+    yield hashed(`${JSON.stringify({ ...FORMAT, epoch, seq: snapshot.seq, timestamp })}\n`);
     let count = 0;
     for await (const page of snapshot.pages()) {
       count += page.length;
@@ -27,9 +33,9 @@ async function* lines(epoch: string, snapshot: Snapshot): AsyncGenerator<string,
         ({ key, rev, value }) =>
           `{"key":${JSON.stringify(key)},"rev":"${rev}","value":${onOneLine(value)}}\n`,
       );
-      if (records.length > 0) yield records.join('');
+      if (records.length > 0) yield hashed(records.join(''));
     }
-    yield `${JSON.stringify({ end: true, count })}\n`;
+    yield `${JSON.stringify({ end: true, count, sha256: hash.digest('hex') })}\n`;
   } finally {
     snapshot.close();
   }

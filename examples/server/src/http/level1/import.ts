@@ -3,22 +3,20 @@
  *
  * Spec: docs/contract.md, 8.
  */
-import type { IncomingMessage } from 'node:http';
 import type { Condition, Operation, Store } from '../../store/store.ts';
 import { type Answer, answer, Refusal } from '../answers.ts';
-import { checkType, decode, MAX_NESTING, membersOf } from '../body.ts';
+import { checkType, MAX_NESTING, membersOf } from '../body.ts';
 import { type RequestContext, tenantOf } from '../context.ts';
 import { refusalOfKey } from '../keys.ts';
 import { AROUND_A_VALUE, type Limits } from '../limits.ts';
 import { choiceOf, queryOf } from '../query.ts';
 import { FORMAT, NDJSON } from './export.ts';
+import { type Line, linesOf } from './lines.ts';
 
 /** Records of one transaction … */
 const MOST_RECORDS = 100;
 /** … or characters of their values. */
 const MOST_CHARACTERS = 64 * 1024;
-
-const LINE_FEED = 0x0a;
 
 type Record = readonly [key: string, value: string];
 type Mode = 'overwrite' | 'skip' | 'fail';
@@ -81,13 +79,13 @@ export function createImportRoute(store: Store, limits: Limits, refusalOf: (erro
 }
 
 /** The records of an export, a transaction's worth at a time. Throws unless it is whole. */
-async function* pages(lines: AsyncIterable<string>): AsyncGenerator<Record[], void> {
+async function* pages(lines: AsyncIterable<Line>): AsyncGenerator<Record[], void> {
   let page: Record[] = [];
   let characters = 0;
   let line = 0;
   let count = 0;
   let ended = false;
-  for await (const text of lines) {
+  for await (const { text, sha256Before } of lines) {
     line += 1;
     const found = new Map(membersOf(text, MAX_NESTING + 1) ?? refuse(line, 'is no object'));
     if (ended) incomplete('There is more after the last line');
@@ -95,8 +93,7 @@ async function* pages(lines: AsyncIterable<string>): AsyncGenerator<Record[], vo
       checkHeader(found);
     } else if (found.has('end') && !found.has('key')) {
       ended = true;
-      if (found.get('end') !== 'true' || found.get('count') !== String(count))
-        incomplete(`The last line says ${found.get('count')} records, there are ${count}`);
+      checkEnd(found, count, sha256Before);
     } else {
       const record = recordOf(found, line);
       page.push(record);
@@ -121,6 +118,16 @@ function checkHeader(found: ReadonlyMap<string, string>): void {
   refuse(1, `is not the first line of an export: ${JSON.stringify(FORMAT)}`);
 }
 
+function checkEnd(found: ReadonlyMap<string, string>, count: number, sha256Before: () => string): void {
+  if (found.get('end') !== 'true' || found.get('count') !== String(count))
+    incomplete(`The last line says ${found.get('count')} records, there are ${count}`);
+  const claimed = found.get('sha256');
+  if (claimed === undefined) return;
+  const sha256 = sha256Before();
+  if (JSON.parse(claimed) !== sha256)
+    incomplete(`The SHA-256 before the last line is ${sha256}, not what that says: the export is damaged`);
+}
+
 function recordOf(found: ReadonlyMap<string, string>, line: number): Record {
   const quoted = found.get('key');
   const value = found.get('value');
@@ -137,39 +144,4 @@ function refuse(line: number, what: string): never {
 
 function incomplete(message: string): never {
   throw new Refusal(400, message, { name: 'incomplete-import' });
-}
-
-/** The lines of a body as they come in; empty ones are passed over. */
-async function* linesOf(incoming: IncomingMessage, maxBytes: number): AsyncGenerator<string, void> {
-  let parts: Buffer[] = [];
-  let size = 0;
-  const take = (part: Buffer): void => {
-    size += part.length;
-    if (size > maxBytes) throw new Refusal(413, `A line is over the limit of ${maxBytes} bytes`);
-    parts.push(part);
-  };
-  const line = (): string => {
-    const text = decode(Buffer.concat(parts));
-    parts = [];
-    size = 0;
-    return text;
-  };
-  try {
-    // What is left unread after a refusal is dealt with elsewhere: the stream must not be destroyed.
-    for await (const chunk of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      let from = 0;
-      for (let at = chunk.indexOf(LINE_FEED); at !== -1; at = chunk.indexOf(LINE_FEED, from)) {
-        take(chunk.subarray(from, at));
-        from = at + 1;
-        const text = line();
-        if (text.trim() !== '') yield text;
-      }
-      take(chunk.subarray(from));
-    }
-  } catch (error) {
-    if (error instanceof Refusal) throw error;
-    throw new Refusal(400, 'The body ended early', { name: 'incomplete-import' });
-  }
-  const last = line();
-  if (last.trim() !== '') yield last;
 }
