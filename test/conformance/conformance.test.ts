@@ -13,6 +13,7 @@ import { freePort } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { clausesOf, conform, type Document, newTokens } from './run.ts';
 import { ALL_CHECKS } from './suite.ts';
+import { startViolatingServer } from './violating-server.ts';
 
 const RUN_TIMEOUT = 300_000;
 
@@ -111,6 +112,28 @@ describe('conformance', () => {
     expect([...sections]).toEqual(['1', '3', '4', '5', '6', '7', '8', '9', '10', '11']);
     expect(notAnnounced.filter((clause) => clause.startsWith('1.'))).toEqual(['1.4', '1.5', '1.6', '1.7']);
     expect(server.data.size).toBe(0);
+  });
+
+  it('a server of level 1 without checksums keeps section 8, and is not asked for them', async ({
+    annotate,
+  }) => {
+    const server = await startTypescriptServer();
+    ended.push(() => server.stop());
+    const older = await startViolatingServer(server.url, async (request, pass) => {
+      const body = request.path.startsWith('/api/v1/import')
+        ? request.body.replace(/,"sha256":[^}]*\}/, '}')
+        : request.body;
+      const reply = await pass({ ...request, body });
+      if (request.path !== '/health' && request.path !== '/api/v1/export') return reply;
+      const text = reply.body.toString().replace(/,"checksum"|,"sha256":"[^"]*"/, '');
+      return { ...reply, body: text };
+    });
+    ended.push(() => older.close());
+    expect(await outcomesOf(older.url, ['--only', '4,8'], annotate)).toEqual({
+      code: 0,
+      failed: [],
+      notAnnounced: ['4.4', '8.6', '8.7'],
+    });
   });
 
   it('without the options for tokens their clauses are not announced, and the option is named', async () => {

@@ -7,7 +7,7 @@ const { check, checks } = checksThatNeed('contract');
 
 export { checks as detectionChecks };
 
-const CAPABILITIES = ['batch', 'etag', 'keys', 'changes', 'sse', 'ndjson', 'auth'];
+const CAPABILITIES = ['batch', 'etag', 'keys', 'changes', 'sse', 'ndjson', 'checksum', 'auth'];
 const LIMITS = ['keyBytes', 'valueBytes', 'batchOps', 'bodyBytes', 'answerBytes'];
 
 const health = async (server: Subject, token?: string | null): Promise<Health> =>
@@ -66,6 +66,7 @@ check('4.3', 'capabilities are names, and what they name is there', async (serve
     if (known.includes(name)) status(await server.send('GET', path), 200);
   if (known.includes('batch')) await server.batch([{ op: 'get', key: 'a' }]);
   ensure(!known.includes('sse') || known.includes('changes'), '`sse` needs `changes`');
+  ensure(!known.includes('checksum') || known.includes('ndjson'), '`checksum` needs `ndjson`');
 });
 
 check('4.3', 'auth is announced where callers need a token, and only there', async (server) => {

@@ -15,6 +15,7 @@ export type Need =
   | 'changes'
   | 'sse'
   | 'ndjson'
+  | 'checksum'
   | 'auth'
   | 'read-token'
   | 'write-token'

@@ -2,6 +2,7 @@
 import { batchChecks } from './batch.ts';
 import { batchLimitChecks } from './batch-limits.ts';
 import { changesChecks } from './changes.ts';
+import { checksumChecks } from './checksum.ts';
 import { detectionChecks } from './detection.ts';
 import { errorChecks } from './errors.ts';
 import { eventChecks } from './events.ts';
@@ -28,6 +29,7 @@ export const ALL_CHECKS: readonly Check[] = [
   ...changesChecks,
   ...eventChecks,
   ...transferChecks,
+  ...checksumChecks,
   ...errorChecks,
   ...tokenChecks,
   ...originChecks,

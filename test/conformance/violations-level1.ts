@@ -1,4 +1,4 @@
-/** Violations of sections 6 to 11, and of tokens, and the clauses that the suite must name. */
+/** Violations of sections 6, 7 and 9 to 11, and of tokens, and the clauses that the suite must name. */
 import { pathOf, type Tokens } from './subject.ts';
 import {
   answering,
@@ -81,36 +81,6 @@ export const LEVEL_1_VIOLATIONS: readonly Violation[] = [
     })),
   },
   {
-    what: 'an export without its last line',
-    asked: ['8.1', '8.3'],
-    fails: ['8.1'],
-    violate: answering((reply, { path }) =>
-      path === '/api/v1/export' ? { body: textOf(reply).replace(/\{"end":true.*\n?$/, '') } : {},
-    ),
-  },
-  {
-    what: 'mode not looked at',
-    asked: ['8.1', '8.3', '8.4'],
-    fails: ['8.3'],
-    violate: dropParameter('mode'),
-  },
-  {
-    what: 'imports completed where they break off',
-    asked: ['8.1', '8.3', '8.4'],
-    fails: ['8.4'],
-    violate: asking(({ path, body }) =>
-      path.startsWith('/api/v1/import') && body !== '' && !body.includes('"end"')
-        ? { body: `${body.trimEnd()}\n{"end":true,"count":${body.trimEnd().split('\n').length - 1}}\n` }
-        : {},
-    ),
-  },
-  {
-    what: 'dry_run not looked at',
-    asked: ['8.3', '8.4', '8.5'],
-    fails: ['8.5'],
-    violate: dropParameter('dry_run'),
-  },
-  {
     what: 'errors of the old form',
     asked: ['9.1', '9.2', '9.3'],
     fails: ['9.1', '9.2'],
@@ -187,14 +157,6 @@ export const LEVEL_1_VIOLATIONS: readonly Violation[] = [
     asked: ['6.3', '6.4'],
     fails: ['6.3'],
     violate: answeringJson(/\/v1\/stats/, (stats) => ({ ...stats, sizeBytes: Number(stats.sizeBytes) - 1 })),
-  },
-  {
-    what: 'any content type taken for NDJSON',
-    asked: ['8.2', '8.3'],
-    fails: ['8.2'],
-    violate: asking(({ path, headers }) =>
-      path === '/api/v1/import' ? { headers: { ...headers, 'content-type': 'application/x-ndjson' } } : {},
-    ),
   },
   {
     what: 'a page of HTML for what is not there',

@@ -16,6 +16,7 @@ import { startViolatingServer } from './violating-server.ts';
 import { BATCH_VIOLATIONS } from './violations-batch.ts';
 import { LEVEL_0_VIOLATIONS, MODERN_LEVEL_0_VIOLATIONS } from './violations-level0.ts';
 import { LEVEL_1_VIOLATIONS, tokenViolations } from './violations-level1.ts';
+import { TRANSFER_VIOLATIONS } from './violations-transfer.ts';
 
 describe('the suite names what a server of level 1 breaks:', () => {
   let server: RunningServer;
@@ -23,7 +24,12 @@ describe('the suite names what a server of level 1 breaks:', () => {
     server = await startTypescriptServer();
   });
   afterAll(() => server?.stop());
-  for (const violation of [...MODERN_LEVEL_0_VIOLATIONS, ...BATCH_VIOLATIONS, ...LEVEL_1_VIOLATIONS])
+  for (const violation of [
+    ...MODERN_LEVEL_0_VIOLATIONS,
+    ...BATCH_VIOLATIONS,
+    ...LEVEL_1_VIOLATIONS,
+    ...TRANSFER_VIOLATIONS,
+  ])
     it(violation.what, () => expectNamed(server.url, violation));
 });
 
