@@ -99,7 +99,7 @@ async function expectInOrder({ url }: RunningServer, headers: Record<string, str
 
 const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex');
 
-const withoutTime = (text: string): string => text.replace(/"timestamp":"[^"]*"/, '');
+const withoutTime = (text: string): string => text.replace(/"(?:timestamp|sha256)":"[^"]*"/g, '');
 
 /** The resident memory of a process and its children, in MiB; 0 where the system does not tell. */
 function residentMebibytes(pid: number): number {
