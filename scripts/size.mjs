@@ -54,15 +54,15 @@ const level0 = chunkOf(/\/dist\/flask-level0-batch-\w+\.js$/);
 const level1 = chunkOf(/\/dist\/flask-level1-batch-\w+\.js$/);
 const sync = chunkOf(/\/dist\/served-\w+\.js$/);
 const rows = [
-  ['IndexedDB only: all that createStorage() loads', closure([entry]), 6250],
+  ['IndexedDB only: all that createStorage() loads', closure([entry]), 6800],
   [
     'sync: mirror, outbox and replay, loaded with a server',
     without([sync], [entry, flask, level0, level1]),
     13_650,
   ],
-  ['with a server of level 0: that, the Flask backend and ky', closure([entry, sync, flask, level0]), 34_500],
-  ['with a server of level 1: the same', closure([entry, sync, flask, level1]), 33_350],
-  ['everything: migration, revisions and devalue too, loaded when used', closure([...chunks.keys()]), 48_700],
+  ['with a server of level 0: that, the Flask backend and ky', closure([entry, sync, flask, level0]), 35_600],
+  ['with a server of level 1: the same', closure([entry, sync, flask, level1]), 34_450],
+  ['everything: migration, backups, revisions and devalue too, loaded when used', closure([...chunks.keys()]), 61_200],
 ];
 
 let over = 0;

@@ -222,8 +222,9 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    * @throws {StorageError} `wrong-backend` (`Already using Flask backend`), `invalid-option`, before anything is written.
    * @throws {MigrationError} when anything less than every entry arrived: with `migrated`, `failed`, and how to go on.
    */
-  migrateToFlask(url: string, options: MigrateOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   migrateToFlask(url: string, options?: MigrateOptions & { readonly dryRun?: false }): Promise<number>;
+  /** What `migrateToFlask` would do: both sides are read, and nothing is written. */
+  migrateToFlask(url: string, options: MigrateOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   /**
    * Copy every entry of the server in use to IndexedDB, and read each back. What waits for the server is sent before.
    *
@@ -235,8 +236,9 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    * or `forbidden` where writes still wait for the server.
    * @throws {MigrationError} when anything less than every entry arrived.
    */
-  migrateToIndexedDB(options: MigrateOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   migrateToIndexedDB(options?: MigrateOptions & { readonly dryRun?: false }): Promise<number>;
+  /** What `migrateToIndexedDB` would do: both sides are read, and nothing is written. */
+  migrateToIndexedDB(options: MigrateOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   /**
    * All entries as a backup: NDJSON with a checksum (docs/contract.md, section 8), in byte order of the keys, read as it is
    * consumed, with flat memory. Values are in the form in which they travel, so every kind of value comes back.
@@ -248,8 +250,9 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    * @throws {StorageError} `invalid-option`. The stream errors with what reading errors with, and with `unsupported-value`
    * for a value that another program stored and that cannot travel, unless `onRefused` takes note of it.
    */
-  export(options: ExportOptions & { readonly as: 'blob' }): Promise<Blob>;
   export(options?: ExportOptions & { readonly as?: 'stream' }): Promise<ReadableStream<Uint8Array>>;
+  /** The same as one Blob, such as for a download link. */
+  export(options: ExportOptions & { readonly as: 'blob' }): Promise<Blob>;
   /**
    * Store every entry of a backup, and read each back. Reads both forms that `export` writes, and what servers export.
    *
@@ -262,8 +265,9 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    * @throws {StorageError} `invalid-backup` for one that is cut, damaged or none, and `invalid-option`: nothing was stored.
    * @throws {MigrationError} when anything less than every entry was stored.
    */
-  import(source: BackupSource, options: ImportOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   import(source: BackupSource, options?: ImportOptions & { readonly dryRun?: false }): Promise<number>;
+  /** What `import` would do: the backup is checked, what is there is read, and nothing is written. */
+  import(source: BackupSource, options: ImportOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   /**
    * The databases that older apps have left at this origin, as far as their layout is known: `codeforge-storage` with the store
    * `kv-store`, string keys outside of the values; `CodeForgeDB` with the store `keyvalue`, records `{ key, value }`.
@@ -289,8 +293,9 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    * @throws {MigrationError} when anything less than every entry was stored. A key that is no string is named by its type and value,
    * such as `number 42`.
    */
-  adopt(name: OldDatabase['name'], options: AdoptOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   adopt(name: OldDatabase['name'], options?: AdoptOptions & { readonly dryRun?: false }): Promise<number>;
+  /** What `adopt` would do: both sides are read, and nothing is written. */
+  adopt(name: OldDatabase['name'], options: AdoptOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   /**
    * Let go of the database or the server. What waits is rejected with `closed`, as is every later call; a request that
    * is under way is aborted, and whether it arrived is not known.
