@@ -212,7 +212,7 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
       // After 30 s gunicorn would have killed the one that did not hear.
       expect(server.output()).not.toContain('SIGKILL');
     }
-  });
+  }, 180_000);
 
   describe('older files', () => {
     test('the table `entries` of the first version is moved once, with its revisions', async () => {
