@@ -34,7 +34,7 @@ export default defineConfig({
         test: {
           name: 'servers',
           include: [
-            'test/{servers,web,docs,conformance,matrix,faults,offline,cli}/**/*.test.ts',
+            'test/{servers,web,docs,conformance,matrix,faults,offline,cli,migration}/**/*.test.ts',
             'test/contract/flask.test.ts',
           ],
           setupFiles: ['fake-indexeddb/auto'],

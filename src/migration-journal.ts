@@ -51,6 +51,7 @@ export async function openJournal(
   const ends: string[] = [];
   const fresh = (): Meta => ({ of, run, startedAtMs: Date.now(), position: undefined });
   let meta = fresh();
+  let resumed = false;
 
   /** Write, as long as the journal is this run's. */
   async function write(work: (store: IDBObjectStore) => IDBRequest[]): Promise<void> {
@@ -72,6 +73,7 @@ export async function openJournal(
     const before = known.result as Meta | undefined;
     if (before?.of !== of || Date.now() - before.startedAtMs > MAX_AGE_MS) return wipe(store);
     meta = { ...before, run };
+    resumed = true;
     ends.push(...(last.result as string[]));
     return [store.put(meta, META)];
   });
@@ -79,6 +81,7 @@ export async function openJournal(
 
   return {
     ends,
+    resumed: () => resumed,
     async page(n) {
       const [request] = await connection.read((store) => [store.get(['page', n])] as const);
       const { others, ...row } = resultOf(request, name) as Row;
@@ -97,6 +100,7 @@ export async function openJournal(
     },
     async clear() {
       await write(wipe);
+      resumed = false;
       ends.length = 0;
     },
     async end() {

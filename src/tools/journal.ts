@@ -22,6 +22,8 @@ export interface JournalPage {
 export interface Journal {
   /** Where the range of each page ends. */
   readonly ends: readonly string[];
+  /** Whether another run has begun it. */
+  resumed(): boolean;
   page(n: number): Promise<JournalPage>;
   /** Put a page in the place of another one, or behind the last. */
   put(n: number, page: JournalPage): Promise<void>;

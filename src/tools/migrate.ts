@@ -101,7 +101,7 @@ async function copy(
   const done = journal ? await goOn(migration, journal, tally) : 0;
   const looked = progress.of('copy');
   looked(done);
-  let left = done > 0 ? UNDER_WAY : 0;
+  let left = journal?.resumed() ? UNDER_WAY : 0;
   let n = journal?.ends.length ?? 0;
   const note = async (sent: Sent, page: Parameters<typeof journalPage>[0]): Promise<void> => {
     const noted = journalPage(page, await verify(target, sent));

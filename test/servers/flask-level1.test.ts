@@ -78,8 +78,9 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
+  // Thirty workers start in one of them.
   const test = (name: string, run: () => Promise<void>, skip = false): void =>
-    it.skipIf(skip)(name, async () => {
+    it.skipIf(skip)(name, { timeout: 180_000 }, async () => {
       tests += 1;
       databasePath = join(folder, `${tests}.db`);
       await run();
@@ -212,7 +213,7 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
       // After 30 s gunicorn would have killed the one that did not hear.
       expect(server.output()).not.toContain('SIGKILL');
     }
-  }, 180_000);
+  });
 
   describe('older files', () => {
     test('the table `entries` of the first version is moved once, with its revisions', async () => {
