@@ -9,7 +9,9 @@ import { sha256 } from './tools/backup-digest.ts';
 import type { BackupRecord, BackupSummary } from './tools/backup-format.ts';
 import { readBackup } from './tools/backup-read.ts';
 import { writeBackup, writeObject } from './tools/backup-write.ts';
+import { emptyTally } from './tools/journal.ts';
 import { migrate } from './tools/migrate.ts';
+import { stopped } from './tools/migration-error.ts';
 import {
   type BackupSource,
   checkOptions,
@@ -22,6 +24,8 @@ import { inPages, isSendable, type Moving, type Source, sourceOf } from './tools
 import { listenerOf, type Workshop } from './workshop.ts';
 
 const TYPES = { ndjson: 'application/x-ndjson', json: 'application/json' } as const;
+/** Bytes of a Blob in the making that are kept in memory; those before them are Blobs already, which engines put on disk. */
+const GATHERED = 8 * 1024 * 1024;
 
 /** All entries as a stream or a Blob. */
 export async function exportFrom(
@@ -44,11 +48,13 @@ export async function exportFrom(
           { timestamp: new Date().toISOString(), ...(!options.prefix && { keys: total }) },
           sha256(),
         );
-  const stream = streamOf(bytes);
-  return as === 'blob' ? new Response(stream, { headers: { 'content-type': TYPES[format] } }).blob() : stream;
+  const pieces = until(options.signal, bytes);
+  return as === 'blob' ? gathered(pieces, TYPES[format]) : streamOf(pieces);
 }
 
 function checkExport(options: ExportOptions): ExportOptions {
+  if (typeof options !== 'object' || options === null)
+    throw new StorageError('invalid-option', 'export: options must be an object.');
   const { format, as, prefix, onProgress, onRefused, signal, ...unknown } = options;
   const isFunction = (value: unknown): boolean => value === undefined || typeof value === 'function';
   const wrong = [
@@ -91,6 +97,36 @@ async function* recordsOf(
   }
 }
 
+/** The same pieces, until a signal is aborted. */
+async function* until<Piece>(
+  signal: AbortSignal | undefined,
+  pieces: AsyncIterable<Piece>,
+): AsyncGenerator<Piece> {
+  signal?.throwIfAborted();
+  for await (const piece of pieces) {
+    signal?.throwIfAborted();
+    yield piece;
+  }
+}
+
+/**
+ * Pieces as one Blob. `Response.blob()` would do it as well, but what a stream errors with is lost there.
+ */
+async function gathered(pieces: AsyncIterable<Uint8Array<ArrayBuffer>>, type = ''): Promise<Blob> {
+  const blobs: Blob[] = [];
+  let parts: Uint8Array<ArrayBuffer>[] = [];
+  let bytes = 0;
+  for await (const piece of pieces) {
+    parts.push(piece);
+    bytes += piece.byteLength;
+    if (bytes < GATHERED) continue;
+    blobs.push(new Blob(parts));
+    parts = [];
+    bytes = 0;
+  }
+  return new Blob([...blobs, ...parts], { type });
+}
+
 /** What a generator makes, as a stream: it goes on when more is read. */
 const streamOf = (chunks: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> =>
   new ReadableStream<Uint8Array>({
@@ -112,20 +148,39 @@ export async function importInto(
 ): Promise<number | MigrationPlan> {
   const checked = checkOptions('import', options, 'mode');
   const onProgress = listenerOf(workshop, checked.onProgress);
-  const blob = await blobOf(given);
-  const { count } = await verified(blob, onProgress, checked.signal);
-  const target = await workshop.inTurn();
+  const { signal } = checked;
+  const bytes = bytesOf(given);
+  // One that is closed says so before a long file is read.
+  await workshop.inTurn();
+  let blob: Blob;
+  let count: number;
+  try {
+    blob = bytes instanceof Blob ? bytes : await gathered(chunksOf(bytes, signal));
+    ({ count } = await verified(blob, onProgress, signal));
+  } catch (error) {
+    if (error instanceof StorageError) throw error;
+    throw stopped('import', emptyTally(), error, { signal, resumes: false });
+  }
   const source: Source = { entries: () => entriesOf(blob), count: async () => count };
+  const target = await workshop.inTurn();
   return migrate({ ...checked, onProgress, name: 'import', source, target });
 }
 
-async function blobOf(source: BackupSource): Promise<Blob> {
+/** @throws {StorageError} `invalid-option` */
+function bytesOf(source: BackupSource): Blob | ReadableStream<Uint8Array> {
   if (source instanceof Blob) return source;
   if (typeof source === 'string') return new Blob([source]);
-  if (source instanceof ReadableStream && !source.locked) return new Response(source).blob();
+  let cause: unknown;
+  try {
+    // Refuses one of which something was read already: what is left of a backup may look like another.
+    if (source instanceof ReadableStream && !new Response(source).bodyUsed) return source;
+  } catch (error) {
+    cause = error;
+  }
   throw new StorageError(
     'invalid-option',
-    'import: takes a File or another Blob, a stream of bytes that nobody reads, or text.',
+    'import: takes a File or another Blob, a stream of bytes that nobody has read from, or text.',
+    { cause },
   );
 }
 
@@ -135,36 +190,48 @@ async function verified(
   onProgress: ((progress: MigrationProgress) => void) | undefined,
   signal: AbortSignal | undefined,
 ): Promise<BackupSummary> {
-  const pages = readBackup(chunksOf(blob), sha256());
+  const pages = readBackup(chunksOf(blob.stream(), signal), sha256());
   let done = 0;
-  let total = 0;
   let bytes = 0;
   for (;;) {
-    signal?.throwIfAborted();
     const { value, done: isLast } = await pages.next();
     if (isLast) return value;
     done += value.length;
-    total = Math.max(total, done);
     for (const { text } of value) bytes += utf8Length(text);
-    onProgress?.({ phase: 'check', done, total, bytes });
+    // How many there are is known at the end.
+    onProgress?.({ phase: 'check', done, total: done, bytes });
   }
 }
 
-async function* chunksOf(blob: Blob): AsyncGenerator<Uint8Array> {
-  const reader = blob.stream().getReader();
+/** The chunks of a stream, until a signal is aborted: also where the next one never comes. */
+async function* chunksOf(
+  stream: ReadableStream<Uint8Array>,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const reader = stream.getReader();
+  const cancel = (): void => void reader.cancel(signal?.reason).catch(() => {});
+  signal?.addEventListener('abort', cancel);
   try {
     for (;;) {
+      signal?.throwIfAborted();
       const { value, done } = await reader.read();
+      signal?.throwIfAborted();
       if (done) return;
-      yield value;
+      if (!(value instanceof Uint8Array))
+        throw new StorageError(
+          'invalid-option',
+          'import: the stream must be one of bytes, each chunk a Uint8Array.',
+        );
+      yield value as Uint8Array<ArrayBuffer>;
     }
   } finally {
-    await reader.cancel();
+    signal?.removeEventListener('abort', cancel);
+    cancel();
   }
 }
 
 async function* entriesOf(blob: Blob): AsyncGenerator<Moving> {
-  for await (const page of readBackup(chunksOf(blob), sha256()))
+  for await (const page of readBackup(chunksOf(blob.stream()), sha256()))
     for (const { key, text } of page) yield await movingOf(key, text);
 }
 
