@@ -1,6 +1,7 @@
 /**
  * What an app holds: the methods of a storage, and what each promises.
  */
+import type { DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 import type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
 import type { Conflict, Resolution } from './core/conflict.ts';
 import type {
@@ -20,27 +21,6 @@ export type KeyOf<Schema extends object> = keyof Schema & string;
 export type EntryOf<Schema extends object> = {
   [K in KeyOf<Schema>]: readonly [key: K, value: Schema[K]];
 }[KeyOf<Schema>];
-
-/** Which entries to list. */
-export interface ListOptions {
-  /** Only keys that begin with this text. Default: all. */
-  readonly prefix?: string | undefined;
-}
-
-/** Which state a `set` is for. */
-export interface SetOptions {
-  /**
-   * A revision from `getEntry`: only if the key is still at it. `null`: only if the key does not exist. Left out: always. Not
-   * `undefined`, which a missing entry's revision would be: `entry?.revision ?? null` says what is meant.
-   */
-  readonly ifRevision?: string | null;
-}
-
-/** Which state a `delete` is for. */
-export interface DeleteOptions {
-  /** A revision from `getEntry`: only if the key is still at it. Left out: always. */
-  readonly ifRevision?: string;
-}
 
 /** Who serves operations, and how the server stands. More members may come. */
 export interface StorageStatus {

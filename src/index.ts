@@ -3,15 +3,8 @@
  *
  * @module
  */
-export type {
-  DeleteOptions,
-  EntryOf,
-  KeyOf,
-  KeyValueStorage,
-  ListOptions,
-  SetOptions,
-  StorageStatus,
-} from './api.ts';
+export type { EntryOf, KeyOf, KeyValueStorage, StorageStatus } from './api.ts';
+export type { DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 export { type Logger, readConfig, type StorageOptions } from './config.ts';
 export type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
 export {

@@ -3,8 +3,9 @@
  *
  * Keys and values are checked here, before any I/O; everything then goes through one queue to the backend in use.
  */
-import type { EntryOf, KeyValueStorage, ListOptions, StorageStatus } from './api.ts';
+import type { EntryOf, KeyValueStorage, StorageStatus } from './api.ts';
 import { createIndexedDbBackend } from './backends/indexeddb.ts';
+import type { ListOptions } from './call-options.ts';
 import { readConfig, resolveOptions, type StorageOptions } from './config.ts';
 import type { Backend, Condition, Snapshot } from './core/backend.ts';
 import { createQueue } from './core/batch.ts';
