@@ -1,16 +1,22 @@
 /**
  * A small app over `@codeforge/storage`: shows the backend in use and how its server stands, lists, adds, edits and deletes
- * entries, settles conflicts, and migrates both ways. It works on while the server is away.
+ * entries, settles conflicts, migrates both ways, makes backups and restores them. It works on while the server is away.
  */
 import { createStorage, readConfig, type StorageOptions, type StorageStatus } from '@codeforge/storage';
+import { forgetAdoption, showOldDatabases, startAdoption } from './adoption.ts';
+import { startBackup } from './backup.ts';
 import { showConflicts } from './conflicts.ts';
 import { showEntries } from './entries.ts';
-import { element, field, giveBackFocus, messageOf } from './page.ts';
+import { forgetMigration, showDirection, startMigration } from './migration.ts';
+import { type App, element, field, giveBackFocus, messageOf } from './page.ts';
+import { Cancelled } from './progress.ts';
+import { forgetRestore, startRestore } from './restore.ts';
 import { sample } from './sample.ts';
 import { showStatus, waiting } from './status.ts';
 
 const connection = element<HTMLFormElement>('connection');
 const editor = element<HTMLFormElement>('editor');
+const migration = element<HTMLFormElement>('migration');
 const prefix = element<HTMLInputElement>('prefix');
 const configured = readConfig(import.meta.env);
 
@@ -27,6 +33,7 @@ async function act(name: string, action: () => Promise<string>): Promise<void> {
   const message = element('message');
   busy = true;
   enableButtons();
+  for (const forget of [forgetAdoption, forgetMigration, forgetRestore]) forget();
   message.className = '';
   message.textContent = `${name} …`;
   try {
@@ -37,8 +44,13 @@ async function act(name: string, action: () => Promise<string>): Promise<void> {
     await show();
     message.textContent = `${text} (${took} ms)`;
   } catch (error) {
-    message.className = 'failed';
-    message.textContent = `${name} failed: ${messageOf(error)}`;
+    // What was done until then is done.
+    await show();
+    const isCancelled = error instanceof Cancelled;
+    message.className = isCancelled ? '' : 'failed';
+    message.textContent = isCancelled
+      ? `${name}: ${messageOf(error)}`
+      : `${name} failed: ${messageOf(error)}`;
   } finally {
     busy = false;
     enableButtons();
@@ -48,26 +60,31 @@ async function act(name: string, action: () => Promise<string>): Promise<void> {
 
 /** Only what makes sense now can be pressed. */
 function enableButtons(): void {
-  const { state, pending } = storage.status();
-  for (const button of document.querySelectorAll('button')) button.disabled = busy;
-  if (busy) return;
-  element<HTMLButtonElement>('to-flask').disabled = state !== 'local';
-  element<HTMLButtonElement>('to-indexeddb').disabled = state === 'local';
-  element<HTMLButtonElement>('flush').disabled = pending === 0;
+  const { pending } = storage.status();
+  const all = 'button:not(#cancel), input[type="file"]';
+  for (const control of document.querySelectorAll<HTMLButtonElement | HTMLInputElement>(all))
+    control.disabled = busy;
+  if (!busy) element<HTMLButtonElement>('flush').disabled = pending === 0;
 }
 
 /** Show what is stored now. Never rejects: what cannot be shown is said in its place. */
 async function show(): Promise<void> {
   shown = storage.status();
-  showStatus(shown, server);
+  showWhere();
   await Promise.all([showEntries(storage, prefix.value, { edit, remove }), showConflicts(storage, settle)]);
+}
+
+/** Show who serves now, and what follows from that. */
+function showWhere(): void {
+  showStatus(shown, server);
+  showDirection(shown, server);
 }
 
 /** What the page does when the status is another one. */
 function follow(status: StorageStatus): void {
   const before = shown;
   shown = status;
-  showStatus(status, server);
+  showWhere();
   enableButtons();
   const sent = before.pending > 0 && status.pending === 0;
   const other = before.backend !== status.backend || before.conflicts !== status.conflicts;
@@ -107,6 +124,7 @@ async function connect(options: StorageOptions): Promise<string> {
   unwatch();
   storage = next;
   server = options.flaskUrl ?? '';
+  field(migration, 'url').value = server || field(migration, 'url').value;
   unwatch = next.watchStatus(follow);
   await before.close();
   const status = next.status();
@@ -142,14 +160,6 @@ onClick('flush', 'Sending', async () => {
   await storage.flush();
   return 'Sent everything that waited';
 });
-onClick('to-flask', 'Migrating to the server', async () => {
-  const count = await storage.migrateToFlask(field(connection, 'url').value);
-  return `Migrated ${count.toLocaleString('en')} entries to the server, each verified`;
-});
-onClick('to-indexeddb', 'Migrating to IndexedDB', async () => {
-  const count = await storage.migrateToIndexedDB();
-  return `Migrated ${count.toLocaleString('en')} entries to IndexedDB, each verified`;
-});
 onClick('sample', 'Adding', async () => {
   await storage.setMany(Array.from({ length: 10_000 }, (_, i) => sample(i)));
   return 'Added 10,000 entries';
@@ -160,11 +170,27 @@ onClick('clear', 'Deleting', async () => {
   await storage.clear();
   return 'Deleted everything';
 });
+const app: App = {
+  get storage() {
+    return storage;
+  },
+  act,
+  switched(url) {
+    server = url ?? server;
+    field(connection, 'backend').value = url === undefined ? 'indexeddb' : 'flask';
+    field(connection, 'url').value = server;
+  },
+};
+startMigration(app);
+startBackup(app);
+startRestore(app);
+startAdoption(app);
 prefix.addEventListener('input', () => void show());
 
 field(connection, 'backend').value = configured.useFlask ? 'flask' : 'indexeddb';
-field(connection, 'url').value = configured.flaskUrl ?? '';
+for (const form of [connection, migration]) field(form, 'url').value = configured.flaskUrl ?? '';
 void act('Loading', async () => {
   await storage.ready();
+  await showOldDatabases(app);
   return 'Ready';
 });

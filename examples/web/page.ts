@@ -2,6 +2,18 @@
  * The parts of the page, and what is done to them in more than one place.
  */
 
+import type { KeyValueStorage } from '@codeforge/storage';
+
+/** What the parts of the page work with. */
+export interface App {
+  /** The storage in use: another one after each connection. */
+  readonly storage: KeyValueStorage;
+  /** Run what a button does, one at a time; the message tells how it ended. Never rejects. */
+  act(name: string, action: () => Promise<string>): Promise<void>;
+  /** The storage itself works with the server at `url` now, or with IndexedDB. */
+  switched(url: string | undefined): void;
+}
+
 /** The element with this id, which the page has. */
 export const element = <E extends HTMLElement>(id: string): E => {
   const found = document.getElementById(id);
