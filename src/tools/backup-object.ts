@@ -29,7 +29,7 @@ export class ObjectReader {
   push(bytes: Uint8Array): void {
     const known = joined([this.#open, bytes]);
     const end = known.length - openBytes(known);
-    // Copied: whoever owns the bytes may use their memory again.
+    // Of `known`, which is a copy: whoever owns the bytes may use their memory again.
     this.#open = known.slice(end);
     this.#text(known.subarray(0, end));
     this.#read += end;
@@ -37,9 +37,10 @@ export class ObjectReader {
 
   /** @throws {StorageError} `invalid-backup` */
   finish(): BackupSummary {
-    if (this.#open.length > 0 || !this.#splitter.ended)
+    const isInCharacter = this.#open.length > 0;
+    if (isInCharacter || !this.#splitter.ended)
       refuse(
-        `The file ends at byte ${this.#read + this.#open.length}, inside its JSON object, and`,
+        `The file ends at byte ${this.#read + this.#open.length}, inside ${isInCharacter ? 'a character' : 'its JSON object'}, and`,
         'is cut: the rest is missing',
       );
     return { form: 'json', count: this.#count, checksum: 'absent' };

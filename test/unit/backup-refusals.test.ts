@@ -241,5 +241,7 @@ describe('a malformed record is refused, saying where it is', () => {
     await expectRefused('{"a":1,"":2}', /^Member 2 has a key that cannot be stored/);
     await expectRefused('{"a":1,}', 'without a colon');
     await expectRefused('{ \u00a0}', 'without a colon');
+    const open = Buffer.concat([Buffer.from('{"a":1}'), Buffer.from([0xc3])]);
+    await expectRefused(new Uint8Array(open), /^The file ends at byte 8, inside a character/);
   });
 });
