@@ -24,8 +24,8 @@ const LOADS: readonly Load[] = [
   { size: '1 KB', count: 100_000, each: 10_000 },
 ];
 const QUICK_LOADS: readonly Load[] = [
-  { size: '200 B', count: 5000, each: 100 },
-  { size: '1 KB', count: 2000, each: 100 },
+  { size: '200 B', count: 3000, each: 50 },
+  { size: '1 KB', count: 1000, each: 50 },
 ];
 
 export async function benchMigration(quick: boolean): Promise<Section> {

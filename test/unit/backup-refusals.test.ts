@@ -127,6 +127,7 @@ describe('a file that is damaged is refused', () => {
     await last('{"end":false,"count":3}', 'its "end" is not true');
     await last(`{"end":true,"count":3,"sha255":"${sha256}"}`, 'unknown member "sha255"');
     await last(`{"end":true,"count":3,"sha256":"${sha256.toUpperCase()}"}`, 'the backup is damaged');
+    await last(`{"end":true,"count":3,"sha256":"${sha256.slice(1)}"}`, 'the backup is damaged');
     await last('{"end":true,"count":3,"sha256":null}', 'the backup is damaged');
     await last(`{"end":true,"count":3,"sha256":"${'0'.repeat(64)}"}`, 'the backup is damaged');
   });

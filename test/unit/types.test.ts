@@ -8,6 +8,7 @@ import {
   type ConflictPolicy,
   type ConflictValue,
   createStorage,
+  type ImportOptions,
   type KeyValueStorage,
   type MigrationPlan,
   type OldDatabase,
@@ -127,6 +128,46 @@ async function adopting(storage: KeyValueStorage<Schema>, options: AdoptOptions)
   await storage.adopt('CodeForgeDB', { activate: true });
 }
 
+/** The same for backups and migrations, of which an option decides what is returned. */
+async function movingOut(storage: KeyValueStorage<Schema>, options: ImportOptions): Promise<void> {
+  expectTypeOf(storage.export()).toEqualTypeOf<Promise<ReadableStream<Uint8Array>>>();
+  expectTypeOf(storage.export({ as: 'stream', format: 'json' })).toEqualTypeOf<
+    Promise<ReadableStream<Uint8Array>>
+  >();
+  expectTypeOf(storage.export({ as: 'blob' })).toEqualTypeOf<Promise<Blob>>();
+  // @ts-expect-error a form that does not exist
+  await storage.export({ format: 'csv' });
+  // @ts-expect-error nothing else is returned
+  await storage.export({ as: 'text' });
+  // @ts-expect-error a stream is no Blob
+  const blob: Blob = await storage.export();
+  expectTypeOf(storage.import(blob)).toEqualTypeOf<Promise<number>>();
+  expectTypeOf(storage.import('text', { mode: 'skip', dryRun: false })).toEqualTypeOf<Promise<number>>();
+  expectTypeOf(storage.import(await storage.export(), { dryRun: true })).toEqualTypeOf<
+    Promise<MigrationPlan>
+  >();
+  // @ts-expect-error whether it is a dry run decides what is returned
+  await storage.import(blob, options);
+  // @ts-expect-error bytes come in a Blob or a stream
+  await storage.import(new Uint8Array());
+  // @ts-expect-error conflicts of an import are its mode
+  await storage.import(blob, { onConflict: 'skip' });
+  // @ts-expect-error what is used does not change
+  await storage.import(blob, { activate: true });
+  expectTypeOf(storage.migrateToFlask('url')).toEqualTypeOf<Promise<number>>();
+  expectTypeOf(storage.migrateToFlask('url', { dryRun: true })).toEqualTypeOf<Promise<MigrationPlan>>();
+  expectTypeOf(storage.migrateToIndexedDB({ activate: true })).toEqualTypeOf<Promise<number>>();
+  expectTypeOf(storage.migrateToIndexedDB({ dryRun: true })).toEqualTypeOf<Promise<MigrationPlan>>();
+  // @ts-expect-error a migration that only plans moves nothing
+  const moved: number = await storage.migrateToFlask('url', { dryRun: true });
+  void moved;
+  // @ts-expect-error the server has to be named
+  await storage.migrateToFlask();
+  // @ts-expect-error an import's word for it
+  await storage.migrateToIndexedDB({ mode: 'skip' });
+}
+
+void movingOut;
 void adopting;
 void typed;
 void synced;
