@@ -4,9 +4,10 @@
 import { StorageError } from './core/errors.ts';
 import { decode } from './core/json.ts';
 import { utf8Length } from './core/keys.ts';
+import { compareKeys } from './core/order.ts';
 import { snapshot } from './core/values.ts';
 import { sha256 } from './tools/backup-digest.ts';
-import type { BackupRecord, BackupSummary } from './tools/backup-format.ts';
+import { type BackupRecord, type BackupSummary, refuse } from './tools/backup-format.ts';
 import { readBackup } from './tools/backup-read.ts';
 import { writeBackup, writeObject } from './tools/backup-write.ts';
 import { emptyTally } from './tools/journal.ts';
@@ -193,14 +194,33 @@ async function verified(
   const pages = readBackup(chunksOf(blob.stream(), signal), sha256());
   let done = 0;
   let bytes = 0;
+  let last: string | undefined;
+  let ordered = true;
   for (;;) {
     const { value, done: isLast } = await pages.next();
-    if (isLast) return value;
+    if (isLast) {
+      if (!ordered) await checkDistinct(blob, signal);
+      return value;
+    }
     done += value.length;
-    for (const { text } of value) bytes += utf8Length(text);
+    for (const { key, text } of value) {
+      bytes += utf8Length(text);
+      ordered &&= last === undefined || compareKeys(last, key) < 0;
+      last = key;
+    }
     // How many there are is known at the end.
     onProgress?.({ phase: 'check', done, total: done, bytes });
   }
+}
+
+/** Keys that come in order are distinct. In any other order they have to be remembered: a number would count one twice. */
+async function checkDistinct(blob: Blob, signal: AbortSignal | undefined): Promise<void> {
+  const keys = new Set<string>();
+  for await (const page of readBackup(chunksOf(blob.stream(), signal), sha256()))
+    for (const { key } of page) {
+      if (keys.has(key)) refuse(`Key ${JSON.stringify(key)}`, 'is there twice');
+      keys.add(key);
+    }
 }
 
 /** The chunks of a stream, until a signal is aborted: also where the next one never comes. */

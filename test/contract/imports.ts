@@ -145,6 +145,17 @@ export function imports(open: () => KeyValueStorage): void {
       expect(await storage.keys()).toEqual([]);
     });
 
+    it('refuses one that names a key twice, however far apart, before anything', async () => {
+      const others = Array.from({ length: 700 }, (_, i) => `"k${i}":${i}`).join();
+      for (const text of ['{"a":1,"a":2}', `{"a":1,${others},"a":2}`]) {
+        const storage = await filled(OLD);
+        const error = await failure(storage.import(text));
+        expect(error).toMatchObject({ code: 'invalid-backup', message: expect.stringContaining('twice') });
+        expect(await Array.fromAsync(storage.entries())).toEqual(OLD);
+      }
+      expect(await open().import('{"b":1,"a":2}')).toBe(2);
+    });
+
     it('names what a whole backup holds that cannot be read, and stores the others', async () => {
       const text = await backupOf([
         '{"key":"a","value":1}',
