@@ -99,7 +99,7 @@ async function journaled(
       ...options,
       onProgress: listenerOf(workshop, options.onProgress),
       async openJournal() {
-        await server.open();
+        // Both sides have answered by now.
         epoch = await epochOf(server);
         journal = await openJournal(`${pair}\n${database}`, `${epoch}\n${options.onConflict}`, timeout);
         return journal;
