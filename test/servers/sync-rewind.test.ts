@@ -28,9 +28,8 @@ async function save(): Promise<void> {
   server = await database.start({}, port);
 }
 
-/** Put the copy back; `RESTORED` tells the server of it, and it names another epoch. */
+/** Put the copy back while the server is stopped; `RESTORED` tells it of that, and it names another epoch. */
 async function restore(told: boolean): Promise<void> {
-  await database.stop(server);
   for (const file of files(database.path())) await rm(file, { force: true });
   await cp(backup(), database.path());
   server = await database.start(told ? { RESTORED: 'true' } : {}, port);
@@ -56,6 +55,7 @@ for (const [name, told] of [
     ]);
     await storage.delete('deleted later');
     await storage.flush();
+    await database.stop(server);
     await restore(told);
     // The first answer that comes from the restored one tells.
     await storage.get('same');
@@ -95,12 +95,14 @@ for (const [name, told] of [
     ]);
     await save();
     await storage.set('changed', 'new');
+    // It may have waited for the server that has just started.
+    await storage.flush();
     await database.stop(server);
     await storage.set('same', 'mine');
     await storage.set('changed', 'mine');
     await storage.set('created', 'mine');
     expect(storage.status().pending).toBe(3);
-    await restoreStopped(told);
+    await restore(told);
     await storage.flush();
     expect(await held()).toEqual({ same: 'mine', changed: 'old', created: 'mine' });
     // What was acknowledged by the server and lost by it, and what was written after that.
@@ -113,12 +115,6 @@ for (const [name, told] of [
     expect(await storage.conflicts()).toEqual([]);
     expect(storage.status()).toMatchObject({ state: 'online', pending: 0 });
   });
-}
-
-/** The same of a server that is stopped already. */
-async function restoreStopped(told: boolean): Promise<void> {
-  server = await database.start({}, port);
-  await restore(told);
 }
 
 afterEach(() => rm(backup(), { force: true }));
