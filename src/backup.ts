@@ -170,7 +170,11 @@ export async function importInto(
 /** @throws {StorageError} `invalid-option` */
 function bytesOf(source: BackupSource): Blob | ReadableStream<Uint8Array> {
   if (source instanceof Blob) return source;
-  if (typeof source === 'string') return new Blob([source]);
+  if (typeof source === 'string') {
+    // As bytes it would be another character, and nothing would tell.
+    if (/\p{Surrogate}/u.test(source)) refuse('The text', 'holds half of a surrogate pair');
+    return new Blob([source]);
+  }
   let cause: unknown;
   try {
     // Refuses one of which something was read already: what is left of a backup may look like another.

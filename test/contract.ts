@@ -7,6 +7,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type KeyValueStorage, StorageError, type StorageStatus } from '../src/index.ts';
+import { closed } from './contract/closed.ts';
 import { codeOf } from './contract/codes.ts';
 import { byBytes, programs } from './contract/programs.ts';
 import { revisions } from './contract/revisions.ts';
@@ -612,6 +613,8 @@ export function contract(subject: Subject): void {
         expect(await codeOf(call(storage))).toBe('closed');
       });
     }
+
+    closed(open);
 
     it('does what a Map does, for random programs', async ({ annotate }) => {
       const seed = Date.now() & 0x7fffffff;

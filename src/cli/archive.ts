@@ -1,6 +1,7 @@
 /**
  * A backup file that has been read from end to end: only then anything is done with it.
  */
+import { StorageError } from '../core/errors.ts';
 import type { BackupRecord, BackupSummary } from '../tools/backup-format.ts';
 import { fingerprint } from './canonical.ts';
 import { CommandError, EXIT, exitCodeOf } from './exit-codes.ts';
@@ -16,7 +17,12 @@ export interface Checked {
   readonly summary: BackupSummary;
   /** Bytes of the file. */
   readonly bytes: number;
+  /** Keys that no server takes, and that are left out. */
+  readonly leftOut: readonly string[];
 }
+
+/** How many records of a file are to be sent. */
+export const recordsIn = ({ summary, leftOut }: Checked): number => summary.count - leftOut.length;
 
 /** A file that is whole, and what it holds. */
 export interface Archive extends Checked {
@@ -32,6 +38,8 @@ interface Reading {
   /** What the file is called in messages; its path unless told. */
   readonly name?: string;
   readonly progress?: Progress;
+  /** Whether to leave out what no server takes. Otherwise one such key is refused. */
+  readonly leaveOut?: boolean;
 }
 
 /**
@@ -41,11 +49,12 @@ interface Reading {
  */
 export async function checkFile(
   path: string,
-  { signal, name = path, progress }: Reading,
+  { signal, name = path, progress, leaveOut }: Reading,
   take: (page: readonly BackupRecord[]) => void = () => {},
 ): Promise<Checked> {
   let bytes = 0;
   let records = 0;
+  const leftOut: string[] = [];
   async function* counted(): AsyncGenerator<Uint8Array> {
     for await (const chunk of readFile(path)) {
       signal.throwIfAborted();
@@ -54,17 +63,21 @@ export async function checkFile(
     }
   }
   try {
-    const summary = await readToEnd(recordsOf(counted()), (page) => {
+    const left = leaveOut ? (key: string) => leftOut.push(key) : undefined;
+    const summary = await readToEnd(recordsOf(counted(), left), (page) => {
       take(page);
       records += page.length;
       progress?.at(records);
     });
-    return { path, name, summary, bytes };
+    return { path, name, summary, bytes, leftOut };
   } catch (error) {
     if (exitCodeOf(error) !== EXIT.damaged) throw error;
-    throw new CommandError(EXIT.damaged, `${name} is cut or damaged: ${(error as Error).message}`, {
-      file: name,
-    });
+    const { message, cause } = error as Error;
+    const isOfKey = cause instanceof StorageError;
+    const told = isOfKey
+      ? `${name} is refused: ${message} "import --leave-out" takes it without such keys.`
+      : `${name} is cut or damaged: ${message}`;
+    throw new CommandError(EXIT.damaged, told, { file: name });
   } finally {
     progress?.end();
   }

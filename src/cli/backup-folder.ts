@@ -9,24 +9,21 @@ import { ofPath } from './files.ts';
 
 /** A folder of backups. */
 export interface BackupFolder {
-  /** A path for a backup that begins now. It sorts after all earlier ones. */
+  /** A path for a backup that begins now. It sorts after all earlier ones, also where the clock was set back. */
   freshPath(at: Date): Promise<string>;
   /** Remove what killed processes left. Returns their names. */
   tidy(): Promise<string[]>;
   /**
    * Remove what is older than the newest `keep` backups that are whole.
    *
-   * @param isWhole Asked of as few files as needed.
-   * @returns What was removed, and files that are damaged: those stay, and do not count.
+   * @param look Asked of as few files as needed. What is not whole stays, and does not count.
+   * @returns What was removed.
    */
-  retain(keep: number, isWhole: (path: string) => Promise<boolean>): Promise<Retained>;
+  retain(keep: number, look: (path: string) => Promise<Found>): Promise<string[]>;
 }
 
-/** What became of older backups. */
-export interface Retained {
-  readonly removed: readonly string[];
-  readonly damaged: readonly string[];
-}
+/** What a backup is found to be, when another process may have removed it meanwhile. */
+export type Found = 'whole' | 'damaged' | 'gone';
 
 /** How long a temporary file stays whose process number is in use again: milliseconds. */
 const STALE = 24 * 3_600_000;
@@ -38,11 +35,18 @@ const STALE = 24 * 3_600_000;
  */
 export async function openBackupFolder(path: string, prefix: string): Promise<BackupFolder> {
   const literal = prefix.replace(/[.+]/g, '\\$&');
-  const stamp = '\\d{4}-\\d{2}-\\d{2}T\\d{2}-\\d{2}-\\d{2}-\\d{3}Z';
+  const stamp = '(\\d{4}-\\d{2}-\\d{2})T(\\d{2})-(\\d{2})-(\\d{2})-(\\d{3})Z';
   const ours = new RegExp(`^${literal}-${stamp}\\.ndjson$`);
-  const leftover = new RegExp(`^\\.${literal}-${stamp}\\.ndjson\\.(\\d+)\\.tmp$`);
+  const leftover = new RegExp(`^\\.${literal}-${stamp}\\.ndjson\\.(?<pid>\\d+)\\.tmp$`);
   const beganMs = Date.now() - process.uptime() * 1000;
   const list = async (): Promise<string[]> => (await readdir(path)).sort();
+  /** Files with a name of ours, the oldest first. */
+  const backups = async (): Promise<Array<{ name: string; timeMs: number }>> =>
+    (await readdir(path, { withFileTypes: true }))
+      .filter((entry) => entry.isFile())
+      .map(({ name }) => ({ name, timeMs: Date.parse(name.replace(ours, '$1T$2:$3:$4.$5Z')) }))
+      .filter(({ name, timeMs }) => ours.test(name) && Number.isFinite(timeMs))
+      .sort((a, b) => a.timeMs - b.timeMs);
   try {
     await mkdir(path, { recursive: true });
     await list();
@@ -53,18 +57,16 @@ export async function openBackupFolder(path: string, prefix: string): Promise<Ba
   return {
     async freshPath(at) {
       await mkdir(path, { recursive: true });
-      const names = new Set(await list());
-      for (let ms = at.getTime(); ; ms += 1) {
-        // Windows refuses colons in names.
-        const time = new Date(ms).toISOString().replace(/[:.]/g, '-');
-        const name = `${prefix}-${time}.ndjson`;
-        if (!names.has(name)) return join(path, name);
-      }
+      // A name that says an earlier time than the newest would be the first that goes.
+      const newest = Math.max(...(await backups()).map(({ timeMs }) => timeMs));
+      const ms = Math.max(at.getTime(), newest + 1);
+      // Windows refuses colons in names.
+      return join(path, `${prefix}-${new Date(ms).toISOString().replace(/[:.]/g, '-')}.ndjson`);
     },
     async tidy() {
       const removed: string[] = [];
       for (const name of await list()) {
-        const pid = leftover.exec(name)?.[1];
+        const pid = leftover.exec(name)?.groups?.pid;
         if (pid === undefined) continue;
         const { mtimeMs } = await stat(join(path, name)).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }));
         if (mtimeMs >= beganMs) continue;
@@ -76,20 +78,16 @@ export async function openBackupFolder(path: string, prefix: string): Promise<Ba
       }
       return removed;
     },
-    async retain(keep, isWhole) {
-      const names = (await list()).filter((name) => ours.test(name)).reverse();
-      if (names.length <= keep) return { removed: [], damaged: [] };
-      const damaged: string[] = [];
+    async retain(keep, look) {
+      const paths = (await backups()).map(({ name }) => join(path, name)).reverse();
+      if (paths.length <= keep) return [];
       let whole = 0;
       let at = 0;
-      for (; at < names.length && whole < keep; at += 1) {
-        const name = names[at] as string;
-        if (await isWhole(join(path, name))) whole += 1;
-        else damaged.push(name);
-      }
-      const removed = names.slice(at);
-      for (const name of removed) await rm(join(path, name), { force: true });
-      return { removed, damaged };
+      for (; at < paths.length && whole < keep; at += 1)
+        if ((await look(paths[at] as string)) === 'whole') whole += 1;
+      const removed = paths.slice(at);
+      for (const older of removed) await rm(older, { force: true });
+      return removed;
     },
   };
 }

@@ -1,20 +1,24 @@
 /** `codeforge-storage backup <url> --every 1h --keep 24 --dir backups` */
 import { stat } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { checkFile } from './archive.ts';
-import { type BackupFolder, openBackupFolder } from './backup-folder.ts';
+import { type BackupFolder, type Found, openBackupFolder } from './backup-folder.ts';
 import type { Connection } from './exchange.ts';
-import { CommandError, EXIT, exitCodeOf } from './exit-codes.ts';
+import { CommandError, EXIT, type ExitCode, exitCodeOf } from './exit-codes.ts';
 import { exportTo } from './exporting.ts';
 import { writeWhole } from './files.ts';
 import {
+  codeWithout,
   connectionOf,
   counted,
   createServerCommand,
   type Life,
+  leaveOutOption,
   positive,
   type ServerOptions,
   serverUrl,
+  tellLeftOut,
   terminalOf,
 } from './options.ts';
 import { parseSchedule, type Schedule, waitUntil } from './schedule.ts';
@@ -27,6 +31,7 @@ interface BackupOptions extends ServerOptions {
   readonly keep: number;
   readonly dir: string;
   readonly name: string;
+  readonly leaveOut: boolean;
 }
 
 /** One run after the other. */
@@ -34,6 +39,7 @@ interface Runs {
   readonly connection: Connection;
   readonly folder: BackupFolder;
   readonly keep: number;
+  readonly leaveOut: boolean;
   readonly terminal: Terminal;
   /** What was found whole, with size and time: read once while it stays as it is. */
   readonly known: Map<string, string>;
@@ -66,8 +72,9 @@ it is that of the run.`,
         .argParser(prefix)
         .default('codeforge-backup'),
     )
+    .addOption(leaveOutOption())
     .action(async (url: string, options: BackupOptions, command: Command) => {
-      const { every, once, keep, dir, name } = options;
+      const { every, once, keep, dir, name, leaveOut } = options;
       if (every === undefined && !once) command.error('error: --every <schedule> or --once is needed');
       const terminal = terminalOf(options);
       const folder = await openBackupFolder(dir, name);
@@ -77,10 +84,11 @@ it is that of the run.`,
         connection: connectionOf(url, options, life),
         folder,
         keep,
+        leaveOut,
         terminal,
         known: new Map(),
       };
-      if (every === undefined) await run(runs);
+      if (every === undefined) process.exitCode = await run(runs);
       else await runForEver(runs, every, life.signal);
     });
 
@@ -95,7 +103,7 @@ async function runForEver(runs: Runs, every: Schedule, signal: AbortSignal): Pro
         signal.throwIfAborted();
         failure = error;
       });
-      const next = every.next(last, Date.now());
+      let next = every.next(last, Date.now());
       const at = next === undefined ? 'never' : new Date(next).toISOString();
       if (failure !== undefined) {
         const { message } = failure as Error;
@@ -109,8 +117,8 @@ async function runForEver(runs: Runs, every: Schedule, signal: AbortSignal): Pro
           next: at,
         });
       }
+      while (next !== undefined && !(await waitUntil(next, signal))) next = every.next(last, Date.now());
       if (next === undefined) return;
-      await waitUntil(next, signal);
       last = next;
     }
   } catch (error) {
@@ -119,36 +127,63 @@ async function runForEver(runs: Runs, every: Schedule, signal: AbortSignal): Pro
   }
 }
 
-async function run({ connection, folder, keep, terminal, known }: Runs): Promise<void> {
+/** One backup, and what is older than the newest looked through. */
+async function run(runs: Runs): Promise<ExitCode> {
+  const { connection, folder, keep, leaveOut, terminal, known } = runs;
   const { url, signal } = connection;
   const server = await openServer(connection);
-  const path = await folder.freshPath(new Date());
-  const done = await writeWhole(
-    path,
-    (sink) => exportTo(server, 'ndjson', sink, terminal),
-    (temporary) => checkFile(temporary, { signal, name: path }).catch(notAsWritten),
-  );
-  known.set(path, await stampOf(path));
-  const isWhole = async (other: string): Promise<boolean> => {
-    const stamp = await stampOf(other);
-    if (known.get(other) === stamp) return true;
-    try {
-      await checkFile(other, { signal });
-    } catch (error) {
-      if (exitCodeOf(error) === EXIT.damaged) return false;
-      throw error;
-    }
-    known.set(other, stamp);
-    return true;
-  };
-  const { removed, damaged } = await folder.retain(keep, isWhole);
-  for (const name of removed) known.delete(name);
-  for (const name of damaged)
-    terminal.complain(`${name} is damaged: it does not count among those that are kept.`);
-  terminal.result(
-    `${new Date().toISOString()} backed up ${counted(done.keys, 'key')} of ${url} to ${path} (${counted(done.bytes, 'byte')}), verified${removed.length > 0 ? `; removed ${counted(removed.length, 'older one')}` : ''}.`,
-    { ok: true, url, file: path, ...done, verified: true, removed, damaged },
-  );
+  try {
+    const path = await folder.freshPath(new Date());
+    const { leftOut, ...done } = await writeWhole(
+      path,
+      (sink) => exportTo(server, { form: 'ndjson', leaveOut }, sink, terminal),
+      (temporary) => checkFile(temporary, { signal, name: path }).catch(notAsWritten),
+    );
+    known.set(path, await stampOf(path));
+    const left = tellLeftOut(leftOut, url, terminal);
+    const damaged: string[] = [];
+    const retained = await folder
+      .retain(keep, (other) => look(other, runs, damaged))
+      .catch((error: Error) => error);
+    const removed = retained instanceof Error ? [] : retained.map((older) => basename(older));
+    if (!(retained instanceof Error)) for (const older of retained) known.delete(older);
+    terminal.result(
+      `${new Date().toISOString()} backed up ${counted(done.keys, 'key')} of ${url} to ${path} (${counted(done.bytes, 'byte')}), verified${removed.length > 0 ? `; removed ${counted(removed.length, 'older one')}` : ''}.`,
+      { ok: true, url, file: path, ...done, verified: true, removed, damaged, ...left },
+    );
+    if (!(retained instanceof Error)) return codeWithout(leftOut);
+    signal.throwIfAborted();
+    terminal.complain(
+      `${path} was made, but of the older ones not all could be removed: ${retained.message}`,
+    );
+    return EXIT.failed;
+  } finally {
+    await server.close();
+  }
+}
+
+/** What an older backup is. Each is read once while it stays as it is. */
+async function look(path: string, { connection, terminal, known }: Runs, damaged: string[]): Promise<Found> {
+  try {
+    const stamp = await stampOf(path);
+    if (known.get(path) === stamp) return 'whole';
+    await checkFile(path, { signal: connection.signal });
+    known.set(path, stamp);
+    return 'whole';
+  } catch (error) {
+    connection.signal.throwIfAborted();
+    known.delete(path);
+    const isThere = await stampOf(path).then(
+      () => true,
+      ({ code }) => code !== 'ENOENT',
+    );
+    if (!isThere) return 'gone';
+    damaged.push(basename(path));
+    const { message } = error as Error;
+    const what = exitCodeOf(error) === EXIT.damaged ? `${basename(path)} is damaged` : message;
+    terminal.complain(`${what}: it does not count among those that are kept.`);
+    return 'damaged';
+  }
 }
 
 /** A disk that gives back something else than it was given is no damaged backup of anybody's. */

@@ -4,20 +4,25 @@ import { type Command, Option } from 'commander';
 import { type BackupForm, backupFileName } from '../tools/backup-format.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { type Exported, exportTo } from './exporting.ts';
-import { stdout, writeWhole } from './files.ts';
+import { type Sink, stdout, writeWhole } from './files.ts';
 import {
+  codeWithout,
   connectionOf,
   counted,
   createServerCommand,
   type Life,
+  leaveOutOption,
   type ServerOptions,
   serverUrl,
+  tellLeftOut,
   terminalOf,
 } from './options.ts';
 import { openServer } from './server.ts';
+import { takeStdout } from './terminal.ts';
 
 interface ExportOptions extends ServerOptions {
   readonly format: BackupForm;
+  readonly leaveOut: boolean;
 }
 
 /** Everything that a server holds, in a file or on stdout. */
@@ -28,7 +33,9 @@ export const exportCommand = (life: Life): Command =>
 
 The file is written under a temporary name and gets its own when it is whole and on the disk; whatever happens, no part
 of it stays behind. On stdout the last line is written when everything before it has been checked: without it the data
-is cut, and "verify" and "import" refuse it. Values are passed on digit by digit.`,
+is cut, and "verify" and "import" refuse it. Values are passed on digit by digit.
+
+A server may hold keys from before there was a limit. They are in no backup: --leave-out writes everything else.`,
     )
     .argument('<url>', "the server's address", serverUrl)
     .argument(
@@ -43,18 +50,23 @@ is cut, and "verify" and "import" refuse it. Values are passed on digit by digit
         .choices(['ndjson', 'json'])
         .default('ndjson'),
     )
+    .addOption(leaveOutOption())
     .action(async (url: string, file: string | undefined, options: ExportOptions) => {
-      const { format } = options;
+      const { format, leaveOut } = options;
       const terminal = terminalOf(options);
       const path = file ?? (process.stdout.isTTY ? freshName(format) : '-');
-      const server = await openServer(connectionOf(url, options, life));
       const aside = path === '-';
-      const done: Exported = aside
-        ? await exportTo(server, format, stdout(), terminal)
-        : await writeWhole(path, (sink) => exportTo(server, format, sink, terminal));
+      // From the beginning: a failure told there could be taken for a backup by whoever reads it.
+      if (aside) takeStdout();
+      const server = await openServer(connectionOf(url, options, life));
+      const write = (sink: Sink): Promise<Exported> =>
+        exportTo(server, { form: format, leaveOut }, sink, terminal);
+      const { leftOut, ...done } = aside ? await write(stdout()) : await writeWhole(path, write);
+      const left = tellLeftOut(leftOut, url, terminal);
+      process.exitCode = codeWithout(leftOut);
       terminal.result(
         `Exported ${counted(done.keys, 'key')} of ${url}${aside ? '' : ` to ${path}`} (${counted(done.bytes, 'byte')}).`,
-        { ok: true, url, ...(!aside && { file: path }), format, ...done },
+        { ok: true, url, ...(!aside && { file: path }), format, ...done, ...left },
       );
     });
 

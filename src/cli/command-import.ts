@@ -1,17 +1,21 @@
 /** `codeforge-storage import <url> <file>` */
-import { addAbortSignal } from 'node:stream';
+import { createReadStream } from 'node:fs';
+import { addAbortSignal, type Readable } from 'node:stream';
 import type { Command } from 'commander';
 import { type Archive, readArchive } from './archive.ts';
-import { withSpool } from './files.ts';
+import { isPipe, ofPath, withSpool } from './files.ts';
 import { type Imported, importInto, type Mode } from './importing.ts';
 import {
+  codeWithout,
   connectionOf,
   counted,
   createServerCommand,
   type Life,
+  leaveOutOption,
   modeOption,
   type ServerOptions,
   serverUrl,
+  tellLeftOut,
   terminalOf,
 } from './options.ts';
 import { openServer } from './server.ts';
@@ -19,6 +23,7 @@ import { openServer } from './server.ts';
 interface ImportOptions extends ServerOptions {
   readonly mode: Mode;
   readonly dryRun?: boolean;
+  readonly leaveOut: boolean;
 }
 
 /** A backup into a server. */
@@ -35,15 +40,20 @@ At an old server (level 0) skip and fail look first and write then: a key that s
     .argument('<url>', "the server's address", serverUrl)
     .argument('<file>', 'the backup; "-" for stdin')
     .addOption(modeOption())
+    .addOption(leaveOutOption())
     .option('--dry-run', 'say what would be stored, and store nothing')
     .action(async (url: string, file: string, options: ImportOptions) => {
       const terminal = terminalOf(options);
-      const { mode, dryRun = false } = options;
+      const { mode, dryRun = false, leaveOut } = options;
       await withFile(file, life, async (path, name) => {
-        const archive = await readArchive(path, { name, signal: life.signal }, countsOf(mode));
+        const progress = terminal.progress(`check ${name}`, undefined);
+        const reading = { name, signal: life.signal, progress, leaveOut };
+        const archive = await readArchive(path, reading, countsOf(mode));
         const server = await openServer(connectionOf(url, options, life));
         const done = await importInto(server, archive, { mode, dryRun }, terminal);
-        terminal.result(inWords(done, archive, url), { ok: true, url, file, mode, ...done });
+        const left = tellLeftOut(archive.leftOut, name, terminal);
+        process.exitCode = codeWithout(archive.leftOut);
+        terminal.result(inWords(done, archive, url), { ok: true, url, file, mode, ...done, ...left });
       });
     });
 
@@ -64,23 +74,29 @@ function inWords(
   return `Imported ${counted(imported, 'key')} of ${name} into ${url}${stay}; ${counted(verified, 'key')} verified there.${bare}`;
 }
 
-/** A file, or stdin as one. */
+/** A file, or stdin as one, or a pipe: it is read twice. */
 async function withFile<T>(
   file: string,
   { signal }: Life,
   work: (path: string, name: string) => Promise<T>,
 ): Promise<T> {
-  if (file !== '-') return work(file, file);
+  const isStdin = file === '-';
+  if (!isStdin && !(await isPipe(file))) return work(file, file);
+  const source = isStdin ? process.stdin : createReadStream(file);
+  const name = isStdin ? 'stdin' : file;
   return withSpool(async (path, fill) => {
     await fill(async (sink) => {
-      try {
-        for await (const chunk of addAbortSignal(signal, process.stdin) as AsyncIterable<Buffer>)
-          await sink(chunk);
-      } catch (error) {
-        signal.throwIfAborted();
-        throw error;
-      }
+      for await (const chunk of chunksOf(source, name, signal)) await sink(chunk);
     });
-    return work(path, 'stdin');
+    return work(path, name);
   });
+}
+
+async function* chunksOf(source: Readable, name: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+  try {
+    yield* addAbortSignal(signal, source) as AsyncIterable<Buffer>;
+  } catch (error) {
+    signal.throwIfAborted();
+    throw ofPath(error, name);
+  }
 }

@@ -8,12 +8,15 @@ import { withSpool } from './files.ts';
 import { importInto, type Mode } from './importing.ts';
 import {
   type CommonOptions,
+  codeWithout,
   connectionOf,
   counted,
   createCommand,
   type Life,
+  leaveOutOption,
   modeOption,
   serverUrl,
+  tellLeftOut,
   terminalOf,
   timeoutOption,
   tokenOption,
@@ -26,6 +29,7 @@ interface MigrateOptions extends CommonOptions {
   readonly toToken?: string;
   readonly mode: Mode;
   readonly dryRun?: boolean;
+  readonly leaveOut: boolean;
 }
 
 /** Everything that one server holds into another. */
@@ -46,28 +50,34 @@ counts what is equal. What is written to the source meanwhile is not copied.`,
     .addOption(tokenOption('--to-token <token>', 'CODEFORGE_STORAGE_TO_TOKEN', 'bearer token for the target'))
     .addOption(timeoutOption())
     .addOption(modeOption())
+    .addOption(leaveOutOption())
     .option('--dry-run', 'say what would be stored, and store nothing')
     .action(async (from: string, to: string, options: MigrateOptions) => {
-      const { mode, dryRun = false, timeout, fromToken, toToken } = options;
+      const { mode, dryRun = false, leaveOut, timeout, fromToken, toToken } = options;
       if (from === to && fromToken === toToken)
         throw new CommandError(EXIT.usage, `${from} is both source and target: name two servers.`);
       const terminal = terminalOf(options);
       const source = await openServer(connectionOf(from, { timeout, token: fromToken }, life));
       const target = await openServer(connectionOf(to, { timeout, token: toToken }, life));
-      const { done, archive } = await withSpool(async (path, fill) => {
-        await fill((sink) => exportTo(source, 'ndjson', sink, terminal));
+      const { done, leftOut } = await withSpool(async (path, fill) => {
+        let leftOut: readonly string[] = [];
+        await fill(async (sink) => {
+          ({ leftOut } = await exportTo(source, { form: 'ndjson', leaveOut }, sink, terminal));
+        });
         const name = `the export of ${from}`;
         const archive = await readArchive(path, { name, signal: life.signal }, countsOf(mode));
-        return { archive, done: await importInto(target, archive, { mode, dryRun }, terminal) };
+        return { leftOut, done: await importInto(target, archive, { mode, dryRun }, terminal) };
       });
+      const left = tellLeftOut(leftOut, from, terminal);
+      process.exitCode = codeWithout(leftOut);
       const stay =
         done.skipped > 0
           ? `, ${counted(done.skipped, 'key')} at the target ${dryRun ? 'would stay' : 'stayed'}`
           : '';
       terminal.result(
         dryRun
-          ? `${from} holds ${counted(archive.values.size, 'key')}: ${done.imported} would be stored at ${to}${stay}. Nothing was.`
+          ? `${from} holds ${counted(done.keys, 'key')}: ${done.imported} would be stored at ${to}${stay}. Nothing was.`
           : `Migrated ${counted(done.imported, 'key')} from ${from} to ${to}${stay}; ${counted(done.verified, 'key')} verified there.`,
-        { ok: true, from, to, mode, ...done },
+        { ok: true, from, to, mode, ...done, ...left },
       );
     });

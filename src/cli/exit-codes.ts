@@ -4,7 +4,15 @@
 import { StorageError, type StorageErrorCode } from '../core/errors.ts';
 
 /** Exit codes of the command. A process that a signal ended has 128 and the signal's number, as in a shell. */
-export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, refused: 4, damaged: 5 } as const;
+export const EXIT = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  unreachable: 3,
+  refused: 4,
+  damaged: 5,
+  leftOut: 6,
+} as const;
 
 /** One of them. */
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
@@ -18,7 +26,8 @@ Exit codes:
   3  the server cannot be reached, is no storage server, or went away in the middle
   4  the server refused this caller: token, scope or origin
   5  a backup that is cut or damaged; nothing of it was sent
-  130, 143  ended by Ctrl-C or SIGTERM
+  6  done, but for keys that no server takes; they were left out, as --leave-out asked, and are named
+  129, 130, 143  ended by a hangup, Ctrl-C or SIGTERM
 `;
 
 /** A failure of the command itself. */

@@ -5,7 +5,7 @@
  * values untouched. The last line is written when everything before it has been checked, so what is cut is seen to be.
  */
 import { StorageError } from '../core/errors.ts';
-import type { BackupForm, BackupRecord, BackupSummary } from '../tools/backup-format.ts';
+import type { BackupForm, BackupRecord } from '../tools/backup-format.ts';
 import { writeBackup, writeObject } from '../tools/backup-write.ts';
 import { createDigest, type Sink } from './files.ts';
 import { HeldLine } from './held-line.ts';
@@ -18,6 +18,15 @@ export interface Exported {
   readonly bytes: number;
   /** The SHA-256 of the lines before the last, as that says; none in a bare object. */
   readonly sha256?: string;
+  /** Keys that no server takes, and that were left out. */
+  readonly leftOut: readonly string[];
+}
+
+/** What is written, and how. */
+export interface Writing {
+  readonly form: BackupForm;
+  /** Whether to leave out what no server takes. Otherwise one such key ends it. */
+  readonly leaveOut: boolean;
 }
 
 /**
@@ -27,7 +36,7 @@ export interface Exported {
  */
 export async function exportTo(
   server: Server,
-  form: BackupForm,
+  { form, leaveOut }: Writing,
   sink: Sink,
   terminal: Terminal,
 ): Promise<Exported> {
@@ -39,6 +48,7 @@ export async function exportTo(
   const progress = terminal.progress(`export ${server.connection.url}`, total);
   let bytes = 0;
   let keys = 0;
+  const leftOut: string[] = [];
   const counted: Sink = async (chunk) => {
     bytes += chunk.length;
     await sink(chunk);
@@ -49,18 +59,18 @@ export async function exportTo(
   };
   try {
     const body = await server.exported();
-    if (form === 'ndjson' && server.detected.level === 1) {
+    if (form === 'ndjson' && server.detected.level === 1 && !leaveOut) {
       const sha256 = await passOn(body, counted, seen);
-      return { keys, bytes, sha256 };
+      return { keys, bytes, sha256, leftOut };
     }
-    const records = checked(body, seen);
+    const records = checked(recordsOf(body, leaveOut ? (key) => leftOut.push(key) : undefined), seen);
     const digest = createDigest();
     let sha256 = '';
     const remembering = { ...digest, hex: () => (sha256 = digest.hex()) };
     const header = { timestamp: new Date().toISOString(), ...(total !== undefined && { keys: total }) };
     const written = form === 'json' ? writeObject(records) : writeBackup(records, header, remembering);
     for await (const chunk of written) await counted(chunk);
-    return { keys, bytes, ...(sha256 !== '' && { sha256 }) };
+    return { keys, bytes, ...(sha256 !== '' && { sha256 }), leftOut };
   } catch (error) {
     throw ofExport(error, server.connection.url);
   } finally {
@@ -95,15 +105,13 @@ async function passOn(
   return sha256;
 }
 
+/** Who reads no further, as where the disk is full, ends what the records come from. */
 async function* checked(
-  body: AsyncIterable<Uint8Array>,
+  records: AsyncIterable<readonly BackupRecord[]>,
   seen: (page: readonly BackupRecord[]) => void,
-): AsyncGenerator<readonly BackupRecord[], BackupSummary> {
-  const records = recordsOf(body);
-  for (;;) {
-    const step = await records.next();
-    if (step.done) return step.value;
-    seen(step.value);
-    yield step.value;
+): AsyncGenerator<readonly BackupRecord[]> {
+  for await (const page of records) {
+    seen(page);
+    yield page;
   }
 }

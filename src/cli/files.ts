@@ -11,7 +11,6 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import type { Digest } from '../tools/backup-format.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
-import { takeStdout } from './terminal.ts';
 
 /** Takes bytes, in order. */
 export type Sink = (bytes: Uint8Array) => Promise<void>;
@@ -114,13 +113,20 @@ export async function withSpool<T>(
   const path = join(folder, 'spool');
   try {
     return await work(path, async (write) => {
-      await writeDurably(path, write);
+      await writeDurably(path, write).catch((error) => Promise.reject(ofPath(error, path)));
     });
   } finally {
     await rm(folder, { recursive: true, force: true });
     temporary.delete(folder);
   }
 }
+
+/** Whether a path is that of something that can be read once only. */
+export const isPipe = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isFIFO() || found.isCharacterDevice() || found.isSocket(),
+    () => false,
+  );
 
 /** The bytes of a file. */
 export async function* readFile(path: string): AsyncGenerator<Uint8Array> {
@@ -133,7 +139,6 @@ export async function* readFile(path: string): AsyncGenerator<Uint8Array> {
 
 /** A sink that is this process's stdout. */
 export function stdout(): Sink {
-  takeStdout();
   let failed: Error | undefined;
   process.stdout.on('error', (error) => {
     failed = error;

@@ -4,7 +4,7 @@
  * Nothing is sent before the backup was read from end to end, and no key counts as verified that was not compared.
  */
 import { StorageError } from '../core/errors.ts';
-import type { Archive } from './archive.ts';
+import { type Archive, recordsIn } from './archive.ts';
 import { CommandError, EXIT, withAdvice } from './exit-codes.ts';
 import { send } from './sending.ts';
 import type { Server } from './server.ts';
@@ -56,7 +56,7 @@ export async function importInto(
         `${url} holds ${held.length} of the keys of ${name} already: ${someOf(held)}. Nothing was sent. --mode overwrite replaces them, --mode skip lets them be.`,
         { existing: held.length, existingKeys: held.slice(0, SHOWN) },
       );
-    if (archive.summary.count !== values.size)
+    if (recordsIn(archive) !== values.size)
       throw new CommandError(
         EXIT.failed,
         `${name} names keys twice, which --mode fail does not take. Nothing was sent.`,

@@ -16,7 +16,10 @@ import { verifyCommand } from './command-verify.ts';
 import { CommandError, EXIT, EXIT_HELP, exitCodeOf } from './exit-codes.ts';
 import { removeTemporary } from './files.ts';
 import { type Life, TOKEN_VARIABLE } from './options.ts';
-import { createTerminal } from './terminal.ts';
+import { createTerminal, heedStreams, takeStdout } from './terminal.ts';
+
+/** Asked for also where the command line as a whole is not understood. */
+const JSON_WANTED = process.argv.includes('--json');
 
 /** Milliseconds after a signal in which what is under way may end by itself. */
 const GRACE = 5000;
@@ -47,6 +50,8 @@ Examples:
     verifyCommand,
     backupCommand,
   ];
+  // With --json its words are a member of the line.
+  program.configureOutput({ outputError: (text, write) => JSON_WANTED || write(text) });
   for (const create of commands) program.addCommand(create(life).copyInheritedSettings(program));
   for (const command of [program, ...program.commands]) command.exitOverride();
   return program;
@@ -63,24 +68,34 @@ async function main(): Promise<void> {
     life.abort(new CommandError(EXIT.failed, `Ended by ${signal}.`));
     setTimeout(() => process.exit(code), GRACE).unref();
   };
-  process.on('SIGINT', end).on('SIGTERM', end).on('exit', removeTemporary);
+  process.on('SIGINT', end).on('SIGTERM', end).on('SIGHUP', end).on('exit', removeTemporary);
+  heedStreams(EXIT.failed);
+  const program = createProgram(life);
   try {
-    await createProgram(life).parseAsync();
+    await program.parseAsync();
   } catch (error) {
-    if (error instanceof CommanderError) {
-      // Help and version are errors to commander, with the code 0.
-      process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
-      return;
-    }
-    fail(error, ended);
+    if (!(error instanceof CommanderError)) fail(error, ended);
+    // Help and version are errors to commander, with the code 0.
+    else if (error.exitCode !== 0) misused(error, program.args[0]);
   }
+}
+
+function misused({ message, code }: CommanderError, command: string | undefined): void {
+  process.exitCode = EXIT.usage;
+  if (!JSON_WANTED) return;
+  // Whoever reads an export from a pipe must not take this for one.
+  if (command === 'export') takeStdout();
+  const told = code === 'commander.help' ? 'Name a command.' : message.replace(/^error: /, '');
+  const terminal = createTerminal({ json: true });
+  terminal.complain(told);
+  terminal.failure({ ok: false, error: told, exitCode: EXIT.usage });
 }
 
 function fail(error: unknown, ended: NodeJS.Signals | undefined): void {
   const code = ended === undefined ? exitCodeOf(error) : 128 + constants.signals[ended];
   const { message } = error as Error;
   const details = error instanceof CommandError ? error.details : {};
-  const terminal = createTerminal({ json: process.argv.includes('--json') });
+  const terminal = createTerminal({ json: JSON_WANTED });
   terminal.complain(message);
   terminal.failure({ ok: false, error: message, exitCode: code, ...details });
   process.exitCode = code;

@@ -7,7 +7,7 @@ export interface Schedule {
   /**
    * The first turn after both times, in milliseconds since the epoch; `undefined` where there is none.
    *
-   * @param last When the last turn was.
+   * @param last When the last turn was. Where the clock was set back since, that is still to come, and counts as now.
    * @param now Turns that have passed meanwhile are left out.
    */
   next(last: number, now: number): number | undefined;
@@ -27,7 +27,12 @@ export function parseSchedule(text: string): Schedule {
   const [, count, unit = ''] = /^([1-9]\d{0,5})([smhd])$/.exec(text.trim()) ?? [];
   if (count !== undefined) {
     const every = Number(count) * (UNITS[unit] ?? 0);
-    return { next: (last, now) => last + every * Math.max(1, Math.ceil((now - last) / every)) };
+    return {
+      next(last, now) {
+        const from = Math.min(last, now);
+        return from + every * Math.max(1, Math.ceil((now - from) / every));
+      },
+    };
   }
   if (!/\s/.test(text.trim()))
     throw new Error(
@@ -43,13 +48,21 @@ export function parseSchedule(text: string): Schedule {
  * Wait until a time.
  *
  * @param time Milliseconds since the epoch.
+ * @param clock Tells the time.
+ * @returns Whether it has come. Not where the clock was set back meanwhile: the time may be far away now.
  * @throws the signal's reason when that ends the wait.
  */
-export async function waitUntil(time: number, signal: AbortSignal): Promise<void> {
-  for (;;) {
+export async function waitUntil(
+  time: number,
+  signal: AbortSignal,
+  clock: () => number = Date.now,
+): Promise<boolean> {
+  for (let before = clock(); ; ) {
     signal.throwIfAborted();
-    const left = time - Date.now();
-    if (left <= 0) return;
-    await delay(Math.min(left, NAP), undefined, { signal }).catch(() => {});
+    const now = clock();
+    if (now < before) return false;
+    if (now >= time) return true;
+    before = now;
+    await delay(Math.min(time - now, NAP), undefined, { signal }).catch(() => {});
   }
 }

@@ -6,7 +6,7 @@
 import { StorageError } from '../core/errors.ts';
 import type { BackupRecord } from '../tools/backup-format.ts';
 import { writeBackup } from '../tools/backup-write.ts';
-import type { Archive } from './archive.ts';
+import { type Archive, recordsIn } from './archive.ts';
 import { Refused } from './exchange.ts';
 import { CommandError, EXIT, withAdvice } from './exit-codes.ts';
 import { createDigest, readFile } from './files.ts';
@@ -44,7 +44,7 @@ export async function send(
   terminal: Terminal,
 ): Promise<Stored> {
   const verb = sending.dryRun ? 'dry run' : 'import';
-  const progress = terminal.progress(`${verb} ${server.connection.url}`, archive.summary.count);
+  const progress = terminal.progress(`${verb} ${server.connection.url}`, recordsIn(archive));
   try {
     return server.detected.level === 1
       ? await stream(server, archive, sending, progress)
@@ -60,7 +60,7 @@ async function stream(
   { mode, dryRun }: Sending,
   progress: Progress,
 ): Promise<Stored> {
-  const { count } = archive.summary;
+  const count = recordsIn(archive);
   const path = `api/v1/import?mode=${mode}${dryRun ? '&dry_run=1' : ''}`;
   const repeatable = dryRun || mode === 'overwrite';
   const answer = await upload(connection, {
@@ -90,11 +90,11 @@ function unfinished(error: unknown, mode: Mode): unknown {
   return withAdvice(error, `How many keys were stored by then is not known.${again}`);
 }
 
-/** The file's own bytes where they are lines. */
+/** The file's own bytes where they are lines that all go. */
 async function* lines(archive: Archive, progress: Progress): AsyncGenerator<Uint8Array> {
-  const { path, summary, bytes } = archive;
-  if (summary.form === 'json') {
-    yield* writeBackup(counted(path, progress), { keys: summary.count }, createDigest());
+  const { path, summary, bytes, leftOut } = archive;
+  if (summary.form === 'json' || leftOut.length > 0) {
+    yield* writeBackup(counted(archive, progress), { keys: recordsIn(archive) }, createDigest());
     return;
   }
   let sent = 0;
@@ -105,9 +105,13 @@ async function* lines(archive: Archive, progress: Progress): AsyncGenerator<Uint
   }
 }
 
-async function* counted(path: string, progress: Progress): AsyncGenerator<readonly BackupRecord[]> {
+async function* counted(
+  { path, leftOut }: Archive,
+  progress: Progress,
+): AsyncGenerator<readonly BackupRecord[]> {
   let records = 0;
-  for await (const page of recordsOf(readFile(path))) {
+  // Those that are left out were told of when the file was checked.
+  for await (const page of recordsOf(readFile(path), leftOut.length > 0 ? () => {} : undefined)) {
     yield page;
     records += page.length;
     progress.at(records);
@@ -131,7 +135,7 @@ async function pages(
     return isTaken;
   };
   let imported = 0;
-  for await (const members of gathered(counted(archive.path, progress), taken)) {
+  for await (const members of gathered(counted(archive, progress), taken)) {
     connection.signal.throwIfAborted();
     const count = members.size;
     if (!dryRun) await sendPage(connection, members, imported);

@@ -24,6 +24,8 @@ export interface Server {
   keys(): Promise<string[]>;
   /** The bytes of its export: NDJSON at level 1, a bare object at level 0. */
   exported(): Promise<AsyncGenerator<Uint8Array>>;
+  /** Let go of it. Only who asks again and again has to. */
+  close(): Promise<void>;
 }
 
 /**
@@ -51,17 +53,23 @@ export async function openServer(connection: Connection): Promise<Server> {
     stats: () => ask(backend.stats()),
     keys: () => ask(backend.keys('')),
     exported: () => download(connection, detected.level === 1 ? 'api/v1/export' : 'api/storage/export'),
+    close() {
+      signal.removeEventListener('abort', interrupted);
+      return backend.close();
+    },
   };
 }
 
 /**
  * The records among bytes.
  *
+ * @param leaveOut Told of keys that no server takes. Without it one such key is refused.
  * @throws {StorageError} `invalid-backup` where a file is cut or damaged.
  */
 export const recordsOf = (
   bytes: AsyncIterable<Uint8Array>,
-): AsyncGenerator<readonly BackupRecord[], BackupSummary> => readBackup(bytes, createDigest());
+  leaveOut?: (key: string) => void,
+): AsyncGenerator<readonly BackupRecord[], BackupSummary> => readBackup(bytes, createDigest(), leaveOut);
 
 /**
  * Read records to their end.
@@ -71,12 +79,17 @@ export const recordsOf = (
  */
 export async function readToEnd(
   records: AsyncGenerator<readonly BackupRecord[], BackupSummary>,
-  take: (page: readonly BackupRecord[]) => void | Promise<void>,
+  take: (page: readonly BackupRecord[]) => void,
 ): Promise<BackupSummary> {
-  for (;;) {
-    const step = await records.next();
-    if (step.done) return step.value;
-    await take(step.value);
+  try {
+    for (;;) {
+      const step = await records.next();
+      if (step.done) return step.value;
+      take(step.value);
+    }
+  } finally {
+    // Where it was not read to its end, what the records come from is let go of.
+    await records.return(undefined as never);
   }
 }
 
@@ -86,6 +99,9 @@ export function ofExport(error: unknown, url: string): unknown {
   const [what] = error.message.split(' Nothing should be imported');
   const message = `The export of ${url} is refused: ${what}`;
   if (error.cause instanceof StorageError)
-    return new CommandError(EXIT.failed, `${message} Delete it there, or store it under another key.`);
+    return new CommandError(
+      EXIT.failed,
+      `${message} Delete it there, store it under another key, or leave it out: --leave-out.`,
+    );
   return new StorageError('unavailable', `${message} Try again.`, { cause: error });
 }

@@ -4,6 +4,7 @@
  * With `--json` there is one line of JSON a result and nothing else on that stream; with `--quiet` only errors.
  */
 import cliProgress from 'cli-progress';
+import type { ExitCode } from './exit-codes.ts';
 
 /** Milliseconds between two plain lines of progress. */
 const BETWEEN_LINES = 5000;
@@ -14,6 +15,25 @@ let carriesData = false;
 /** From now on stdout carries data, and results go to stderr. */
 export function takeStdout(): void {
   carriesData = true;
+}
+
+/**
+ * Have failures of stdout and stderr heard of: unheard, one ends the process in the middle of what it does.
+ *
+ * Whoever reads them may go at any time, as `head` does, and what is done goes on. What could not be printed for another
+ * reason, such as a full disk, makes the exit code of what would have been a success that of a failure.
+ */
+export function heedStreams(failed: ExitCode): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+      // Data has a sink of its own, which fails.
+      if (code === 'EPIPE' || (carriesData && stream === process.stdout)) return;
+      process.once('exit', () => {
+        process.exitCode ||= failed;
+      });
+      if (stream === process.stdout)
+        process.stderr.write(`codeforge-storage: The result could not be printed: ${message}.\n`);
+    });
 }
 
 const results = (): NodeJS.WriteStream => (carriesData ? process.stderr : process.stdout);
@@ -63,7 +83,10 @@ export function createTerminal({
     note: (words) => {
       if (!silent) write(process.stderr, words);
     },
-    complain: (words) => write(process.stderr, `codeforge-storage: ${words}`),
+    complain: (words) => {
+      // Where stderr has the lines of JSON, those say it.
+      if (!(json && carriesData)) write(process.stderr, `codeforge-storage: ${words}`);
+    },
     progress(label, total) {
       if (silent) return { at() {}, end() {} };
       return process.stderr.isTTY ? bar(label, total) : lines(label, total);

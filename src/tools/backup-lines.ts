@@ -16,7 +16,7 @@ import {
   VERSION,
 } from './backup-format.ts';
 import { isBlank, MAX_DEPTH, MAX_MEMBER, Malformed, nestsDeeperThan, ObjectSplitter } from './backup-json.ts';
-import { keyOf } from './backup-key.ts';
+import { keyOf, type LeaveOut } from './backup-key.ts';
 
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
@@ -30,6 +30,7 @@ type Members = ReadonlyMap<string, string>;
 export class LinesReader {
   readonly #take: (record: BackupRecord) => void;
   readonly #digest: Digest;
+  readonly #leaveOut: LeaveOut | undefined;
   /** Parts of a line whose end has not come. */
   #open: Uint8Array[] = [];
   #openBytes = 0;
@@ -39,9 +40,10 @@ export class LinesReader {
   #header: BackupHeader | undefined;
   #checksum: BackupSummary['checksum'] | undefined;
 
-  constructor(take: (record: BackupRecord) => void, digest: Digest) {
+  constructor(take: (record: BackupRecord) => void, digest: Digest, leaveOut?: LeaveOut) {
     this.#take = take;
     this.#digest = digest;
+    this.#leaveOut = leaveOut;
   }
 
   /** @throws {StorageError} `invalid-backup` */
@@ -111,7 +113,8 @@ export class LinesReader {
   }
 
   #add(key: unknown, text: string): void {
-    this.#take({ key: keyOf(key, () => `Line ${this.#line}`), text });
+    const checked = keyOf(key, () => `Line ${this.#line}`, this.#leaveOut);
+    if (checked !== undefined) this.#take({ key: checked, text });
     this.#count += 1;
   }
 

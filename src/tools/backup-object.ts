@@ -9,11 +9,12 @@ import { utf8Length } from '../core/keys.ts';
 import { BYTE_ORDER_MARK, decode, firstInvalid, joined, openBytes } from './backup-bytes.ts';
 import { type BackupRecord, type BackupSummary, refuse } from './backup-format.ts';
 import { Malformed, ObjectSplitter } from './backup-json.ts';
-import { keyOf } from './backup-key.ts';
+import { keyOf, type LeaveOut } from './backup-key.ts';
 
 /** Takes the bytes of a bare object as they come. */
 export class ObjectReader {
   readonly #take: (record: BackupRecord) => void;
+  readonly #leaveOut: LeaveOut | undefined;
   readonly #splitter = new ObjectSplitter();
   /** The beginning of a character that the last bytes ended in. */
   #open: Uint8Array = new Uint8Array();
@@ -21,8 +22,9 @@ export class ObjectReader {
   #read = 0;
   #count = 0;
 
-  constructor(take: (record: BackupRecord) => void) {
+  constructor(take: (record: BackupRecord) => void, leaveOut?: LeaveOut) {
     this.#take = take;
+    this.#leaveOut = leaveOut;
   }
 
   /** @throws {StorageError} `invalid-backup` */
@@ -56,7 +58,8 @@ export class ObjectReader {
     const start = this.#read === 0 && text.startsWith(BYTE_ORDER_MARK) ? 1 : 0;
     try {
       for (const [name, value] of this.#splitter.push(text.slice(start))) {
-        this.#take({ key: keyOf(name, () => `Member ${this.#count + 1}`), text: value });
+        const key = keyOf(name, () => `Member ${this.#count + 1}`, this.#leaveOut);
+        if (key !== undefined) this.#take({ key, text: value });
         this.#count += 1;
       }
     } catch (error) {

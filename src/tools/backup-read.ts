@@ -15,6 +15,7 @@ import {
   FORMAT,
   refuse,
 } from './backup-format.ts';
+import type { LeaveOut } from './backup-key.ts';
 import { LinesReader } from './backup-lines.ts';
 import { ObjectReader } from './backup-object.ts';
 
@@ -44,19 +45,22 @@ const MARK = [0xef, 0xbb, 0xbf];
  *
  * @param chunks The bytes, cut anywhere. None is changed or kept.
  * @param digest A fresh one.
+ * @param leaveOut Told of each key that is not portable; its record is counted and left out. Without it such a key is refused.
  * @throws {StorageError} `invalid-backup` at the first thing that is wrong, saying in which line or at which byte. An error of
  *   `chunks` is passed on.
  */
 export async function* readBackup(
   chunks: AsyncIterable<Uint8Array>,
   digest: Digest,
+  leaveOut?: LeaveOut,
 ): AsyncGenerator<readonly BackupRecord[], BackupSummary> {
   const pages = new Pages();
   let reader: LinesReader | ObjectReader | undefined;
   let head: Uint8Array = new Uint8Array();
   const begin = (form: BackupForm): LinesReader | ObjectReader => {
     const take = (record: BackupRecord): void => pages.add(record);
-    const begun = form === 'ndjson' ? new LinesReader(take, digest) : new ObjectReader(take);
+    const begun =
+      form === 'ndjson' ? new LinesReader(take, digest, leaveOut) : new ObjectReader(take, leaveOut);
     begun.push(head);
     return begun;
   };

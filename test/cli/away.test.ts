@@ -1,6 +1,7 @@
 /** Servers that cannot be reached, go away in the middle or refuse: an exit code each, and no partial file. */
 import { createHash } from 'node:crypto';
 import { readdirSync, statSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it, onTestFinished, vi } from 'vitest';
@@ -49,7 +50,7 @@ it('a server killed in the middle of an export leaves no file, and exit code 3',
   expect(readdirSync(folder)).toEqual([]);
 });
 
-it.each(['SIGINT', 'SIGTERM'] as const)('%s during an export leaves no file', async (signal) => {
+it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s during an export leaves no file', async (signal) => {
   const folder = freshFolder();
   const server = await typescriptServer();
   await fill(server.url);
@@ -57,7 +58,7 @@ it.each(['SIGINT', 'SIGTERM'] as const)('%s during an export leaves no file', as
   const running = start(['export', server.url, join(folder, 'backup')]);
   await begun(folder);
   running.child.kill(signal);
-  expect((await running.ended).code).toBe(signal === 'SIGINT' ? 130 : 143);
+  expect((await running.ended).code).toBe(128 + constants.signals[signal]);
   expect(readdirSync(folder)).toEqual(['backup']);
   expect(statSync(join(folder, 'backup')).size).toBe('the old one'.length);
 });

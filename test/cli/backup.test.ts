@@ -1,9 +1,19 @@
 /** Backups again and again: each that is kept is whole, whatever happens meanwhile. */
-import { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it, onTestFinished, vi } from 'vitest';
-import { parseSchedule } from '../../src/cli/schedule.ts';
+import { openBackupFolder } from '../../src/cli/backup-folder.ts';
+import { parseSchedule, waitUntil } from '../../src/cli/schedule.ts';
 import { always, json, type OldServer, startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, type Running, run, runJson, start } from './command.ts';
@@ -26,6 +36,14 @@ const linesOf = (running: Running): Line[] =>
     .split('\n')
     .slice(0, -1)
     .map((line) => JSON.parse(line));
+
+/** The name of a backup that was made a millisecond after another one. */
+const later = (path: string): string =>
+  path.replace(/([\d-]+)T(\d+)-(\d+)-(\d+)-(\d+)Z/, (_, day, ...time: string[]) => {
+    const [hours, minutes, seconds, ms] = time;
+    const made = Date.parse(`${day.slice(1)}T${hours}:${minutes}:${seconds}.${ms}Z`);
+    return `-${new Date(made + 1).toISOString().replace(/[:.]/g, '-')}`;
+  });
 
 async function oldServer(): Promise<OldServer> {
   const old = await startOldServer();
@@ -151,17 +169,67 @@ it('a damaged backup does not count, and files of other names are never removed'
   const once = ['backup', old.url, '--once', '--keep', '2', '--dir', dir];
   const first = String((await runJson(once)).file);
   const second = String((await runJson(once)).file);
-  const damaged = second.replace(/-\d{3}Z/, '-999Z').replace(/T[\d-]+/, 'T99-99-99-999');
+  // Between the second and what comes next.
+  const damaged = later(second);
   writeFileSync(damaged, readFileSync(second).subarray(0, -10));
   const foreign = ['codeforge-backup-2026-11-25.ndjson', 'other-2026-11-25T07-00-00-000Z.ndjson'];
   for (const name of foreign) copyFileSync(first, join(dir, name));
   const { stdout, stderr } = await run([...once, '--json']);
   const { file, removed } = JSON.parse(stdout);
   expect(removed).toEqual([first.slice(dir.length + 1)]);
-  expect(stderr).toContain('is damaged');
+  expect(stderr).toMatch(new RegExp(`${basename(damaged)} is damaged: it does not count`));
   expect(readdirSync(dir).sort()).toEqual(
     [...foreign, ...[damaged, second, file].map((path) => path.slice(dir.length + 1))].sort(),
   );
+});
+
+it('where the clock was set back, the newest backup is still the last that goes', async () => {
+  const dir = freshFolder();
+  const old = await oldServer();
+  const once = ['backup', old.url, '--once', '--keep', '1', '--dir', dir];
+  const made = String((await runJson(once)).file);
+  const future = join(dir, 'codeforge-backup-2999-12-31T23-59-59-999Z.ndjson');
+  renameSync(made, future);
+  old.data.set('b', 2);
+  const { file, removed } = await runJson(once);
+  expect(removed).toEqual([basename(future)]);
+  expect(readdirSync(dir)).toEqual([basename(String(file))]);
+  expect(file).toBe(join(dir, 'codeforge-backup-3000-01-01T00-00-00-000Z.ndjson'));
+  expect(await textsOf(readFileSync(String(file)))).toEqual({ a: '1', b: '2' });
+});
+
+it('what is called like a backup and is none, or goes meanwhile, keeps nothing from being backed up', async () => {
+  const dir = freshFolder();
+  const folder = await openBackupFolder(dir, 'b');
+  const names = [1, 2, 3, 4].map((n) => `b-2026-11-2${n}T00-00-00-000Z.ndjson`);
+  const [oldest = '', damaged = '', gone = '', newest = ''] = names;
+  for (const name of names) writeFileSync(join(dir, name), '');
+  mkdirSync(join(dir, 'b-2026-11-25T00-00-00-000Z.ndjson'));
+  symlinkSync(newest, join(dir, 'b-2026-11-26T00-00-00-000Z.ndjson'));
+  writeFileSync(join(dir, 'b-2026-99-99T00-00-00-000Z.ndjson'), '');
+  const seen: string[] = [];
+  const look = async (path: string) => {
+    const name = basename(path);
+    seen.push(name);
+    return name === gone ? 'gone' : name === damaged ? 'damaged' : 'whole';
+  };
+  expect(await folder.retain(2, look)).toEqual([]);
+  expect(seen).toEqual([newest, gone, damaged, oldest]);
+  expect(await folder.retain(1, look)).toEqual([gone, damaged, oldest].map((name) => join(dir, name)));
+  expect(await folder.freshPath(new Date(0))).toBe(join(dir, 'b-2026-11-24T00-00-00-001Z.ndjson'));
+});
+
+it('a clock that was set back puts the next turn off by no more than an interval', async () => {
+  const minute = 60_000;
+  expect(parseSchedule('1m').next(1000 * minute, 5 * minute)).toBe(6 * minute);
+  let now = 2000;
+  const clock = () => now;
+  const { signal } = new AbortController();
+  setTimeout(() => {
+    now = 1000;
+  });
+  expect(await waitUntil(2050, signal, clock)).toBe(false);
+  expect(await waitUntil(1000, signal, clock)).toBe(true);
 });
 
 it('an interval counts from the first turn and leaves out what has passed', () => {

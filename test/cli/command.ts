@@ -1,8 +1,9 @@
 /** The command as its users run it: a process, with its exit code and what it printed. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 
@@ -16,6 +17,10 @@ interface RunOptions {
   readonly env?: Record<string, string>;
   /** What stdin holds; `open`: nothing, and it does not end. */
   readonly stdin?: string | { readonly open: true };
+  /** A file that stdout goes to. */
+  readonly stdout?: string;
+  /** The largest file that can be written, in blocks of 512 bytes: a disk that is full behind them. */
+  readonly fileBlocks?: number;
 }
 
 /** What a run came to. */
@@ -34,21 +39,31 @@ export interface Running {
 }
 
 /** Start the command. It is killed when the test is over. */
-export function start(args: readonly string[], { cwd, env, stdin }: RunOptions = {}): Running {
-  const child = spawn(process.execPath, [MAIN, ...args], {
+export function start(
+  args: readonly string[],
+  { cwd, env, stdin, stdout, fileBlocks }: RunOptions = {},
+): Running {
+  const command = [process.execPath, MAIN, ...args];
+  // Node.js ignores the signal that comes with it: the write fails.
+  const limited = ['sh', '-c', `ulimit -f ${fileBlocks}; exec "$@"`, 'sh', ...command];
+  const [file = '', ...rest] = fileBlocks === undefined ? command : limited;
+  const out = stdout === undefined ? undefined : openSync(stdout, 'w');
+  const child = spawn(file, rest, {
     cwd,
-    env: { ...process.env, NODE_COMPILE_CACHE: CACHE, ...env },
-    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...process.env, ...(fileBlocks === undefined && { NODE_COMPILE_CACHE: CACHE }), ...env },
+    stdio: ['pipe', out ?? 'pipe', 'pipe'],
   });
+  if (out !== undefined) closeSync(out);
   onTestFinished(() => {
     child.kill('SIGKILL');
   });
+  const input = child.stdin as Writable;
   // It may end before it has read everything.
-  child.stdin.on('error', () => {});
-  if (typeof stdin !== 'object') child.stdin.end(stdin ?? '');
+  input.on('error', () => {});
+  if (typeof stdin !== 'object') input.end(stdin ?? '');
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const)
-    child[name].setEncoding('utf8').on('data', (text: string) => {
+    child[name]?.setEncoding('utf8').on('data', (text: string) => {
       output[name] += text;
     });
   const ended = new Promise<Ended>((resolve, reject) => {

@@ -2,17 +2,39 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished, vi } from 'vitest';
+import { readArchive } from '../../src/cli/archive.ts';
+import { exitCodeOf } from '../../src/cli/exit-codes.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, run, runJson } from './command.ts';
-import { EXACT, store } from './data.ts';
+import { backupOf, EXACT, store } from './data.ts';
 
 // Each starts many processes.
 vi.setConfig({ testTimeout: 180_000 });
 
 const PLACES = 30;
 
-it('a file cut at 30 places is refused by verify and by import, with nothing stored', async () => {
+it('what is refused is refused wherever it is cut, and before anything is known to be in it', async () => {
+  const file = join(freshFolder(), 'cut');
+  const whole = Buffer.from(
+    backupOf([
+      ['a', '1.10'],
+      ['ключ', '"é"'],
+      ['c', '{"d":[]}'],
+    ]),
+  );
+  const { signal } = new AbortController();
+  // Without its last line break it is whole.
+  for (let length = 0; length < whole.length - 1; length += 1) {
+    writeFileSync(file, whole.subarray(0, length));
+    const error = await readArchive(file, { signal }).catch((error) => error);
+    expect(exitCodeOf(error), `${length} bytes`).toBe(5);
+  }
+  writeFileSync(file, whole);
+  expect((await readArchive(file, { signal })).values.size).toBe(3);
+});
+
+it('a file cut at 30 places is refused by verify, and by import with nothing sent', async () => {
   const folder = freshFolder();
   const server = await startTypescriptServer();
   onTestFinished(async () => void (await server.stop()));
@@ -35,7 +57,7 @@ it('a file cut at 30 places is refused by verify and by import, with nothing sto
 
   const target = await startOldServer();
   onTestFinished(target.close);
-  for (const file of cuts) {
+  for (const file of [cuts[0], cuts[PLACES / 2], cuts[PLACES - 1]] as string[]) {
     const { code, stderr } = await run(['import', target.url, file]);
     expect(code, file).toBe(5);
     expect(stderr).toContain(file);

@@ -54,12 +54,17 @@ export async function heldBy(url: string): Promise<Texts> {
   return textsOf(await (await fetch(`${url}/api/v1/export`)).text());
 }
 
-/** The lines of a backup with `count` values of a megabyte. */
-export function largeBackup(count: number): string {
-  const value = JSON.stringify('x'.repeat(1024 * 1024));
-  const records = Array.from({ length: count }, (_, i) => `{"key":"${i}","value":${value}}\n`);
+/** The lines of a backup. */
+export function backupOf(entries: ReadonlyArray<readonly [key: string, text: string]>): string {
+  const records = entries.map(([key, text]) => `{"key":${JSON.stringify(key)},"value":${text}}\n`);
   const before = `{"format":"codeforge-storage","version":1}\n${records.join('')}`;
   const digest = createDigest();
   digest.update(Buffer.from(before));
-  return `${before}${JSON.stringify({ end: true, count, sha256: digest.hex() })}\n`;
+  return `${before}${JSON.stringify({ end: true, count: entries.length, sha256: digest.hex() })}\n`;
+}
+
+/** The lines of a backup with `count` values of a megabyte. */
+export function largeBackup(count: number): string {
+  const value = JSON.stringify('x'.repeat(1024 * 1024));
+  return backupOf(Array.from({ length: count }, (_, i) => [String(i), value]));
 }

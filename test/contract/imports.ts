@@ -145,6 +145,13 @@ export function imports(open: () => KeyValueStorage): void {
       expect(await storage.keys()).toEqual([]);
     });
 
+    it('refuses a text with half of a surrogate pair, which would become another character', async () => {
+      const storage = open();
+      expect(await codeOf(storage.import('{"a":"\ud800"}'))).toBe('invalid-backup');
+      expect(await storage.keys()).toEqual([]);
+      expect(await storage.import('{"a":"\ud83d\udddd"}')).toBe(1);
+    });
+
     it('refuses one that names a key twice, however far apart, before anything', async () => {
       const others = Array.from({ length: 700 }, (_, i) => `"k${i}":${i}`).join();
       for (const text of ['{"a":1,"a":2}', `{"a":1,${others},"a":2}`]) {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { checkHeldKey, checkKey } from '../../src/core/keys.ts';
+import { checkHeldKey, checkKey, utf8Length } from '../../src/core/keys.ts';
 import { compareKeys } from '../../src/core/order.ts';
 
 const text = fc
@@ -23,6 +23,18 @@ it('accepts a key for writing exactly when it has at most 1,024 bytes', () => {
       if (Buffer.byteLength(key) <= 1024) expect(checkKey(key)).toBe(key);
       else expect(() => checkKey(key)).toThrow(/1,024 UTF-8 bytes/);
       expect(checkHeldKey(key)).toBe(key);
+    }),
+  );
+});
+
+it('counts the bytes of any text as TextEncoder encodes it, halves of surrogate pairs too', () => {
+  const unit = fc
+    .oneof(fc.nat(0xffff), fc.integer({ min: 0xd700, max: 0xe0ff }))
+    .map((code) => String.fromCharCode(code));
+  fc.assert(
+    fc.property(fc.array(unit), (units) => {
+      const drawn = units.join('');
+      expect(utf8Length(drawn)).toBe(new TextEncoder().encode(drawn).length);
     }),
   );
 });
