@@ -8,11 +8,13 @@ import { createConnection, settled } from './backends/indexeddb-connection.ts';
 import { resultOf } from './backends/indexeddb-errors.ts';
 import { StorageError } from './core/errors.ts';
 import { hash } from './core/hash.ts';
-import type { Journal, JournalPage } from './tools/journal.ts';
+import { type Begun, hashOf, type Journal, type JournalPage } from './tools/journal.ts';
 import type { Fate } from './tools/placing.ts';
 
 /** After so long a target may have become anything. */
 const MAX_AGE_MS = 24 * 60 * 60 * 1000;
+/** Pages that may have been under way when a run was cut off: one that is read back, and one that is sent. */
+const UNDER_WAY = 2;
 
 interface Meta {
   /** Which migration it is of: another one begins anew. */
@@ -32,7 +34,7 @@ interface Row {
 }
 
 const META = 'meta';
-const range = (room: 'page' | 'end'): IDBKeyRange => IDBKeyRange.bound([room], [room, []]);
+const range = (room: 'page' | 'end' | 'begun'): IDBKeyRange => IDBKeyRange.bound([room], [room, []]);
 
 /**
  * Take over the journal of a migration.
@@ -51,46 +53,84 @@ export async function openJournal(
   const ends: string[] = [];
   const fresh = (): Meta => ({ of, run, startedAtMs: Date.now(), position: undefined });
   let meta = fresh();
-  let resumed = false;
+  let unnoted = 0;
+  let begun: Begun[] = [];
+  let begunAs: IDBValidKey[] = [];
 
+  const checkOwn = ({ result }: IDBRequest): void => {
+    if ((result as Meta | undefined)?.run !== run)
+      throw new StorageError('migration', 'Another tab has taken over this migration.');
+  };
   /** Write, as long as the journal is this run's. */
   async function write(work: (store: IDBObjectStore) => IDBRequest[]): Promise<void> {
     const requests = await connection.write(async (store) => {
       const [found] = await settled([store.get(META)] as const);
-      if ((found.result as Meta | undefined)?.run !== run)
-        throw new StorageError('migration', 'Another tab has taken over this migration.');
+      checkOwn(found);
       return work(store);
     });
     for (const request of requests) resultOf(request, name);
   }
   const wipe = (store: IDBObjectStore): IDBRequest[] => {
     meta = fresh();
-    return [store.delete(range('page')), store.delete(range('end')), store.put(meta, META)];
+    return [
+      ...(['page', 'end', 'begun'] as const).map((room) => store.delete(range(room))),
+      store.put(meta, META),
+    ];
   };
 
   const taking = await connection.write(async (store) => {
-    const [known, last] = await settled([store.get(META), store.getAll(range('end'))] as const);
+    const [known, last, rows, names] = await settled([
+      store.get(META),
+      store.getAll(range('end')),
+      store.getAll(range('begun')),
+      store.getAllKeys(range('begun')),
+    ] as const);
     const before = known.result as Meta | undefined;
-    if (before?.of !== of || Date.now() - before.startedAtMs > MAX_AGE_MS) return wipe(store);
+    if (before) unnoted = UNDER_WAY;
+    if (before?.of !== of || Date.now() - before.startedAtMs > MAX_AGE_MS) {
+      // Most of it is there, as long as it is the same target.
+      unnoted += last.result.length;
+      return wipe(store);
+    }
     meta = { ...before, run };
-    resumed = true;
-    ends.push(...(last.result as string[]));
+    ends.splice(0, ends.length, ...(last.result as string[]));
+    begun = rows.result;
+    begunAs = names.result;
     return [store.put(meta, META)];
   });
   for (const request of taking) resultOf(request, name);
 
   return {
     ends,
-    resumed: () => resumed,
+    unnoted: () => unnoted,
     async page(n) {
-      const [request] = await connection.read((store) => [store.get(['page', n])] as const);
+      const [found, request] = await connection.read(
+        (store) => [store.get(META), store.get(['page', n])] as const,
+      );
+      // What another run has noted down may be of other ranges.
+      checkOwn(found as IDBRequest);
       const { others, ...row } = resultOf(request, name) as Row;
       return { ...row, fates: row.keys.map((_, i) => others.get(i) ?? 'written') };
+    },
+    async begin(n, entries) {
+      const row: Begun = { keys: entries.map(({ key }) => key), hashes: entries.map(hashOf) };
+      await write((store) => [store.put(row, ['begun', run, n])]);
+    },
+    get begun() {
+      return begun;
+    },
+    async forgetBegun() {
+      await write((store) => begunAs.map((name) => store.delete(name)));
+      begun = begunAs = [];
     },
     async put(n, { fates, ...page }: JournalPage) {
       const others = new Map([...fates.entries()].filter(([, fate]) => fate !== 'written'));
       const row: Row = { ...page, others };
-      await write((store) => [store.put(row, ['page', n]), store.put(page.end, ['end', n])]);
+      await write((store) => [
+        store.put(row, ['page', n]),
+        store.put(page.end, ['end', n]),
+        store.delete(['begun', run, n]),
+      ]);
       ends[n] = page.end;
     },
     position: () => meta.position,
@@ -100,7 +140,8 @@ export async function openJournal(
     },
     async clear() {
       await write(wipe);
-      resumed = false;
+      unnoted = 0;
+      begun = begunAs = [];
       ends.length = 0;
     },
     async end() {

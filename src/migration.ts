@@ -3,8 +3,10 @@
  */
 import { createFlaskBackend, type FlaskBackend } from './backends/flask.ts';
 import { changedSince, position } from './backends/flask-changes.ts';
+import { askToken } from './backends/flask-token.ts';
 import { checkServerUrl } from './config.ts';
 import { StorageError } from './core/errors.ts';
+import { hash } from './core/hash.ts';
 import { openJournal } from './migration-journal.ts';
 import { type ChangingSource, type Migration, migrate } from './tools/migrate.ts';
 import {
@@ -22,21 +24,24 @@ export async function migrateToFlask(
   url: unknown,
   given?: MigrateOptions,
 ): Promise<number | MigrationPlan> {
-  const address = checkServerUrl(url);
+  const address = addressOf(url);
   const options = checkOptions('migrateToFlask', given);
   await workshop.inTurn();
   if (workshop.served()) throw new StorageError('wrong-backend', 'Already using Flask backend');
   const { timeout, token, indexedDb } = workshop;
   const flask = workshop.keep(createFlaskBackend(address, timeout, token));
   try {
-    return await journaled(workshop, options, `to ${address}`, flask, {
+    return await journaled(workshop, options, `to ${address}`, () => epochOf(flask), {
       name: 'migrateToFlask',
       source: sourceOf(indexedDb),
       target: flask,
       async activate() {
-        await workshop.use(address);
+        const failed = await workshop.use(address).then(
+          () => undefined,
+          (error: StorageError) => error,
+        );
         if (workshop.served()?.type === 'flask') return;
-        const reason = workshop.served()?.status().reason;
+        const reason = failed?.message ?? workshop.served()?.status().reason;
         await workshop.use(undefined);
         throw new StorageError('unavailable', `Everything arrived, but the server cannot be used: ${reason}`);
       },
@@ -61,7 +66,8 @@ export async function migrateToIndexedDB(
   // Not the one in use: what that reads goes into the mirror as well, and this is all that the server has.
   const server = workshop.keep(createFlaskBackend(address, timeout, token));
   try {
-    return await journaled(workshop, options, `from ${address}`, server, {
+    const state = async (): Promise<string | undefined> => (await epochOf(server)) ?? fillingOf(server);
+    return await journaled(workshop, options, `from ${address}`, state, {
       name: 'migrateToIndexedDB',
       source: changing(server, () => served.flush()),
       target: indexedDb,
@@ -69,6 +75,18 @@ export async function migrateToIndexedDB(
     });
   } finally {
     await server.close();
+  }
+}
+
+function addressOf(url: unknown): string {
+  try {
+    return checkServerUrl(url);
+  } catch (cause) {
+    throw new StorageError(
+      'invalid-option',
+      "migrateToFlask: url must be the server's address, such as http://localhost:5001.",
+      { cause },
+    );
   }
 }
 
@@ -81,18 +99,18 @@ interface Direction extends Pick<Migration, 'name' | 'source' | 'target'> {
  * A migration with a journal beside the database of this origin.
  *
  * @param pair Names source and target.
- * @param server One of them.
+ * @param state Names the incarnation of the server's data, as far as that is known.
  */
 async function journaled(
   workshop: Workshop,
   options: CheckedOptions,
   pair: string,
-  server: FlaskBackend,
+  state: () => Promise<string | undefined>,
   { activate, ...direction }: Direction,
 ): Promise<number | MigrationPlan> {
   const { database, timeout, alone } = workshop;
   let journal: Awaited<ReturnType<typeof openJournal>> | undefined;
-  let epoch: string | undefined;
+  let before: string | undefined;
   try {
     return await migrate({
       ...direction,
@@ -100,13 +118,17 @@ async function journaled(
       onProgress: listenerOf(workshop, options.onProgress),
       async openJournal() {
         // Both sides have answered by now.
-        epoch = await epochOf(server);
-        journal = await openJournal(`${pair}\n${database}`, `${epoch}\n${options.onConflict}`, timeout);
+        before = await state();
+        const of = [before, options.onConflict, await callerOf(workshop)].join('\n');
+        journal = await openJournal(`${pair}\n${database}`, of, timeout);
         return journal;
       },
       async confirm() {
-        if ((await epochOf(server)) === epoch) return;
-        throw new StorageError('unavailable', 'The server was restored to an earlier state meanwhile.');
+        if (before === EMPTY || (await state()) === before) return;
+        throw new StorageError(
+          'unavailable',
+          'The server was restored to an earlier state meanwhile, or has lost what it had.',
+        );
       },
       settle: async (work) => {
         if (options.activate) await alone(async () => (await work()) && activate());
@@ -121,6 +143,22 @@ async function journaled(
 async function epochOf(flask: FlaskBackend): Promise<string | undefined> {
   const level1 = flask.level1();
   return level1 && (await position(level1)).replace(/\.\d+$/, '');
+}
+
+/**
+ * What there is to know of a level-0 server instead. A source that has lost everything, as a container does without its volume, must
+ * not be taken for one where everything was deleted: what was brought over may be all that is left.
+ */
+const fillingOf = async (server: FlaskBackend): Promise<string | undefined> =>
+  (await server.stats()).keys > 0 ? undefined : EMPTY;
+const EMPTY = 'level 0, empty';
+
+/** Names whom the server takes the caller for: what another one has brought over is not there for this one. */
+async function callerOf({ token, timeout }: Workshop): Promise<number | undefined> {
+  if (token === undefined) return undefined;
+  const given =
+    typeof token === 'string' ? token : await askToken(token, timeout, new AbortController().signal);
+  return hash(given, 1);
 }
 
 /** A server as a source that tells its changes. `flush` sends what waits here for it. */

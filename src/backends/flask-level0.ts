@@ -121,6 +121,7 @@ export function refusalOfKey(key: string): StorageError | undefined {
 }
 
 function unaddressable(key: string): string | undefined {
+  if (key === '') return 'is empty';
   if (key.includes('/')) return 'holds a slash';
   if (key === '.' || key === '..') return 'is a dot segment';
   if (encodeURIComponent(key).length > MAX_PATH) return 'is too long for a path';

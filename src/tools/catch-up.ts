@@ -6,8 +6,8 @@
  */
 import { compareKeys } from '../core/order.ts';
 import { hashOf, type Journal, type JournalPage, journalPage } from './journal.ts';
-import type { Moving, Source } from './moving.ts';
-import { type Fate, type Manner, remove, send, type Target, verify } from './placing.ts';
+import { type Moving, prepared, type Source } from './moving.ts';
+import { type Fate, heldAt, isOwn, type Manner, remove, send, type Target, verify } from './placing.ts';
 
 /** What a catch-up works on. */
 export interface CatchUp {
@@ -20,6 +20,9 @@ export interface CatchUp {
   /** Told of the entries that were looked at. Throws to end it. */
   looked(entries: number): void;
 }
+
+/** Whether it is noted down what is about to be sent: where that is this migration's own, whatever the target held. */
+export const isBegun = ({ onConflict }: Pick<Manner, 'onConflict'>): boolean => onConflict === 'overwrite';
 
 /** So many entries of new keys are a page. */
 const MOST = 500;
@@ -50,6 +53,7 @@ export async function catchUp(work: CatchUp, retry: boolean, pages?: ReadonlySet
       continue;
     }
     for (let entries = await cursor.next(MOST); entries.length > 0; entries = await cursor.next(MOST)) {
+      if (isBegun(work.manner)) await journal.begin(journal.ends.length, entries);
       const fates = await placed(work, entries, work.manner);
       await replace(work, journal.ends.length, undefined, journalPage(entries, fates.all), fates.bytes);
       changed += entries.length;
@@ -78,23 +82,55 @@ async function compared(
   const now = new Set(entries.map(({ key }) => key));
   const gone = before.keys.filter((key) => !now.has(key));
   if (changed.length === 0 && gone.length === 0) return 0;
+  if (isBegun(work.manner)) await work.journal.begin(n, changed);
   const fates = new Map<string, Fate>(before.keys.map((key, i) => [key, before.fates[i] as Fate]));
-  // What this migration has written is its own to replace and to delete.
-  const isOwn = (key: string): boolean => fates.get(key) === 'written';
-  const own = changed.filter(({ key }) => isOwn(key));
-  const others = changed.filter(({ key }) => !isOwn(key));
+  const own = changed.filter(({ key }) => isOwn(fates.get(key)));
+  const others = changed.filter(({ key }) => !isOwn(fates.get(key)));
   let bytes = 0;
   for (const [part, manner] of [
     [own, { ...work.manner, onConflict: 'overwrite' }],
     [others, work.manner],
   ] as const) {
     const { all, bytes: sent } = await placed(work, part, manner);
-    for (const [key, fate] of all) fates.set(key, fate);
+    for (const [key, fate] of all)
+      fates.set(key, part === own && typeof fate === 'object' ? { ...fate, written: true } : fate);
     bytes += sent;
   }
-  await remove(work.target, gone.filter(isOwn));
+  await remove(
+    work.target,
+    gone.filter((key) => isOwn(fates.get(key))),
+  );
   await replace(work, n, before, journalPage(entries, fates, before.end), bytes);
   return changed.length + gone.length;
+}
+
+/**
+ * Delete at the target what runs before this one have sent without noting it down, and the source no longer has. In the other modes it
+ * could have been there before.
+ */
+export async function sweep(
+  { source, target }: Pick<CatchUp, 'source' | 'target'>,
+  journal: Journal,
+): Promise<void> {
+  const sent = new Map<string, number[]>();
+  for (const { keys, hashes } of journal.begun)
+    for (const [i, key] of keys.entries()) sent.set(key, [...(sent.get(key) ?? []), hashes[i] as number]);
+  const keys = [...sent.keys()];
+  for (let from = 0; from < keys.length && source.having; from += MOST) {
+    const part = keys.slice(from, from + MOST);
+    const there = await source.having(part);
+    const held = await heldAt(
+      target,
+      part.filter((key) => !there.has(key)).map((key) => ({ key })),
+    );
+    const own: string[] = [];
+    for (const [key, found] of held) {
+      if (found instanceof Error) continue;
+      if (sent.get(key)?.includes(hashOf(await prepared(key, found.value)))) own.push(key);
+    }
+    await remove(target, own);
+  }
+  if (keys.length > 0) await journal.forgetBegun();
 }
 
 /** Put entries into the target, in pages of bounded size. */
@@ -122,22 +158,6 @@ async function replace(
 ): Promise<void> {
   await journal.put(n, after);
   replaced(before, after, bytes);
-}
-
-/** Numbers of the pages in whose ranges `keys` lie. */
-export function pagesWith(journal: Journal, keys: Iterable<string>): Set<number> {
-  const pages = new Set<number>();
-  for (const key of keys) {
-    let low = 0;
-    let high = journal.ends.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (compareKeys(journal.ends[middle] as string, key) < 0) low = middle + 1;
-      else high = middle;
-    }
-    pages.add(low);
-  }
-  return pages;
 }
 
 interface Cursor {

@@ -5,8 +5,8 @@
  * all of them is a `MigrationError`, never a smaller number. One page is sent while the one before it is read back and the next is
  * read: memory does not grow with the number of entries.
  */
-import { catchUp, pagesWith } from './catch-up.ts';
-import { count, emptyTally, type Journal, journalPage, type Tally } from './journal.ts';
+import { catchUp, isBegun, sweep } from './catch-up.ts';
+import { count, emptyTally, type Journal, journalPage, pagesWith, type Tally, writtenOf } from './journal.ts';
 import { stopped, unfinished } from './migration-error.ts';
 import type { CheckedOptions, MigrationPlan, MigrationProgress } from './migration-options.ts';
 import { countOf, inPages, type Source } from './moving.ts';
@@ -36,14 +36,12 @@ export interface Migration extends CheckedOptions {
   openJournal?(): Promise<Journal>;
   /** Have the last look done while nobody writes, and `work` told whether everything arrived. */
   settle?(work: () => Promise<boolean>): Promise<void>;
-  /** Called at the end. Throws where the target has lost what it had. */
+  /** Called before and after each look. Throws where a side is not the one any more that it was. */
   confirm?(): Promise<void>;
 }
 
 /** So often what was written meanwhile is looked for, where there is always more of it. */
 const ROUNDS = 8;
-/** Pages that may have been under way when a run was cut off. */
-const UNDER_WAY = 2;
 
 /**
  * Copy every entry of the source to the target, and verify each.
@@ -55,26 +53,38 @@ export async function migrate(migration: Migration): Promise<number | MigrationP
   const { source, target, signal, name } = migration;
   const tally = emptyTally();
   try {
+    signal?.throwIfAborted();
     await target.open();
     const total = await source.count();
     const progress = progressOf(migration, total);
-    if (migration.dryRun || migration.onConflict === 'fail') {
-      const plan = await planOf(source, target, progress.of('plan'));
-      if (migration.dryRun) return plan;
-      const failed = obstaclesOf(plan);
-      if (failed.size > 0) throw unfinished(name, { ...emptyTally(), failed }, true);
-    }
+    if (migration.dryRun) return await planOf(source, target, progress.of('plan'));
     const journal = await migration.openJournal?.();
+    if (journal) await goOn(migration, journal, tally);
+    if (migration.onConflict === 'fail') {
+      const plan = await planOf(source, target, progress.of('plan'));
+      const failed = await obstaclesOf(plan, journal);
+      if (failed.size > 0) {
+        if (journal?.ends.length === 0) await journal.end();
+        throw unfinished(name, { ...tally, failed }, tally.verified === 0);
+      }
+    }
     await copy(migration, journal, tally, progress);
     if (journal) {
-      await migration.confirm?.();
-      const look = (retry: boolean): Promise<void> => lookAgain(migration, journal, tally, progress, retry);
+      const look = async (retry: boolean): Promise<void> => {
+        await migration.confirm?.();
+        await lookAgain(migration, journal, tally, progress, retry);
+        await migration.confirm?.();
+      };
       await look(true);
       await migration.settle?.(async () => {
         await look(false);
         return tally.failed.size === 0;
       });
-      if (tally.failed.size === 0) await journal.end();
+      if (tally.failed.size === 0)
+        await journal.end().catch((error) => {
+          // Where the target is in use already, nothing is as it was before.
+          if (!migration.activate) throw error;
+        });
     }
   } catch (error) {
     throw stopped(name, tally, error, { signal, resumes: migration.openJournal !== undefined });
@@ -84,11 +94,17 @@ export async function migrate(migration: Migration): Promise<number | MigrationP
 }
 
 /** What keeps a migration with `onConflict: 'fail'` from beginning. */
-const obstaclesOf = ({ conflicts, refused }: MigrationPlan): Map<string, string> =>
-  new Map([
+async function obstaclesOf(
+  { conflicts, refused }: MigrationPlan,
+  journal: Journal | undefined,
+): Promise<Map<string, string>> {
+  // What was changed at the source since it was written there is brought over.
+  const written = journal && (await writtenOf(journal, conflicts));
+  return new Map([
     ...refused.map(({ key, reason }) => [key, reason] as const),
-    ...conflicts.map((key) => [key, CHANGED] as const),
+    ...conflicts.filter((key) => !written?.has(key)).map((key) => [key, CHANGED] as const),
   ]);
+}
 
 /** The pages that are not done yet. Each is noted down when it was read back. */
 async function copy(
@@ -98,11 +114,15 @@ async function copy(
   progress: Progress,
 ): Promise<void> {
   const { source, target, onConflict, signal } = migration;
-  const done = journal ? await goOn(migration, journal, tally) : 0;
   const looked = progress.of('copy');
-  looked(done);
-  let left = journal?.resumed() ? UNDER_WAY : 0;
+  looked(tally.verified + tally.skipped + tally.failed.size);
+  let left = journal?.unnoted() ?? 0;
   let n = journal?.ends.length ?? 0;
+  let next = n;
+  const pages = inPages(source.entries(journal?.ends.at(-1)), async (page) => {
+    if (isBegun(migration)) await journal?.begin(next, page);
+    next += 1;
+  });
   const note = async (sent: Sent, page: Parameters<typeof journalPage>[0]): Promise<void> => {
     const noted = journalPage(page, await verify(target, sent));
     await journal?.put(n, noted);
@@ -112,7 +132,7 @@ async function copy(
   };
   let noting: Promise<void> | undefined;
   try {
-    for await (const page of inPages(source.entries(journal?.ends.at(-1)))) {
+    for await (const page of pages) {
       signal?.throwIfAborted();
       const manner: Manner = { onConflict, looksFirst: left > 0 };
       left -= 1;
@@ -125,10 +145,11 @@ async function copy(
   } finally {
     await noting;
   }
+  if (journal) await sweep(migration, journal);
 }
 
-/** Take up what a run before this one has noted down. Returns the number of its entries. */
-async function goOn({ source, target }: Migration, journal: Journal, tally: Tally): Promise<number> {
+/** Take up what a run before this one has noted down. */
+async function goOn({ source, target }: Migration, journal: Journal, tally: Tally): Promise<void> {
   for (let n = 0; n < journal.ends.length; n++) count(tally, await journal.page(n));
   // A target that holds less than that was emptied meanwhile.
   if (tally.verified > 0 && (await countOf(target)) < tally.verified) {
@@ -137,7 +158,6 @@ async function goOn({ source, target }: Migration, journal: Journal, tally: Tall
     tally.failed.clear();
   }
   if (journal.ends.length === 0) await journal.setPosition(await source.position?.());
-  return tally.verified + tally.skipped + tally.failed.size;
 }
 
 /** Look for what was written meanwhile until there is nothing more. */
@@ -173,7 +193,8 @@ async function lookAgain(
       again,
       pages,
     );
-    if (changes) await journal.setPosition(changes.position);
+    // Also where it is the same: it is told here that another run has taken over.
+    await journal.setPosition(changes?.position ?? journal.position());
     if (changed === 0) return;
   }
 }

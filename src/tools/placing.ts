@@ -13,7 +13,17 @@ import { isSendable, type Moving, type Sendable } from './moving.ts';
 export type Target = Pick<Backend, 'run' | 'open' | 'check' | 'stats' | 'count'>;
 
 /** What became of an entry: written by this migration and read back equal; there already, equal; left as it was; or why not. */
-export type Fate = 'written' | 'equal' | 'skipped' | { readonly reason: string };
+export type Fate = 'written' | 'equal' | 'skipped' | Failed;
+
+/** Why an entry is not there as it is at the source. `written`: what this migration had written before may be there instead. */
+interface Failed {
+  readonly reason: string;
+  readonly written?: boolean;
+}
+
+/** Whether what the target holds is this migration's own, to replace and to delete. */
+export const isOwn = (fate: Fate | undefined): boolean =>
+  fate === 'written' || (typeof fate === 'object' && fate.written === true);
 
 /** How a page is put into the target. */
 export interface Manner {
@@ -35,9 +45,15 @@ const DIFFERS = 'What was read back differs from what was written.';
 /**
  * Write a page.
  *
+ * @param conditional Whether a write can hold only for a key that does not exist.
  * @throws {StorageError} where the rest of the migration would fail as well.
  */
-export async function send(target: Target, page: readonly Moving[], manner: Manner): Promise<Sent> {
+export async function send(
+  target: Target,
+  page: readonly Moving[],
+  manner: Manner,
+  conditional = manner.onConflict !== 'overwrite',
+): Promise<Sent> {
   const fates = new Map<string, Fate>();
   // Where a page holds a key twice the last one counts.
   const entries = [...new Map(page.map((entry) => [entry.key, entry])).values()];
@@ -45,14 +61,13 @@ export async function send(target: Target, page: readonly Moving[], manner: Mann
     if (!isSendable(entry)) fates.set(entry.key, { reason: reasonOf(entry.refused) });
   let rest = entries.filter(isSendable);
   if (manner.looksFirst) rest = await lookFirst(target, rest, manner, fates);
-  const conditional = manner.onConflict !== 'overwrite' && !manner.looksFirst;
   const outcomes = await run(
     target,
     rest.map((entry): Operation => ({ ...entry, type: 'put', ...(conditional && { ifRevision: null }) })),
   );
   if (conditional && outcomes.some((outcome) => codeOf(outcome) === 'unsupported')) {
     // No conditions on level 0: between the look and the write somebody else may write.
-    return send(target, page, { ...manner, looksFirst: true });
+    return send(target, page, { ...manner, looksFirst: true }, false);
   }
   const written: Sendable[] = [];
   for (const [i, entry] of rest.entries()) {
@@ -142,7 +157,8 @@ export async function isEqual(
   entry: Snapshot & { readonly text?: string },
   found: unknown,
 ): Promise<boolean> {
-  if (entry.value === found) return true;
+  // Unlike `===`, which takes 0 for -0.
+  if (Object.is(entry.value, found)) return true;
   try {
     return await sameValue(entry, snapshot(found));
   } catch {

@@ -2,10 +2,11 @@
  * A migration that ends early, is taken over, or finds another target than it had left; and the change to the target at its end
  * (docs/guarantees.md, 10.2, 10.4 to 10.6).
  */
+import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import {
   createStorage,
   type KeyValueStorage,
@@ -13,6 +14,7 @@ import {
   type StorageStatus,
 } from '../../src/index.ts';
 import { type MortalServer, mortalServer } from '../support/mortal-server.ts';
+import { startProxy } from '../support/proxy.ts';
 
 const KEYS = 4000;
 const entries = Array.from({ length: KEYS }, (_, i) => [`k${i}`, { i }] as const);
@@ -143,7 +145,70 @@ describe('a migration that ended early', () => {
   });
 });
 
+describe('another caller', () => {
+  const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex');
+
+  beforeEach(async () => {
+    await server.kill();
+    const tokens = ['one:first', 'one:refreshed', 'two:other'].map((name) => {
+      const [tenant, token] = name.split(':') as [string, string];
+      return `${tenant}:admin:${hashOf(token)}`;
+    });
+    server = await mortalServer(join(folder, 'tenants.db'), { TOKENS: tokens.join() });
+    await server.start();
+  });
+  const ask = async (path: string, token: string) =>
+    (await fetch(server.url + path, { headers: { authorization: `Bearer ${token}` } })).json();
+
+  for (const [kind, tokenOf] of [
+    ['token', (token: string) => token],
+    ['function for a token', (token: string) => async () => token],
+  ] as const)
+    it(`with another ${kind} has everything brought over, whatever the one before has`, async () => {
+      await failure(create({ token: tokenOf('first') }).migrateToFlask(server.url, abortedAfter(1500)));
+      // So many that the number of keys tells nothing.
+      const others = Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`other${i}`, i]));
+      await create({ token: 'other', useFlask: true, flaskUrl: server.url }).setMany(Object.entries(others));
+      expect(await create({ token: tokenOf('other') }).migrateToFlask(server.url)).toBe(KEYS);
+      expect(await ask('/api/storage/export', 'other')).toEqual({
+        ...Object.fromEntries(entries),
+        ...others,
+      });
+    });
+
+  it('who is the same one with a new token is not sent again what has arrived', async () => {
+    await failure(create({ token: 'first' }).migrateToFlask(server.url, abortedAfter(1500)));
+    expect(await create({ token: 'refreshed' }).migrateToFlask(server.url)).toBe(KEYS);
+    // Each write counts one up.
+    expect((await ask('/health', 'first')).seq).toBe(KEYS);
+  });
+});
+
 describe('activate', () => {
+  it('does not happen where another tab has taken over', async () => {
+    let begins = (): void => {};
+    const hasBegun = new Promise<void>((resolve) => {
+      begins = resolve;
+    });
+    let second: Promise<number> | undefined;
+    let asked = 0;
+    const proxy = await startProxy(server.url, {
+      // Who the server is, is asked before the copy, and, before and after each look, once more.
+      faults({ target, body }) {
+        if (!target.endsWith('/batch') || !body.includes('"ops":[]')) return undefined;
+        asked += 1;
+        if (asked !== 2) return undefined;
+        second = create().migrateToFlask(proxy.url, { onProgress: begins });
+        return { hold: hasBegun };
+      },
+    });
+    onTestFinished(proxy.close);
+    const error = await failure(local.migrateToFlask(proxy.url, { activate: true }));
+    expect(error.message).toContain('Another tab has taken over');
+    expect(local.getBackendType()).toBe('indexeddb');
+    expect(await second).toBe(KEYS);
+  });
+
   it('uses the server from then on, with the writes that were made meanwhile, and tells who watches', async () => {
     const statuses: StorageStatus[] = [];
     local.watchStatus((status) => void statuses.push(status));

@@ -48,12 +48,59 @@ describe('migration', () => {
     expect(server.data.size).toBe(1235);
   });
 
+  it('brings over everything but the empty key of an old server, and names that', async () => {
+    server.data.set('', 'nobody can ask for it').set('a', 1);
+    const error = await failure(remote.migrateToIndexedDB());
+    expect(error.failed).toMatchObject([{ key: '' }]);
+    expect(error.migrated).toBe(1);
+    expect(await local.get('a')).toBe(1);
+  });
+
+  it('names itself, before any I/O, where the address is none', async () => {
+    const error = await failure(local.migrateToFlask('nowhere'));
+    expect(error).toMatchObject({
+      code: 'invalid-option',
+      message: expect.stringMatching(/^migrateToFlask: url /),
+    });
+  });
+
   it('overwrites what the target holds under the same key, and leaves its other keys', async () => {
     server.data.set('k1', 'old').set('other', 'kept');
     await local.setMany(entries(3));
     expect(await local.migrateToFlask(`${server.url}/`)).toBe(3);
     expect(server.data.get('other')).toBe('kept');
     expect(await remote.get('k1')).toEqual({ i: 1, z: 1, a: new Date(1) });
+  });
+
+  it('takes -0 for another value than 0, on both sides', async () => {
+    await local.setMany([
+      ['n', -0],
+      ['z', 0],
+    ]);
+    await remote.setMany([
+      ['n', 0],
+      ['z', -0],
+    ]);
+    const plan = await local.migrateToFlask(server.url, { dryRun: true });
+    expect(plan).toMatchObject({ equal: 0, conflicts: ['n', 'z'] });
+    expect(await local.migrateToFlask(server.url, { onConflict: 'skip' })).toBe(0);
+    expect(await local.migrateToFlask(server.url)).toBe(2);
+    expect(await remote.getMany(['n', 'z'])).toEqual([-0, 0]);
+  });
+
+  it('names a value at the source that cannot be read, and brings over the others', async () => {
+    await remote.setMany(entries(1200));
+    for (const key of ['k1000', 'k5', 'zzz']) server.data.set(key, { $cf: 'of another program' });
+    const error = await failure(remote.migrateToIndexedDB());
+    expect(error).toMatchObject({ code: 'migration', migrated: 1198 });
+    expect(error.failed.map(({ key }) => key)).toEqual(['k1000', 'k5', 'zzz']);
+    for (const { reason } of error.failed) expect(reason).toContain('no readable envelope');
+    expect((await local.stats()).keys).toBe(1198);
+    expect(await remote.migrateToIndexedDB({ dryRun: true })).toMatchObject({
+      entries: 1201,
+      equal: 1198,
+      refused: [{ key: 'k1000' }, { key: 'k5' }, { key: 'zzz' }],
+    });
   });
 
   it('migrates nothing at all as 0', async () => {
