@@ -210,7 +210,8 @@ describe('a database that another tab keeps from opening', () => {
     await expect(storage.adopt('CodeForgeDB')).rejects.toMatchObject({ code: 'blocked' });
     holder.close();
     await deleting;
-    expect(await storage.oldDatabases()).toEqual([]);
+    // Of its own: on a busy machine opening takes longer than the other one waits.
+    expect(await open().oldDatabases()).toEqual([]);
     expect(await here()).toEqual([]);
   });
 
@@ -222,7 +223,7 @@ describe('a database that another tab keeps from opening', () => {
     await expect(storage.oldDatabases()).rejects.toMatchObject({ code: 'blocked' });
     holder.close();
     (await upgrading).close();
-    expect(await storage.oldDatabases()).toMatchObject([{ version: 3, entries: 1 }]);
+    expect(await open().oldDatabases()).toMatchObject([{ version: 3, entries: 1 }]);
     const request = indexedDB.deleteDatabase('CodeForgeDB');
     let blocked = 0;
     request.onblocked = () => {
