@@ -224,12 +224,8 @@ describe('a database that another tab keeps from opening', () => {
     holder.close();
     (await upgrading).close();
     expect(await open().oldDatabases()).toMatchObject([{ version: 3, entries: 1 }]);
-    const request = indexedDB.deleteDatabase('CodeForgeDB');
-    let blocked = 0;
-    request.onblocked = () => {
-      blocked += 1;
-    };
-    await settled(request);
-    expect(blocked).toBe(0);
+    // It would wait for ever for a connection that nobody closes. That it waits at all tells nothing: closing takes effect later.
+    await deleteDatabase('CodeForgeDB');
+    expect(await here()).toEqual([]);
   });
 });
