@@ -12,6 +12,7 @@ import {
   makeCodeForgeDb,
   makeCodeForgeStorage,
 } from '../support/old-databases.ts';
+import { failure } from '../support/rejection.ts';
 
 const NAMES = ['codeforge-storage', 'CodeForgeDB'] as const;
 const { open } = databaseOfEachTest();
@@ -23,11 +24,6 @@ afterEach(async () => {
   await Promise.all(NAMES.map(deleteDatabase));
 });
 
-const failure = (promise: Promise<unknown>): Promise<MigrationError> =>
-  promise.then(
-    () => Promise.reject(new Error('It resolved.')),
-    (error) => error,
-  );
 const many = (count: number) => Array.from({ length: count }, (_, i) => [`k${i}`, { i }] as const);
 const isOld = (name: string | undefined) => (NAMES as readonly unknown[]).includes(name);
 const here = async () => (await indexedDB.databases()).filter(({ name }) => isOld(name));

@@ -3,8 +3,9 @@ import { describe, expect, it, vi } from 'vitest';
 import { backups } from '../contract/backups.ts';
 import { codeOf } from '../contract/codes.ts';
 import { imports } from '../contract/imports.ts';
-import { failure, recordsOf } from '../support/backup-files.ts';
+import { recordsOf } from '../support/backup-files.ts';
 import { databaseOfEachTest, settled } from '../support/browser-database.ts';
+import { failure } from '../support/rejection.ts';
 
 const { name, open } = databaseOfEachTest();
 

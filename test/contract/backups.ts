@@ -1,15 +1,8 @@
 /** What is promised of backups on every engine of IndexedDB: they come back whole, and a broken one changes nothing. */
 import { describe, expect, it } from 'vitest';
 import type { BackupSource, KeyValueStorage } from '../../src/index.ts';
-import {
-  bytesOf,
-  failure,
-  filledWith,
-  recordsOf,
-  SAMPLE,
-  streamOf,
-  textOf,
-} from '../support/backup-files.ts';
+import { bytesOf, filledWith, recordsOf, SAMPLE, streamOf, textOf } from '../support/backup-files.ts';
+import { failure } from '../support/rejection.ts';
 import { codeOf } from './codes.ts';
 import { cycle, ORDINARY_KEYS, PATH_KEYS, VALUES } from './samples.ts';
 

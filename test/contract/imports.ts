@@ -1,7 +1,8 @@
 /** What is promised of imports on every engine of IndexedDB: modes, plans, progress, and what is refused before anything. */
 import { describe, expect, it } from 'vitest';
 import { type KeyValueStorage, MigrationError } from '../../src/index.ts';
-import { backupOf, bytesOf, failure, filledWith, SAMPLE, streamOf, textOf } from '../support/backup-files.ts';
+import { backupOf, bytesOf, filledWith, SAMPLE, streamOf, textOf } from '../support/backup-files.ts';
+import { failure } from '../support/rejection.ts';
 import { codeOf } from './codes.ts';
 
 /** Run the suite; `open` opens a storage of its own, empty. */

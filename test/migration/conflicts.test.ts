@@ -5,6 +5,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { createStorage, type KeyValueStorage, MigrationError, type OnConflict } from '../../src/index.ts';
 import { startOldServer } from '../support/old-server.ts';
+import { failure } from '../support/rejection.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 
 const KEYS = 10_000;
@@ -80,11 +81,6 @@ async function stage(level: string) {
 
 const all = async (storage: KeyValueStorage): Promise<ReadonlyMap<string, unknown>> =>
   new Map(await Array.fromAsync(storage.entries()));
-const failure = (promise: Promise<unknown>): Promise<MigrationError> =>
-  promise.then(
-    () => Promise.reject(new Error('It resolved.')),
-    (error) => error,
-  );
 const keysOf = (error: MigrationError): string[] => error.failed.map(({ key }) => key).sort();
 
 for (const level of Object.keys(TARGETS))

@@ -7,14 +7,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import {
-  createStorage,
-  type KeyValueStorage,
-  type MigrationError,
-  type StorageStatus,
-} from '../../src/index.ts';
+import { createStorage, type KeyValueStorage, type StorageStatus } from '../../src/index.ts';
 import { type MortalServer, mortalServer } from '../support/mortal-server.ts';
 import { startProxy } from '../support/proxy.ts';
+import { failure } from '../support/rejection.ts';
 
 const KEYS = 4000;
 const entries = Array.from({ length: KEYS }, (_, i) => [`k${i}`, { i }] as const);
@@ -48,11 +44,6 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-const failure = (promise: Promise<unknown>): Promise<MigrationError> =>
-  promise.then(
-    () => Promise.reject(new Error('It resolved.')),
-    (error) => error,
-  );
 /** Aborts when so many entries were copied. */
 function abortedAfter(entries: number) {
   const controller = new AbortController();

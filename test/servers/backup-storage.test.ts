@@ -2,10 +2,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { createStorage, type KeyValueStorage, type StorageOptions } from '../../src/index.ts';
 import { cycle, ORDINARY_KEYS, PATH_KEYS, VALUES } from '../contract/samples.ts';
-import { backupOf, failure, recordsOf, textOf } from '../support/backup-files.ts';
+import { backupOf, recordsOf, textOf } from '../support/backup-files.ts';
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { ownDatabase } from '../support/own-database.ts';
+import { failure } from '../support/rejection.ts';
 import { syncedStorages } from '../support/synced-storages.ts';
 
 const database = ownDatabase();

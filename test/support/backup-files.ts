@@ -1,11 +1,5 @@
 /** Backups as tests make, read and break them, on every engine. */
-import type { KeyValueStorage, MigrationError } from '../../src/index.ts';
-
-export const failure = (promise: Promise<unknown>): Promise<MigrationError> =>
-  promise.then(
-    () => Promise.reject(new Error('It resolved.')),
-    (error) => error,
-  );
+import type { KeyValueStorage } from '../../src/index.ts';
 
 /** The text of an export, read chunk by chunk as every engine can. */
 export async function textOf(

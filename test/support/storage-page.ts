@@ -2,19 +2,14 @@
  * The Storage Management page for tests: a build of it in Chromium, files on the disk, and a reference server of its own.
  * One page at a time: what is exported is that of the test that runs.
  */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import type { Browser, Page } from 'playwright';
-import { build, type PreviewServer, preview } from 'vite';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Page } from 'playwright';
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { createStorage } from '../../src/index.ts';
-import { launchChromium } from './library-page.ts';
-import { freePort, type RunningServer } from './running-server.ts';
+import { type BuiltPage, startBuiltPage } from './built-page.ts';
+import type { RunningServer } from './running-server.ts';
 import { startTypescriptServer } from './typescript-server.ts';
-
-const root = resolve(import.meta.dirname, '../..');
-const web = join(root, 'examples/web');
 
 /** Entries as a backup, made by the library. */
 export async function backupOf(entries: Iterable<readonly [string, unknown]>): Promise<string> {
@@ -27,10 +22,7 @@ export async function backupOf(entries: Iterable<readonly [string, unknown]>): P
 /** The lines of a backup that are entries. */
 export const records = (text: string): string[] => text.trimEnd().split('\n').slice(1, -1);
 
-let folder = '';
-let app: PreviewServer;
-let appUrl = '';
-let browser: Browser;
+let built: BuiltPage;
 export let server: RunningServer;
 export let page: Page;
 let errors: string[] = [];
@@ -46,27 +38,9 @@ export const answer = (accept: boolean): void => {
 /** Have the page opened before each test of a suite, over a server of its own, and closed after it. */
 export function useStoragePage(): void {
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'storage-page-'));
-    const common = { root: web, configFile: false, base: './', logLevel: 'warn' } as const;
-    const outDir = join(folder, 'page');
-    await build({
-      ...common,
-      resolve: { alias: { '@codeforge/storage': join(root, 'src/index.ts') } },
-      build: { outDir, emptyOutDir: true },
-    });
-    app = await preview({
-      ...common,
-      build: { outDir },
-      preview: { host: '127.0.0.1', port: await freePort() },
-    });
-    appUrl = app.resolvedUrls?.local[0] ?? '';
-    browser = await launchChromium();
+    built = await startBuiltPage();
   });
-  afterAll(async () => {
-    await browser.close();
-    await app.close();
-    await rm(folder, { recursive: true, force: true });
-  });
+  afterAll(() => built.close());
 
   beforeEach(async () => {
     errors = [];
@@ -74,13 +48,13 @@ export function useStoragePage(): void {
     accepts = true;
     // A value of more than about 90 KB is refused.
     server = await startTypescriptServer({ env: { MAX_BODY_BYTES: '100000' } });
-    page = await browser.newPage();
+    page = await built.browser.newPage();
     page.on('pageerror', (error) => errors.push(String(error)));
     page.on('dialog', (dialog) => {
       questions.push(dialog.message());
       void (accepts ? dialog.accept() : dialog.dismiss());
     });
-    await page.goto(appUrl);
+    await page.goto(built.url);
     await message('Ready');
   });
   afterEach(async () => {
@@ -101,7 +75,7 @@ export const save = async (key: string, json: string): Promise<void> => {
   await message(`Saved ${key}`);
 };
 export const choose = async (name: string, text: string | Uint8Array): Promise<void> => {
-  const path = join(folder, name);
+  const path = join(built.folder, name);
   await writeFile(path, text);
   await page.getByLabel('Restore from a file').setInputFiles(path);
 };

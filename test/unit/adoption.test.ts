@@ -9,6 +9,7 @@ import {
   makeDatabase,
 } from '../support/old-databases.ts';
 import { startOldServer } from '../support/old-server.ts';
+import { failure } from '../support/rejection.ts';
 
 const NAMES = ['codeforge-storage', 'CodeForgeDB'] as const;
 const opened: KeyValueStorage[] = [];
@@ -31,11 +32,6 @@ afterEach(async () => {
   await Promise.all(NAMES.map(deleteDatabase));
 });
 
-const failure = (promise: Promise<unknown>): Promise<MigrationError> =>
-  promise.then(
-    () => Promise.reject(new Error('It resolved.')),
-    (error) => error,
-  );
 const namesHere = async () => (await indexedDB.databases()).map(({ name }) => name);
 /** What an engine that has no list of its databases does. */
 const withoutList = () => vi.spyOn(indexedDB, 'databases').mockRejectedValue(new Error('no list'));

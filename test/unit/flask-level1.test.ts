@@ -11,6 +11,7 @@ import {
   type StorageOptions,
 } from '../../src/index.ts';
 import { type Level1Server, startLevel1Server } from '../support/level1-server.ts';
+import { rejection } from '../support/rejection.ts';
 import { lendIndexedDb, withoutIndexedDb } from '../support/without-indexeddb.ts';
 
 withoutIndexedDb();
@@ -52,11 +53,6 @@ afterEach(async () => {
 const json = { 'content-type': 'application/json' };
 /** Nothing is kept for later where there is no IndexedDB. */
 const UNSYNCED = { pending: 0, conflicts: 0, lastSyncAtMs: undefined };
-const rejection = (promise: Promise<unknown>): Promise<StorageError> =>
-  promise.then(
-    () => Promise.reject(new Error('It resolved.')),
-    (error) => error,
-  );
 const sizes = (): Array<number | undefined> => server.seen.map(({ batch }) => batch?.ops.length);
 const opsOf = (): string[] =>
   server.seen.map(({ batch, url }) => batch?.ops.map(({ op, key = '' }) => `${op} ${key}`).join(', ') ?? url);

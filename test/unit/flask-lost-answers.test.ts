@@ -6,6 +6,7 @@ import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createStorage, type KeyValueStorage, StorageError, type StorageOptions } from '../../src/index.ts';
 import { type Level1Request, type Level1Server, startLevel1Server } from '../support/level1-server.ts';
+import { rejection } from '../support/rejection.ts';
 import { withoutIndexedDb } from '../support/without-indexeddb.ts';
 
 withoutIndexedDb();
@@ -45,11 +46,6 @@ const first =
     spoil(response);
     return true;
   };
-const rejection = (promise: Promise<unknown>): Promise<StorageError> =>
-  promise.then(
-    () => Promise.reject(new Error('It resolved.')),
-    (error) => error,
-  );
 /** What the requests were, as `1:put k 2:delete k`. */
 const sent = (): string[] =>
   server.seen.map(({ batch, url }) =>

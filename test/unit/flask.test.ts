@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createStorage, type KeyValueStorage, StorageError, type StorageOptions } from '../../src/index.ts';
 import { contract } from '../contract.ts';
 import { always, html, json, type OldServer, startOldServer } from '../support/old-server.ts';
+import { rejection } from '../support/rejection.ts';
 import { lendIndexedDb, withoutIndexedDb } from '../support/without-indexeddb.ts';
 
 withoutIndexedDb();
@@ -35,12 +36,6 @@ afterEach(async () => {
   await storage?.close();
   await server.close();
 });
-
-const rejection = (promise: Promise<unknown>): Promise<StorageError> =>
-  promise.then(
-    () => Promise.reject(new Error('It resolved.')),
-    (error) => error,
-  );
 
 contract({
   name: 'The Flask backend on a server of level 0 as old apps have it',

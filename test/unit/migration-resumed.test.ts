@@ -12,6 +12,7 @@ import {
 } from '../../src/index.ts';
 import { type Level1Request, type Level1Server, startLevel1Server } from '../support/level1-server.ts';
 import { startOldServer } from '../support/old-server.ts';
+import { failure } from '../support/rejection.ts';
 
 const KEYS = 3000;
 const keyOf = (i: number): string => `k${String(i).padStart(5, '0')}`;
@@ -32,11 +33,6 @@ afterEach(async () => {
   await server.stop();
 });
 
-const failure = (promise: Promise<unknown>): Promise<MigrationError> =>
-  promise.then(
-    () => Promise.reject(new Error('It resolved.')),
-    (error) => error,
-  );
 /** Aborts when the first page is noted down. */
 function abortedEarly(onConflict: OnConflict) {
   const controller = new AbortController();
@@ -71,6 +67,26 @@ for (const onConflict of ['skip', 'fail'] as const)
     if (onConflict === 'skip') expect(count).toBe(KEYS - 1);
     else expect(error).toMatchObject({ migrated: KEYS - 1, failed: [{ key }] });
   });
+
+it('what had arrived when a run was cut off is not sent again', async () => {
+  await failure(toServer(abortedEarly('overwrite')));
+  // It was sent while the page before it was noted down.
+  const arrived = keyOf(999);
+  await expect.poll(() => server.data.has(arrived)).toBe(true);
+  const before = server.seen.length;
+  expect(await toServer()).toBe(KEYS);
+  expect(server.seen.slice(before).filter((request) => puts(request, arrived))).toEqual([]);
+});
+
+it("what the target held before with 'skip' stays where the source has deleted it since then, equal or not", async () => {
+  const [another, equal] = [keyOf(3), keyOf(4)];
+  server.data.set(another, { value: 'theirs', rev: ++server.seq });
+  server.data.set(equal, { value: { i: 4 }, rev: ++server.seq });
+  await failure(toServer(abortedEarly('skip')));
+  await local.deleteMany([another, equal]);
+  expect(await toServer({ onConflict: 'skip' })).toBe(KEYS - 2);
+  expect([valueAt(another), valueAt(equal)]).toEqual(['theirs', { i: 4 }]);
+});
 
 describe('what this migration has written before', () => {
   for (const onConflict of ['overwrite', 'skip', 'fail'] as const)

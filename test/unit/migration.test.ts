@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createStorage, type KeyValueStorage, MigrationError } from '../../src/index.ts';
 import { type OldServer, startOldServer } from '../support/old-server.ts';
+import { failure } from '../support/rejection.ts';
 
 let server: OldServer;
 let local: KeyValueStorage;
@@ -19,11 +20,6 @@ afterEach(async () => {
   await server.close();
 });
 
-const failure = (promise: Promise<unknown>): Promise<MigrationError> =>
-  promise.then(
-    () => Promise.reject(new Error('It resolved.')),
-    (error) => error,
-  );
 const entries = (count: number) =>
   Array.from({ length: count }, (_, i) => [`k${i}`, { i, z: 1, a: new Date(i) }] as const);
 

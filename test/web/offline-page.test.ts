@@ -3,64 +3,38 @@
  * network is cut and restored.
  */
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import type { Browser, Page } from 'playwright';
-import { build, type PreviewServer, preview } from 'vite';
+import type { Page } from 'playwright';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type BuiltPage, startBuiltPage } from '../support/built-page.ts';
 import type { Faults } from '../support/faults.ts';
-import { chromiumSkipReason, launchChromium } from '../support/library-page.ts';
+import { chromiumSkipReason } from '../support/library-page.ts';
 import { startProxy, type TcpProxy } from '../support/proxy.ts';
 import { freePort, type RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
-
-const root = resolve(import.meta.dirname, '../..');
-const web = join(root, 'examples/web');
 
 /** An address where nothing listens. */
 const nowhere = async (): Promise<string> => `http://127.0.0.1:${await freePort()}`;
 
 describe.skipIf(chromiumSkipReason)('the Storage Management page while its server is away', () => {
-  let folder = '';
-  let app: PreviewServer;
-  let appUrl = '';
-  let browser: Browser;
+  let built: BuiltPage;
   let server: RunningServer;
   let proxy: TcpProxy;
   let page: Page;
   let errors: string[] = [];
 
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'storage-page-'));
-    const common = { root: web, configFile: false, base: './', logLevel: 'warn' } as const;
-    await build({
-      ...common,
-      resolve: { alias: { '@codeforge/storage': join(root, 'src/index.ts') } },
-      build: { outDir: folder, emptyOutDir: true },
-    });
-    app = await preview({
-      ...common,
-      build: { outDir: folder },
-      preview: { host: '127.0.0.1', port: await freePort() },
-    });
-    appUrl = app.resolvedUrls?.local[0] ?? '';
-    browser = await launchChromium();
+    built = await startBuiltPage();
   });
-  afterAll(async () => {
-    await browser.close();
-    await app.close();
-    await rm(folder, { recursive: true, force: true });
-  });
+  afterAll(() => built.close());
 
   beforeEach(async () => {
     errors = [];
     server = await startTypescriptServer();
     proxy = await startProxy(server.url);
-    page = await browser.newPage();
+    page = await built.browser.newPage();
     page.on('pageerror', (error) => errors.push(String(error)));
     page.on('dialog', (dialog) => void dialog.accept());
-    await page.goto(appUrl);
+    await page.goto(built.url);
     await message('Ready');
   });
   afterEach(async () => {
