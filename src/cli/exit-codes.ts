@@ -27,7 +27,7 @@ Exit codes:
   4  the server refused this caller: token, scope or origin
   5  a backup that is cut or damaged; nothing of it was sent
   6  done, but for keys that no server takes; they were left out, as --leave-out asked, and are named
-  129, 130, 143  ended by a hangup, Ctrl-C or SIGTERM
+  129, 130, 143  ended by a hangup, Ctrl-C or SIGTERM; backup --every ends with 0 then
 `;
 
 /** A failure of the command itself. */

@@ -34,7 +34,9 @@ function createProgram(life: Life): Command {
       'after',
       `
 Environment:
-  ${TOKEN_VARIABLE}  the token, instead of --token
+  ${TOKEN_VARIABLE}       the token, instead of --token
+  CODEFORGE_STORAGE_FROM_TOKEN  the tokens of migrate, instead of --from-token
+  CODEFORGE_STORAGE_TO_TOKEN    and --to-token
 ${EXIT_HELP}
 Examples:
   codeforge-storage status http://localhost:5001

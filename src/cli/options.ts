@@ -51,18 +51,15 @@ export const timeoutOption = (): Option =>
 
 /** An option for a token. */
 export const tokenOption = (flags: string, variable: string, description: string): Option =>
-  new Option(flags, description).env(variable);
+  new Option(
+    flags,
+    `${description}, where it wants one; other users of this machine see options, but no variables`,
+  ).env(variable);
 
 /** A command that asks one server. */
 export const createServerCommand = (name: string, summary: string): Command =>
   createCommand(name, summary)
-    .addOption(
-      tokenOption(
-        '--token <token>',
-        TOKEN_VARIABLE,
-        'bearer token, where the server wants one; other users of this machine see options, but no variables',
-      ),
-    )
+    .addOption(tokenOption('--token <token>', TOKEN_VARIABLE, 'bearer token for the server'))
     .addOption(timeoutOption());
 
 /** The option for what becomes of keys that are there. */
