@@ -8,17 +8,15 @@ import type { Connection } from './exchange.ts';
 import { CommandError, EXIT, type ExitCode, exitCodeOf } from './exit-codes.ts';
 import { exportTo } from './exporting.ts';
 import { writeWhole } from './files.ts';
+import { codeWithout, leaveOutOption, tellLeftOut } from './left-out.ts';
 import {
-  codeWithout,
   connectionOf,
   counted,
   createServerCommand,
   type Life,
-  leaveOutOption,
   positive,
   type ServerOptions,
   serverUrl,
-  tellLeftOut,
   terminalOf,
 } from './options.ts';
 import { parseSchedule, type Schedule, waitUntil } from './schedule.ts';

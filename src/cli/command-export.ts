@@ -5,16 +5,14 @@ import { type BackupForm, backupFileName } from '../tools/backup-format.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { type Exported, exportTo } from './exporting.ts';
 import { type Sink, stdout, writeWhole } from './files.ts';
+import { codeWithout, leaveOutOption, tellLeftOut } from './left-out.ts';
 import {
-  codeWithout,
   connectionOf,
   counted,
   createServerCommand,
   type Life,
-  leaveOutOption,
   type ServerOptions,
   serverUrl,
-  tellLeftOut,
   terminalOf,
 } from './options.ts';
 import { openServer } from './server.ts';

@@ -5,17 +5,15 @@ import type { Command } from 'commander';
 import { type Archive, readArchive } from './archive.ts';
 import { isPipe, ofPath, withSpool } from './files.ts';
 import { type Imported, importInto, type Mode } from './importing.ts';
+import { codeWithout, leaveOutOption, tellLeftOut } from './left-out.ts';
 import {
-  codeWithout,
   connectionOf,
   counted,
   createServerCommand,
   type Life,
-  leaveOutOption,
   modeOption,
   type ServerOptions,
   serverUrl,
-  tellLeftOut,
   terminalOf,
 } from './options.ts';
 import { openServer } from './server.ts';

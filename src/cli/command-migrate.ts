@@ -6,17 +6,15 @@ import { CommandError, EXIT } from './exit-codes.ts';
 import { exportTo } from './exporting.ts';
 import { withSpool } from './files.ts';
 import { importInto, type Mode } from './importing.ts';
+import { codeWithout, leaveOutOption, tellLeftOut } from './left-out.ts';
 import {
   type CommonOptions,
-  codeWithout,
   connectionOf,
   counted,
   createCommand,
   type Life,
-  leaveOutOption,
   modeOption,
   serverUrl,
-  tellLeftOut,
   terminalOf,
   timeoutOption,
   tokenOption,

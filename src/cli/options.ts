@@ -7,10 +7,9 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { checkServerUrl } from '../config.ts';
 import { isToken } from '../core/token.ts';
 import type { Connection } from './exchange.ts';
-import { CommandError, EXIT, EXIT_HELP, type ExitCode } from './exit-codes.ts';
+import { CommandError, EXIT, EXIT_HELP } from './exit-codes.ts';
 import { MODES, type Mode } from './importing.ts';
 import { createTerminal, type Terminal } from './terminal.ts';
-import { SHOWN, someOf } from './verifying.ts';
 
 /** What every command is given. */
 export interface CommonOptions {
@@ -70,26 +69,6 @@ export const modeOption = (): Option =>
   )
     .choices(MODES)
     .default('overwrite' satisfies Mode);
-
-/** The option for keys that no server takes. */
-export const leaveOutOption = (): Option =>
-  new Option(
-    '--leave-out',
-    'leave out keys that no server takes, such as one over 1,024 bytes, name them, and end with 6; otherwise one such key ends it',
-  ).default(false);
-
-/** Say which keys were left out. Returns what a line of JSON says of them. */
-export function tellLeftOut(keys: readonly string[], what: string, terminal: Terminal): object {
-  if (keys.length === 0) return { leftOut: 0 };
-  terminal.complain(
-    `${counted(keys.length, 'key')} of ${what} left out, which no server takes: ${someOf(keys)}.`,
-  );
-  return { leftOut: keys.length, leftOutKeys: keys.slice(0, SHOWN) };
-}
-
-/** The exit code of what is done but for some keys. */
-export const codeWithout = (leftOut: readonly string[]): ExitCode =>
-  leftOut.length === 0 ? EXIT.done : EXIT.leftOut;
 
 /** The argument for a server. */
 export function serverUrl(text: string): string {
