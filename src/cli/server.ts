@@ -81,15 +81,10 @@ export async function readToEnd(
   records: AsyncGenerator<readonly BackupRecord[], BackupSummary>,
   take: (page: readonly BackupRecord[]) => void,
 ): Promise<BackupSummary> {
-  try {
-    for (;;) {
-      const step = await records.next();
-      if (step.done) return step.value;
-      take(step.value);
-    }
-  } finally {
-    // Where it was not read to its end, what the records come from is let go of.
-    await records.return(undefined as never);
+  for (;;) {
+    const step = await records.next();
+    if (step.done) return step.value;
+    take(step.value);
   }
 }
 

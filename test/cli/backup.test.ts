@@ -118,16 +118,21 @@ it('killed in the middle it leaves only whole backups, and the next start cleans
   expect(await run(['verify', '-q', ...files], { cwd: dir })).toMatchObject({ code: 0 });
 });
 
-it('told to end in the middle of a backup it leaves nothing of it, and ends with 0', async () => {
-  const dir = freshFolder();
-  const old = await oldServer();
-  old.intercept = endless;
-  const running = start(['backup', old.url, '--every', '1h', '--dir', dir]);
-  await begun(dir);
-  running.child.kill('SIGTERM');
-  expect(await running.ended).toEqual({ code: 0, stdout: '', stderr: '' });
-  expect(readdirSync(dir)).toEqual([]);
-});
+// Windows has no signals that a process could send.
+for (const signal of ['SIGTERM', 'SIGHUP'] as const)
+  it.skipIf(process.platform === 'win32')(
+    `told to end by ${signal} in the middle of a backup it leaves nothing of it, and ends with 0`,
+    async () => {
+      const dir = freshFolder();
+      const old = await oldServer();
+      old.intercept = endless;
+      const running = start(['backup', old.url, '--every', '1h', '--dir', dir]);
+      await begun(dir);
+      running.child.kill(signal);
+      expect(await running.ended).toEqual({ code: 0, stdout: '', stderr: '' });
+      expect(readdirSync(dir)).toEqual([]);
+    },
+  );
 
 it('what another process is writing is left alone', async () => {
   const dir = freshFolder();

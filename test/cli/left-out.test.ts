@@ -2,10 +2,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
+import { makeOldFile } from '../support/old-file.ts';
 import { type OldServer, startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, run } from './command.ts';
-import { heldBy, textsOf } from './data.ts';
+import { backupOf, heldBy, textsOf } from './data.ts';
 
 const LONG = 'k'.repeat(1025);
 const REST = { a: '1', z: '"last"' };
@@ -59,6 +60,19 @@ it('is left out of exports, backups and migrations where that is asked for, name
   expect(await ending(['export', target.url, file, '--leave-out'])).toMatchObject({ code: 0, leftOut: 0 });
 });
 
+it('is left out just as well where a server of level 1 has taken over an old database', async () => {
+  const folder = freshFolder();
+  const databasePath = join(folder, 'old.db');
+  makeOldFile(databasePath, { ...REST, [LONG]: '2' });
+  const server = await startTypescriptServer({ databasePath });
+  onTestFinished(async () => void (await server.stop()));
+  const file = join(folder, 'backup.ndjson');
+  expect(await ending(['export', server.url, file])).toMatchObject({ ok: false, code: 1 });
+  const exported = await ending(['export', server.url, file, '--leave-out']);
+  expect(exported).toMatchObject({ code: 6, keys: 2, leftOutKeys: [LONG] });
+  expect(await textsOf(readFileSync(file))).toEqual(REST);
+});
+
 it('in a file keeps an import from sending anything, unless it is left out', async () => {
   const target = await startTypescriptServer();
   onTestFinished(async () => void (await target.stop()));
@@ -71,6 +85,15 @@ it('in a file keeps an import from sending anything, unless it is left out', asy
   const taken = await ending(['import', target.url, file, '--leave-out', '--mode', 'fail']);
   expect(taken).toMatchObject({ ok: true, code: 6, imported: 2, verified: 2, leftOutKeys: [LONG] });
   expect(await heldBy(target.url)).toEqual(REST);
+  const lines = backupOf([
+    ['b', '3'],
+    [LONG, '2'],
+  ]);
+  expect(await ending(['import', target.url, '-', '--leave-out'], lines)).toMatchObject({
+    code: 6,
+    imported: 1,
+  });
+  expect(await heldBy(target.url)).toEqual({ ...REST, b: '3' });
 });
 
 it('that the target held before keeps nothing from being verified there', async () => {

@@ -12,6 +12,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { text as textOf } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
+import { makeOldFile } from '../support/old-file.ts';
 import { ownDatabase } from '../support/own-database.ts';
 import type { RunningServer } from '../support/running-server.ts';
 import { SERVER_MAIN, startTypescriptServer } from '../support/typescript-server.ts';
@@ -23,15 +24,7 @@ describe('TypeScript server', () => {
   const { folder, path, start, stop } = ownDatabase();
 
   describe('adopts the file of an old server', () => {
-    /** As the old server made it. */
-    function makeOldDatabase(rows: Record<string, string>): void {
-      using database = new DatabaseSync(path());
-      database.exec(
-        'CREATE TABLE storage (key TEXT PRIMARY KEY, value TEXT NOT NULL, created_at TEXT, updated_at TEXT)',
-      );
-      const insert = database.prepare('INSERT INTO storage (key, value) VALUES (?, ?)');
-      for (const [key, value] of Object.entries(rows)) insert.run(key, value);
-    }
+    const makeOldDatabase = (rows: Record<string, string>): void => makeOldFile(path(), rows);
 
     function oldRows(): unknown[] {
       using database = new DatabaseSync(path(), { readOnly: true });
