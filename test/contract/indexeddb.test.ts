@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createStorage } from '../../src/index.ts';
 import { contract } from '../contract.ts';
+import { takeStore } from './without-anything.ts';
 
 let databases = 0;
 const freshName = (): string => `contract-${Date.now()}-${++databases}`;
@@ -15,9 +16,7 @@ contract({
     const database = freshName();
     const storage = open(database);
     await storage.set('before', 1);
-    // Something else deletes the database and makes another of that name, without our store.
-    await settled(indexedDB.deleteDatabase(database));
-    (await settled(indexedDB.open(database, 1))).close();
+    await takeStore(database);
     return storage;
   },
 });
@@ -34,10 +33,3 @@ describe('IndexedDB', () => {
     await second.close();
   });
 });
-
-function settled<T>(request: IDBRequest<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-}

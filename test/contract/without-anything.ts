@@ -1,5 +1,6 @@
 /** A storage that has lost both: its server, and the database that stood in for it. */
 import type { KeyValueStorage } from '../../src/index.ts';
+import { settled } from '../support/browser-database.ts';
 
 /**
  * Open one, and break it.
@@ -12,10 +13,17 @@ export async function openWithNothing(open: () => KeyValueStorage): Promise<KeyV
   await storage.get('before');
   const copy = (await copies()).find((name) => !before.has(name));
   if (copy === undefined) throw new Error('There is no copy.');
-  // Something else deletes the copy and makes another database of that name, without our store.
-  await settled(indexedDB.deleteDatabase(copy));
-  (await settled(indexedDB.open(copy, 1))).close();
+  await takeStore(copy);
   return storage;
+}
+
+/** As if something else deleted a database and made another of that name, without our store. */
+export async function takeStore(database: string): Promise<void> {
+  // Asked for together, for the engine keeps their order: a storage that tries again meanwhile would make its store anew.
+  const deleted = settled(indexedDB.deleteDatabase(database));
+  const made = settled(indexedDB.open(database, 1));
+  await deleted;
+  (await made).close();
 }
 
 /** Delete every copy of this origin. */
@@ -26,11 +34,4 @@ export async function deleteCopies(): Promise<void> {
 async function copies(): Promise<string[]> {
   const databases = await indexedDB.databases();
   return databases.flatMap(({ name }) => (name?.startsWith('codeforge-sync:') ? [name] : []));
-}
-
-function settled<T>(request: IDBRequest<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
 }
