@@ -160,11 +160,14 @@ export function compare({ base, held, updates }: Row, seen: Seen): Decision {
   return unchanged ? { type: 'again', base: seen } : { type: 'conflict', seen };
 }
 
-/** What the result of a number that was used up says: whether the write it stood for had applied. */
-export function decideSettled(row: Row, { status, seen }: Result): Decision {
-  return status === 200
-    ? { type: 'done', seen: seen && { ...seen, held: row.held } }
-    : { type: 'again', base: row.base };
+/**
+ * What the result of a number that was used up says: whether the write it stood for had applied.
+ *
+ * @param refused The mark of a write that the server would not take.
+ */
+export function decideSettled(row: Row, { status, seen }: Result, refused: Mark | undefined): Decision {
+  if (status === 200) return { type: 'done', seen: seen && { ...seen, held: row.held } };
+  return refused && isSameMark(row.mark, refused) ? { type: 'rejected' } : { type: 'again', base: row.base };
 }
 
 /**

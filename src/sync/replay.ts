@@ -45,6 +45,8 @@ export interface Replay {
 export async function replay(work: Replay, last: number): Promise<Stop | undefined> {
   const { level1, signal } = work;
   let most = Math.min(MOST, level1.limits.batchOps);
+  /** Why the server would not take a write by itself. */
+  let refusal: Refusal | undefined;
   while (!signal.aborted) {
     const next = await take(work, most, last);
     if (!next) return undefined;
@@ -57,7 +59,7 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       if (sent.answer.epoch !== meta.epoch) return otherEpoch();
       const stop = isNew
         ? await record(work, rows, meta, ops, sent.answer)
-        : await recordSettled(work, rows, meta, sent.answer);
+        : await recordSettled(work, rows, meta, sent.answer, refusal);
       if (stop) return stop;
       continue;
     }
@@ -69,11 +71,17 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       const ours = await settle(work, rows, again, [], meta, 0);
       if (ours && client === meta.client) return { why: 'rewound', error };
     } else if (isNew && (refused === 400 || refused === 413 || refused === 415)) {
+      // Their numbers are used up next: by a gap in them a server that was restored is known.
       if (rows.length > 1) most = Math.ceil(rows.length / 2);
-      else await settle(work, rows, [{ type: 'rejected' }], [], meta, 0, [error.message]);
+      else refusal = { mark: (rows[0] as Row).mark as Mark, detail: error.message };
     } else return stopOf(sent);
   }
   return undefined;
+}
+
+interface Refusal {
+  readonly mark: Mark;
+  readonly detail: string;
 }
 
 /** What a request is about. */
@@ -205,13 +213,16 @@ async function recordSettled(
   rows: readonly Row[],
   meta: Meta,
   { results, epoch, seq }: BatchAnswer,
+  refusal: Refusal | undefined,
 ): Promise<undefined> {
   const decisions = rows.map((row) => {
     const { n, first } = row.mark as Mark;
     const { status, revision } = results[n - first] as Result;
-    return decideSettled(row, { status, seen: { era: meta.era, epoch, seq: seqOf(revision) } });
+    const seen = { era: meta.era, epoch, seq: seqOf(revision) };
+    return decideSettled(row, { status, seen }, refusal?.mark);
   });
-  await settle(work, rows, decisions, [], meta, seq);
+  const details = rows.map(() => refusal?.detail ?? '');
+  await settle(work, rows, decisions, [], meta, seq, details);
 }
 
 /**

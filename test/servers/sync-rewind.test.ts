@@ -117,4 +117,35 @@ for (const [name, told] of [
   });
 }
 
+it('a server that would not take a write, and was changed by others later, is not taken for a restored one', async () => {
+  const limited = { MAX_BODY_BYTES: '20000' };
+  const away = async (meanwhile: () => Promise<unknown>): Promise<void> => {
+    await database.stop(server);
+    await meanwhile();
+    server = await database.start(limited, port);
+  };
+  const storage = open(server.url);
+  await storage.setMany([
+    ['theirs', 'old'],
+    ['ours', 'old'],
+  ]);
+  await away(async () => {
+    await storage.set('ours', 'new');
+    await storage.set('too large', 'x'.repeat(30_000));
+  });
+  await storage.flush();
+  const refused = { key: 'too large', reason: 'rejected', detail: expect.stringContaining('size limit') };
+  expect(await storage.conflicts()).toMatchObject([refused]);
+  await away(() => storage.get('ours'));
+  await fetch(`${server.url}/api/storage/theirs`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: '{"value":"new"}',
+  });
+  await storage.reaches('online');
+  expect(await storage.conflicts()).toMatchObject([refused]);
+  expect(await storage.getMany(['theirs', 'ours'])).toEqual(['new', 'new']);
+  expect(await held()).toEqual({ theirs: 'new', ours: 'new' });
+});
+
 afterEach(() => rm(backup(), { force: true }));

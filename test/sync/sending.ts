@@ -2,7 +2,7 @@
  * The outbox sent, as src/sync/replay.ts and src/sync/sweep.ts do it: between the requests only transactions.
  */
 import type { Decision } from '../../src/sync/outbox-rules.ts';
-import { ALL, type Meta, type Row, type Seen } from '../../src/sync/rules.ts';
+import { ALL, type Mark, type Meta, type Row, type Seen } from '../../src/sync/rules.ts';
 import { type Decided, type Next, settle, take, writeOf } from './origin.ts';
 import type { Answer, Op } from './server.ts';
 import { isResults, type Process, type Tab } from './tab.ts';
@@ -14,6 +14,8 @@ export type Stop = 'away' | 'rewound' | undefined;
 /** Send everything that waits. */
 export function* drain(tab: Tab): Process<Stop> {
   const { origin } = tab;
+  /** Of the write that was refused alone last. */
+  let refused: Mark | undefined;
   for (let most = tab.most; ; ) {
     const next = take(origin, most);
     if (!next) return undefined;
@@ -28,14 +30,15 @@ export function* drain(tab: Tab): Process<Stop> {
     };
     if (!answer) return 'away';
     if (isResults(answer)) {
-      const stop = yield* isNew ? record(tab, next, ops, answer) : settleDoubt(tab, next, answer);
+      const stop = yield* isNew ? record(tab, next, ops, answer) : settleDoubt(tab, next, answer, refused);
       if (stop) return stop;
       continue;
     }
     if (!('error' in answer)) return 'away';
     if (answer.error === 'epoch-changed') return 'rewound';
     if (answer.error === 'too-large') {
-      most = Math.ceil(rows.length / 2);
+      if (rows.length > 1) most = Math.ceil(rows.length / 2);
+      else refused = mark;
       continue;
     }
     yield undefined;
@@ -60,12 +63,18 @@ function opOf({ origin }: Tab, row: Row, meta: Meta): Op {
 const fences = (count: number): Op[] => Array.from({ length: count }, () => ({ op: 'fence', key: 'fence' }));
 
 /** Record what came of numbers that were used up. */
-function* settleDoubt({ origin }: Tab, { rows, mark, meta }: Next, answer: Results): Process<Stop> {
+function* settleDoubt(
+  { origin }: Tab,
+  { rows, mark, meta }: Next,
+  answer: Results,
+  refused: Mark | undefined,
+): Process<Stop> {
   yield undefined;
   const { era, epoch } = meta;
   const decided = rows.map((row): Decided => {
     const { status, rev = 0 } = answer.results[(row.mark?.n ?? 0) - mark.first] as Results['results'][number];
-    return { row, decision: origin.rules.decideSettled(row, { status, seen: { era, epoch, seq: rev } }) };
+    const result = { status, seen: { era, epoch, seq: rev } };
+    return { row, decision: origin.rules.decideSettled(row, result, refused) };
   });
   settle(origin, decided, [], era, answer.seq);
   return undefined;

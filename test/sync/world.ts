@@ -133,9 +133,9 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     }
     call.answer =
       call.request.type === 'batch' &&
-      call.request.ops.length > 1 &&
       call.request.client !== undefined &&
       call.request.ops[0]?.queued &&
+      (call.request.ops.length > 1 || call.request.ops[0].held) &&
       isRefusing &&
       random.chance(odds.refused)
         ? { error: 'too-large' }
