@@ -62,10 +62,9 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
       return indexedDb;
     }
     const { createServed } = await load(import('./sync/served.ts'));
-    const served = keep(createServed({ ...resolved, serverUrl, log, changed }));
-    inUse = served;
-    await served.open();
-    return served;
+    inUse ??= keep(createServed({ ...resolved, serverUrl, log, changed }));
+    await inUse.open();
+    return inUse;
   }
 
   /** Tell whoever watches. */

@@ -34,6 +34,7 @@ export const createServed = (options: SyncOptions): Served =>
 /** A server with nothing behind it: where it does not answer, calls reject. */
 function createAlone({ serverUrl, timeout, token, log }: SyncOptions): Served {
   const flask = createFlaskBackend(serverUrl, timeout, token);
+  let away = `${serverUrl} was not asked yet`;
   return {
     ...flask,
     get type() {
@@ -42,7 +43,10 @@ function createAlone({ serverUrl, timeout, token, log }: SyncOptions): Served {
     server: flask,
     async open() {
       const first = flask.detected() === undefined;
-      await flask.open();
+      await flask.open().catch((error: StorageError) => {
+        away = `the server cannot be used: ${error.message}`;
+        throw error;
+      });
       if (first) log('info', `uses the Flask backend at ${serverUrl}`);
     },
     async ready(opened) {
@@ -55,7 +59,7 @@ function createAlone({ serverUrl, timeout, token, log }: SyncOptions): Served {
       pending: 0,
       conflicts: 0,
       lastSyncAtMs: undefined,
-      reason: flask.detected()?.reason ?? `${serverUrl} was not asked yet`,
+      reason: flask.detected()?.reason ?? away,
     }),
     flush: async () => {},
     conflicts: async () => [],

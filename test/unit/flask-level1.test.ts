@@ -80,6 +80,26 @@ describe('detection', () => {
     expect(lines).toEqual([`info: @codeforge/storage uses the Flask backend at ${server.url}/`]);
   });
 
+  it('says why nothing serves where it does not answer, and finds it when it does', async () => {
+    const answered = server.before;
+    open();
+    server.before = (_, response) => {
+      response.writeHead(500, json).end('{"error":"out of order"}');
+      return true;
+    };
+    expect(await rejection(storage.get('a'))).toMatchObject({ code: 'unavailable' });
+    expect(storage.status()).toMatchObject({
+      state: 'offline',
+      reason: expect.stringContaining('out of order'),
+    });
+    server.before = answered;
+    await storage.set('a', 1);
+    expect(storage.status()).toMatchObject({
+      state: 'online',
+      reason: `${server.url}/health announced contract 1`,
+    });
+  });
+
   it('asks again whether the server answers when ready() is called again', async () => {
     await openReady();
     await storage.ready();
