@@ -54,18 +54,18 @@ const level0 = chunkOf(/\/dist\/flask-level0-batch-\w+\.js$/);
 const level1 = chunkOf(/\/dist\/flask-level1-batch-\w+\.js$/);
 const sync = chunkOf(/\/dist\/served-\w+\.js$/);
 const rows = [
-  ['IndexedDB only: all that createStorage() loads', closure([entry]), 6800],
+  ['IndexedDB only: all that createStorage() loads', closure([entry]), 6450],
   [
     'sync: mirror, outbox and replay, loaded with a server',
     without([sync], [entry, flask, level0, level1]),
-    13_650,
+    13_550,
   ],
-  ['with a server of level 0: that, the Flask backend and ky', closure([entry, sync, flask, level0]), 35_650],
-  ['with a server of level 1: the same', closure([entry, sync, flask, level1]), 34_450],
+  ['with a server of level 0: that, the Flask backend and ky', closure([entry, sync, flask, level0]), 35_300],
+  ['with a server of level 1: the same', closure([entry, sync, flask, level1]), 34_100],
   [
     'everything: migration, backups, revisions and devalue too, loaded when used',
     closure([...chunks.keys()]),
-    62_500,
+    62_600,
   ],
 ];
 

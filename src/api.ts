@@ -34,7 +34,7 @@ export interface StorageStatus {
   readonly pending: number;
   /** Values that the server did not take: see `conflicts()`. */
   readonly conflicts: number;
-  /** When the server was last met, in milliseconds since 1970. */
+  /** When the server was last met, or looked at for what others have changed, in milliseconds since 1970. */
   readonly lastSyncAtMs: number | undefined;
   /** Why it is this backend and this state, in words for people. */
   readonly reason: string;

@@ -12,7 +12,7 @@ import { readBackup } from './tools/backup-read.ts';
 import { writeBackup, writeObject } from './tools/backup-write.ts';
 import { emptyTally } from './tools/journal.ts';
 import { migrate } from './tools/migrate.ts';
-import { stopped } from './tools/migration-error.ts';
+import { stopped } from './tools/migration-ending.ts';
 import {
   type BackupSource,
   checkOptions,
@@ -70,7 +70,7 @@ function checkExport(options: ExportOptions): ExportOptions {
   if (wrong.length === 0) return options;
   throw new StorageError(
     'invalid-option',
-    `export: ${wrong.join(', ')} cannot be: the options are format ('ndjson' or 'json'), as ('stream' or 'blob'), prefix, onProgress, onRefused and signal.`,
+    `export does not understand ${wrong.join(', ')}: the options are format ('ndjson' or 'json'), as ('stream' or 'blob'), prefix, onProgress, onRefused and signal.`,
   );
 }
 

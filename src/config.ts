@@ -22,8 +22,8 @@ export interface StorageOptions {
   readonly flaskUrl?: string | undefined;
   /**
    * The bearer token of a server that wants one, or a function that is asked for it before each request. It goes to the
-   * server at `flaskUrl`, and to the one that `migrateToFlask` is given. A function that throws rejects the call with
-   * `forbidden`. Visible ASCII without spaces.
+   * server at `flaskUrl`, and to the one that `migrateToFlask` is given. While a function throws, the server counts
+   * as one that lets nobody in: state `auth-required`. Visible ASCII without spaces.
    */
   readonly token?: Token | undefined;
   /** Name of the IndexedDB database. Default `codeforge-db`; another name is another store. */
@@ -106,7 +106,7 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
   check(typeof useFlask === 'boolean', 'useFlask', 'true or false');
   check(typeof database === 'string' && database !== '', 'database', 'a name');
   // setTimeout takes no more than 31 bits.
-  check(typeof timeout === 'number' && timeout > 0 && timeout < 2 ** 31, 'timeout', 'milliseconds');
+  check(typeof timeout === 'number' && timeout > 0 && timeout < 2 ** 31, 'timeout', 'milliseconds above 0');
   check(
     logger === false || (typeof logger?.info === 'function' && typeof logger.warn === 'function'),
     'logger',

@@ -17,7 +17,8 @@ export {
 export { StorageError, type StorageErrorCode } from './core/errors.ts';
 export type { Token } from './core/token.ts';
 export { createStorage } from './storage.ts';
-export { type BackupForm, backupFileName } from './tools/backup-format.ts';
+export type { BackupForm } from './tools/backup-format.ts';
+export { backupFileName } from './tools/backup-name.ts';
 export { MigrationError, type MigrationFailure } from './tools/migration-error.ts';
 export type {
   AdoptOptions,

@@ -47,7 +47,7 @@ export async function migrateToFlask(
       },
     });
   } finally {
-    await flask.close();
+    await workshop.letGo(flask);
   }
 }
 
@@ -74,7 +74,7 @@ export async function migrateToIndexedDB(
       activate: () => workshop.use(undefined),
     });
   } finally {
-    await server.close();
+    await workshop.letGo(server);
   }
 }
 

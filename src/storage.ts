@@ -33,7 +33,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   const { database, timeout, logger } = resolved;
   let { serverUrl } = resolved;
   const indexedDb = createIndexedDbBackend(database, timeout);
-  const opened: Backend[] = [indexedDb];
+  const opened = new Set<Backend>([indexedDb]);
   let choosing: Promise<Backend> | undefined;
   /** Whether the step under way made the choice: then the server has answered just now. */
   let justChosen = false;
@@ -43,9 +43,14 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
 
   /** Have a backend closed with this storage. */
   function keep<T extends Backend>(backend: T): T {
-    opened.push(backend);
+    opened.add(backend);
     if (closed) throw closedError();
     return backend;
+  }
+
+  async function letGo(backend: Backend): Promise<void> {
+    await backend.close();
+    opened.delete(backend);
   }
 
   function log(level: 'info' | 'warn', text: string): void {
@@ -115,6 +120,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     log,
     indexedDb,
     keep,
+    letGo,
     inTurn,
     alone: queue.alone,
     served: () => inUse,
@@ -126,7 +132,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
       choosing = choose();
       await choosing;
       changed();
-      await before?.close();
+      if (before) await letGo(before);
     },
   };
 
@@ -203,7 +209,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     async close() {
       closed = true;
       const settled = queue.close();
-      await Promise.all(opened.map((backend) => backend.close()));
+      await Promise.all(Array.from(opened, (backend) => backend.close()));
       await settled;
     },
     async [DISPOSE]() {

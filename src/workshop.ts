@@ -18,6 +18,8 @@ export interface Workshop extends Omit<ResolvedOptions, 'serverUrl'>, Pick<SyncO
   serverUrl(): string | undefined;
   /** Have a backend closed with the storage. */
   keep<T extends Backend>(backend: T): T;
+  /** Close one before that. */
+  letGo(backend: Backend): Promise<void>;
   /** Use the server at a URL from now on, or IndexedDB. */
   use(serverUrl: string | undefined): Promise<void>;
 }

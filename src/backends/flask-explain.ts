@@ -17,7 +17,7 @@ export interface Refused {
 export function ofStatus(subject: string, { status, type, json }: Refused): string {
   const text = typeof json?.error === 'string' ? `: ${json.error}` : '';
   // A browser shows a redirect that it did not follow with the status 0.
-  if (status < 400) return `${subject} answered a redirect: give the server's final address as flaskUrl.`;
+  if (status < 400) return `${subject} answered a redirect: give the server's final address instead.`;
   const known = ofKnownStatus(subject, status, text);
   if (known !== undefined) return known;
   if (json === undefined || status === 404) return ofStranger(subject, `${status} ${type}${text}`);

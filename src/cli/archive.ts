@@ -74,9 +74,7 @@ export async function checkFile(
     if (exitCodeOf(error) !== EXIT.damaged) throw error;
     const { message, cause } = error as Error;
     const isOfKey = cause instanceof StorageError;
-    const told = isOfKey
-      ? `${name} is refused: ${message} "import --leave-out" takes it without such keys.`
-      : `${name} is cut or damaged: ${message}`;
+    const told = isOfKey ? `${name} is refused: ${message}` : `${name} is cut or damaged: ${message}`;
     throw new CommandError(EXIT.damaged, told, { file: name });
   } finally {
     progress?.end();

@@ -1,7 +1,8 @@
 /** `codeforge-storage export <url> [file]` */
 import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import { type BackupForm, backupFileName } from '../tools/backup-format.ts';
+import type { BackupForm } from '../tools/backup-format.ts';
+import { backupFileName } from '../tools/backup-name.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { type Exported, exportTo } from './exporting.ts';
 import { type Sink, stdout, writeWhole } from './files.ts';

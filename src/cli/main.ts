@@ -13,7 +13,7 @@ import { importCommand } from './command-import.ts';
 import { migrateCommand } from './command-migrate.ts';
 import { statusCommand } from './command-status.ts';
 import { verifyCommand } from './command-verify.ts';
-import { CommandError, EXIT, EXIT_HELP, exitCodeOf } from './exit-codes.ts';
+import { CommandError, EXIT, EXIT_HELP, exitCodeOf, withAdvice } from './exit-codes.ts';
 import { removeTemporary } from './files.ts';
 import { type Life, TOKEN_VARIABLE } from './options.ts';
 import { createTerminal, heedStreams, takeStdout } from './terminal.ts';
@@ -23,6 +23,9 @@ const JSON_WANTED = process.argv.includes('--json');
 
 /** Milliseconds after a signal in which what is under way may end by itself. */
 const GRACE = 5000;
+
+/** What to do about a token that is missing, unknown, or may do too little. */
+const TOKENS = `A token is given with --token or ${TOKEN_VARIABLE}, and to migrate with --from-token and --to-token.`;
 
 const { version } = createRequire(import.meta.url)('@codeforge/storage/package.json') as { version: string };
 
@@ -95,8 +98,9 @@ function misused({ message, code }: CommanderError, command: string | undefined)
 
 function fail(error: unknown, ended: NodeJS.Signals | undefined): void {
   const code = ended === undefined ? exitCodeOf(error) : 128 + constants.signals[ended];
-  const { message } = error as Error;
-  const details = error instanceof CommandError ? error.details : {};
+  const told = code === EXIT.refused ? withAdvice(error, TOKENS) : (error as Error);
+  const { message } = told;
+  const details = told instanceof CommandError ? told.details : {};
   const terminal = createTerminal({ json: JSON_WANTED });
   terminal.complain(message);
   terminal.failure({ ok: false, error: message, exitCode: code, ...details });

@@ -64,7 +64,7 @@ export async function pull(
     await tables.write((writing) => learn(writing, news, meta.era, seq));
     cursor = seq;
     if (more && met) continue;
-    await remember(tables, meta, { cursor }, met);
+    await remember(tables, meta, { cursor, lastSyncAtMs: Date.now() }, met);
     if (!more) return true;
   }
   return true;

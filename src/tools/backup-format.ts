@@ -58,27 +58,22 @@ export interface BackupSummary {
 export type BackupForm = 'ndjson' | 'json';
 
 /**
- * The name of a backup's file, with the local date: `codeforge-backup-2026-11-25.ndjson`.
- *
- * @param at When the backup was made.
- * @param form Names the extension.
- */
-export function backupFileName(at: Date, form: BackupForm = 'ndjson'): string {
-  const [year, month, day] = [at.getFullYear(), at.getMonth() + 1, at.getDate()].map(String);
-  return `codeforge-backup-${year?.padStart(4, '0')}-${month?.padStart(2, '0')}-${day?.padStart(2, '0')}.${form}`;
-}
-
-/**
  * Refuse a backup.
  *
  * @param where `Line 3` or `Byte 17`, or `The file`.
  * @param what What is wrong there, as the rest of that sentence.
+ * @param advice What to do instead of importing it.
  * @throws {StorageError} `invalid-backup`, always.
  */
-export function refuse(where: string, what: string, cause?: unknown): never {
+export function refuse(
+  where: string,
+  what: string,
+  cause?: unknown,
+  advice = 'take another one, or fetch it again',
+): never {
   throw new StorageError(
     'invalid-backup',
-    `${where} ${what}. Nothing should be imported from this backup: take another one, or fetch it again.`,
+    `${where} ${what}. Nothing should be imported from this backup: ${advice}.`,
     cause === undefined ? undefined : { cause },
   );
 }

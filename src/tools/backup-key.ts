@@ -20,6 +20,7 @@ export function keyOf(key: unknown, where: () => string, leaveOut?: LeaveOut): s
       return undefined;
     }
     const { message } = cause as Error;
-    return refuse(where(), `has a key that cannot be stored: ${message.replace(/\.$/, '')}`, cause);
+    const what = `has a key that cannot be stored: ${message.replace(/\.$/, '')}`;
+    return refuse(where(), what, cause, '"codeforge-storage import --leave-out" takes it without such keys');
   }
 }

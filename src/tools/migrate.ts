@@ -7,10 +7,10 @@
  */
 import { catchUp, isBegun, sweep } from './catch-up.ts';
 import { count, emptyTally, type Journal, journalPage, pagesWith, type Tally, writtenOf } from './journal.ts';
-import { stopped, unfinished } from './migration-error.ts';
+import { CHANGED, stopped, unfinished } from './migration-ending.ts';
 import type { CheckedOptions, MigrationPlan, MigrationProgress } from './migration-options.ts';
 import { countOf, inPages, type Source } from './moving.ts';
-import { CHANGED, type Manner, type Sent, send, type Target, verify } from './placing.ts';
+import { type Manner, type Sent, send, type Target, verify } from './placing.ts';
 import { planOf } from './plan.ts';
 
 /** A source that may tell what was written to it. */

@@ -6,6 +6,7 @@ import { ConflictError } from '../core/conflict.ts';
 import type { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import { sameValue } from './compare.ts';
+import { CHANGED } from './migration-ending.ts';
 import type { OnConflict } from './migration-options.ts';
 import { isSendable, type Moving, type Sendable } from './moving.ts';
 
@@ -39,7 +40,6 @@ export interface Sent {
   readonly bytes: number;
 }
 
-export const CHANGED = 'The target holds another value under this key.';
 const DIFFERS = 'What was read back differs from what was written.';
 
 /**

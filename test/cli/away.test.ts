@@ -166,10 +166,14 @@ it('a wrong token and a scope that is too small: exit code 4', async () => {
     expect((await run(exporting, { env })).code).toBe(4);
     expect(readdirSync(folder)).toEqual([]);
   }
-  expect((await run(['status', url, '--token', 'wrong'])).code).toBe(4);
+  const told = await run(['status', url, '--token', 'wrong']);
+  expect(told.code).toBe(4);
+  expect(told.stderr).toContain('A token is given with --token or CODEFORGE_STORAGE_TOKEN');
   const env = { CODEFORGE_STORAGE_TOKEN: 'right' };
   expect((await run(exporting, { env })).code).toBe(0);
   expect((await run(['import', url, file, '--token', 'reader'])).code).toBe(4);
   expect(await runJson(['status', url], { env })).toMatchObject({ keys: 0, epoch: expect.any(String) });
-  expect((await run(['migrate', url, `${url}/x`, '--to-token', 'right'], { env })).code).not.toBe(0);
+  const migrating = await run(['migrate', url, url, '--to-token', 'right'], { env });
+  expect(migrating.code).toBe(4);
+  expect(migrating.stderr).toContain('--from-token');
 });

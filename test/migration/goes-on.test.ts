@@ -167,6 +167,14 @@ describe('another caller', () => {
       });
     });
 
+  it('who is not let in is told that it takes another token', async () => {
+    for (const token of [undefined, 'nobody']) {
+      const error = await failure(create({ token }).migrateToFlask(server.url));
+      expect(error).toMatchObject({ migrated: 0, cause: { code: 'forbidden' } });
+      expect(error.message).toMatch(/call it again with a token that may do this\.$/);
+    }
+  });
+
   it('who is the same one with a new token is not sent again what has arrived', async () => {
     await failure(create({ token: 'first' }).migrateToFlask(server.url, abortedAfter(1500)));
     expect(await create({ token: 'refreshed' }).migrateToFlask(server.url)).toBe(KEYS);

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { sha256 } from '../../src/tools/backup-digest.ts';
-import { type BackupRecord, backupFileName } from '../../src/tools/backup-format.ts';
+import type { BackupRecord } from '../../src/tools/backup-format.ts';
+import { backupFileName } from '../../src/tools/backup-name.ts';
 import { readBackup } from '../../src/tools/backup-read.ts';
 import { writeBackup, writeObject } from '../../src/tools/backup-write.ts';
 import { bytesOf, cutAt, HEADER, nodeDigest, paged, read, readWhole, sealed } from './backup-files.ts';
