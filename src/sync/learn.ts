@@ -77,7 +77,7 @@ export async function learn(
   for (const one of news) {
     if ('clearedAt' in one) {
       if (one.era !== meta.era) continue;
-      meta = clearedAt(meta, one.clearedAt);
+      meta = clearedAt(meta, one.clearedAt, seq);
       for (const [key, seen] of known)
         if (seen?.era === meta.era && seen.seq < one.clearedAt) known.delete(key);
       await writing.forgetBefore(meta.era, one.clearedAt);
@@ -99,9 +99,10 @@ export async function learn(
   writing.setMeta(era === meta.era && seq > meta.seq ? { ...meta, seq } : meta);
 }
 
-/** After a clear nothing is there that is older. */
-const clearedAt = (meta: Meta, at: number): Meta => ({
+/** After a clear nothing is there that is older; where nothing newer is there either, that is everything. */
+const clearedAt = (meta: Meta, at: number, seq: number): Meta => ({
   ...meta,
   clearedAt: Math.max(meta.clearedAt, at),
-  cursor: Math.max(meta.cursor ?? 0, at),
+  cursor:
+    meta.cursor === undefined && at < Math.max(meta.seq, seq) ? undefined : Math.max(meta.cursor ?? 0, at),
 });

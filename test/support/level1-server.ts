@@ -165,7 +165,10 @@ export async function startLevel1Server(): Promise<Level1Server> {
       const [epoch, since = '0'] = searchParams.get('since')?.split('.') ?? [server.epoch];
       if (epoch !== server.epoch || Number(since) > server.seq) return problem(409, 'epoch-changed');
       const changes = server.changes.filter(({ rev }) => Number(rev) > Number(since));
-      return { status: 200, json: { ...place, changes, next: `${server.epoch}.${server.seq}`, more: false } };
+      const page = changes.slice(0, Number(searchParams.get('limit') ?? changes.length));
+      const more = page.length < changes.length;
+      const next = `${server.epoch}.${more ? page.at(-1)?.rev : server.seq}`;
+      return { status: 200, json: { ...place, changes: page, next, more } };
     }
     // Level 0, as far as the detection asks for it.
     if (pathname.startsWith('/api/storage/')) return { status: 404, json: { error: 'Key not found' } };

@@ -196,10 +196,11 @@ export function learn(origin: Origin, news: readonly News[], era: number, seq: n
     if ('clearedAt' in one) {
       if (one.era !== meta.era) continue;
       const at = one.clearedAt;
+      const isAll = meta.cursor !== undefined || at >= Math.max(meta.seq, seq);
       origin.meta = {
         ...meta,
         clearedAt: Math.max(meta.clearedAt, at),
-        cursor: Math.max(meta.cursor ?? 0, at),
+        cursor: isAll ? Math.max(meta.cursor ?? 0, at) : undefined,
       };
       for (const [key, seen] of mirror) if (seen.era === meta.era && seen.seq < at) mirror.delete(key);
     } else if (rules.isNews(mirror.get(one.key), one.seen, meta)) {

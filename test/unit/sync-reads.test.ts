@@ -103,56 +103,69 @@ describe('while the server is away', () => {
   });
 });
 
-describe('where the mirror could not be filled', () => {
-  let storage: SyncedStorage;
-  beforeEach(async () => {
-    theirs('read', 'here');
-    theirs('unread', 'there');
-    server.before = ({ url }, response) =>
-      url.startsWith('/api/v1/changes') &&
-      Boolean(response.writeHead(503, { 'content-type': 'application/json' }).end('{"error":"busy"}'));
-    storage = open(server.url);
-    expect(await storage.get('read')).toBe('here');
-    expect(await storage.get('missing')).toBeUndefined();
-    await server.stop();
-  });
+for (const [name, cut] of [
+  ['where the mirror could not be filled', /^\/api\/v1\/changes/],
+  ['where the mirror was filled in part, of a server that was cleared once', /^\/api\/v1\/changes\?since=/],
+] as const)
+  describe(name, () => {
+    let storage: SyncedStorage;
+    beforeEach(async () => {
+      server.apply({ ops: [{ op: 'clear', key: '' }] });
+      // More than a page of changes.
+      for (let i = 0; i < 1000; i += 1) theirs(`early${i}`, i);
+      theirs('read', 'here');
+      theirs('unread', 'there');
+      let asked = 0;
+      server.before = ({ url }, response) => {
+        if (!cut.test(url)) return false;
+        asked += 1;
+        return Boolean(
+          response.writeHead(503, { 'content-type': 'application/json' }).end('{"error":"busy"}'),
+        );
+      };
+      storage = open(server.url);
+      expect(await storage.get('read')).toBe('here');
+      expect(await storage.get('missing')).toBeUndefined();
+      await expect.poll(() => asked).toBeGreaterThan(0);
+      await server.stop();
+    });
 
-  it('what was read is answered, and what was seen not to exist is undefined', async () => {
-    expect(await storage.get('read')).toBe('here');
-    expect(await storage.has('missing')).toBe(false);
-  });
+    it('what was read is answered, and what was seen not to exist is undefined', async () => {
+      expect(await storage.get('read')).toBe('here');
+      expect(await storage.has('missing')).toBe(false);
+    });
 
-  it('what was never read is unavailable, not missing; and so is every list', async () => {
-    const outcomes = await Promise.allSettled([
-      storage.get('unread'),
-      storage.has('unread'),
-      storage.getEntry('unread'),
-      storage.getMany(['read', 'unread']),
-      storage.update('unread', () => 'blind'),
-      storage.set('unread', 'blind', { ifRevision: null }),
-      storage.keys(),
-      storage.entries().next(),
-      storage.stats(),
-    ]);
-    for (const outcome of outcomes)
-      expect(outcome).toMatchObject({ reason: { name: 'StorageError', code: 'unavailable' } });
-    expect(storage.status().pending).toBe(0);
-  });
+    it('what was never read is unavailable, not missing; and so is every list', async () => {
+      const outcomes = await Promise.allSettled([
+        storage.get('unread'),
+        storage.has('unread'),
+        storage.getEntry('unread'),
+        storage.getMany(['read', 'unread']),
+        storage.update('unread', () => 'blind'),
+        storage.set('unread', 'blind', { ifRevision: null }),
+        storage.keys(),
+        storage.entries().next(),
+        storage.stats(),
+      ]);
+      for (const outcome of outcomes)
+        expect(outcome).toMatchObject({ reason: { name: 'StorageError', code: 'unavailable' } });
+      expect(storage.status().pending).toBe(0);
+    });
 
-  it('a write to what was never read is kept, and overwrites nothing', async () => {
-    await storage.set('unread', 'mine');
-    await storage.set('new', 'mine');
-    expect(await storage.get('unread')).toBe('mine');
-    server.before = undefined;
-    await server.start();
-    await storage.flush();
-    expect(valueAt('unread')).toBe('there');
-    expect(valueAt('new')).toBe('mine');
-    expect(await storage.conflicts()).toMatchObject([
-      { key: 'unread', base: undefined, local: { value: 'mine' }, server: { value: 'there' } },
-    ]);
+    it('a write to what was never read is kept, and overwrites nothing', async () => {
+      await storage.set('unread', 'mine');
+      await storage.set('new', 'mine');
+      expect(await storage.get('unread')).toBe('mine');
+      server.before = undefined;
+      await server.start();
+      await storage.flush();
+      expect(valueAt('unread')).toBe('there');
+      expect(valueAt('new')).toBe('mine');
+      expect(await storage.conflicts()).toMatchObject([
+        { key: 'unread', base: undefined, local: { value: 'mine' }, server: { value: 'there' } },
+      ]);
+    });
   });
-});
 
 describe("ack: 'local'", () => {
   it('resolves writes while the server takes its time, and sends them at once', async () => {

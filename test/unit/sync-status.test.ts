@@ -1,7 +1,7 @@
 /** What a storage says of its server while that goes and comes back: `status()`, `watchStatus()`, one log line a transition (docs/guarantees.md, 4.1). */
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, onTestFinished, vi } from 'vitest';
 import { type Level1Server, startLevel1Server } from '../support/level1-server.ts';
-import { syncedStorages } from '../support/synced-storages.ts';
+import { shut, syncedStorages } from '../support/synced-storages.ts';
 
 const open = syncedStorages();
 let server: Level1Server;
@@ -122,6 +122,21 @@ it('knows when it last met the server after it was opened anew', async () => {
   const second = open(server.url, { database: 'met' });
   expect(await second.get('a')).toBe(1);
   expect(second.status().lastSyncAtMs).toBe(lastSyncAtMs);
+});
+
+it('looks every 30 s for what others have changed, and says when that was', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const storage = open(server.url);
+  await storage.set('a', 1);
+  await storage.filled();
+  server.apply({ ops: [{ op: 'put', key: 'b', value: 2 }] });
+  const before = Date.now();
+  await vi.advanceTimersByTimeAsync(30_000);
+  const { lastSyncAtMs } = await storage.reaches(({ lastSyncAtMs }) => Number(lastSyncAtMs) >= before);
+  expect(lastSyncAtMs).toBeLessThanOrEqual(Date.now());
+  shut(server);
+  expect(await storage.get('b')).toBe(2);
 });
 
 it('tells two storages of one origin of each other’s writes, and sends each once', async () => {
