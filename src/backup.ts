@@ -1,7 +1,7 @@
 /**
  * Backups as an app asks for them: what the backend in use holds as a stream, and such a stream stored.
  */
-import { StorageError } from './core/errors.ts';
+import { closedError, StorageError } from './core/errors.ts';
 import { decode } from './core/json.ts';
 import { utf8Length } from './core/keys.ts';
 import { compareKeys } from './core/order.ts';
@@ -149,18 +149,22 @@ export async function importInto(
 ): Promise<number | MigrationPlan> {
   const checked = checkOptions('import', options, 'mode');
   const onProgress = listenerOf(workshop, checked.onProgress);
-  const { signal } = checked;
   const bytes = bytesOf(given);
   // One that is closed says so before a long file is read.
   await workshop.inTurn();
   let blob: Blob;
   let count: number;
+  const ended = new AbortController();
+  const reading = workshop.keep({ close: async () => ended.abort(closedError()) });
+  const signal = AbortSignal.any(checked.signal ? [checked.signal, ended.signal] : [ended.signal]);
   try {
     blob = bytes instanceof Blob ? bytes : await gathered(chunksOf(bytes, signal));
     ({ count } = await verified(blob, onProgress, signal));
   } catch (error) {
     if (error instanceof StorageError) throw error;
-    throw stopped('import', emptyTally(), error, { signal, resumes: false });
+    throw stopped('import', emptyTally(), error, { signal: checked.signal, resumes: false });
+  } finally {
+    await workshop.letGo(reading);
   }
   const source: Source = { entries: () => entriesOf(blob), count: async () => count };
   const target = await workshop.inTurn();

@@ -14,7 +14,7 @@ import { checkHeldKey, checkKey } from './core/keys.ts';
 import { load } from './core/load.ts';
 import { snapshot } from './core/values.ts';
 import type { Served } from './sync/served.ts';
-import type { Workshop } from './workshop.ts';
+import type { Closable, Workshop } from './workshop.ts';
 
 /**
  * Create a storage. Nothing is opened before the first call.
@@ -33,7 +33,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   const { database, timeout, logger } = resolved;
   let { serverUrl } = resolved;
   const indexedDb = createIndexedDbBackend(database, timeout);
-  const opened = new Set<Backend>([indexedDb]);
+  const opened = new Set<Closable>([indexedDb]);
   let choosing: Promise<Backend> | undefined;
   /** Whether the step under way made the choice: then the server has answered just now. */
   let justChosen = false;
@@ -41,16 +41,16 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   const listeners = new Set<(status: StorageStatus) => void>();
   let closed = false;
 
-  /** Have a backend closed with this storage. */
-  function keep<T extends Backend>(backend: T): T {
-    opened.add(backend);
+  /** Have something closed with this storage. */
+  function keep<T extends Closable>(one: T): T {
+    opened.add(one);
     if (closed) throw closedError();
-    return backend;
+    return one;
   }
 
-  async function letGo(backend: Backend): Promise<void> {
-    await backend.close();
-    opened.delete(backend);
+  async function letGo(one: Closable): Promise<void> {
+    await one.close();
+    opened.delete(one);
   }
 
   function log(level: 'info' | 'warn', text: string): void {
@@ -209,7 +209,7 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     async close() {
       closed = true;
       const settled = queue.close();
-      await Promise.all(Array.from(opened, (backend) => backend.close()));
+      await Promise.all(Array.from(opened, (one) => one.close()));
       await settled;
     },
     async [DISPOSE]() {

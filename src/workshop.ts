@@ -6,6 +6,9 @@ import type { Backend } from './core/backend.ts';
 import type { Served } from './sync/served.ts';
 import type { SyncOptions } from './sync/sync.ts';
 
+/** What a storage has open. */
+export type Closable = Pick<Backend, 'close'>;
+
 /** A storage, as its tools see it. */
 export interface Workshop extends Omit<ResolvedOptions, 'serverUrl'>, Pick<SyncOptions, 'log'> {
   readonly indexedDb: Backend;
@@ -16,10 +19,10 @@ export interface Workshop extends Omit<ResolvedOptions, 'serverUrl'>, Pick<SyncO
   /** The server in use, once the backend is chosen. */
   served(): Served | undefined;
   serverUrl(): string | undefined;
-  /** Have a backend closed with the storage. */
-  keep<T extends Backend>(backend: T): T;
+  /** Have something closed with the storage. */
+  keep<T extends Closable>(one: T): T;
   /** Close one before that. */
-  letGo(backend: Backend): Promise<void>;
+  letGo(one: Closable): Promise<void>;
   /** Use the server at a URL from now on, or IndexedDB. */
   use(serverUrl: string | undefined): Promise<void>;
 }
@@ -30,9 +33,9 @@ export const listenerOf = <Progress>(
   onProgress: ((progress: Progress) => void) | undefined,
 ): ((progress: Progress) => void) | undefined =>
   onProgress &&
-  ((progress) => {
+  (async (progress) => {
     try {
-      onProgress(progress);
+      await onProgress(progress);
     } catch (error) {
       log('warn', `has a function given as onProgress that fails: ${error}`);
     }

@@ -14,12 +14,13 @@ export interface BackupFolder {
   /** Remove what killed processes left. Returns their names. */
   tidy(): Promise<string[]>;
   /**
-   * Remove what is older than the newest `keep` backups that are whole.
+   * Remove what is older than the newest `keep` backups that are whole, except the one that was made just now: where two
+   * processes share a folder, each leaves its own.
    *
    * @param look Asked of as few files as needed. What is not whole stays, and does not count.
    * @returns What was removed.
    */
-  retain(keep: number, look: (path: string) => Promise<Found>): Promise<string[]>;
+  retain(keep: number, made: string, look: (path: string) => Promise<Found>): Promise<string[]>;
 }
 
 /** What a backup is found to be, when another process may have removed it meanwhile. */
@@ -78,14 +79,14 @@ export async function openBackupFolder(path: string, prefix: string): Promise<Ba
       }
       return removed;
     },
-    async retain(keep, look) {
+    async retain(keep, made, look) {
       const paths = (await backups()).map(({ name }) => join(path, name)).reverse();
       if (paths.length <= keep) return [];
       let whole = 0;
       let at = 0;
       for (; at < paths.length && whole < keep; at += 1)
         if ((await look(paths[at] as string)) === 'whole') whole += 1;
-      const removed = paths.slice(at);
+      const removed = paths.slice(at).filter((older) => older !== made);
       for (const older of removed) await rm(older, { force: true });
       return removed;
     },

@@ -76,7 +76,10 @@ function number(token: string): string {
   const [, sign = '', whole = '', fraction = '', power = '0'] =
     /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(token) ?? [];
   const all = (whole + fraction).replace(/^0+/, '');
-  const digits = all.replace(/0+$/, '');
+  // By hand: a pattern would try every run of zeros on its way, and a number may be as long as a value.
+  let end = all.length;
+  while (all[end - 1] === '0') end -= 1;
+  const digits = all.slice(0, end);
   if (digits === '') return '0';
   const exponent = BigInt(power) + BigInt(all.length - digits.length - fraction.length);
   return `${sign}${digits}e${exponent}`;

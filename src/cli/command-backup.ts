@@ -132,16 +132,21 @@ async function run(runs: Runs): Promise<ExitCode> {
   const server = await openServer(connection);
   try {
     const path = await folder.freshPath(new Date());
+    let stamp = '';
     const { leftOut, ...done } = await writeWhole(
       path,
       (sink) => exportTo(server, { form: 'ndjson', leaveOut }, sink, terminal),
-      (temporary) => checkFile(temporary, { signal, name: path }).catch(notAsWritten),
+      async (temporary) => {
+        await checkFile(temporary, { signal, name: path }).catch(notAsWritten);
+        // Under its own name another process may have removed it by then.
+        stamp = await stampOf(temporary);
+      },
     );
-    known.set(path, await stampOf(path));
+    known.set(path, stamp);
     const left = tellLeftOut(leftOut, url, terminal);
     const damaged: string[] = [];
     const retained = await folder
-      .retain(keep, (other) => look(other, runs, damaged))
+      .retain(keep, path, (other) => look(other, runs, damaged))
       .catch((error: Error) => error);
     const removed = retained instanceof Error ? [] : retained.map((older) => basename(older));
     if (!(retained instanceof Error)) for (const older of retained) known.delete(older);

@@ -46,8 +46,12 @@ const MOST_JSON = 1024 * 1024;
 /** A request that is under way. */
 export interface Sent {
   readonly request: ClientRequest;
-  /** Something moved: the limit on silence begins anew. */
-  moved(): void;
+  /**
+   * Something moved: the limit on silence begins anew.
+   *
+   * @param more Milliseconds that the next silence may last longer.
+   */
+  moved(more?: number): void;
   /** Nothing is waited for. */
   rest(): void;
   /** The answer, if it is a 2xx. */
@@ -71,6 +75,8 @@ export function send(
     signal,
     headers: {
       accept: 'application/json, application/x-ndjson',
+      // Without it a proxy may compress as it likes (RFC 9110, 12.5.3).
+      'accept-encoding': 'identity',
       ...headers,
       ...(token !== undefined && { authorization: `Bearer ${token}` }),
     },
@@ -82,9 +88,9 @@ export function send(
   };
   let timer = setTimeout(giveUp, timeout);
   const rest = (): void => clearTimeout(timer);
-  const moved = (): void => {
+  const moved = (more = 0): void => {
     rest();
-    timer = setTimeout(giveUp, timeout);
+    timer = setTimeout(giveUp, timeout + more);
   };
   request.on('close', rest);
   const arrival = new Promise<IncomingMessage>((resolve, reject) => {
@@ -114,6 +120,14 @@ export function send(
         throw failure(subject, error);
       }
       const status = response.statusCode ?? 0;
+      const coding = response.headers['content-encoding'] ?? 'identity';
+      if (coding !== 'identity') {
+        request.destroy();
+        throw new StorageError(
+          'unavailable',
+          `The answer to ${subject} comes as ${coding}, which was not asked for: have the proxy in between leave it as it is.`,
+        );
+      }
       if (status >= 200 && status < 300) return response;
       const json = await jsonOf(bodyOf({ request, moved, rest, failure }, response, subject)).catch(
         () => undefined,

@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, rmSync } from 'node:fs';
-import { type FileHandle, mkdtemp, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdtemp, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import type { Digest } from '../tools/backup-format.ts';
@@ -49,13 +49,17 @@ export async function writeWhole<T>(
   check?: (path: string) => Promise<unknown>,
 ): Promise<T> {
   // Behind a link is the file that is meant.
-  const target = await realpath(path).catch(() => path);
-  const isFile = await stat(target).then(
-    (found) => found.isFile(),
-    () => true,
-  );
+  const target = await realpath(path).catch(async (error) => {
+    const isLink = await lstat(path).then(
+      () => true,
+      () => false,
+    );
+    if (isLink) throw ofPath(error, path);
+    return path;
+  });
+  const found = await stat(target).catch(() => undefined);
   // A rename would put a file in the place of a device.
-  if (!isFile)
+  if (found?.isFile() === false)
     throw new CommandError(
       EXIT.failed,
       `${path} is there and is no regular file: name another, or "-" for stdout.`,
@@ -65,7 +69,7 @@ export async function writeWhole<T>(
   try {
     // What is left of an earlier process of this number.
     await rm(name, { force: true });
-    const written = await writeDurably(name, write);
+    const written = await writeDurably(name, write, found?.mode);
     await check?.(name);
     await rename(name, target);
     await syncFolder(dirname(target));
@@ -78,9 +82,11 @@ export async function writeWhole<T>(
   }
 }
 
-async function writeDurably<T>(path: string, write: (sink: Sink) => Promise<T>): Promise<T> {
+/** @param mode That of the file that it takes the place of. */
+async function writeDurably<T>(path: string, write: (sink: Sink) => Promise<T>, mode?: number): Promise<T> {
   const file = await open(path, 'wx', 0o600);
   try {
+    if (mode !== undefined) await file.chmod(mode & 0o777);
     const result = await write((bytes) => writeAll(file, bytes));
     await file.sync();
     return result;
@@ -108,7 +114,9 @@ async function syncFolder(path: string): Promise<void> {
 export async function withSpool<T>(
   work: (path: string, fill: (write: (sink: Sink) => Promise<unknown>) => Promise<void>) => Promise<T>,
 ): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'codeforge-storage-'));
+  const folder = await mkdtemp(join(tmpdir(), 'codeforge-storage-')).catch((error) =>
+    Promise.reject(ofPath(error, tmpdir())),
+  );
   temporary.add(folder);
   const path = join(folder, 'spool');
   try {
@@ -162,6 +170,8 @@ export function ofPath(error: unknown, path: string): unknown {
       ENOSPC: 'the disk is full',
       EDQUOT: 'the quota is full',
       EISDIR: 'it is a folder',
+      ELOOP: 'its links lead in a circle',
+      ENAMETOOLONG: 'the name is too long',
       EPIPE: 'nobody reads it any more',
     }[code] ?? code;
   return new CommandError(EXIT.failed, `${path}: ${reason} (${syscall}).`, { file: path });

@@ -25,6 +25,13 @@ export interface Upload {
 const ATTEMPTS = 3;
 /** Milliseconds before the second attempt; twice that before the third. */
 const PAUSE = 500;
+/** Bytes that are given to the connection at a time. */
+const PIECE = 64 * 1024;
+/** Bytes of a body that were given to the connection may still be in the buffers of machines on the way … */
+const BUFFERED = 4 * 1024 * 1024;
+/** … which pass on so many of them a millisecond, unless it is seen to be less. Nobody tells when they do. */
+const PACE = 100;
+
 /** Milliseconds that the command waits because a server asks for it. */
 const LONGEST_PAUSE = 60_000;
 
@@ -68,16 +75,24 @@ export async function upload(
       early = true;
     };
     answered.then(seen, seen);
+    const began = performance.now();
+    let bytes = 0;
+    const underWay = (): number => {
+      const pace = Math.min(bytes / (performance.now() - began), PACE);
+      return bytes === 0 ? 0 : Math.min(bytes, BUFFERED) / pace;
+    };
     try {
-      for await (const chunk of body()) {
+      for await (const piece of piecesOf(body())) {
         if (early) break;
-        sent.moved();
-        if (sent.request.write(chunk)) continue;
+        bytes += piece.length;
+        sent.moved(underWay());
+        if (sent.request.write(piece)) continue;
         const drained = new Promise<void>((resolve) => sent.request.once('drain', resolve));
         // A server that has answered may read no more.
         await Promise.race([drained, answered]);
       }
       if (!early) sent.request.end();
+      sent.moved(underWay());
       const response = await answered;
       const json = await jsonOf(bodyOf(sent, response, subject));
       if (json === undefined)
@@ -87,6 +102,11 @@ export async function upload(
       sent.request.destroy();
     }
   });
+}
+
+async function* piecesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks)
+    for (let at = 0; at < chunk.length; at += PIECE) yield chunk.subarray(at, at + PIECE);
 }
 
 /** Statuses that say: later. */

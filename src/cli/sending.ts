@@ -5,6 +5,7 @@
  */
 import { StorageError } from '../core/errors.ts';
 import type { BackupRecord } from '../tools/backup-format.ts';
+import { MARK } from '../tools/backup-read.ts';
 import { writeBackup } from '../tools/backup-write.ts';
 import { type Archive, recordsIn } from './archive.ts';
 import { Refused } from './exchange.ts';
@@ -86,7 +87,8 @@ function unfinished(error: unknown, mode: Mode): unknown {
   const again = mode === 'overwrite' ? ' It can be sent again as a whole.' : '';
   if (error instanceof Refused && typeof error.json?.imported === 'number')
     return withAdvice(error, `By then ${error.json.imported} keys were stored.${again}`);
-  if (!(error instanceof StorageError)) return error;
+  // Who is not let in has stored nothing.
+  if (!(error instanceof StorageError) || error.code === 'forbidden') return error;
   return withAdvice(error, `How many keys were stored by then is not known.${again}`);
 }
 
@@ -99,9 +101,10 @@ async function* lines(archive: Archive, progress: Progress): AsyncGenerator<Uint
   }
   let sent = 0;
   for await (const chunk of readFile(path)) {
+    // Servers take no byte order mark.
+    yield sent === 0 && MARK.every((byte, i) => chunk[i] === byte) ? chunk.subarray(MARK.length) : chunk;
     sent += chunk.length;
     progress.at(Math.floor((summary.count * sent) / bytes));
-    yield chunk;
   }
 }
 

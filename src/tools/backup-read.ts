@@ -33,7 +33,7 @@ const OPEN_BRACE = 0x7b;
 const LESS_THAN = 0x3c;
 const WHITE_SPACE = [0x20, 0x09, 0x0d, LINE_FEED];
 /** The byte order mark. */
-const MARK = [0xef, 0xbb, 0xbf];
+export const MARK = [0xef, 0xbb, 0xbf];
 
 /**
  * The records of a backup, in pages of at most 500 records or 1 Mi characters, which only the last record may exceed; its
@@ -135,7 +135,7 @@ function formOf(head: Uint8Array, isAll: boolean): BackupForm | undefined {
   const header = objectIn(line);
   if (header === undefined) return 'json';
   // So `{"format":"codeforge-storage","version":1}` alone is a cut backup, never an object of two entries.
-  if (header.format === FORMAT) return 'ndjson';
+  if (header.format === FORMAT && 'version' in header) return 'ndjson';
   const hasMore = feed !== -1 && firstOf(head.subarray(feed)) !== -1;
   if (hasMore) return 'ndjson';
   return isAll ? 'json' : undefined;

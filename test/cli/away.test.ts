@@ -4,12 +4,14 @@ import { readdirSync, statSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { always, html, json, startOldServer } from '../support/old-server.ts';
 import { freePort, type RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, run, runJson, start } from './command.ts';
 import { largeBackup, store } from './data.ts';
+import { startSlowLine } from './slow-line.ts';
 
 // Each starts many processes.
 vi.setConfig({ testTimeout: 180_000 });
@@ -138,6 +140,34 @@ it('a server that is silent: exit code 3, within the time limit of silence', asy
   expect(stderr).toMatch(/did not answer within 100 ms.*--timeout/);
 });
 
+it('what moves may take as long as it takes, however short a silence may be', async () => {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  const servers = [old.url, (await typescriptServer()).url];
+  // Two pages for the old one.
+  const stdin = largeBackup(6);
+  const imported = servers.map(async (url) => {
+    const line = await startSlowLine(Number(new URL(url).port), 500);
+    onTestFinished(line.close);
+    return runJson(['import', `http://127.0.0.1:${line.port}`, '-', '--timeout', '2000'], { stdin });
+  });
+  for (const one of imported) expect(await one).toMatchObject({ imported: 6, verified: 6 });
+});
+
+it('an answer in a coding that nobody asked for is told from one that was cut', async () => {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  old.intercept = ({ url, headers }, response) => {
+    if (url !== '/api/storage/export') return false;
+    expect(headers['accept-encoding']).toBe('identity');
+    response.writeHead(200, { ...json, 'content-encoding': 'gzip' }).end(gzipSync('{}'));
+    return true;
+  };
+  const { code, stderr } = await run(['export', old.url]);
+  expect(code).toBe(3);
+  expect(stderr).toContain('comes as gzip, which was not asked for');
+});
+
 it('a server that is busy for a moment is asked again, when it asks to be', async () => {
   const old = await startOldServer();
   onTestFinished(old.close);
@@ -171,7 +201,9 @@ it('a wrong token and a scope that is too small: exit code 4', async () => {
   expect(told.stderr).toContain('A token is given with --token or CODEFORGE_STORAGE_TOKEN');
   const env = { CODEFORGE_STORAGE_TOKEN: 'right' };
   expect((await run(exporting, { env })).code).toBe(0);
-  expect((await run(['import', url, file, '--token', 'reader'])).code).toBe(4);
+  const reader = await run(['import', url, file, '--token', 'reader']);
+  expect(reader.code).toBe(4);
+  expect(reader.stderr).not.toContain('not known');
   expect(await runJson(['status', url], { env })).toMatchObject({ keys: 0, epoch: expect.any(String) });
   const migrating = await run(['migrate', url, url, '--to-token', 'right'], { env });
   expect(migrating.code).toBe(4);

@@ -218,9 +218,12 @@ it('what is called like a backup and is none, or goes meanwhile, keeps nothing f
     seen.push(name);
     return name === gone ? 'gone' : name === damaged ? 'damaged' : 'whole';
   };
-  expect(await folder.retain(2, look)).toEqual([]);
+  const made = join(dir, newest);
+  expect(await folder.retain(2, made, look)).toEqual([]);
   expect(seen).toEqual([newest, gone, damaged, oldest]);
-  expect(await folder.retain(1, look)).toEqual([gone, damaged, oldest].map((name) => join(dir, name)));
+  // Where another process has made a newer one, what was made here stays too.
+  expect(await folder.retain(1, join(dir, oldest), look)).toEqual([join(dir, gone), join(dir, damaged)]);
+  expect(await folder.retain(1, made, look)).toEqual([join(dir, oldest)]);
   expect(await folder.freshPath(new Date(0))).toBe(join(dir, 'b-2026-11-24T00-00-00-001Z.ndjson'));
 });
 

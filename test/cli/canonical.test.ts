@@ -29,6 +29,12 @@ it.each([
   ['true', 'false'],
 ])('%s is not %s', (a, b) => expect(fingerprint(a)).not.toBe(fingerprint(b)));
 
+it('a number is read in a time that grows with its length, whatever its zeros', () => {
+  const zeros = '0'.repeat(2_000_000);
+  expect(fingerprint(`1${zeros}1`)).not.toBe(fingerprint(`1${zeros}10`));
+  expect(fingerprint(`1${zeros}`)).toBe(fingerprint('1e2000000'));
+});
+
 it('long strings and deep nests are read', () => {
   const text = JSON.stringify({ long: '\\"é'.repeat(2_000_000) });
   expect(fingerprint(text)).toBe(fingerprint(text.replace('{', '{ ')));

@@ -167,6 +167,23 @@ it('an old server gets pages of at most 4 MiB', async () => {
   for (const { bytes } of pages) expect(bytes).toBeLessThanOrEqual(4 * 1024 * 1024);
 });
 
+it('an old server may hold a key that looks like the header of a backup', async () => {
+  const old = await startOldServer();
+  onTestFinished(old.close);
+  old.data.set('format', 'codeforge-storage').set('a', 1);
+  const { code, stdout } = await run(['export', old.url]);
+  expect(code).toBe(0);
+  expect(await textsOf(stdout)).toEqual({ a: '1', format: '"codeforge-storage"' });
+});
+
+it('a byte order mark is not sent to a server', async () => {
+  const server = await startTypescriptServer();
+  onTestFinished(async () => void (await server.stop()));
+  const stdin =
+    '\ufeff{"format":"codeforge-storage","version":1}\n{"key":"a","value":1}\n{"end":true,"count":1}\n';
+  expect(await runJson(['import', server.url, '-'], { stdin })).toMatchObject({ imported: 1, verified: 1 });
+});
+
 it('a server without checksums gets one in the file', async () => {
   const old = await startOldServer();
   onTestFinished(old.close);

@@ -1,5 +1,5 @@
 /** What the command says of itself, and what it does with what it does not understand. */
-import { lstatSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, lstatSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { expect, it, onTestFinished } from 'vitest';
 import { startOldServer } from '../support/old-server.ts';
 import { freshFolder, run } from './command.ts';
@@ -89,6 +89,15 @@ it('an export goes to the file behind a link, and never in the place of a folder
   expect((await run(['export', old.url, 'link'], { cwd })).code).toBe(0);
   expect(lstatSync(`${cwd}/link`).isSymbolicLink()).toBe(true);
   expect(readFileSync(`${cwd}/file`, 'utf8')).toContain('"end":true');
+  // Who may read it is as before.
+  chmodSync(`${cwd}/file`, 0o640);
+  expect((await run(['export', old.url, 'file'], { cwd })).code).toBe(0);
+  expect(lstatSync(`${cwd}/file`).mode & 0o777).toBe(0o640);
+  symlinkSync('nowhere', `${cwd}/dangling`);
+  const dangling = await run(['export', old.url, 'dangling'], { cwd });
+  expect(dangling.code).toBe(1);
+  expect(dangling.stderr).toContain('dangling: it is not there');
+  expect(lstatSync(`${cwd}/dangling`).isSymbolicLink()).toBe(true);
   const { code, stderr } = await run(['export', old.url, cwd]);
   expect(code).toBe(1);
   expect(stderr).toContain('no regular file');

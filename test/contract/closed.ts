@@ -27,6 +27,22 @@ export function closed(open: () => Promise<KeyValueStorage>): void {
       expect(await codeOf(call(storage))).toBe('closed');
     });
 
+  it('rejects an import that waits for more of its stream when the storage is closed', async () => {
+    const storage = await open();
+    let cancelled: unknown;
+    const silent = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(new TextEncoder().encode('{"a":')),
+      cancel(reason) {
+        cancelled = reason;
+      },
+    });
+    const importing = codeOf(storage.import(silent));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await storage.close();
+    expect(await importing).toBe('closed');
+    expect(cancelled).toMatchObject({ code: 'closed' });
+  });
+
   it('rejects what still comes of an export when the storage is closed, unless all of it does', async () => {
     const storage = await open();
     await storage.setMany(Array.from({ length: 3000 }, (_, i) => [`k${i}`, i] as const));

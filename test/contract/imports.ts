@@ -76,6 +76,8 @@ export function imports(open: () => KeyValueStorage): void {
         throw new Error('of the app');
       };
       expect(await open().import(text, { onProgress: throwing })).toBe(1200);
+      // An unhandled rejection fails the run.
+      expect(await open().import(text, { onProgress: async () => throwing() })).toBe(1200);
     });
 
     for (const phase of ['check', 'copy'] as const)
