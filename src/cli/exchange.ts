@@ -120,15 +120,15 @@ export function send(
         throw failure(subject, error);
       }
       const status = response.statusCode ?? 0;
-      const coding = response.headers['content-encoding'] ?? 'identity';
-      if (coding !== 'identity') {
+      if (status >= 200 && status < 300) {
+        const coding = response.headers['content-encoding'] ?? 'identity';
+        if (coding === 'identity') return response;
         request.destroy();
         throw new StorageError(
           'unavailable',
           `The answer to ${subject} comes as ${coding}, which was not asked for: have the proxy in between leave it as it is.`,
         );
       }
-      if (status >= 200 && status < 300) return response;
       const json = await jsonOf(bodyOf({ request, moved, rest, failure }, response, subject)).catch(
         () => undefined,
       );
