@@ -172,7 +172,7 @@ function changing(server: FlaskBackend, flush: () => Promise<void>): ChangingSou
     async changesSince(from) {
       await flush();
       const level1 = server.level1();
-      return level1 && changedSince(level1, from);
+      return level1?.tellsChanges ? changedSince(level1, from) : undefined;
     },
   };
 }

@@ -190,8 +190,11 @@ export function codeOf(status: number, json: unknown): StorageErrorCode {
 function retryAfterMs(headers: Headers): number {
   const text = headers.get('retry-after') ?? '';
   const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
-  return wait > 0 ? wait : 0;
+  return Math.min(Math.max(wait || 0, 0), LONGEST_WAIT);
 }
+
+/** setTimeout takes no more than 31 bits. */
+const LONGEST_WAIT = 2 ** 31 - 1;
 
 /** What Node.js calls a connection that never was. Browsers do not tell. */
 const NOT_CONNECTED = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|E(HOST|NET)UNREACH|UND_ERR_CONNECT_TIMEOUT)$/;

@@ -42,7 +42,8 @@ export function createProtocol(
 ): Protocol1 {
   const epoch = typeof health.epoch === 'string' ? health.epoch : undefined;
   const limits = limitsOf(health);
-  const level1 = createLevel1(createAsk(exchange, timeout, signal), epoch, limits);
+  const tellsChanges = Array.isArray(health.capabilities) && health.capabilities.includes('changes');
+  const level1 = createLevel1(createAsk(exchange, timeout, signal), epoch, limits, tellsChanges);
   const delivery = createDelivery(createWriter(level1, observer), limits);
   const lists = async (): Promise<Omit<Protocol, 'run' | 'check'>> =>
     (await load(import('./flask-lists.ts'))).createLists(level1, delivery);

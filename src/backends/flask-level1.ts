@@ -79,6 +79,8 @@ export interface Limits {
 /** What a level-1 server can be asked. Each settles within the time limit. */
 export interface Level1 {
   readonly limits: Limits;
+  /** Whether there is a change feed. */
+  readonly tellsChanges: boolean;
   /** The incarnation of the data, as the last answer named it. */
   readonly epoch: () => string | undefined;
   batch(head: BatchHead, ops: readonly WireOp[]): Promise<Sent<BatchAnswer>>;
@@ -95,7 +97,12 @@ export const NEVER = '0';
  *
  * @param known The epoch, where the detection has learned it.
  */
-export function createLevel1(ask: Ask, known: string | undefined, limits: Limits): Level1 {
+export function createLevel1(
+  ask: Ask,
+  known: string | undefined,
+  limits: Limits,
+  tellsChanges: boolean,
+): Level1 {
   let epoch = known;
 
   /** A check that also learns the epoch. */
@@ -110,6 +117,7 @@ export function createLevel1(ask: Ask, known: string | undefined, limits: Limits
 
   return {
     limits,
+    tellsChanges,
     epoch: () => epoch,
     batch(head, ops) {
       const body = bodyOf(head, ops);

@@ -60,15 +60,16 @@ export const seqOf = (revision: string | undefined): number =>
  * Put news into the mirror, in a transaction.
  *
  * @param seq The server's sequence number when it answered, in that era.
+ * @returns Whether that is the era of the mirror: of another one nothing is news.
  */
 export async function learn(
   writing: Writing,
   news: readonly News[],
   era: number,
   seq: number,
-): Promise<void> {
+): Promise<boolean> {
   let meta = await writing.meta();
-  if (!meta) return;
+  if (!meta) return true;
   const keys = news.flatMap((one) => ('key' in one ? [one.key] : []));
   const places = await writing.places([...new Set(keys)]);
   const known = new Map([...places].map(([key, place]) => [key, place.seen]));
@@ -97,6 +98,7 @@ export async function learn(
   }
   await writing.park(parked);
   writing.setMeta(era === meta.era && seq > meta.seq ? { ...meta, seq } : meta);
+  return era === meta.era;
 }
 
 /** After a clear nothing is there that is older; where nothing newer is there either, that is everything. */

@@ -7,7 +7,7 @@ import { isRead, type Operation, type Outcome } from '../core/backend.ts';
 import { snapshot } from '../core/values.ts';
 import { learn, type News, newsOf } from './learn.ts';
 import { heldOf } from './local.ts';
-import type { Held } from './rules.ts';
+import type { Held, Seen } from './rules.ts';
 import type { Tables, Writing } from './tables.ts';
 
 /** Of which incarnation of the server's data answers are. */
@@ -49,14 +49,15 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
   /** Put news into the mirror, after what was put there before. */
   function store(news: readonly News[], era: number, seq: number): Promise<void> {
     const unknown = news.filter(
-      (one) => !('key' in one) || one.seen.seq === 0 || mirrored.get(one.key) !== one.seen.seq,
+      (one) => !('key' in one) || one.seen.seq === 0 || mirrored.get(one.key) !== stampOf(one.seen),
     );
     if (unknown.length > 0)
       learning = learning.then(async () => {
         try {
-          await tables.write((writing) => learn(writing, unknown, era, seq));
+          // Another tab has met another incarnation meanwhile: this one has to meet it too.
+          if (!(await tables.write((writing) => learn(writing, unknown, era, seq)))) return other();
           if (mirrored.size > REMEMBERED) mirrored.clear();
-          for (const one of unknown) if ('key' in one) mirrored.set(one.key, one.seen.seq);
+          for (const one of unknown) if ('key' in one) mirrored.set(one.key, stampOf(one.seen));
         } catch (error) {
           failed(error);
           // What the mirror has no room for, it must not have an older value of.
@@ -123,6 +124,9 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
     },
   };
 }
+
+/** One number for what was seen: a key may be found missing at the very sequence number at which it was written. */
+const stampOf = ({ seq, held }: Seen): number => (held ? seq : -seq);
 
 /** A value as the mirror holds it; nothing where another program stored what this one cannot, which its reader got all the same. */
 const heldIfAny = async (key: string, value: unknown): Promise<Held | undefined> => {

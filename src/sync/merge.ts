@@ -1,15 +1,25 @@
 /**
  * What is to be stored where the server has something that a writer had not seen: the app's choice (option `conflict`).
  */
-import { decodeAt } from '../backends/flask-http.ts';
+import { decodeAt, within } from '../backends/flask-http.ts';
 import type { ConflictPolicy } from '../core/conflict.ts';
 import { snapshot } from '../core/values.ts';
 import { heldOf } from './local.ts';
 import type { Merge } from './replay.ts';
 import type { Held } from './rules.ts';
 
-/** A policy as a rule over what travels. */
-export function mergeBy(policy: ConflictPolicy, failed: (key: string, error: unknown) => void): Merge {
+/**
+ * A policy as a rule over what travels.
+ *
+ * @param timeout Milliseconds that an app's function may take: others wait for it.
+ * @param failed Told where it fails. Then nothing is decided, and both sides are kept.
+ */
+export function mergeBy(
+  policy: ConflictPolicy,
+  timeout: number,
+  signal: AbortSignal,
+  failed: (key: string, error: unknown) => void,
+): Merge {
   if (policy === 'keep-server') return async () => undefined;
   if (policy === 'keep-local') return async ({ held }) => ({ held });
   return async ({ key, base, held }, seen) => {
@@ -19,10 +29,15 @@ export function mergeBy(policy: ConflictPolicy, failed: (key: string, error: unk
           (one: Held | undefined) => one && decodeAt(key, structuredClone(one.json)),
         ),
       );
-      const merged = await policy(was, local, server, key);
+      const choosing = (async () => ({ merged: await policy(was, local, server, key) }))();
+      const chosen = await within(timeout, choosing, signal);
+      signal.throwIfAborted();
+      if (!chosen) throw new Error(`it took more than ${timeout} ms`);
+      const { merged } = chosen;
       return { held: merged === undefined ? undefined : await heldOf(key, snapshot(merged, key)) };
     } catch (error) {
-      // Then nothing is decided, and both sides are kept.
+      // It is asked again when the storage is opened again.
+      signal.throwIfAborted();
       failed(key, error);
       return undefined;
     }

@@ -195,6 +195,11 @@ export function afterDecision(
       return { ...other, base: row.key === ALL ? laterOf(other.base, base) : base, ...(own && { own }) };
     });
   const before = rows.slice(0, at);
+  if (current.version !== row.version) {
+    // What was sent without a mark was replaced meanwhile: that stays, on what has become of this one.
+    const base = decision.type === 'done' ? (decision.seen ?? absentAt(row.base)) : current.base;
+    return { rows: [...before, { ...current, base }, ...later], parked: false };
+  }
   switch (decision.type) {
     case 'done':
       return { rows: [...before, ...rest(decision.seen ?? absentAt(row.base))], parked: false };

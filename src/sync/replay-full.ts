@@ -10,7 +10,8 @@ import { newClient } from '../backends/flask-writer.ts';
 import type { StorageError } from '../core/errors.ts';
 import { newsOf } from './learn.ts';
 import { decide, plan } from './outbox-rules.ts';
-import { fitting, type Replay, wireOp } from './replay.ts';
+import { fitting, wireOp } from './outgoing.ts';
+import type { Replay } from './replay.ts';
 import type { Meta, Row } from './rules.ts';
 import { type Stop, stopOf } from './stop.ts';
 
@@ -53,9 +54,9 @@ export async function replayFull(
     const dropped = await tables.write(async (writing) => {
       const places = await writing.places([...applied].map(({ key }) => key));
       // Where another write of the key waits it would have to be written anew, on what is there now.
-      const only = [...applied].filter(({ key, n }) => {
+      const only = [...applied].filter(({ key, n, version }) => {
         const now = places.get(key)?.rows ?? [];
-        return now.length === 1 && now[0]?.n === n;
+        return now.length === 1 && now[0]?.n === n && now[0].version === version;
       });
       for (const { key, n } of only) writing.drop(key, n);
       return only.length;

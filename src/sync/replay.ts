@@ -5,28 +5,29 @@
  * result. Where there is no answer, or the tab is gone, the numbers are used up by whoever comes next: their results tell what had
  * applied, and what had not never will.
  */
-import {
-  type BatchAnswer,
-  type Level1,
-  NEVER,
-  nameOf,
-  OP_BYTES,
-  type Result,
-  type WireOp,
-} from '../backends/flask-level1.ts';
+import { type BatchAnswer, type Level1, nameOf, type Result, type WireOp } from '../backends/flask-level1.ts';
+import { newClient } from '../backends/flask-writer.ts';
 import type { StorageError } from '../core/errors.ts';
-import { utf8Length } from '../core/keys.ts';
 import { learn, type News, newsOf, seqOf } from './learn.ts';
 import { afterDecision, type Decision, decide, decideSettled, plan } from './outbox-rules.ts';
-import { ALL, type Held, type Mark, type Meta, type Parked, type Row, type Seen } from './rules.ts';
+import { fitting, wireOp } from './outgoing.ts';
+import {
+  ALL,
+  type Held,
+  isForgotten,
+  type Mark,
+  type Meta,
+  type Parked,
+  type Row,
+  renewed,
+  type Seen,
+} from './rules.ts';
 import { otherEpoch, type Stop, stopOf } from './stop.ts';
 import { sweep } from './sweep.ts';
 import { clearsOf, type Tables, type Writing } from './tables.ts';
 
-/** Writes a request, and bytes of its body; what stands around them. */
+/** Writes a request. */
 const MOST = 500;
-const MOST_BYTES = 2 * 1024 * 1024;
-const HEAD_BYTES = 256;
 
 /** What is to be stored where the server has something that the writer of a value had not seen; nothing to keep the server's. */
 export type Merge = (row: Row, seen: Seen) => Promise<{ readonly held: Held | undefined } | undefined>;
@@ -40,6 +41,9 @@ export interface Replay {
   readonly progress: () => void;
   readonly signal: AbortSignal;
 }
+
+/** Statuses of a request that will be refused again. */
+const REFUSED: ReadonlySet<unknown> = new Set([400, 413, 415]);
 
 /** Send what waits, up to the row with the number `last`. */
 export async function replay(work: Replay, last: number): Promise<Stop | undefined> {
@@ -69,8 +73,15 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       // The server knows nothing of these numbers: nothing has applied. Or another tab has settled them, and gone on.
       const again = rows.map((row): Decision => ({ type: 'again', base: row.base }));
       const ours = await settle(work, rows, again, [], meta, 0);
-      if (ours && client === meta.client) return { why: 'rewound', error };
-    } else if (isNew && (refused === 400 || refused === 413 || refused === 415)) {
+      if (ours && client === meta.client) {
+        if (problem === 'op-gap' || !isForgotten(meta, Date.now())) return { why: 'rewound', error };
+        await work.tables.write(async (writing) => {
+          const now = await writing.meta();
+          if (now?.client === client) writing.setMeta(renewed(now, newClient()));
+        }, true);
+      }
+    } else if (isNew && (REFUSED.has(refused) || (refused === 403 && rows[0]?.key === ALL))) {
+      // A clear is what a caller may lack the right to who may write; it would keep everything else waiting.
       // Their numbers are used up next: by a gap in them a server that was restored is known.
       if (rows.length > 1) most = Math.ceil(rows.length / 2);
       else refusal = { mark: (rows[0] as Row).mark as Mark, detail: error.message };
@@ -116,7 +127,7 @@ const take = ({ tables, level1 }: Replay, most: number, last: number): Promise<N
           const after = before.map((other) => (other.n === row.n ? { ...other, mark: row.mark } : other));
           writing.setRows(row.key, before, after);
         }
-        writing.setMeta(planned.meta);
+        writing.setMeta({ ...planned.meta, usedAtMs: Date.now() });
       }
       return { rows, meta, client, first, count, sent };
     },
@@ -136,27 +147,6 @@ async function makingRoom<T>(
     await tables.write(async (writing) => writing.forget());
     return tables.write(work, strict);
   }
-}
-
-/** As many rows as a request should hold, of `bytes` at most. */
-export function fitting(rows: readonly Row[], bytes: number): readonly Row[] {
-  const most = Math.min(bytes, MOST_BYTES) - HEAD_BYTES;
-  let sum = 0;
-  const end = rows.findIndex(({ key, held }, i) => {
-    sum += OP_BYTES + utf8Length(JSON.stringify([key, held?.json]));
-    return i > 0 && sum > most;
-  });
-  return end < 0 ? rows : rows.slice(0, end);
-}
-
-/** A write that waits as it travels: it holds only for what its writer had seen. */
-export function wireOp({ key, held, base }: Row, meta: Meta): WireOp {
-  const current = base?.era === meta.era;
-  if (key === ALL) return { op: 'clear', ifSeq: current ? (base?.seq ?? 0) : 0 };
-  const ifRevision = base?.held ? (current ? `${meta.epoch}.${base.seq}` : NEVER) : null;
-  return held
-    ? { op: 'put', key, text: JSON.stringify(held.json), ifRevision }
-    : { op: 'delete', key, ifRevision };
 }
 
 /** Record what came of a batch. */

@@ -73,6 +73,8 @@ export interface Meta {
   /** Under this name the outbox is sent, and its next number. */
   readonly client: string;
   readonly next: number;
+  /** When a number was last used, in milliseconds since 1970. */
+  readonly usedAtMs?: number | undefined;
   /** The last `n` and `version` that were given out. */
   readonly rows: number;
   readonly lastSyncAtMs?: number | undefined;
@@ -171,6 +173,16 @@ export const seenOf = ({ seen }: Place, { era }: Meta): Seen | undefined =>
 /** Whether a server cannot be the one whose answers were seen: it was restored to an earlier state. */
 export const isRewound = (meta: Meta, epoch: string, seq: number): boolean =>
   meta.epoch !== '' && (epoch !== meta.epoch || seq < meta.seq);
+
+/** Servers may forget a client that has used no number for 30 days (docs/contract.md, 5.14); clocks may differ by a day. */
+const REMEMBERED_MS = 29 * 86_400_000;
+
+/** Whether it says nothing of a restore that the server does not know this client. */
+export const isForgotten = ({ usedAtMs }: Meta, nowMs: number): boolean =>
+  usedAtMs !== undefined && nowMs - usedAtMs > REMEMBERED_MS;
+
+/** The outbox under another name. */
+export const renewed = (meta: Meta, client: string): Meta => ({ ...meta, client, next: 1 });
 
 /** A new era: nothing that was seen orders what comes, and no number that was used means anything. */
 export const inNewEra = (meta: Meta, epoch: string, client: string): Meta => ({

@@ -10,7 +10,7 @@ import { compareAll, pull, pullLevel0 } from './pull.ts';
 import { type Merge, replay } from './replay.ts';
 import { replayFull } from './replay-full.ts';
 import { replayLevel0 } from './replay-level0.ts';
-import { inNewEra, isRewound, type Meta, nothingKnown } from './rules.ts';
+import { inNewEra, isForgotten, isRewound, type Meta, nothingKnown, renewed } from './rules.ts';
 import type { Stop } from './stop.ts';
 import type { Reading, Tables } from './tables.ts';
 import type { Turn } from './turn.ts';
@@ -128,9 +128,14 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
     if (!meta || meta.next === 1) return true;
     const { client, next: n } = meta;
     const sent = await level1.batch({ client: { id: client, n } }, [{ op: 'fence' }]);
-    if (sent.answer)
-      await change((now) => (now.client === client && now.next === n ? { ...now, next: n + 1 } : now));
+    const settle = (to: (now: Meta) => Meta): Promise<Meta> =>
+      change((now) => (now.client === client && now.next === n ? to(now) : now));
+    if (sent.answer) await settle((now) => ({ ...now, next: n + 1, usedAtMs: Date.now() }));
     const problem = sent.answer ? undefined : nameOf(sent.type);
+    if (problem === 'client-unknown' && isForgotten(meta, Date.now())) {
+      await settle((now) => renewed(now, newClient()));
+      return true;
+    }
     return problem !== 'op-gap' && problem !== 'client-unknown';
   }
 
@@ -177,7 +182,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
     async pull() {
       const level1 = flask.level1();
       const meta = await tables.read((reading) => reading.meta());
-      return level1 && meta ? pull(tables, level1, meta, signal) : true;
+      return level1?.tellsChanges && meta ? pull(tables, level1, meta, signal) : true;
     },
   };
 }

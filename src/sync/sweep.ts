@@ -4,12 +4,14 @@
  * Each key is deleted on its revision, so it may be begun again after any failure.
  */
 import { isObject, type JsonObject } from '../backends/flask-http.ts';
-import type { Level1, WireOp } from '../backends/flask-level1.ts';
+import { type Level1, OP_BYTES, type WireOp } from '../backends/flask-level1.ts';
 import { type News, newsOf } from './learn.ts';
 import type { Meta } from './rules.ts';
 import { type Stop, stopOf } from './stop.ts';
 
 const PAGE = 500;
+/** Bytes that one of them is in a request at most, however long and odd its key. */
+const OPERATION = 6 * 1024 + 2 * OP_BYTES;
 
 /** Delete every key whose revision is at most `seq`. Adds what the answers show to `news`. */
 export async function sweep(
@@ -19,9 +21,11 @@ export async function sweep(
   news: News[],
 ): Promise<Stop | undefined> {
   const { epoch, era } = meta;
+  const { batchOps, bodyBytes } = level1.limits;
+  const most = Math.max(1, Math.min(PAGE, batchOps, Math.floor(bodyBytes / OPERATION)));
   for (let after: string | undefined = ''; after !== undefined; ) {
     const query: string = after === '' ? '' : `after=${encodeURIComponent(after)}&`;
-    const page = await level1.read(`keys?${query}limit=${PAGE}`, pageOf);
+    const page = await level1.read(`keys?${query}limit=${most}`, pageOf);
     if (!page.answer) return stopOf(page);
     const ops = page.answer.keys
       .filter(({ rev }) => Number(rev) <= seq)

@@ -23,7 +23,7 @@ import { createLocal } from './local.ts';
 import { mergeBy } from './merge.ts';
 import type { Served } from './served.ts';
 import { createServerSide } from './server-side.ts';
-import { isAway } from './stop.ts';
+import { isAway, type Stop } from './stop.ts';
 import { createTables } from './tables.ts';
 import { createTabs } from './tabs.ts';
 import { createTurn } from './turn.ts';
@@ -72,7 +72,7 @@ export function createSync(options: SyncOptions): Served {
     tables,
     learner,
     turn,
-    merge: mergeBy(options.conflict, (key, error) =>
+    merge: mergeBy(options.conflict, timeout, signal, (key, error) =>
       log(
         'warn',
         `keeps the server's value of ${key}: the function given as option conflict failed: ${error}`,
@@ -172,6 +172,8 @@ export function createSync(options: SyncOptions): Served {
   (pulling as { unref?: () => void }).unref?.();
 
   let draining: Promise<void> | undefined;
+  /** What is sent now of what waits. */
+  let round: Promise<Stop | undefined> = Promise.resolve(undefined);
   let again = false;
   /** Send what waits. Never rejects. */
   function drain(): Promise<void> {
@@ -179,7 +181,8 @@ export function createSync(options: SyncOptions): Served {
     draining ??= (async () => {
       do {
         again = false;
-        const stop = await server.drain().catch((error: StorageError) => ({ why: 'away' as const, error }));
+        round = server.drain().catch((error: StorageError) => ({ why: 'away' as const, error }));
+        const stop = await round;
         if (stop?.why === 'rewound') await link.connect();
         else if (stop?.why === 'away' && !signal.aborted) link.lost(stop.error);
         else if (stop && (await server.isShutOut())) link.lost(stop.error);
@@ -187,7 +190,7 @@ export function createSync(options: SyncOptions): Served {
         if (stop) break;
         const left = await tables.read((reading) => reading.waits()).catch(() => false);
         again ||= left;
-      } while (again);
+      } while (again && !signal.aborted);
     })().finally(() => {
       draining = undefined;
     });
@@ -246,9 +249,14 @@ export function createSync(options: SyncOptions): Served {
     async flush() {
       const last = await tables.read(async (reading) => (await reading.meta())?.rows ?? 0);
       if (link.state() !== 'online') await link.connect();
-      if (link.state() === 'online') await drain();
-      const [first] = await tables.read((reading) => reading.first(1));
-      if (!first || first.n > last) return;
+      if (link.state() === 'online') void drain();
+      for (;;) {
+        await round;
+        const [first] = await tables.read((reading) => reading.first(1));
+        if (!first || first.n > last) return;
+        // Others go on writing, and there may be no end of that.
+        if (!draining) break;
+      }
       const code = link.state() === 'auth-required' ? 'forbidden' : 'unavailable';
       throw new StorageError(code, `Writes still wait: ${link.reason()}`);
     },

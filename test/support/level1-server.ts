@@ -210,7 +210,7 @@ export async function startLevel1Server(): Promise<Level1Server> {
     health: {
       status: 'ok',
       contract: 1,
-      capabilities: ['batch', 'keys'],
+      capabilities: ['batch', 'keys', 'changes'],
       limits: { keyBytes: 1024, valueBytes: 8_380_416, batchOps: 500, bodyBytes: 8_388_608 },
     },
     answerBytes: 8_388_608,

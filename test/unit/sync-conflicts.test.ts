@@ -210,6 +210,25 @@ describe('a function', () => {
     });
   }
 
+  it('that never answers is waited for as long as a request is, and not when the storage is closed', async () => {
+    const storage = await disagree({ timeout: 300, conflict: () => new Promise(() => {}) });
+    expect(await storage.conflicts()).toEqual([changed({})]);
+    expect(storage.lines.join('\n')).toMatch(/option conflict failed: Error: it took more than 300 ms/);
+    const other = open(server.url, { database: 'never', conflict: () => new Promise(() => {}) });
+    await other.set('k', 'base');
+    shut(server);
+    await other.set('k', 'mine');
+    theirs('k', 'theirs again');
+    reopen(server);
+    const flushing = other.flush().catch((error) => error.code);
+    await expect.poll(() => server.seen.at(-1)?.batch?.ops.length).toBeGreaterThan(0);
+    await other.close();
+    await flushing;
+    const again = open(server.url, { database: 'never' });
+    await again.flush();
+    expect(await again.conflicts()).toMatchObject([{ key: 'k', local: { value: 'mine' } }]);
+  });
+
   it('is not asked where nobody else has written', async () => {
     let asked = 0;
     const storage = open(server.url, { conflict: () => ++asked });

@@ -1,6 +1,6 @@
 /** When what waits is sent, and when it is not: `flush()`, `Retry-After`, tokens, values that the server never takes (docs/guarantees.md, 2.4, 4.2, 4.3). */
 import type { ServerResponse } from 'node:http';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, onTestFinished, vi } from 'vitest';
 import { type Level1Request, type Level1Server, startLevel1Server } from '../support/level1-server.ts';
 import { syncedStorages } from '../support/synced-storages.ts';
 
@@ -76,6 +76,90 @@ it('flush() resolves where what waited went to the conflicts', async () => {
   await server.start();
   await storage.flush();
   expect(storage.status()).toMatchObject({ pending: 0, conflicts: 1 });
+});
+
+it('flush() resolves when what waited is sent, though others go on writing', async () => {
+  const storage = open(server.url, { ack: 'local' });
+  await storage.ready();
+  let goesOn = true;
+  const writing = (async () => {
+    for (let i = 0; goesOn; i += 1) await storage.set(`k${i % 50}`, i);
+  })();
+  await expect.poll(() => server.applied.length).toBeGreaterThan(10);
+  await storage.flush();
+  goesOn = false;
+  await writing;
+});
+
+it('closes while writes wait, also where there are no Web Locks', async () => {
+  vi.stubGlobal('navigator', {});
+  onTestFinished(() => void vi.unstubAllGlobals());
+  // In the middle of whatever it is doing.
+  for (let turns = 0; turns < 60; turns += 1) {
+    const storage = open(server.url, { ack: 'local' });
+    await storage.ready();
+    void storage.set('a', turns).catch(() => {});
+    for (let i = 0; i < turns; i += 1) await new Promise(setImmediate);
+    await storage.close();
+  }
+});
+
+it('a clear() that the token may not do is among the conflicts, and keeps nothing else waiting', async () => {
+  const storage = open(server.url);
+  await storage.set('a', 1);
+  await storage.filled();
+  await server.stop();
+  await storage.clear();
+  await storage.set('b', 2);
+  server.before = ({ batch }, response) =>
+    batch?.ops.some(({ op }) => op === 'clear') === true && refuse(response, 403);
+  await server.start();
+  await storage.flush();
+  expect(await storage.conflicts()).toMatchObject([{ key: '', reason: 'rejected' }]);
+  expect(await storage.getMany(['a', 'b'])).toEqual([1, 2]);
+  await storage.resolve('', 'server');
+  expect(storage.status()).toMatchObject({ state: 'online', pending: 0, conflicts: 0 });
+});
+
+it('a clear() deletes in requests that the server takes, where others have written meanwhile', async () => {
+  server.health = { ...server.health, limits: { batchOps: 20, bodyBytes: 100_000 } };
+  let largest = 0;
+  server.before = ({ batch, text }) => {
+    largest = Math.max(largest, batch?.ops.length ?? 0);
+    expect(text.length).toBeLessThan(100_000);
+    return false;
+  };
+  const storage = open(server.url);
+  await storage.setMany(Array.from({ length: 90 }, (_, i) => [`k${i}`, i] as const));
+  await storage.filled();
+  await server.stop();
+  await storage.clear();
+  server.apply({ ops: [{ op: 'put', key: 'theirs', value: 1 }] });
+  await server.start();
+  await storage.flush();
+  expect([...server.data.keys()]).toEqual(['theirs']);
+  expect(largest).toBe(20);
+});
+
+it('a server without a change feed stays online', async () => {
+  server.health = { ...server.health, capabilities: ['batch', 'keys'] };
+  server.before = ({ url }, response) => url.startsWith('/api/v1/changes') && refuse(response, 404);
+  const storage = open(server.url);
+  await storage.set('a', 1);
+  await storage.flush();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(storage.statuses.map(({ state }) => state)).not.toContain('offline');
+  expect(server.seen.filter(({ url }) => url.startsWith('/api/v1/changes'))).toEqual([]);
+});
+
+it('is left alone when it asks for more than timers can count', async () => {
+  const storage = open(server.url);
+  await storage.set('a', 1);
+  server.before = (_, response) => refuse(response, 503, { 'retry-after': '2592000' });
+  await storage.set('a', 2);
+  const asked = server.seen.length;
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(server.seen.length).toBe(asked);
 });
 
 it('is left alone for as long as it asks to be with Retry-After', async () => {

@@ -40,6 +40,42 @@ it('what is still as its writer had seen it is replaced, deleted, or created', a
   expect(storage.status()).toMatchObject({ state: 'online', level: 0, pending: 0 });
 });
 
+for (const ack of ['server', 'local'] as const)
+  it(`what is written while an earlier value of its key is on its way arrives after it, acknowledged by the ${ack}`, async () => {
+    const storage = open(server.url, { ack });
+    await storage.set('k', 'base');
+    await storage.flush();
+    leave();
+    await storage.set('k', 'first');
+    await storage.set('gone', 'first');
+    let held: Array<() => void> = [];
+    server.intercept = ({ method, url }, response, body) => {
+      if (method === 'GET') return false;
+      held.push(() => {
+        server.intercept = undefined;
+        for (const [key, value] of url?.endsWith('/import')
+          ? Object.entries(JSON.parse(body))
+          : [[String(url).split('/').at(-1), JSON.parse(body).value] as const])
+          server.data.set(String(key), value);
+        const json = url?.endsWith('/import') ? { success: true, imported: 2 } : { success: true };
+        response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(json));
+      });
+      return true;
+    };
+    const flushed = storage.flush();
+    await expect.poll(() => held.length).toBeGreaterThan(0);
+    await storage.set('k', 'second');
+    await storage.delete('gone');
+    expect(await storage.get('k')).toBe('second');
+    for (const answer of held) answer();
+    held = [];
+    await flushed;
+    await storage.flush();
+    expect(Object.fromEntries(server.data)).toEqual({ k: 'second' });
+    expect(await storage.getMany(['k', 'gone'])).toEqual(['second', undefined]);
+    expect(await storage.conflicts()).toEqual([]);
+  });
+
 it('what is there already, in whatever order of members, is done and not written again', async () => {
   const storage = open(server.url);
   await storage.set('k', 'base');

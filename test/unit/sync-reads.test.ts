@@ -1,5 +1,5 @@
 /** What is read and written while the server is away or slow: conditions, what the mirror cannot know, `ack: 'local'` (docs/guarantees.md, 1.2, 3.4). */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { ConflictError } from '../../src/index.ts';
 import { type Level1Server, startLevel1Server } from '../support/level1-server.ts';
 import { reopen, type SyncedStorage, shut, syncedStorages } from '../support/synced-storages.ts';
@@ -17,6 +17,71 @@ const theirs = (key: string, value: unknown): void => {
 };
 const valueAt = (key: string): unknown => server.data.get(key)?.value;
 
+describe('a server that has forgotten this client', () => {
+  /** Sends something from the outbox, lets others write, and opens the storage again `days` later. */
+  async function openedAfter(days: number): Promise<SyncedStorage> {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const database = `forgotten after ${days} days`;
+    const storage = open(server.url, { database });
+    await storage.setMany([
+      ['changed', 'old'],
+      ['deleted', 'old'],
+    ]);
+    await storage.filled();
+    shut(server);
+    await storage.set('ours', 1);
+    reopen(server);
+    await storage.flush();
+    await storage.close();
+    theirs('changed', 'new');
+    server.apply({ ops: [{ op: 'delete', key: 'deleted' }] });
+    server.forgetClients();
+    vi.setSystemTime(Date.now() + days * 86_400_000);
+    const again = open(server.url, { database });
+    await again.ready();
+    return again;
+  }
+
+  it('was restored where it should know it, and what it has lost is a conflict', async () => {
+    const storage = await openedAfter(3);
+    expect((await storage.conflicts()).map(({ key, reason }) => [key, reason])).toEqual([
+      ['changed', 'restored'],
+      ['deleted', 'restored'],
+    ]);
+  });
+
+  it('was not where it may forget it: after 30 days', async () => {
+    const storage = await openedAfter(31);
+    expect(await storage.conflicts()).toEqual([]);
+    expect(await storage.getMany(['changed', 'deleted', 'ours'])).toEqual(['new', undefined, 1]);
+    shut(server);
+    await storage.set('ours', 2);
+    reopen(server);
+    await storage.flush();
+    expect(valueAt('ours')).toBe(2);
+    expect(await storage.conflicts()).toEqual([]);
+  });
+
+  it('is met anew by every tab where one of them has found out', async () => {
+    const database = 'two tabs';
+    const first = open(server.url, { database });
+    await first.set('k', 1);
+    shut(server);
+    await first.set('ours', 1);
+    reopen(server);
+    await first.flush();
+    server.forgetClients();
+    const second = open(server.url, { database });
+    await second.ready();
+    await second.close();
+    await first.set('k', 2);
+    await first.filled();
+    shut(server);
+    expect(await first.get('k')).toBe(2);
+  });
+});
+
 describe('while the server is away', () => {
   it('the mirror answers with all that the server held, read here or not', async () => {
     theirs('a', { deep: [1] });
@@ -29,6 +94,17 @@ describe('while the server is away', () => {
     expect(await storage.keys()).toEqual(['a', 'b']);
     expect(await storage.stats()).toEqual({ keys: 2, sizeBytes: 13 });
     expect(storage.getBackendType()).toBe('indexeddb');
+  });
+
+  it('what was deleted stays deleted, also where somebody else had deleted it before', async () => {
+    const storage = open(server.url);
+    await storage.filled();
+    await storage.set('k', 1);
+    server.apply({ ops: [{ op: 'delete', key: 'k' }] });
+    await storage.delete('k');
+    shut(server);
+    expect(await storage.get('k')).toBeUndefined();
+    expect(await storage.has('k')).toBe(false);
   });
 
   it('the outbox lies over the mirror', async () => {
