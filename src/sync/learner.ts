@@ -104,6 +104,7 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
         if (outcome?.status !== 'fulfilled') continue;
         if (operation.type === 'put') see(operation.key, await heldOf(operation.key, operation));
         else if (operation.type === 'delete') see(operation.key);
+        else if (operation.type === 'has' && !outcome.value) see(operation.key);
         else if (operation.type === 'clear') {
           news.length = 0;
           learning = learning.then(() => tables.write(emptied)).catch(failed);

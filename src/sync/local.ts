@@ -252,7 +252,7 @@ async function baseOf(
   if (ifRevision === undefined) return undefined;
   if (ifRevision === null) return { era, epoch, seq: 0 };
   const seq = seqOf(arrivedAs({ seen, rows: [] }, ifRevision) ?? ifRevision);
-  return seen?.held && seen.seq === seq ? seen : { era, epoch, seq, held: { json: null } };
+  return seen?.held && seen.seq === seq ? seen : { era, epoch, seq, held: { json: null }, assumed: true };
 }
 
 /** The server's name for a state that was named here while it waited, where that is the current one. */

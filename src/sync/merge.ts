@@ -6,7 +6,7 @@ import type { ConflictPolicy } from '../core/conflict.ts';
 import { snapshot } from '../core/values.ts';
 import { heldOf } from './local.ts';
 import type { Merge } from './replay.ts';
-import type { Held } from './rules.ts';
+import { type Held, seenBefore } from './rules.ts';
 
 /**
  * A policy as a rule over what travels.
@@ -22,10 +22,11 @@ export function mergeBy(
 ): Merge {
   if (policy === 'keep-server') return async () => undefined;
   if (policy === 'keep-local') return async ({ held }) => ({ held });
-  return async ({ key, base, held }, seen) => {
+  return async (row, seen) => {
+    const { key, held } = row;
     try {
       const [was, local, server] = await Promise.all(
-        [base?.held, held, seen.held].map(
+        [seenBefore(row), held, seen.held].map(
           (one: Held | undefined) => one && decodeAt(key, structuredClone(one.json)),
         ),
       );

@@ -83,9 +83,11 @@ const remember = (
     writing.setMeta({ ...meta, ...found });
     if (!met) return;
     const keys = await writing.keys<string>('mirror');
+    const seq = Number(found.cursor);
     for (const [key, { seen }] of await writing.places(keys.filter((key) => !met.has(key))))
-      if (seen && seen.era === era && seen.seq <= Number(found.cursor))
-        writing.setSeen(key, { ...seen, seq: Number(found.cursor), held: undefined });
+      if (meta.level === 0) writing.setSeen(key, { era, epoch: '', seq });
+      else if (seen && seen.era === era && seen.seq <= seq)
+        writing.setSeen(key, { ...seen, seq, held: undefined });
   });
 
 /**

@@ -21,6 +21,7 @@ import {
   type Row,
   renewed,
   type Seen,
+  seenBefore,
 } from './rules.ts';
 import { otherEpoch, type Stop, stopOf } from './stop.ts';
 import { sweep } from './sweep.ts';
@@ -274,12 +275,13 @@ export async function settle(
 }
 
 /** What is kept of a write that does not come to be the server's. */
-function parkedOf({ key, base, held: local }: Row, decision: Decision, detail = ''): Parked {
+function parkedOf(row: Row, decision: Decision, detail = ''): Parked {
+  const { key, held: local } = row;
   const changed = decision.type === 'conflict';
   return {
     key,
     reason: changed ? 'changed' : 'rejected',
-    base: base?.held,
+    base: seenBefore(row),
     local,
     server: changed ? decision.seen.held : undefined,
     detail: changed ? 'The server had changed meanwhile.' : detail || 'The server refused it.',

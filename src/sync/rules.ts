@@ -22,6 +22,8 @@ export interface Seen {
   readonly seq: number;
   /** Nothing where the key did not exist. */
   readonly held?: Held | undefined;
+  /** Whether `held` stands for a value that is not known, but for its revision. */
+  readonly assumed?: true | undefined;
   /** The `version` of the write of this origin that made it, where it waited before. */
   readonly version?: number | undefined;
 }
@@ -99,6 +101,10 @@ export interface Parked {
   readonly atMs: number;
 }
 
+/** What the writer of a write had seen; nothing where the key did not exist, or where that is not known. */
+export const seenBefore = ({ base }: Pick<Row, 'base'>): Held | undefined =>
+  base?.assumed ? undefined : base?.held;
+
 /** A write that is about everything. */
 export const ALL = '';
 
@@ -137,9 +143,9 @@ export function isNews(known: Seen | undefined, seen: Seen, { era, clearedAt }: 
 
 /** What becomes of a value of the mirror that a restored server does not have: it is kept as a conflict. */
 export function parkedBy(key: string, known: Seen | undefined, seen: Seen, atMs: number): Parked | undefined {
-  // A server of level 0 has no revisions to lose.
-  if (!known?.held || known.era === seen.era || known.epoch === '' || isSame(known.held, seen.held))
-    return undefined;
+  // Without revisions what was restored looks like what others have changed: level 0 tells nothing of it, before or after.
+  if (!known?.held || known.era === seen.era || known.epoch === '' || seen.epoch === '') return undefined;
+  if (isSame(known.held, seen.held)) return undefined;
   const { held: local } = known;
   return {
     key,

@@ -3,8 +3,9 @@
  * database file is copied while the server is stopped, as an operator would (docs/guarantees.md, 6.1, 6.2).
  */
 import { cp, rm } from 'node:fs/promises';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { ownDatabase } from '../support/own-database.ts';
+import { startProxy } from '../support/proxy.ts';
 import { freePort, type RunningServer } from '../support/running-server.ts';
 import { syncedStorages } from '../support/synced-storages.ts';
 
@@ -116,6 +117,49 @@ for (const [name, told] of [
     expect(storage.status()).toMatchObject({ state: 'online', pending: 0 });
   });
 }
+
+it('a server that falls back to level 0 was not restored, and what it has lost is gone here too', async () => {
+  let fallsBack = false;
+  const answer = (status: string, json: object) => {
+    const body = JSON.stringify(json);
+    const head = `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close`;
+    return { rewrite: () => Buffer.from(`${head}\r\n\r\n${body}`), requestBytes: 0 };
+  };
+  const proxy = await startProxy(server.url, {
+    faults({ target }) {
+      if (!fallsBack) return undefined;
+      if (target === '/health') return answer('200 OK', { status: 'ok', timestamp: '2026-01-01T00:00:00Z' });
+      return target.startsWith('/api/v1') ? answer('404 Not Found', { error: 'Not Found' }) : undefined;
+    },
+  });
+  onTestFinished(() => proxy.close());
+  const database = 'falls back';
+  const first = open(proxy.url, { database });
+  await first.setMany([
+    ['changed', 'old'],
+    ['deleted', 'old'],
+    ['same', 1],
+  ]);
+  await first.filled();
+  await first.close();
+  const theirs = (key: string, init: RequestInit) => fetch(`${server.url}/api/storage/${key}`, init);
+  const headers = { 'content-type': 'application/json' };
+  await theirs('changed', { method: 'PUT', headers, body: '{"value":"new"}' });
+  await theirs('deleted', { method: 'DELETE' });
+  for (const level of [0, 1] as const) {
+    fallsBack = level === 0;
+    const storage = open(proxy.url, { database });
+    await storage.ready();
+    expect(storage.status().level).toBe(level);
+    await storage.filled();
+    proxy.cut();
+    expect(await storage.getMany(['changed', 'deleted', 'same'])).toEqual(['new', undefined, 1]);
+    expect(await storage.keys()).toEqual(['changed', 'same']);
+    expect(await storage.conflicts()).toEqual([]);
+    proxy.restore();
+    await storage.close();
+  }
+});
 
 it('a server that would not take a write, and was changed by others later, is not taken for a restored one', async () => {
   const limited = { MAX_BODY_BYTES: '20000' };
