@@ -58,10 +58,10 @@ const rows = [
   [
     'sync: mirror, outbox and replay, loaded with a server',
     without([sync], [entry, flask, level0, level1]),
-    13_900,
+    13_950,
   ],
   ['with a server of level 0: that, the Flask backend and ky', closure([entry, sync, flask, level0]), 35_700],
-  ['with a server of level 1: the same', closure([entry, sync, flask, level1]), 34_500],
+  ['with a server of level 1: the same', closure([entry, sync, flask, level1]), 34_550],
   [
     'everything: migration, backups, revisions and devalue too, loaded when used',
     closure([...chunks.keys()]),
