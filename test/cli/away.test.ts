@@ -147,9 +147,9 @@ it('what moves may take as long as it takes, however short a silence may be', as
   // Two pages for the old one.
   const stdin = largeBackup(6);
   const imported = servers.map(async (url) => {
-    const line = await startSlowLine(Number(new URL(url).port), 500);
+    const line = await startSlowLine(Number(new URL(url).port), 250);
     onTestFinished(line.close);
-    return runJson(['import', `http://127.0.0.1:${line.port}`, '-', '--timeout', '2000'], { stdin });
+    return runJson(['import', `http://127.0.0.1:${line.port}`, '-', '--timeout', '5000'], { stdin });
   });
   for (const one of imported) expect(await one).toMatchObject({ imported: 6, verified: 6 });
 });

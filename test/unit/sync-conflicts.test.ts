@@ -221,7 +221,7 @@ describe('a function', () => {
     theirs('k', 'theirs again');
     reopen(server);
     const flushing = other.flush().catch((error) => error.code);
-    await expect.poll(() => server.seen.at(-1)?.batch?.ops.length).toBeGreaterThan(0);
+    await expect.poll(() => server.seen.at(-1)?.batch?.ops.length, { timeout: 10_000 }).toBeGreaterThan(0);
     await other.close();
     await flushing;
     const again = open(server.url, { database: 'never' });

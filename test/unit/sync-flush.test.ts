@@ -85,7 +85,7 @@ it('flush() resolves when what waited is sent, though others go on writing', asy
   const writing = (async () => {
     for (let i = 0; goesOn; i += 1) await storage.set(`k${i % 50}`, i);
   })();
-  await expect.poll(() => server.applied.length).toBeGreaterThan(10);
+  await expect.poll(() => server.applied.length, { timeout: 10_000 }).toBeGreaterThan(10);
   await storage.flush();
   goesOn = false;
   await writing;

@@ -63,7 +63,7 @@ for (const ack of ['server', 'local'] as const)
       return true;
     };
     const flushed = storage.flush();
-    await expect.poll(() => held.length).toBeGreaterThan(0);
+    await expect.poll(() => held.length, { timeout: 10_000 }).toBeGreaterThan(0);
     await storage.set('k', 'second');
     await storage.delete('gone');
     expect(await storage.get('k')).toBe('second');

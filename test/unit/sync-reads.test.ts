@@ -202,7 +202,7 @@ for (const [name, cut] of [
       storage = open(server.url);
       expect(await storage.get('read')).toBe('here');
       expect(await storage.get('missing')).toBeUndefined();
-      await expect.poll(() => asked).toBeGreaterThan(0);
+      await expect.poll(() => asked, { timeout: 10_000 }).toBeGreaterThan(0);
       await server.stop();
     });
 
