@@ -120,6 +120,23 @@ describe('keep-server', () => {
     expect(valueAt('k')).toBe('theirs');
   });
 
+  it('shows no base where only the revision of that is known', async () => {
+    const storage = open(server.url, { timeout: 400 });
+    await storage.set('k', 'base');
+    const entry = await storage.getEntry('k');
+    theirs('k', 'theirs');
+    await storage.get('k');
+    server.before = ({ batch }, response) => {
+      if (!batch?.ops.some(({ op }) => op === 'put')) return false;
+      response.destroy();
+      return true;
+    };
+    await storage.set('k', 'mine', { ifRevision: String(entry?.revision) });
+    reopen(server);
+    await storage.flush();
+    expect(await storage.conflicts()).toEqual([{ ...changed({}), base: undefined }]);
+  });
+
   it('is kept for the next storage of this origin', async () => {
     const first = await disagree({ database: 'conflict-kept' });
     await first.close();
