@@ -50,8 +50,8 @@ const chunkOf = (source) => {
 
 const entry = chunkOf(/\/app\.js$/);
 const flask = chunkOf(/\/ky\/distribution\/core\/Ky\.js$/);
-const level0 = chunkOf(/\/dist\/flask-level0-batch-\w+\.js$/);
-const level1 = chunkOf(/\/dist\/flask-level1-batch-\w+\.js$/);
+const level0 = chunkOf(/\/dist\/batch-\w+\.js$/);
+const level1 = chunkOf(/\/dist\/batch-\w+\.js$/);
 const sync = chunkOf(/\/dist\/served-\w+\.js$/);
 const rows = [
   ['IndexedDB only: all that createStorage() loads', closure([entry]), 6450],

@@ -2,8 +2,9 @@
  * What an app holds: the methods of a storage, and what each promises.
  */
 import type { DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
-import type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
+import type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
 import type { Conflict, Resolution } from './core/conflict.ts';
+import type { StorageStatus } from './core/session.ts';
 import type {
   AdoptOptions,
   BackupSource,
@@ -12,7 +13,7 @@ import type {
   MigrateOptions,
   MigrationPlan,
   OldDatabase,
-} from './tools/migration-options.ts';
+} from './transfer/copy/options.ts';
 
 /** What a key of a schema may be. */
 export type KeyOf<Schema extends object> = keyof Schema & string;
@@ -21,24 +22,6 @@ export type KeyOf<Schema extends object> = keyof Schema & string;
 export type EntryOf<Schema extends object> = {
   [K in KeyOf<Schema>]: readonly [key: K, value: Schema[K]];
 }[KeyOf<Schema>];
-
-/** Who serves operations, and how the server stands. More members may come. */
-export interface StorageStatus {
-  /** As `getBackendType()`. */
-  readonly backend: BackendType;
-  /** How the storage stands to its server. */
-  readonly state: SyncState;
-  /** The level of the server's protocol (docs/contract.md); `undefined` while none was reached. */
-  readonly level: 0 | 1 | undefined;
-  /** Writes of this origin that wait to be at the server. */
-  readonly pending: number;
-  /** Values that the server did not take: see `conflicts()`. */
-  readonly conflicts: number;
-  /** When the server was last met, or looked at for what others have changed, in milliseconds since 1970. */
-  readonly lastSyncAtMs: number | undefined;
-  /** Why it is this backend and this state, in words for people. */
-  readonly reason: string;
-}
 
 /**
  * One asynchronous key-value API over IndexedDB or a server.

@@ -4,15 +4,9 @@
 
 import type { ConflictPolicy } from './core/conflict.ts';
 import { StorageError } from './core/errors.ts';
+import type { Logger, ResolvedOptions } from './core/options.ts';
+import { checkServerUrl } from './core/server-url.ts';
 import { isToken, type Token } from './core/token.ts';
-
-/** Where log lines go. `console` fits. */
-export interface Logger {
-  /** One line for the backend that was selected, and for each time that the server is back. */
-  info(message: string): void;
-  /** One line for each time that a configured server is away, with the reason, and for values that it did not take. */
-  warn(message: string): void;
-}
 
 /** Options of {@link createStorage}. An unknown option is an error. */
 export interface StorageOptions {
@@ -42,17 +36,6 @@ export interface StorageOptions {
    * on this device's disk (`'local'`), to be sent at once. While the server is away it is always the outbox.
    */
   readonly ack?: 'server' | 'local' | undefined;
-}
-
-/** Options, checked and complete. */
-export interface ResolvedOptions {
-  readonly serverUrl: string | undefined;
-  readonly token: Token | undefined;
-  readonly database: string;
-  readonly timeout: number;
-  readonly logger: Logger | undefined;
-  readonly conflict: ConflictPolicy;
-  readonly ack: 'server' | 'local';
 }
 
 /**
@@ -133,19 +116,6 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
     conflict,
     ack,
   };
-}
-
-/**
- * The base URL of a server, with a trailing slash.
- *
- * @throws {StorageError} `invalid-option`
- */
-export function checkServerUrl(text: unknown): string {
-  const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined;
-  const usable =
-    url && /^https?:$/.test(url.protocol) && !/[?#]/.test(url.href) && !url.username && !url.password;
-  check(usable, 'flaskUrl', "the server's address, such as http://localhost:5001");
-  return (url as URL).href.replace(/\/*$/, '/');
 }
 
 function check(holds: unknown, name: string, wanted: string): void {

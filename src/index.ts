@@ -3,9 +3,11 @@
  *
  * @module
  */
-export type { EntryOf, KeyOf, KeyValueStorage, StorageStatus } from './api.ts';
+export type { EntryOf, KeyOf, KeyValueStorage } from './api.ts';
+export type { BackupForm } from './backup-format/format.ts';
+export { backupFileName } from './backup-format/name.ts';
 export type { DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
-export { type Logger, readConfig, type StorageOptions } from './config.ts';
+export { readConfig, type StorageOptions } from './config.ts';
 export type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
 export {
   type Conflict,
@@ -15,11 +17,11 @@ export {
   type Resolution,
 } from './core/conflict.ts';
 export { StorageError, type StorageErrorCode } from './core/errors.ts';
+export type { Logger } from './core/options.ts';
+export type { StorageStatus } from './core/session.ts';
 export type { Token } from './core/token.ts';
 export { createStorage } from './storage.ts';
-export type { BackupForm } from './tools/backup-format.ts';
-export { backupFileName } from './tools/backup-name.ts';
-export { MigrationError, type MigrationFailure } from './tools/migration-error.ts';
+export { MigrationError, type MigrationFailure } from './transfer/copy/error.ts';
 export type {
   AdoptOptions,
   BackupSource,
@@ -32,4 +34,4 @@ export type {
   MigrationProgress,
   OldDatabase,
   OnConflict,
-} from './tools/migration-options.ts';
+} from './transfer/copy/options.ts';

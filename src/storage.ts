@@ -3,18 +3,19 @@
  *
  * Keys and values are checked here, before any I/O; everything then goes through one queue to the backend in use.
  */
-import type { EntryOf, KeyValueStorage, StorageStatus } from './api.ts';
-import { createIndexedDbBackend } from './backends/indexeddb.ts';
+import type { EntryOf, KeyValueStorage } from './api.ts';
 import type { ListOptions } from './call-options.ts';
 import { readConfig, resolveOptions, type StorageOptions } from './config.ts';
 import type { Backend, Condition, Snapshot } from './core/backend.ts';
-import { createQueue } from './core/batch.ts';
 import { closedError, StorageError } from './core/errors.ts';
 import { checkHeldKey, checkKey } from './core/keys.ts';
 import { load } from './core/load.ts';
+import { createQueue } from './core/queue.ts';
+import type { StorageStatus } from './core/session.ts';
 import { snapshot } from './core/values.ts';
+import { createIndexedDbBackend } from './indexeddb/backend.ts';
 import type { Served } from './sync/served.ts';
-import type { Closable, Workshop } from './workshop.ts';
+import type { Closable, Workshop } from './transfer/context.ts';
 
 /**
  * Create a storage. Nothing is opened before the first call.
@@ -110,9 +111,9 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
 
   /** A method that is loaded when it is called. */
   const tool =
-    (name: keyof typeof import('./toolbox.ts')) =>
+    (name: keyof typeof import('./transfer/index.ts')) =>
     async (...given: unknown[]): Promise<unknown> => {
-      const toolbox = await load(import('./toolbox.ts'));
+      const toolbox = await load(import('./transfer/index.ts'));
       return (toolbox[name] as Tool)(workshop, ...given);
     };
   const workshop: Workshop = {

@@ -7,16 +7,16 @@
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { Command, CommanderError } from 'commander';
-import { backupCommand } from './command-backup.ts';
-import { exportCommand } from './command-export.ts';
-import { importCommand } from './command-import.ts';
-import { migrateCommand } from './command-migrate.ts';
-import { statusCommand } from './command-status.ts';
-import { verifyCommand } from './command-verify.ts';
-import { CommandError, EXIT, EXIT_HELP, exitCodeOf, withAdvice } from './exit-codes.ts';
-import { removeTemporary } from './files.ts';
-import { type Life, TOKEN_VARIABLE } from './options.ts';
-import { createTerminal, heedStreams, takeStdout } from './terminal.ts';
+import { backupCommand } from './commands/backup.ts';
+import { exportCommand } from './commands/export.ts';
+import { importCommand } from './commands/import.ts';
+import { migrateCommand } from './commands/migrate.ts';
+import { statusCommand } from './commands/status.ts';
+import { verifyCommand } from './commands/verify.ts';
+import { removeTemporary } from './files/files.ts';
+import { CommandError, EXIT, EXIT_HELP, exitCodeOf, withAdvice } from './ui/exit-codes.ts';
+import { type Life, TOKEN_VARIABLE } from './ui/options.ts';
+import { createTerminal, heedStreams, takeStdout } from './ui/terminal.ts';
 
 /** Asked for also where the command line as a whole is not understood. */
 const JSON_WANTED = process.argv.includes('--json');

@@ -4,11 +4,12 @@
  * What the server does not answer is carried out here as well, so that no call notices; what may have arrived is noted with its
  * numbers, so that it applies once.
  */
-import type { FlaskBackend } from '../backends/flask.ts';
-import type { Doubt } from '../backends/flask-level1.ts';
+
 import { isDependent, isRead, type Operation, type Outcome, rejected } from '../core/backend.ts';
 import type { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
+import type { FlaskBackend } from '../remote/backend.ts';
+import type { Doubt } from '../remote/level1/protocol.ts';
 import type { Learner } from './learner.ts';
 import type { Link } from './link.ts';
 import { arrivedAs, type createLocal, type InDoubt, LOCAL } from './local.ts';

@@ -1,11 +1,12 @@
 /**
  * Values that did not come to be the server's: listed, and settled by the app.
  */
-import { decodeAt } from '../backends/flask-http.ts';
+
 import type { Conflict, ConflictValue, Resolution } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
 import { checkHeldKey } from '../core/keys.ts';
 import { snapshot } from '../core/values.ts';
+import { decodeAt } from '../remote/http.ts';
 import { heldOf } from './local.ts';
 import { enqueue } from './outbox-rules.ts';
 import { ALL, type Held, type Parked, type Place } from './rules.ts';

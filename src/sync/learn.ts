@@ -4,7 +4,7 @@
  * Answers overtake each other, so what is older than what is known is left out (rules.ts). A value that a restored server has
  * lost is parked on the way.
  */
-import type { BatchAnswer, WireOp } from '../backends/flask-level1.ts';
+import type { BatchAnswer, WireOp } from '../remote/level1/protocol.ts';
 import { isNews, type Meta, type Parked, parkedBy, type Seen } from './rules.ts';
 import type { Writing } from './tables.ts';
 

@@ -1,10 +1,11 @@
 /**
  * What is learned from the answers to the app's own calls, and what became doubtful in them.
  */
-import type { Doubt, Observer } from '../backends/flask-level1.ts';
-import { isWrite } from '../backends/flask-level1.ts';
+
 import { isRead, type Operation, type Outcome } from '../core/backend.ts';
 import { snapshot } from '../core/values.ts';
+import type { Doubt, Observer } from '../remote/level1/protocol.ts';
+import { isWrite } from '../remote/level1/protocol.ts';
 import { learn, type News, newsOf } from './learn.ts';
 import { heldOf } from './local.ts';
 import type { Held, Seen } from './rules.ts';

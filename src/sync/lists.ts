@@ -1,13 +1,14 @@
 /**
  * Keys, entries and counts: the server's with the writes that wait laid over them, or, where it is away, the mirror's.
  */
-import type { FlaskBackend } from '../backends/flask.ts';
-import { encodeAt } from '../backends/flask-http.ts';
+
 import type { Backend, Operation, StorageStats } from '../core/backend.ts';
 import type { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
 import { compareKeys } from '../core/order.ts';
 import { snapshot } from '../core/values.ts';
+import type { FlaskBackend } from '../remote/backend.ts';
+import { encodeAt } from '../remote/http.ts';
 import type { Link } from './link.ts';
 import { localKeys, localStats, withPending } from './local-list.ts';
 import { isAway } from './stop.ts';

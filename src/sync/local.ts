@@ -6,7 +6,7 @@
  *
  * Invariant: a write is fulfilled only after that transaction is on the disk.
  */
-import { decodeAt, encodeAt } from '../backends/flask-http.ts';
+
 import {
   type Condition,
   fulfilled,
@@ -21,6 +21,7 @@ import {
 } from '../core/backend.ts';
 import { ConflictError } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
+import { decodeAt, encodeAt } from '../remote/http.ts';
 import { seqOf } from './learn.ts';
 import { enqueue, enqueueClear } from './outbox-rules.ts';
 import {

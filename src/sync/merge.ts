@@ -1,9 +1,10 @@
 /**
  * What is to be stored where the server has something that a writer had not seen: the app's choice (option `conflict`).
  */
-import { decodeAt, within } from '../backends/flask-http.ts';
+
 import type { ConflictPolicy } from '../core/conflict.ts';
 import { snapshot } from '../core/values.ts';
+import { decodeAt, within } from '../remote/http.ts';
 import { heldOf } from './local.ts';
 import type { Merge } from './replay.ts';
 import { type Held, seenBefore } from './rules.ts';

@@ -1,8 +1,9 @@
 /**
  * Writes that wait, as they travel to a server of level 1.
  */
-import { NEVER, OP_BYTES, type WireOp } from '../backends/flask-level1.ts';
+
 import { utf8Length } from '../core/keys.ts';
+import { NEVER, OP_BYTES, type WireOp } from '../remote/level1/protocol.ts';
 import { ALL, type Meta, type Row } from './rules.ts';
 
 /** Bytes of a body, and what stands around the writes in it. */

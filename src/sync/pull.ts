@@ -4,12 +4,13 @@
  * On level 1 by the change feed, from where the mirror is complete; on level 0, which has no revisions, by reading everything. A
  * data set that is too large for that is mirrored key by key, as it is read and written.
  */
-import type { FlaskBackend } from '../backends/flask.ts';
-import { changesOf } from '../backends/flask-changes.ts';
-import { type Level1, nameOf } from '../backends/flask-level1.ts';
+
 import type { Operation } from '../core/backend.ts';
 import type { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
+import type { FlaskBackend } from '../remote/backend.ts';
+import { changesOf } from '../remote/level1/changes.ts';
+import { type Level1, nameOf } from '../remote/level1/protocol.ts';
 import { learn, type News } from './learn.ts';
 import { heldOf } from './local.ts';
 import type { Meta, Place } from './rules.ts';

@@ -5,9 +5,10 @@
  * seen: where they had applied, the server has their very value by then, and they are done. What cannot be settled by deleting it
  * stays where it is, until there is room.
  */
-import { nameOf, type WireOp } from '../backends/flask-level1.ts';
-import { newClient } from '../backends/flask-writer.ts';
+
 import type { StorageError } from '../core/errors.ts';
+import { nameOf, type WireOp } from '../remote/level1/protocol.ts';
+import { newClient } from '../remote/level1/writer.ts';
 import { newsOf } from './learn.ts';
 import { decide, plan } from './outbox-rules.ts';
 import { fitting, wireOp } from './outgoing.ts';

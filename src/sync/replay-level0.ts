@@ -4,11 +4,12 @@
  *
  * Between that read and the write somebody else may write: such a server has no way to tell (docs/guarantees.md).
  */
-import type { FlaskBackend } from '../backends/flask.ts';
-import { decodeAt } from '../backends/flask-http.ts';
+
 import type { Operation, Outcome } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
+import type { FlaskBackend } from '../remote/backend.ts';
+import { decodeAt } from '../remote/http.ts';
 import { heldOf } from './local.ts';
 import { compare, type Decision } from './outbox-rules.ts';
 import { type Replay, settle } from './replay.ts';

@@ -5,9 +5,16 @@
  * result. Where there is no answer, or the tab is gone, the numbers are used up by whoever comes next: their results tell what had
  * applied, and what had not never will.
  */
-import { type BatchAnswer, type Level1, nameOf, type Result, type WireOp } from '../backends/flask-level1.ts';
-import { newClient } from '../backends/flask-writer.ts';
+
 import type { StorageError } from '../core/errors.ts';
+import {
+  type BatchAnswer,
+  type Level1,
+  nameOf,
+  type Result,
+  type WireOp,
+} from '../remote/level1/protocol.ts';
+import { newClient } from '../remote/level1/writer.ts';
 import { learn, type News, newsOf, seqOf } from './learn.ts';
 import { afterDecision, type Decision, decide, decideSettled, plan } from './outbox-rules.ts';
 import { fitting, wireOp } from './outgoing.ts';

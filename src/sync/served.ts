@@ -1,11 +1,11 @@
 /**
  * A server, as a storage uses it: with sync where there is IndexedDB, else alone.
  */
-import type { StorageStatus } from '../api.ts';
-import { createFlaskBackend, type FlaskBackend } from '../backends/flask.ts';
 import type { Backend, BackendType } from '../core/backend.ts';
 import type { Conflict, Resolution } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
+import type { StorageStatus } from '../core/session.ts';
+import { createFlaskBackend, type FlaskBackend } from '../remote/backend.ts';
 import { createSync, type SyncOptions } from './sync.ts';
 
 /** A server in use. */

@@ -1,10 +1,11 @@
 /**
  * A server that is there: met, compared with what was seen of it, and brought up to date, by one tab at a time.
  */
-import type { FlaskBackend } from '../backends/flask.ts';
-import { type Level1, nameOf } from '../backends/flask-level1.ts';
-import { newClient } from '../backends/flask-writer.ts';
+
 import { StorageError } from '../core/errors.ts';
+import type { FlaskBackend } from '../remote/backend.ts';
+import { type Level1, nameOf } from '../remote/level1/protocol.ts';
+import { newClient } from '../remote/level1/writer.ts';
 import type { Learner } from './learner.ts';
 import { compareAll, pull, pullLevel0 } from './pull.ts';
 import { type Merge, replay } from './replay.ts';

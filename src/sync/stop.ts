@@ -1,9 +1,10 @@
 /**
  * Failures that are not of one call or one write: the way to the server is cut, or it refuses, or it is another.
  */
-import type { Unanswered } from '../backends/flask-ask.ts';
-import { nameOf } from '../backends/flask-level1.ts';
+
 import { StorageError } from '../core/errors.ts';
+import type { Unanswered } from '../remote/level1/ask.ts';
+import { nameOf } from '../remote/level1/protocol.ts';
 
 /** Why a replay ended before the outbox was empty. */
 export interface Stop {

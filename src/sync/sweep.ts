@@ -3,8 +3,8 @@
  *
  * Each key is deleted on its revision, so it may be begun again after any failure.
  */
-import { isObject, type JsonObject } from '../backends/flask-http.ts';
-import { type Level1, OP_BYTES, type WireOp } from '../backends/flask-level1.ts';
+import { isObject, type JsonObject } from '../remote/http.ts';
+import { type Level1, OP_BYTES, type WireOp } from '../remote/level1/protocol.ts';
 import { type News, newsOf } from './learn.ts';
 import type { Meta } from './rules.ts';
 import { type Stop, stopOf } from './stop.ts';

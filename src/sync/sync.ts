@@ -5,15 +5,15 @@
  * mirror, and writes go into the outbox, which is sent when it is back (replay.ts). What a call promised holds in both cases: a
  * write resolves when the server has answered 2xx, or when the outbox is on the disk.
  */
-import type { StorageStatus } from '../api.ts';
-import { createFlaskBackend, type Detected } from '../backends/flask.ts';
-import { newClient } from '../backends/flask-writer.ts';
-import { createConnection } from '../backends/indexeddb-connection.ts';
 import type { BackendType, SyncState } from '../core/backend.ts';
 import type { ConflictPolicy } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
 import { hash } from '../core/hash.ts';
+import type { StorageStatus } from '../core/session.ts';
 import type { Token } from '../core/token.ts';
+import { createConnection } from '../indexeddb/connection.ts';
+import { createFlaskBackend, type Detected } from '../remote/backend.ts';
+import { newClient } from '../remote/level1/writer.ts';
 import { createCalls } from './calls.ts';
 import { listConflicts, resolveConflicts } from './conflicts.ts';
 import { createLearner } from './learner.ts';

@@ -4,8 +4,8 @@
  * One object store, as idb-keyval makes it; the first member of a key is the room. A transaction is carried out as a whole: a
  * request that fails takes it back. What has been promised to an app is written with durability `strict`.
  */
-import { type Connection, settled } from '../backends/indexeddb-connection.ts';
-import { asStorageError } from '../backends/indexeddb-errors.ts';
+import { type Connection, settled } from '../indexeddb/connection.ts';
+import { asStorageError } from '../indexeddb/errors.ts';
 import { createMarks, type Marks, type SentBatch } from './marks.ts';
 import { ALL, type Meta, type Parked, type Place, type Row, type Seen } from './rules.ts';
 

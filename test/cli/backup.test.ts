@@ -12,8 +12,8 @@ import {
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it, onTestFinished, vi } from 'vitest';
-import { openBackupFolder } from '../../src/cli/backup-folder.ts';
-import { parseSchedule, waitUntil } from '../../src/cli/schedule.ts';
+import { openBackupFolder } from '../../src/cli/files/backup-folder.ts';
+import { parseSchedule, waitUntil } from '../../src/cli/files/schedule.ts';
 import { always, json, type OldServer, startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, type Running, run, runJson, start } from './command.ts';

@@ -2,8 +2,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished, vi } from 'vitest';
-import { readArchive } from '../../src/cli/archive.ts';
-import { exitCodeOf } from '../../src/cli/exit-codes.ts';
+import { readArchive } from '../../src/cli/files/archive.ts';
+import { exitCodeOf } from '../../src/cli/ui/exit-codes.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, run, runJson } from './command.ts';

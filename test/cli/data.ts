@@ -1,6 +1,7 @@
 /** Data for servers, and what they hold, as the texts that they are. */
-import { createDigest } from '../../src/cli/files.ts';
-import { readBackup } from '../../src/tools/backup-read.ts';
+
+import { readBackup } from '../../src/backup-format/read.ts';
+import { createDigest } from '../../src/cli/files/files.ts';
 
 /** Key and text of a value. */
 export type Texts = Readonly<Record<string, string>>;

@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { fingerprint } from '../../src/cli/canonical.ts';
+import { fingerprint } from '../../src/cli/files/canonical.ts';
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
 import { always, json, startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';

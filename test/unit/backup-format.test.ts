@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { sha256 } from '../../src/tools/backup-digest.ts';
-import type { BackupRecord } from '../../src/tools/backup-format.ts';
-import { backupFileName } from '../../src/tools/backup-name.ts';
-import { readBackup } from '../../src/tools/backup-read.ts';
-import { writeBackup, writeObject } from '../../src/tools/backup-write.ts';
+import { sha256 } from '../../src/backup-format/digest.ts';
+import type { BackupRecord } from '../../src/backup-format/format.ts';
+import { backupFileName } from '../../src/backup-format/name.ts';
+import { readBackup } from '../../src/backup-format/read.ts';
+import { writeBackup, writeObject } from '../../src/backup-format/write.ts';
 import { bytesOf, cutAt, HEADER, nodeDigest, paged, read, readWhole, sealed } from './backup-files.ts';
 
 const text = (bytes: Uint8Array): string => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { readBackup } from '../../src/backup-format/read.ts';
+import { writeBackup, writeObject } from '../../src/backup-format/write.ts';
 import { StorageError } from '../../src/core/errors.ts';
-import { readBackup } from '../../src/tools/backup-read.ts';
-import { writeBackup, writeObject } from '../../src/tools/backup-write.ts';
 import { bytesOf, cutAt, HEADER, nodeDigest, paged, readWhole, sealed } from './backup-files.ts';
 
 const RECORDS = [

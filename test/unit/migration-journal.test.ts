@@ -3,8 +3,8 @@
  * (docs/guarantees.md, 10.6).
  */
 import { expect, it, onTestFinished } from 'vitest';
-import { openJournal } from '../../src/migration-journal.ts';
-import type { JournalPage } from '../../src/tools/journal.ts';
+import type { JournalPage } from '../../src/transfer/copy/journal.ts';
+import { openJournal } from '../../src/transfer/copy/stored-journal.ts';
 
 let pairs = 0;
 const open = async (pair: string, of = 'overwrite') => {

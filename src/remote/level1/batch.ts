@@ -1,0 +1,176 @@
+/**
+ * A batch over the level-1 protocol: operations in, outcomes out, in the program's order.
+ *
+ * Updates that stand together are carried out together, between what stands before them and what stands after.
+ */
+import type { Condition, Operation, Outcome, Protocol } from '../../core/backend.ts';
+import { fulfilled, rejected } from '../../core/backend.ts';
+import { StorageError } from '../../core/errors.ts';
+import { load } from '../../core/load.ts';
+import { type Exchange, isObject, type JsonObject } from '../http.ts';
+import { createAsk } from './ask.ts';
+import { createDelivery, type Delivery } from './delivery.ts';
+import {
+  createLevel1,
+  type Delivered,
+  type Level1,
+  type Limits,
+  type Observer,
+  type WireOp,
+} from './protocol.ts';
+import { entryOf, errorOf } from './results.ts';
+import type { Update } from './update.ts';
+import { createWriter } from './writer.ts';
+
+/** The protocol, and the requests that it is made of. */
+export interface Protocol1 extends Protocol {
+  readonly level1: Level1;
+}
+
+/**
+ * Level 1 over `exchange`.
+ *
+ * @param timeout Milliseconds a request, its resends included.
+ * @param health What the server says about itself.
+ */
+export function createProtocol(
+  exchange: Exchange,
+  timeout: number,
+  signal: AbortSignal,
+  health: JsonObject,
+  observer?: Observer,
+): Protocol1 {
+  const epoch = typeof health.epoch === 'string' ? health.epoch : undefined;
+  const limits = limitsOf(health);
+  const tellsChanges = Array.isArray(health.capabilities) && health.capabilities.includes('changes');
+  const level1 = createLevel1(createAsk(exchange, timeout, signal), epoch, limits, tellsChanges);
+  const delivery = createDelivery(createWriter(level1, observer), limits);
+  const lists = async (): Promise<Omit<Protocol, 'run' | 'check'>> =>
+    (await load(import('./lists.ts'))).createLists(level1, delivery);
+  return {
+    level1,
+    run: (operations) => runOnLevel1(delivery, timeout, operations),
+    keys: async (prefix) => (await lists()).keys(prefix),
+    async *entries(prefix, after) {
+      yield* (await lists()).entries(prefix, after);
+    },
+    stats: async () => (await lists()).stats(),
+    async check(key, value) {
+      await delivery.textOf(key, value);
+    },
+  };
+}
+
+/** Limits as a server announces them. What it does not announce it will say when it is met. */
+function limitsOf({ limits }: JsonObject): Limits {
+  const limit = (name: keyof Limits): number => {
+    const value = isObject(limits) ? limits[name] : undefined;
+    return typeof value === 'number' && value >= 1 ? value : Number.POSITIVE_INFINITY;
+  };
+  return {
+    valueBytes: limit('valueBytes'),
+    batchOps: limit('batchOps'),
+    bodyBytes: limit('bodyBytes'),
+  };
+}
+
+/** An operation that is no update, and where its outcome goes. */
+interface Simple {
+  readonly i: number;
+  readonly operation: Exclude<Operation, { type: 'update' }>;
+}
+
+/**
+ * Carry out a batch.
+ *
+ * @param timeout Milliseconds for which updates that meet other writers are tried again.
+ */
+async function runOnLevel1(
+  delivery: Delivery,
+  timeout: number,
+  operations: readonly Operation[],
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  let simple: Simple[] = [];
+  let updates: Update[] = [];
+  const flush = async (): Promise<void> => {
+    if (simple.length > 0) await runSimple(delivery, simple, outcomes);
+    if (updates.length > 0) {
+      const late = updates;
+      await load(import('./update.ts'))
+        .then(({ runUpdates }) => runUpdates(delivery, timeout, late, outcomes))
+        .catch((error) => {
+          for (const { i } of late) outcomes[i] ??= rejected(error);
+        });
+    }
+    simple = [];
+    updates = [];
+  };
+  for (const [i, operation] of operations.entries()) {
+    if (operation.type === 'update') {
+      updates.push({ i, ...operation });
+      continue;
+    }
+    if (updates.length > 0) await flush();
+    simple.push({ i, operation });
+  }
+  await flush();
+  return outcomes;
+}
+
+async function runSimple(delivery: Delivery, calls: readonly Simple[], outcomes: Outcome[]): Promise<void> {
+  const sent: Simple[] = [];
+  const ops: WireOp[] = [];
+  for (const call of calls) {
+    try {
+      ops.push(await wireOpOf(delivery, call.operation));
+      sent.push(call);
+    } catch (error) {
+      outcomes[call.i] = rejected(error);
+    }
+  }
+  const delivered = await delivery.deliver(ops);
+  for (const [at, { i, operation }] of sent.entries())
+    outcomes[i] = await outcomeOf(operation, delivered[at] as Delivered).catch(rejected);
+}
+
+async function wireOpOf(delivery: Delivery, operation: Simple['operation']): Promise<WireOp> {
+  switch (operation.type) {
+    case 'clear':
+      return { op: 'clear' };
+    case 'has':
+      return { op: 'head', key: operation.key };
+    case 'get':
+    case 'entry':
+      return { op: 'get', key: operation.key };
+    case 'delete':
+      return { op: 'delete', key: operation.key, ifRevision: operation.ifRevision };
+    case 'put': {
+      const { key, ifRevision } = operation;
+      return { op: 'put', key, text: await delivery.textOf(key, operation), ifRevision };
+    }
+  }
+}
+
+async function outcomeOf(operation: Simple['operation'], delivered: Delivered): Promise<Outcome> {
+  if (delivered instanceof StorageError) return rejected(delivered);
+  const { status } = delivered;
+  const key = 'key' in operation ? operation.key : '';
+  const conditional = (operation as Condition).ifRevision !== undefined;
+  if (status === 200) {
+    if (operation.type === 'has') return fulfilled(true);
+    if (operation.type === 'entry') return fulfilled(await entryOf(key, delivered));
+    if (operation.type === 'get') return fulfilled((await entryOf(key, delivered))?.value);
+    return fulfilled();
+  }
+  if (status === 404) {
+    if (operation.type === 'has') return fulfilled(false);
+    if (!conditional) return fulfilled();
+  }
+  if (status === 412 || status === 404) {
+    const attempted = operation.type === 'put' ? operation.value : undefined;
+    const { ConflictError } = await load(import('../../core/conflict.ts'));
+    return rejected(new ConflictError(key, attempted, await entryOf(key, delivered)));
+  }
+  return rejected(await errorOf(operation.type, key, delivered));
+}

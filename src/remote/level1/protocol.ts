@@ -1,0 +1,212 @@
+/**
+ * The level-1 protocol: its endpoints, a function each (docs/contract.md, sections 5 and 6).
+ *
+ * Every answer is checked for the shape that the contract gives it, result by result: anything else is a lost answer.
+ */
+import type { StorageError } from '../../core/errors.ts';
+import { isObject, type JsonObject } from '../http.ts';
+import type { Ask, Sent } from './ask.ts';
+
+/** One operation as it travels. */
+export type WireOp =
+  | { readonly op: 'get' | 'head'; readonly key: string }
+  | { readonly op: 'put'; readonly key: string; readonly text: string; readonly ifRevision?: Revision }
+  | { readonly op: 'delete'; readonly key: string; readonly ifRevision?: Revision }
+  | { readonly op: 'clear'; readonly ifSeq?: number }
+  /** Uses up an `n` and changes nothing, whatever `n` stood for before: its result may be of any shape. */
+  | { readonly op: 'fence' };
+
+type Revision = string | null | undefined;
+
+/** What became of one operation. */
+export interface Result {
+  readonly status: number;
+  /** The name of its error (9.2). */
+  readonly problem: string | undefined;
+  readonly error: string;
+  /** `<epoch>.<rev>`, where the answer names one. */
+  readonly revision: string | undefined;
+  /** The parsed value, where the answer holds one. */
+  readonly value?: { readonly json: unknown };
+}
+
+/** What became of an operation: the server's result, or why there is none. */
+export type Delivered = Result | StorageError;
+
+/** What a batch was answered. */
+export interface BatchAnswer {
+  /** As many as operations. */
+  readonly results: readonly Result[];
+  readonly epoch: string;
+  /** The tenant's sequence number after the batch. */
+  readonly seq: number;
+}
+
+/** Who is told what the server answers, before the calls that asked for it are. */
+export interface Observer {
+  /** A batch is about to be sent. What is returned comes back with its answer. */
+  asking(): number;
+  /** A batch and its answer. */
+  answered(ops: readonly WireOp[], answer: BatchAnswer, asked: number): Promise<void>;
+  /** Writes whose answer is lost. Until they are settled nothing else is written. */
+  inDoubt(batch: Doubt): void;
+}
+
+/** Writes that may have arrived, or may still do so. */
+export interface Doubt {
+  readonly client: string;
+  readonly first: number;
+  /** The writes, one a number. */
+  readonly writes: readonly WireOp[];
+  /** Let go of them: whoever has noted them uses up their numbers. `false`: the writer itself does, before its next write. */
+  settle(noted: boolean): void;
+}
+
+/** What goes with the operations of a batch. */
+export interface BatchHead {
+  readonly epoch?: string | undefined;
+  /** With the number of the first write. */
+  readonly client?: { readonly id: string; readonly n: number } | undefined;
+}
+
+/** What a server announced. */
+export interface Limits {
+  readonly valueBytes: number;
+  readonly batchOps: number;
+  readonly bodyBytes: number;
+}
+
+/** What a level-1 server can be asked. Each settles within the time limit. */
+export interface Level1 {
+  readonly limits: Limits;
+  /** Whether there is a change feed. */
+  readonly tellsChanges: boolean;
+  /** The incarnation of the data, as the last answer named it. */
+  readonly epoch: () => string | undefined;
+  batch(head: BatchHead, ops: readonly WireOp[]): Promise<Sent<BatchAnswer>>;
+  /** What stands at a path below the level's. `check` returns what the answer holds, or `undefined` when it is not a whole one. */
+  read<T>(path: string, check: (json: JsonObject) => T | undefined): Promise<Sent<T>>;
+}
+
+const API = 'api/v1/';
+/** A revision that no key has: `seq` counts from 1. */
+export const NEVER = '0';
+
+/**
+ * Speak level 1 over `ask`.
+ *
+ * @param known The epoch, where the detection has learned it.
+ */
+export function createLevel1(
+  ask: Ask,
+  known: string | undefined,
+  limits: Limits,
+  tellsChanges: boolean,
+): Level1 {
+  let epoch = known;
+
+  /** A check that also learns the epoch. */
+  const learning =
+    <T>(check: (json: JsonObject, epoch: string) => T | undefined) =>
+    (json: JsonObject): T | undefined => {
+      if (typeof json.epoch !== 'string' || json.epoch === '') return undefined;
+      const checked = check(json, json.epoch);
+      if (checked !== undefined) epoch = json.epoch;
+      return checked;
+    };
+
+  return {
+    limits,
+    tellsChanges,
+    epoch: () => epoch,
+    batch(head, ops) {
+      const body = bodyOf(head, ops);
+      return ask(
+        { method: 'POST', path: `${API}batch`, body },
+        learning(({ results: list, seq }, epoch) => {
+          const results = resultsOf(list, ops, epoch);
+          return results && isCount(seq) ? { results, epoch, seq } : undefined;
+        }),
+      );
+    },
+    read: (path, check) => ask({ method: 'GET', path: API + path }, learning(check)),
+  };
+}
+
+function bodyOf({ epoch, client }: BatchHead, ops: readonly WireOp[]): string {
+  let n = client?.n ?? 0;
+  const texts = ops.map((op) => {
+    const number = client && isWrite(op) ? `"n":${n++},` : '';
+    return `{${number}${opText(op, epoch)}}`;
+  });
+  const head = [
+    epoch === undefined ? '' : `"epoch":${JSON.stringify(epoch)},`,
+    client === undefined ? '' : `"client":${JSON.stringify(client.id)},`,
+  ];
+  return `{${head.join('')}"ops":[${texts.join()}]}`;
+}
+
+/** Whether an operation is numbered. */
+export const isWrite = ({ op }: WireOp): boolean => op !== 'get' && op !== 'head';
+
+function opText(op: WireOp, epoch: string | undefined): string {
+  if (op.op === 'clear') return `"op":"clear"${op.ifSeq === undefined ? '' : `,"ifSeq":"${op.ifSeq}"`}`;
+  if (op.op === 'fence') return `"op":"put","key":"fence","value":0,"ifRev":"${NEVER}"`;
+  const text = `"op":"${op.op}","key":${JSON.stringify(op.key)}`;
+  if (op.op !== 'put' && op.op !== 'delete') return text;
+  const value = op.op === 'put' ? `,"value":${op.text}` : '';
+  const condition =
+    op.ifRevision === undefined ? '' : `,"ifRev":${JSON.stringify(revOf(op.ifRevision, epoch))}`;
+  return text + value + condition;
+}
+
+/** The bytes that an operation is in a body at most, its value's text not counted. */
+export const OP_BYTES = 96;
+
+const REVISION = /^(.+)\.([1-9]\d*)$/s;
+
+/** The `ifRev` of a revision: one of another epoch, or of no server, is never current (12.7). */
+function revOf(revision: string | null, epoch: string | undefined): string | null {
+  if (revision === null) return null;
+  const [, of, rev] = REVISION.exec(revision) ?? [];
+  return of !== undefined && of === epoch && rev !== undefined ? rev : NEVER;
+}
+
+/** The epoch that a revision is of, where it looks like one. */
+export const epochOf = (revision: string): string | undefined => {
+  const epoch = REVISION.exec(revision)?.[1];
+  return epoch !== undefined && /^[\w-]{1,64}$/.test(epoch) ? epoch : undefined;
+};
+
+function resultsOf(results: unknown, ops: readonly WireOp[], epoch: string): Result[] | undefined {
+  if (!Array.isArray(results) || results.length !== ops.length) return undefined;
+  const checked = results.map((result, i) => resultOf(result, ops[i] as WireOp, epoch));
+  return checked.every((result) => result !== undefined) ? checked : undefined;
+}
+
+function resultOf(json: unknown, { op }: WireOp, epoch: string): Result | undefined {
+  if (!isObject(json)) return undefined;
+  const { status, rev, size, error, type } = json;
+  if (typeof status !== 'number' || !Number.isInteger(status)) return undefined;
+  const named = typeof rev === 'string' && /^\d+$/.test(rev);
+  const holds = Object.hasOwn(json, 'value');
+  if (op !== 'fence') {
+    if (rev !== undefined && !named) return undefined;
+    const failed = status >= 400 && status <= 599 && typeof error === 'string';
+    const whole = named && (op !== 'get' || holds) && (op !== 'head' || isCount(size));
+    if (status === 200 ? !whole : !failed) return undefined;
+  }
+  return {
+    status,
+    problem: nameOf(type),
+    error: typeof error === 'string' ? error : '',
+    revision: named ? `${epoch}.${rev}` : undefined,
+    ...(holds && { value: { json: json.value } }),
+  };
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+
+/** `urn:codeforge-storage:op-gap` → `op-gap`. */
+export const nameOf = (type: unknown): string | undefined =>
+  typeof type === 'string' ? /^urn:codeforge-storage:(.+)$/.exec(type)?.[1] : undefined;

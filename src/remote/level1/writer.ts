@@ -1,0 +1,161 @@
+/**
+ * Batches sent so that each write applies once, and none overtakes a later one (docs/contract.md, 5.10 to 5.14, 12.3 to 12.7).
+ *
+ * At most one batch with writes is under way. Its writes are numbered, so that it can be sent again. Where its answer never
+ * comes it is in doubt: before the next write its numbers are used up, and then it has happened or never will.
+ */
+import type { StorageError } from '../../core/errors.ts';
+import { explained } from '../http.ts';
+import type { Unanswered } from './ask.ts';
+import {
+  epochOf,
+  isWrite,
+  type Level1,
+  nameOf,
+  type Observer,
+  type Result,
+  type WireOp,
+} from './protocol.ts';
+
+/** Why a batch has no results. */
+export class BatchFailure {
+  readonly error: StorageError;
+  /** Whether smaller batches may fare better: the server read it, and refused it as a whole. */
+  readonly together: boolean;
+
+  constructor(error: StorageError, together = false) {
+    this.error = error;
+    this.together = together;
+  }
+}
+
+/** A sender of batches. */
+export interface Writer {
+  /**
+   * As many results as operations.
+   *
+   * @throws {BatchFailure}
+   */
+  send(ops: readonly WireOp[]): Promise<readonly Result[]>;
+}
+
+/** After so many changes of the epoch during one batch it is given up. */
+const EPOCH_CHANGES = 3;
+
+/** A writer with a client identifier of its own. */
+export function createWriter(level1: Level1, observer?: Observer): Writer {
+  let client = newClient();
+  let next = 1;
+  /** How many writes from `next` on are in doubt. */
+  let doubt = 0;
+  /** Why, where somebody else decides what becomes of them. */
+  let held: StorageError | undefined;
+  let busy: Promise<unknown> = Promise.resolve();
+
+  /** A client that no server knows: numbers begin again. */
+  function renew(): void {
+    client = newClient();
+    next = 1;
+    doubt = 0;
+  }
+
+  /** Use up the numbers of a batch in doubt. */
+  async function fence(): Promise<void> {
+    if (doubt === 0) return;
+    const ops = Array.from({ length: doubt }, (): WireOp => ({ op: 'fence' }));
+    const sent = await level1.batch({ client: { id: client, n: next } }, ops);
+    if (sent.answer) {
+      next += doubt;
+      doubt = 0;
+    } else if (isForgotten(sent)) renew();
+    else throw new BatchFailure(sent.error);
+  }
+
+  async function write(ops: readonly WireOp[]): Promise<readonly Result[]> {
+    const writes = ops.filter(isWrite).length;
+    if (writes > 0 && held) throw new BatchFailure(held);
+    if (writes > 0) await fence();
+    let epochChanges = 0;
+    let renewed = false;
+    let inDoubt = false;
+    const fail = (error: StorageError, together = false): BatchFailure => {
+      if (writes > 0 && inDoubt) {
+        doubt = writes;
+        if (observer) {
+          held = error;
+          const settle = (noted: boolean): void => {
+            held = undefined;
+            if (noted) renew();
+          };
+          observer.inDoubt({ client, first: next, writes: ops.filter(isWrite), settle });
+        }
+      }
+      return new BatchFailure(error, together && !inDoubt);
+    };
+    let epoch = epochFor(ops);
+    const asked = observer?.asking();
+    for (;;) {
+      const sent = await level1.batch(
+        { epoch, client: writes > 0 ? { id: client, n: next } : undefined },
+        ops,
+      );
+      if (sent.answer) {
+        next += writes;
+        await observer?.answered(ops, sent.answer, asked ?? 0);
+        return sent.answer.results;
+      }
+      inDoubt ||= sent.inDoubt;
+      if (isForgotten(sent) && !renewed) {
+        // Nothing has applied, and nothing of this client ever will.
+        renew();
+        renewed = true;
+        inDoubt = false;
+      } else if (nameOf(sent.type) === 'epoch-changed' && epochChanges < EPOCH_CHANGES) {
+        epochChanges += 1;
+        // Any answer names the epoch.
+        const learned = await level1.batch({}, []);
+        if (!learned.answer) throw fail(learned.error);
+        epoch = level1.epoch();
+      } else {
+        const known = sent.refused === undefined || !inDoubt || writes === 0;
+        throw fail(known ? sent.error : await lateRefusal(sent.error), isTogether(sent));
+      }
+    }
+  }
+
+  /** The epoch that a batch names: none where nothing in it depends on one. */
+  function epochFor(ops: readonly WireOp[]): string | undefined {
+    const revisions = ops
+      .map((op) => ('ifRevision' in op ? op.ifRevision : undefined))
+      .filter((revision) => typeof revision === 'string');
+    if (revisions.length === 0) return undefined;
+    // Where no answer has named it yet, a revision's own: the server refuses the batch if that is another one.
+    return level1.epoch() ?? revisions.map(epochOf).find((epoch) => epoch !== undefined);
+  }
+
+  return {
+    send(ops) {
+      if (!ops.some(isWrite)) return write(ops);
+      const sent = busy.then(() => write(ops));
+      busy = sent.catch(() => undefined);
+      return sent;
+    },
+  };
+}
+
+/** Whether the server does not know where this client's numbers are. */
+const isForgotten = ({ type }: Unanswered): boolean =>
+  nameOf(type) === 'op-gap' || nameOf(type) === 'client-unknown';
+
+/** Whether the size or the content of a part may be why the whole was refused. */
+const isTogether = ({ refused }: Unanswered): boolean => refused === 413 || refused === 400;
+
+/** What a refusal of something is that may have been carried out at an earlier attempt. */
+const lateRefusal = (cause: StorageError): Promise<StorageError> =>
+  explained('unavailable', cause.message, ({ ofDoubt }) => ofDoubt(cause.message), cause);
+
+/** 128 random bits. `randomUUID` is missing on plain-http pages. */
+export const newClient = (): string =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join(
+    '',
+  );

@@ -1,0 +1,273 @@
+/**
+ * Backups as an app asks for them: what the backend in use holds as a stream, and such a stream stored.
+ */
+
+import { sha256 } from '../backup-format/digest.ts';
+import { type BackupRecord, type BackupSummary, refuse } from '../backup-format/format.ts';
+import { readBackup } from '../backup-format/read.ts';
+import { writeBackup, writeObject } from '../backup-format/write.ts';
+import { closedError, StorageError } from '../core/errors.ts';
+import { decode } from '../core/json.ts';
+import { utf8Length } from '../core/keys.ts';
+import { compareKeys } from '../core/order.ts';
+import { snapshot } from '../core/values.ts';
+import { listenerOf, type Workshop } from './context.ts';
+import { migrate } from './copy/copy.ts';
+import { stopped } from './copy/ending.ts';
+import { emptyTally } from './copy/journal.ts';
+import { inPages, isSendable, type Moving, type Source, sourceOf } from './copy/moving.ts';
+import {
+  type BackupSource,
+  checkOptions,
+  type ExportOptions,
+  type ImportOptions,
+  type MigrationPlan,
+  type MigrationProgress,
+} from './copy/options.ts';
+
+const TYPES = { ndjson: 'application/x-ndjson', json: 'application/json' } as const;
+/** Bytes of a Blob in the making that are kept in memory; those before them are Blobs already, which engines put on disk. */
+const GATHERED = 8 * 1024 * 1024;
+
+/** All entries as a stream or a Blob. */
+export async function exportFrom(
+  workshop: Workshop,
+  given: ExportOptions = {},
+): Promise<ReadableStream<Uint8Array> | Blob> {
+  const { format = 'ndjson', as = 'stream', ...options } = checkExport(given);
+  const backend = await workshop.inTurn();
+  const source = sourceOf(backend, options.prefix);
+  const total = await source.count();
+  const records = recordsOf(source, total, {
+    ...options,
+    onProgress: listenerOf(workshop, options.onProgress),
+  });
+  const bytes =
+    format === 'json'
+      ? writeObject(records)
+      : writeBackup(
+          records,
+          { timestamp: new Date().toISOString(), ...(!options.prefix && { keys: total }) },
+          sha256(),
+        );
+  const pieces = until(options.signal, bytes);
+  return as === 'blob' ? gathered(pieces, TYPES[format]) : streamOf(pieces);
+}
+
+function checkExport(options: ExportOptions): ExportOptions {
+  if (typeof options !== 'object' || options === null)
+    throw new StorageError('invalid-option', 'export: options must be an object.');
+  const { format, as, prefix, onProgress, onRefused, signal, ...unknown } = options;
+  const isFunction = (value: unknown): boolean => value === undefined || typeof value === 'function';
+  const wrong = [
+    ...Object.keys(unknown),
+    ...(format === undefined || Object.hasOwn(TYPES, format) ? [] : ['format']),
+    ...(as === undefined || as === 'stream' || as === 'blob' ? [] : ['as']),
+    ...(prefix === undefined || typeof prefix === 'string' ? [] : ['prefix']),
+    ...(isFunction(onProgress) ? [] : ['onProgress']),
+    ...(isFunction(onRefused) ? [] : ['onRefused']),
+    ...(signal === undefined || typeof signal?.throwIfAborted === 'function' ? [] : ['signal']),
+  ];
+  if (wrong.length === 0) return options;
+  throw new StorageError(
+    'invalid-option',
+    `export does not understand ${wrong.join(', ')}: the options are format ('ndjson' or 'json'), as ('stream' or 'blob'), prefix, onProgress, onRefused and signal.`,
+  );
+}
+
+/** The entries of a source as a backup holds them. */
+async function* recordsOf(
+  source: Source,
+  total: number,
+  { onProgress, onRefused, signal }: ExportOptions,
+): AsyncGenerator<BackupRecord[]> {
+  let done = 0;
+  let bytes = 0;
+  for await (const page of inPages(source.entries())) {
+    signal?.throwIfAborted();
+    const records: BackupRecord[] = [];
+    for (const entry of page) {
+      if (isSendable(entry)) {
+        records.push(entry);
+        bytes += entry.bytes;
+      } else if (onRefused) onRefused({ key: entry.key, reason: entry.refused.message });
+      else throw entry.refused;
+    }
+    yield records;
+    done += records.length;
+    onProgress?.({ done, total, bytes });
+  }
+}
+
+/** The same pieces, until a signal is aborted. */
+async function* until<Piece>(
+  signal: AbortSignal | undefined,
+  pieces: AsyncIterable<Piece>,
+): AsyncGenerator<Piece> {
+  signal?.throwIfAborted();
+  for await (const piece of pieces) {
+    signal?.throwIfAborted();
+    yield piece;
+  }
+}
+
+/**
+ * Pieces as one Blob. `Response.blob()` would do it as well, but what a stream errors with is lost there.
+ */
+async function gathered(pieces: AsyncIterable<Uint8Array<ArrayBuffer>>, type = ''): Promise<Blob> {
+  const blobs: Blob[] = [];
+  let parts: Uint8Array<ArrayBuffer>[] = [];
+  let bytes = 0;
+  for await (const piece of pieces) {
+    parts.push(piece);
+    bytes += piece.byteLength;
+    if (bytes < GATHERED) continue;
+    blobs.push(new Blob(parts));
+    parts = [];
+    bytes = 0;
+  }
+  return new Blob([...blobs, ...parts], { type });
+}
+
+/** What a generator makes, as a stream: it goes on when more is read. */
+const streamOf = (chunks: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> =>
+  new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { value, done } = await chunks.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    async cancel() {
+      await chunks.return(undefined);
+    },
+  });
+
+/** Every entry of a backup into the backend in use, each verified. */
+export async function importInto(
+  workshop: Workshop,
+  given: BackupSource,
+  options?: ImportOptions,
+): Promise<number | MigrationPlan> {
+  const checked = checkOptions('import', options, 'mode');
+  const onProgress = listenerOf(workshop, checked.onProgress);
+  const bytes = bytesOf(given);
+  // One that is closed says so before a long file is read.
+  await workshop.inTurn();
+  let blob: Blob;
+  let count: number;
+  const ended = new AbortController();
+  const reading = workshop.keep({ close: async () => ended.abort(closedError()) });
+  const signal = AbortSignal.any(checked.signal ? [checked.signal, ended.signal] : [ended.signal]);
+  try {
+    blob = bytes instanceof Blob ? bytes : await gathered(chunksOf(bytes, signal));
+    ({ count } = await verified(blob, onProgress, signal));
+  } catch (error) {
+    if (error instanceof StorageError) throw error;
+    throw stopped('import', emptyTally(), error, { signal: checked.signal, resumes: false });
+  } finally {
+    await workshop.letGo(reading);
+  }
+  const source: Source = { entries: () => entriesOf(blob), count: async () => count };
+  const target = await workshop.inTurn();
+  return migrate({ ...checked, onProgress, name: 'import', source, target });
+}
+
+/** @throws {StorageError} `invalid-option` */
+function bytesOf(source: BackupSource): Blob | ReadableStream<Uint8Array> {
+  if (source instanceof Blob) return source;
+  if (typeof source === 'string') {
+    // As bytes it would be another character, and nothing would tell.
+    if (/\p{Surrogate}/u.test(source)) refuse('The text', 'holds half of a surrogate pair');
+    return new Blob([source]);
+  }
+  let cause: unknown;
+  try {
+    // Refuses one of which something was read already: what is left of a backup may look like another.
+    if (source instanceof ReadableStream && !new Response(source).bodyUsed) return source;
+  } catch (error) {
+    cause = error;
+  }
+  throw new StorageError(
+    'invalid-option',
+    'import: takes a File or another Blob, a stream of bytes that nobody has read from, or text.',
+    { cause },
+  );
+}
+
+/** Read a backup to its end: only that tells that it is whole. */
+async function verified(
+  blob: Blob,
+  onProgress: ((progress: MigrationProgress) => void) | undefined,
+  signal: AbortSignal | undefined,
+): Promise<BackupSummary> {
+  const pages = readBackup(chunksOf(blob.stream(), signal), sha256());
+  let done = 0;
+  let bytes = 0;
+  let last: string | undefined;
+  let ordered = true;
+  for (;;) {
+    const { value, done: isLast } = await pages.next();
+    if (isLast) {
+      if (!ordered) await checkDistinct(blob, signal);
+      return value;
+    }
+    done += value.length;
+    for (const { key, text } of value) {
+      bytes += utf8Length(text);
+      ordered &&= last === undefined || compareKeys(last, key) < 0;
+      last = key;
+    }
+    // How many there are is known at the end.
+    onProgress?.({ phase: 'check', done, total: done, bytes });
+  }
+}
+
+/** Keys that come in order are distinct. In any other order they have to be remembered: a number would count one twice. */
+async function checkDistinct(blob: Blob, signal: AbortSignal | undefined): Promise<void> {
+  const keys = new Set<string>();
+  for await (const page of readBackup(chunksOf(blob.stream(), signal), sha256()))
+    for (const { key } of page) {
+      if (keys.has(key)) refuse(`Key ${JSON.stringify(key)}`, 'is there twice');
+      keys.add(key);
+    }
+}
+
+/** The chunks of a stream, until a signal is aborted: also where the next one never comes. */
+async function* chunksOf(
+  stream: ReadableStream<Uint8Array>,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const reader = stream.getReader();
+  const cancel = (): void => void reader.cancel(signal?.reason).catch(() => {});
+  signal?.addEventListener('abort', cancel);
+  try {
+    for (;;) {
+      signal?.throwIfAborted();
+      const { value, done } = await reader.read();
+      signal?.throwIfAborted();
+      if (done) return;
+      if (!(value instanceof Uint8Array))
+        throw new StorageError(
+          'invalid-option',
+          'import: the stream must be one of bytes, each chunk a Uint8Array.',
+        );
+      yield value as Uint8Array<ArrayBuffer>;
+    }
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+    cancel();
+  }
+}
+
+async function* entriesOf(blob: Blob): AsyncGenerator<Moving> {
+  for await (const page of readBackup(chunksOf(blob.stream()), sha256()))
+    for (const { key, text } of page) yield await movingOf(key, text);
+}
+
+async function movingOf(key: string, text: string): Promise<Moving> {
+  try {
+    return { key, ...snapshot(await decode(JSON.parse(text)), key), text, bytes: utf8Length(text) };
+  } catch (refused) {
+    return { key, refused: refused as Error };
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * What was written to the source while it was copied: found, and brought over.
+ *
+ * Each page of the journal is compared with what the source holds in its range now. A source that tells its changes names the
+ * ranges to look at; of every other one all is read again.
+ */
+import { compareKeys } from '../../core/order.ts';
+import { hashOf, type Journal, type JournalPage, journalPage } from './journal.ts';
+import { type Moving, prepared, type Source } from './moving.ts';
+import { type Fate, heldAt, isOwn, type Manner, remove, send, type Target, verify } from './placing.ts';
+
+/** What a catch-up works on. */
+export interface CatchUp {
+  readonly source: Source;
+  readonly target: Target;
+  readonly journal: Journal;
+  readonly manner: Manner;
+  /** Told of each page that is another one now. */
+  replaced(before: JournalPage | undefined, after: JournalPage, bytes: number): void;
+  /** Told of the entries that were looked at. Throws to end it. */
+  looked(entries: number): void;
+}
+
+/** Whether it is noted down what is about to be sent: where that is this migration's own, whatever the target held. */
+export const isBegun = ({ onConflict }: Pick<Manner, 'onConflict'>): boolean => onConflict === 'overwrite';
+
+/** So many entries of new keys are a page. */
+const MOST = 500;
+
+/**
+ * Look at every page, or at those numbered in `pages` (the number of pages stands for what lies behind the last).
+ *
+ * @param retry Whether what has failed is tried again.
+ * @returns How many entries were changed.
+ */
+export async function catchUp(work: CatchUp, retry: boolean, pages?: ReadonlySet<number>): Promise<number> {
+  const { journal, source } = work;
+  const known = journal.ends.length;
+  let changed = 0;
+  let cursor: Cursor | undefined;
+  let at = -1;
+  for (let n = 0; n <= known; n++) {
+    if (pages && !pages.has(n)) continue;
+    if (at !== n - 1 || !cursor) {
+      await cursor?.close();
+      cursor = createCursor(source.entries(journal.ends[n - 1]));
+    }
+    at = n;
+    if (n < known) {
+      const entries = await cursor.upTo(journal.ends[n] as string);
+      changed += await compared(work, n, entries, retry);
+      work.looked(entries.length);
+      continue;
+    }
+    for (let entries = await cursor.next(MOST); entries.length > 0; entries = await cursor.next(MOST)) {
+      if (isBegun(work.manner)) await journal.begin(journal.ends.length, entries);
+      const fates = await placed(work, entries, work.manner);
+      await replace(work, journal.ends.length, undefined, journalPage(entries, fates.all), fates.bytes);
+      changed += entries.length;
+      work.looked(entries.length);
+    }
+  }
+  await cursor?.close();
+  return changed;
+}
+
+/** Compare a page with what its range holds now. Returns how many entries are other ones. */
+async function compared(
+  work: CatchUp,
+  n: number,
+  entries: readonly Moving[],
+  retry: boolean,
+): Promise<number> {
+  const before = await work.journal.page(n);
+  const known = new Map(before.keys.map((key, i) => [key, i]));
+  const isChanged = (entry: Moving): boolean => {
+    const i = known.get(entry.key);
+    if (i === undefined) return true;
+    return before.hashes[i] !== hashOf(entry) || (retry && typeof before.fates[i] === 'object');
+  };
+  const changed = entries.filter(isChanged);
+  const now = new Set(entries.map(({ key }) => key));
+  const gone = before.keys.filter((key) => !now.has(key));
+  if (changed.length === 0 && gone.length === 0) return 0;
+  if (isBegun(work.manner)) await work.journal.begin(n, changed);
+  const fates = new Map<string, Fate>(before.keys.map((key, i) => [key, before.fates[i] as Fate]));
+  const own = changed.filter(({ key }) => isOwn(fates.get(key)));
+  const others = changed.filter(({ key }) => !isOwn(fates.get(key)));
+  let bytes = 0;
+  for (const [part, manner] of [
+    [own, { ...work.manner, onConflict: 'overwrite' }],
+    [others, work.manner],
+  ] as const) {
+    const { all, bytes: sent } = await placed(work, part, manner);
+    for (const [key, fate] of all)
+      fates.set(key, part === own && typeof fate === 'object' ? { ...fate, written: true } : fate);
+    bytes += sent;
+  }
+  await remove(
+    work.target,
+    gone.filter((key) => isOwn(fates.get(key))),
+  );
+  await replace(work, n, before, journalPage(entries, fates, before.end), bytes);
+  return changed.length + gone.length;
+}
+
+/**
+ * Delete at the target what runs before this one have sent without noting it down, and the source no longer has. In the other modes it
+ * could have been there before.
+ */
+export async function sweep(
+  { source, target }: Pick<CatchUp, 'source' | 'target'>,
+  journal: Journal,
+): Promise<void> {
+  const sent = new Map<string, number[]>();
+  for (const { keys, hashes } of journal.begun)
+    for (const [i, key] of keys.entries()) sent.set(key, [...(sent.get(key) ?? []), hashes[i] as number]);
+  const keys = [...sent.keys()];
+  for (let from = 0; from < keys.length && source.having; from += MOST) {
+    const part = keys.slice(from, from + MOST);
+    const there = await source.having(part);
+    const held = await heldAt(
+      target,
+      part.filter((key) => !there.has(key)).map((key) => ({ key })),
+    );
+    const own: string[] = [];
+    for (const [key, found] of held) {
+      if (found instanceof Error) continue;
+      if (sent.get(key)?.includes(hashOf(await prepared(key, found.value)))) own.push(key);
+    }
+    await remove(target, own);
+  }
+  if (keys.length > 0) await journal.forgetBegun();
+}
+
+/** Put entries into the target, in pages of bounded size. */
+async function placed(
+  { target }: CatchUp,
+  entries: readonly Moving[],
+  manner: Manner,
+): Promise<{ readonly all: Map<string, Fate>; readonly bytes: number }> {
+  const all = new Map<string, Fate>();
+  let bytes = 0;
+  for (let from = 0; from < entries.length; from += MOST) {
+    const sent = await send(target, entries.slice(from, from + MOST), manner);
+    bytes += sent.bytes;
+    for (const [key, fate] of await verify(target, sent)) all.set(key, fate);
+  }
+  return { all, bytes };
+}
+
+async function replace(
+  { journal, replaced }: CatchUp,
+  n: number,
+  before: JournalPage | undefined,
+  after: JournalPage,
+  bytes: number,
+): Promise<void> {
+  await journal.put(n, after);
+  replaced(before, after, bytes);
+}
+
+interface Cursor {
+  /** Entries up to a key, that key included. */
+  upTo(key: string): Promise<Moving[]>;
+  next(most: number): Promise<Moving[]>;
+  close(): Promise<unknown>;
+}
+
+function createCursor(entries: AsyncGenerator<Moving>): Cursor {
+  let first: Moving | undefined;
+  const take = async (wanted: (entry: Moving, taken: number) => boolean): Promise<Moving[]> => {
+    const taken: Moving[] = [];
+    for (;;) {
+      first ??= (await entries.next()).value as Moving | undefined;
+      if (first === undefined || !wanted(first, taken.length)) return taken;
+      taken.push(first);
+      first = undefined;
+    }
+  };
+  return {
+    upTo: (key) => take((entry) => compareKeys(entry.key, key) <= 0),
+    next: (most) => take((_, taken) => taken < most),
+    close: () => entries.return(undefined),
+  };
+}

@@ -1,0 +1,62 @@
+/**
+ * How a migration ends that did not bring over everything: what its error says, and what to do.
+ */
+import { StorageError } from '../../core/errors.ts';
+import { MigrationError, type MigrationFailure } from './error.ts';
+
+/** What was done until then. */
+interface Done {
+  readonly verified: number;
+  readonly skipped: number;
+  readonly failed: ReadonlyMap<string, string>;
+}
+
+/** Why an entry is not brought over with `'fail'`. */
+export const CHANGED = 'The target holds another value under this key.';
+
+/** So many failures are told in a message; all are in `failed`. */
+const TOLD = 3;
+
+const failuresOf = ({ failed }: Done): MigrationFailure[] =>
+  Array.from(failed, ([key, reason]) => ({ key, reason }));
+
+/** The error of a migration that came to its end without every entry. */
+export function unfinished(name: string, done: Done, nothingWritten: boolean): MigrationError {
+  const failed = failuresOf(done);
+  const told = failed.slice(0, TOLD).map(({ key, reason }) => `${key}: ${reason}`);
+  const more = failed.length > TOLD ? `; and ${failed.length - TOLD} more, see \`failed\`` : '';
+  const rest = nothingWritten ? 'nothing was written' : `${done.verified} were brought over and verified`;
+  const advice = failed.some(({ reason }) => reason === CHANGED)
+    ? "mend or delete those entries, or choose 'overwrite' or 'skip' for what the target holds with another value"
+    : 'mend or delete those entries';
+  return new MigrationError(
+    `${failed.length} entries cannot be brought over (${told.join('; ')}${more}), ${rest}. The source is untouched: ${advice}, and call ${name}() again.`,
+    done.verified,
+    failed,
+    { skipped: done.skipped },
+  );
+}
+
+/** The error of a migration that was ended early. */
+export function stopped(
+  name: string,
+  done: Done,
+  error: unknown,
+  { signal, resumes }: { readonly signal: AbortSignal | undefined; readonly resumes: boolean },
+): MigrationError {
+  if (error instanceof MigrationError) return error;
+  const why = error instanceof Error ? error.message : String(error);
+  const reason = signal?.aborted ? 'it was aborted.' : why;
+  const again =
+    error instanceof StorageError && error.code === 'forbidden'
+      ? 'with a token that may do this'
+      : resumes
+        ? 'with the same arguments, and it goes on from there'
+        : 'and it begins anew';
+  return new MigrationError(
+    `${name}() stopped: ${reason} Until then ${done.verified} entries were verified at the target, ${done.failed.size} failed. The source is untouched: call it again ${again}.`,
+    done.verified,
+    failuresOf(done),
+    { cause: error, skipped: done.skipped },
+  );
+}

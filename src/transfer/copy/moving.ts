@@ -1,0 +1,162 @@
+/**
+ * Entries on their way: read from a source, checked, encoded, and put together in pages.
+ */
+import type { Backend, Operation, Outcome, Snapshot } from '../../core/backend.ts';
+import type { StorageError } from '../../core/errors.ts';
+import { encode } from '../../core/json.ts';
+import { checkKey, utf8Length } from '../../core/keys.ts';
+import { compareKeys } from '../../core/order.ts';
+import { snapshot } from '../../core/values.ts';
+
+/** Entries, and bytes of their values, that are sent together. */
+const MOST = 500;
+const MOST_BYTES = 4 * 1024 * 1024;
+
+/** Where entries come from. */
+export interface Source {
+  /** The entries after the key `after`, in byte order where it is read from the middle. */
+  entries(after?: string): AsyncGenerator<Moving>;
+  /** How many there are. */
+  count(): Promise<number>;
+  /** Which of these keys it holds, where it can be asked for single ones. */
+  having?(keys: readonly string[]): Promise<ReadonlySet<string>>;
+}
+
+/** A backend as a source: those of its entries whose key begins with `prefix`. */
+export const sourceOf = (backend: Backend, prefix = ''): Source => ({
+  async *entries(after) {
+    let last = after;
+    for (let unread = true; unread; ) {
+      try {
+        for await (const page of backend.entries(prefix, last))
+          for (const [key, value] of page) {
+            last = key;
+            yield await prepared(key, value);
+          }
+        unread = false;
+      } catch (error) {
+        if ((error as StorageError).code !== 'unsupported-value') throw error;
+        // One value that cannot be read fails the page that it is in.
+        const keys = await keysAfter(backend, prefix, last);
+        if (keys.length === 0) throw error;
+        yield* singly(backend, keys);
+        last = keys.at(-1);
+      }
+    }
+  },
+  count: () => countOf(backend),
+  async having(keys) {
+    const outcomes = await backend.run(keys.map((key) => ({ type: 'has', key })));
+    return new Set(
+      keys.filter((_, i) => {
+        const outcome = outcomes[i] as Outcome;
+        if (outcome.status === 'rejected') throw outcome.reason;
+        return outcome.value === true;
+      }),
+    );
+  },
+});
+
+/** The next keys of a backend, as many as are a page. */
+const keysAfter = async (backend: Backend, prefix: string, after = ''): Promise<string[]> =>
+  (await backend.keys(prefix)).filter((key) => compareKeys(key, after) > 0).slice(0, MOST);
+
+/** Entries of which some cannot be read: those are refused, each for itself. */
+async function* singly(backend: Backend, keys: readonly string[]): AsyncGenerator<Moving> {
+  const outcomes = await backend.run(
+    keys.flatMap((key): Operation[] => [
+      { type: 'has', key },
+      { type: 'get', key },
+    ]),
+  );
+  for (const [i, key] of keys.entries()) {
+    const [has, got] = [outcomes[2 * i] as Outcome, outcomes[2 * i + 1] as Outcome];
+    if (got.status === 'fulfilled' && has.status === 'fulfilled') {
+      // Else it was deleted since it was listed.
+      if (has.value === true) yield await prepared(key, got.value);
+      continue;
+    }
+    const { reason } = (got.status === 'rejected' ? got : has) as PromiseRejectedResult;
+    if (reason.code !== 'unsupported-value') throw reason;
+    yield { key, refused: reason };
+  }
+}
+
+/** How many entries a backend holds. */
+export const countOf = async (backend: Pick<Backend, 'count' | 'stats'>): Promise<number> =>
+  backend.count ? backend.count() : (await backend.stats()).keys;
+
+/** An entry that can be sent. */
+export interface Sendable extends Snapshot {
+  readonly key: string;
+  /** Its value as it travels. */
+  readonly text: string;
+  readonly bytes: number;
+}
+
+/** An entry of a source: one that can be sent, or why it cannot. */
+export type Moving = Sendable | { readonly key: string; readonly refused: Error };
+
+/** Whether an entry can be sent. */
+export const isSendable = (entry: Moving): entry is Sendable => 'text' in entry;
+
+/** An entry as it is sent, or why it cannot be. */
+export async function prepared(key: string, value: unknown): Promise<Moving> {
+  try {
+    const copy = snapshot(value, checkKey(key));
+    const encoding = encode(copy);
+    const text = typeof encoding === 'string' ? encoding : await encoding;
+    return { key, ...copy, text, bytes: utf8Length(text) };
+  } catch (error) {
+    return { key, refused: error as Error };
+  }
+}
+
+/**
+ * Entries in pages that a target takes at once; the next is put together while one is handled.
+ *
+ * @param before Done with each page before it is handed out.
+ */
+export const inPages = (
+  entries: AsyncIterable<Moving>,
+  before?: (page: readonly Moving[]) => Promise<void>,
+): AsyncGenerator<readonly Moving[]> => ahead(gathered(entries, before));
+
+async function* gathered(
+  entries: AsyncIterable<Moving>,
+  before?: (page: readonly Moving[]) => Promise<void>,
+): AsyncGenerator<readonly Moving[]> {
+  let page: Moving[] = [];
+  let bytes = 0;
+  for await (const entry of entries) {
+    const size = isSendable(entry) ? entry.bytes : 0;
+    if (page.length > 0 && (page.length === MOST || bytes + size > MOST_BYTES)) {
+      await before?.(page);
+      yield page;
+      page = [];
+      bytes = 0;
+    }
+    page.push(entry);
+    bytes += size;
+  }
+  if (page.length === 0) return;
+  await before?.(page);
+  yield page;
+}
+
+/** The same items, the next one asked for before one is handed out. */
+async function* ahead<T>(items: AsyncGenerator<T>): AsyncGenerator<T> {
+  let next = items.next();
+  try {
+    for (;;) {
+      const { value, done } = await next;
+      if (done) return;
+      next = items.next();
+      // Thrown when its turn comes.
+      next.catch(() => {});
+      yield value;
+    }
+  } finally {
+    await items.return(undefined);
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * A dry run: both sides are read, and nothing is written.
+ */
+import type { MigrationFailure } from './error.ts';
+import { inPages, isSendable, type Moving, type Sendable, type Source } from './moving.ts';
+import type { MigrationPlan } from './options.ts';
+import { heldAt, isEqual, reasonOf, type Target } from './placing.ts';
+
+/**
+ * What a migration of `source` to `target` would come to.
+ *
+ * @param looked Told of the entries that were looked at. Throws to end it.
+ */
+export async function planOf(
+  source: Source,
+  target: Target,
+  looked: (entries: number) => void,
+): Promise<MigrationPlan> {
+  let entries = 0;
+  let bytes = 0;
+  let equal = 0;
+  const conflicts: string[] = [];
+  const refused: MigrationFailure[] = [];
+  const refuse = ({ key }: { readonly key: string }, error: unknown): void => {
+    refused.push({ key, reason: reasonOf(error) });
+  };
+
+  async function sendable(page: readonly Moving[]): Promise<Sendable[]> {
+    const able: Sendable[] = [];
+    for (const entry of page) {
+      if (!isSendable(entry)) {
+        refuse(entry, entry.refused);
+        continue;
+      }
+      bytes += entry.bytes;
+      try {
+        await target.check?.(entry.key, entry);
+        able.push(entry);
+      } catch (error) {
+        refuse(entry, error);
+      }
+    }
+    return able;
+  }
+
+  for await (const page of inPages(source.entries())) {
+    entries += page.length;
+    const able = await sendable(page);
+    const held = await heldAt(target, able);
+    for (const entry of able) {
+      const found = held.get(entry.key);
+      if (found === undefined) continue;
+      if (!(found instanceof Error) && (await isEqual(entry, found.value))) equal += 1;
+      else conflicts.push(entry.key);
+    }
+    looked(page.length);
+  }
+  return { entries, bytes, equal, conflicts, refused };
+}
