@@ -1,49 +1,97 @@
 /**
- * Values ⇄ JSON text: how a value travels (docs/contract.md, Values).
+ * Values as JSON text, the form in which they travel to servers and into backups (docs/contract.md, Values).
  *
- * Plain JSON travels as itself, so that every other client can read it. Anything else is one envelope around the whole
- * value, `{"$cf": <devalue's array form>}`; a plain object that looks like an envelope gets one more `$`. devalue is
- * loaded when the first value needs it.
+ * Plain JSON stays as it is, so that every other client can read it. Any other value becomes an envelope around the whole
+ * value, `{"$cf": <devalue's array form>}`. A plain object that looks like an envelope gets one more `$` in its key.
+ *
+ * The codec (devalue) is loaded when the first value needs it.
+ *
+ * Spec: RFC 8259.
  */
 import type { Snapshot } from './backend.ts';
 import { StorageError } from './errors.ts';
+import { load } from './load.ts';
 
-/** The only key of an envelope, and of the plain objects that are escaped because they look like one. */
+/** A JSON object. */
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/** Whether parsed JSON is an object. */
+export const isObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** The only key of an envelope, and of a plain object that is escaped because it looks like one. */
 const MARK = /^\$cf\$*$/;
 
-/** The JSON text of a snapshot. A promise only for values that JSON has no form for. */
+const codec = () => load(import('./envelope.ts'));
+
+/**
+ * The JSON text of a value. A promise only for a value that JSON cannot express.
+ *
+ * @throws {StorageError} `unavailable` when the codec cannot be loaded.
+ */
 export function encode({ plain, value }: Snapshot): string | Promise<string> {
   if (!plain)
-    return import('./envelope.ts').then(({ seal }) => seal(value)).then((text) => `{"$cf":${text}}`);
+    return codec()
+      .then(({ seal }) => seal(value))
+      .then((text) => `{"$cf":${text}}`);
   const mark = markOf(value);
-  return JSON.stringify(
-    mark === undefined ? value : { [`${mark}$`]: (value as Record<string, unknown>)[mark] },
-  );
+  return JSON.stringify(mark === undefined ? value : { [`${mark}$`]: (value as JsonObject)[mark] });
 }
 
 /**
- * The value that parsed JSON stands for. A promise only for envelopes.
+ * The value that parsed JSON represents. A promise only for an envelope.
  *
- * @throws {StorageError} `unsupported-value` when an envelope cannot be read: another program wrote it.
+ * @throws {StorageError} `unsupported-value` when the envelope is malformed: another program wrote it. `unavailable` when
+ *   the codec cannot be loaded.
  */
 export function decode(json: unknown): unknown {
   const mark = markOf(json);
   if (mark === undefined) return json;
-  const content = (json as Record<string, unknown>)[mark];
+  const content = (json as JsonObject)[mark];
   if (mark !== '$cf') return { [mark.slice(0, -1)]: content };
-  return import('./envelope.ts').then(({ unseal }) => {
+  return codec().then(({ unseal }) => {
     try {
       return unseal(content);
     } catch (cause) {
-      throw new StorageError('unsupported-value', `A stored value is no readable envelope: ${cause}`, {
+      throw new StorageError('unsupported-value', `The stored value is a malformed envelope: ${cause}`, {
         cause,
       });
     }
   });
 }
 
+/**
+ * The JSON text of the value of a key.
+ *
+ * @throws {StorageError} `unsupported-value` when a Blob cannot be read, for example a File that changed on disk after it was
+ *   picked. `unavailable` when the codec cannot be loaded.
+ */
+export async function encodeAt(key: string, value: Snapshot): Promise<string> {
+  try {
+    return await encode(value);
+  } catch (cause) {
+    if (cause instanceof StorageError) throw cause;
+    throw new StorageError('unsupported-value', `Key ${key}: the value cannot be read: ${cause}`, { cause });
+  }
+}
+
+/**
+ * The value that the JSON of a key represents.
+ *
+ * @throws {StorageError} as `decode` does, naming the key.
+ */
+export async function decodeAt(key: string, json: unknown): Promise<unknown> {
+  try {
+    return await decode(json);
+  } catch (cause) {
+    const { code, message } = cause as StorageError;
+    throw new StorageError(code, `Key ${key}: ${message}`, { cause });
+  }
+}
+
+/** Looks at the first key only, where that is no mark: listing the keys of every value costs time. */
 function markOf(value: unknown): string | undefined {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
-  const [first, second] = Object.keys(value);
-  return first !== undefined && second === undefined && MARK.test(first) ? first : undefined;
+  if (isObject(value))
+    for (const first in value) return MARK.test(first) && Object.keys(value).length === 1 ? first : undefined;
+  return undefined;
 }

@@ -1,7 +1,8 @@
 /**
  * What a server's `/health` says, and whether that is level 1 (docs/contract.md, Detection).
  */
-import type { Exchange, JsonObject } from './http.ts';
+import type { JsonObject } from '../core/json.ts';
+import type { Exchange } from './http.ts';
 
 /** What `/health` of a server of level 1 says, or nothing, and what was found in words. */
 export interface Found {

@@ -7,13 +7,10 @@
  * Spec: RFC 9110, RFC 6750.
  */
 import ky, { isHTTPError, isTimeoutError, type RetryOptions } from 'ky';
-import type { Snapshot } from '../core/backend.ts';
 import { closedError, StorageError, type StorageErrorCode } from '../core/errors.ts';
+import { isObject, type JsonObject } from '../core/json.ts';
 import { load } from '../core/load.ts';
 import type { Token } from '../core/token.ts';
-
-/** A JSON object. */
-export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** One request. */
 export interface HttpRequest {
@@ -209,10 +206,6 @@ function platformCodes(error: unknown): string[] {
   return codes;
 }
 
-/** Whether parsed JSON is an object. */
-export const isObject = (value: unknown): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 /** Whether a media type is one of JSON. */
 const isJson = (type: string): boolean => /[/+]json$/i.test(type);
 
@@ -224,45 +217,5 @@ function objectOf(text: string, type: string): JsonObject | string {
     return isObject(json) ? json : 'JSON that is no object';
   } catch {
     return 'something that is no whole JSON text';
-  }
-}
-
-/** Most values are plain JSON that nothing has to be known of; this is loaded when the first other one comes by. */
-const form = () => load(import('../core/json.ts'));
-
-/** Whether it may be an envelope, or look like one: only core/json.ts knows. */
-function mayBeMarked(value: unknown): boolean {
-  if (typeof value === 'object') for (const key in value) return key.startsWith('$cf');
-  return false;
-}
-
-/**
- * The JSON text of a value.
- *
- * @throws {StorageError} `unsupported-value`, `unavailable`
- */
-export async function encodeAt(key: string, value: Snapshot): Promise<string> {
-  if (value.plain && !mayBeMarked(value.value)) return JSON.stringify(value.value);
-  const { encode } = await form();
-  try {
-    return await encode(value);
-  } catch (cause) {
-    // A File that changed on the disk since it was picked, for one.
-    throw new StorageError('unsupported-value', `The value of ${key} cannot be read: ${cause}`, { cause });
-  }
-}
-
-/**
- * What a key's JSON stands for.
- *
- * @throws {StorageError} `unsupported-value`, `unavailable`
- */
-export async function decodeAt(key: string, json: unknown): Promise<unknown> {
-  if (!mayBeMarked(json)) return json;
-  const { decode } = await form();
-  try {
-    return await decode(json);
-  } catch (cause) {
-    throw new StorageError('unsupported-value', `Key ${key}: ${(cause as Error).message}`, { cause });
   }
 }

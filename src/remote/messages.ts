@@ -3,7 +3,7 @@
  *
  * Loaded when something has failed. What an error's `code` is was decided before: without this file only the words are fewer.
  */
-import type { JsonObject } from './http.ts';
+import type { JsonObject } from '../core/json.ts';
 
 /** An answer with a status that says no. */
 export interface Refused {

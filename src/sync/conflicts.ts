@@ -4,9 +4,9 @@
 
 import type { Conflict, ConflictValue, Resolution } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
+import { decodeAt } from '../core/json.ts';
 import { checkHeldKey } from '../core/keys.ts';
 import { snapshot } from '../core/values.ts';
-import { decodeAt } from '../remote/http.ts';
 import { heldOf } from './local.ts';
 import { enqueue } from './outbox-rules.ts';
 import { ALL, type Held, type Parked, type Place } from './rules.ts';

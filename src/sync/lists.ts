@@ -4,11 +4,11 @@
 
 import type { Backend, Operation, StorageStats } from '../core/backend.ts';
 import type { StorageError } from '../core/errors.ts';
+import { encodeAt } from '../core/json.ts';
 import { utf8Length } from '../core/keys.ts';
 import { compareKeys } from '../core/order.ts';
 import { snapshot } from '../core/values.ts';
 import type { FlaskBackend } from '../remote/backend.ts';
-import { encodeAt } from '../remote/http.ts';
 import type { Link } from './link.ts';
 import { localKeys, localStats, withPending } from './local-list.ts';
 import { isAway } from './stop.ts';

@@ -21,7 +21,7 @@ import {
 } from '../core/backend.ts';
 import { ConflictError } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
-import { decodeAt, encodeAt } from '../remote/http.ts';
+import { decodeAt, encodeAt } from '../core/json.ts';
 import { seqOf } from './learn.ts';
 import { enqueue, enqueueClear } from './outbox-rules.ts';
 import {

@@ -3,8 +3,9 @@
  */
 
 import type { ConflictPolicy } from '../core/conflict.ts';
+import { decodeAt } from '../core/json.ts';
 import { snapshot } from '../core/values.ts';
-import { decodeAt, within } from '../remote/http.ts';
+import { within } from '../remote/http.ts';
 import { heldOf } from './local.ts';
 import type { Merge } from './replay.ts';
 import { type Held, seenBefore } from './rules.ts';

@@ -7,9 +7,9 @@
 
 import type { Operation, Outcome } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
+import { decodeAt } from '../core/json.ts';
 import { snapshot } from '../core/values.ts';
 import type { FlaskBackend } from '../remote/backend.ts';
-import { decodeAt } from '../remote/http.ts';
 import { heldOf } from './local.ts';
 import { compare, type Decision } from './outbox-rules.ts';
 import { type Replay, settle } from './replay.ts';

@@ -90,7 +90,7 @@ describe('migration', () => {
     const error = await failure(remote.migrateToIndexedDB());
     expect(error).toMatchObject({ code: 'migration', migrated: 1198 });
     expect(error.failed.map(({ key }) => key)).toEqual(['k1000', 'k5', 'zzz']);
-    for (const { reason } of error.failed) expect(reason).toContain('no readable envelope');
+    for (const { reason } of error.failed) expect(reason).toContain('malformed envelope');
     expect((await local.stats()).keys).toBe(1198);
     expect(await remote.migrateToIndexedDB({ dryRun: true })).toMatchObject({
       entries: 1201,

@@ -6,7 +6,8 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { StorageError } from '../../core/errors.ts';
-import { codeOf, isObject, type JsonObject } from '../../remote/http.ts';
+import { isObject, type JsonObject } from '../../core/json.ts';
+import { codeOf } from '../../remote/http.ts';
 import { ofSilence, ofStatus, ofTimeout } from '../../remote/messages.ts';
 
 /** Where requests go, and how. */

@@ -8,7 +8,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { StorageError } from '../../core/errors.ts';
-import type { JsonObject } from '../../remote/http.ts';
+import type { JsonObject } from '../../core/json.ts';
 import { ofStranger } from '../../remote/messages.ts';
 import { bodyOf, type Connection, jsonOf, Refused, send } from './exchange.ts';
 

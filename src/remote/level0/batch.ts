@@ -7,9 +7,10 @@
 import type { Operation, Outcome, Protocol } from '../../core/backend.ts';
 import { fulfilled, isRead, isRevised, rejected } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
+import { decodeAt, encodeAt, type JsonObject } from '../../core/json.ts';
 import { utf8Length } from '../../core/keys.ts';
 import { compareKeys } from '../../core/order.ts';
-import { decodeAt, type Exchange, encodeAt, type JsonObject } from '../http.ts';
+import type { Exchange } from '../http.ts';
 import { createHttp, isConnectionFailure } from './http.ts';
 import {
   createLevel0,

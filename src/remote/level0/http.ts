@@ -5,7 +5,8 @@
  * 429, 503, and 500, which an old server answers when it loses a race on INSERT.
  */
 import { StorageError } from '../../core/errors.ts';
-import type { Exchange, HttpRequest, JsonObject } from '../http.ts';
+import type { JsonObject } from '../../core/json.ts';
+import type { Exchange, HttpRequest } from '../http.ts';
 
 /** An answer: 2xx with its object, or `missing`, the 404 that says that there is no such key. */
 export type Answer = { readonly missing: false; readonly json: JsonObject } | { readonly missing: true };

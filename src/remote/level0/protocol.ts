@@ -5,8 +5,8 @@
  */
 import type { StorageStats } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
+import type { JsonObject } from '../../core/json.ts';
 import { compareKeys } from '../../core/order.ts';
-import type { JsonObject } from '../http.ts';
 import { ofStranger } from '../messages.ts';
 import { type Answer, type Http, RETRIED } from './http.ts';
 

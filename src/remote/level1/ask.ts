@@ -5,7 +5,8 @@
  * is not there the answer stays lost: what was sent is in doubt, and nothing else changes.
  */
 import type { StorageError } from '../../core/errors.ts';
-import { type Exchange, type Failure, type HttpRequest, type JsonObject, strange, within } from '../http.ts';
+import type { JsonObject } from '../../core/json.ts';
+import { type Exchange, type Failure, type HttpRequest, strange, within } from '../http.ts';
 
 /** What a request came to, all its resends included. */
 export type Sent<T> = { readonly answer: T; readonly error?: undefined } | Unanswered;

@@ -6,8 +6,9 @@
 import type { Condition, Operation, Outcome, Protocol } from '../../core/backend.ts';
 import { fulfilled, rejected } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
+import { isObject, type JsonObject } from '../../core/json.ts';
 import { load } from '../../core/load.ts';
-import { type Exchange, isObject, type JsonObject } from '../http.ts';
+import type { Exchange } from '../http.ts';
 import { createAsk } from './ask.ts';
 import { createDelivery, type Delivery } from './delivery.ts';
 import {

@@ -1,7 +1,7 @@
 /**
  * Changes of a server of level 1, since a cursor (docs/contract.md, section 7).
  */
-import { isObject, type JsonObject } from '../http.ts';
+import { isObject, type JsonObject } from '../../core/json.ts';
 import { type Level1, nameOf } from './protocol.ts';
 
 /** A page of changes. */

@@ -7,9 +7,10 @@
  */
 import type { Snapshot } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
+import { encodeAt } from '../../core/json.ts';
 import { utf8Length } from '../../core/keys.ts';
 import { load } from '../../core/load.ts';
-import { encodeAt, explained } from '../http.ts';
+import { explained } from '../http.ts';
 import { type Delivered, isWrite, type Limits, OP_BYTES, type Result, type WireOp } from './protocol.ts';
 import type { Send, Underway } from './redelivery.ts';
 import { BatchFailure, type Writer } from './writer.ts';

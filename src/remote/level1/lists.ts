@@ -3,8 +3,8 @@
  */
 import type { Protocol } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
+import type { JsonObject } from '../../core/json.ts';
 import { compareKeys } from '../../core/order.ts';
-import type { JsonObject } from '../http.ts';
 import type { Sent } from './ask.ts';
 import type { Delivery } from './delivery.ts';
 import type { Delivered, Level1 } from './protocol.ts';

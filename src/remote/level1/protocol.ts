@@ -4,7 +4,7 @@
  * Every answer is checked for the shape that the contract gives it, result by result: anything else is a lost answer.
  */
 import type { StorageError } from '../../core/errors.ts';
-import { isObject, type JsonObject } from '../http.ts';
+import { isObject, type JsonObject } from '../../core/json.ts';
 import type { Ask, Sent } from './ask.ts';
 
 /** One operation as it travels. */

@@ -3,7 +3,8 @@
  */
 import type { StoredEntry } from '../../core/backend.ts';
 import type { StorageError } from '../../core/errors.ts';
-import { codeOf, decodeAt, explained } from '../http.ts';
+import { decodeAt } from '../../core/json.ts';
+import { codeOf, explained } from '../http.ts';
 import type { Result } from './protocol.ts';
 
 /** Why the server refused one operation of a batch. */
