@@ -17,7 +17,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'node',
-          include: ['test/unit/**/*.test.ts', 'test/contract/indexeddb.test.ts'],
+          include: ['test/{unit,remote,sync}/**/*.test.ts', 'test/contract/{indexeddb,level0}.test.ts'],
           setupFiles: ['fake-indexeddb/auto'],
           testTimeout: 20_000,
         },
@@ -26,7 +26,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'simulation',
-          include: ['test/sync/**/*.test.ts'],
+          include: ['test/simulation/**/*.test.ts'],
         },
       },
       {
@@ -48,7 +48,7 @@ export default defineConfig({
         optimizeDeps: { include: ['idb-keyval', 'ky', 'devalue', 'fast-check'] },
         test: {
           name: 'chromium',
-          include: ['test/{browser,contract}/**/*.test.ts'],
+          include: ['test/browser/**/*.test.ts', 'test/contract/{indexeddb,flask,sync}.test.ts'],
           globalSetup: ['test/support/servers.ts'],
           browser: {
             enabled: true,

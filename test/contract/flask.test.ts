@@ -1,8 +1,8 @@
 import { describe, expect, inject, it } from 'vitest';
 import { createStorage, type KeyValueStorage } from '../../src/index.ts';
-import { contract } from '../contract.ts';
 import type { ServerAddress } from '../support/servers.ts';
 import { withoutIndexedDb } from '../support/without-indexeddb.ts';
+import { contract } from './contract.ts';
 
 withoutIndexedDb();
 

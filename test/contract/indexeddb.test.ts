@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createStorage } from '../../src/index.ts';
-import { contract } from '../contract.ts';
+import { contract } from './contract.ts';
 import { takeStore } from './without-anything.ts';
 
 let databases = 0;

@@ -4,7 +4,7 @@
  */
 import { afterAll, inject } from 'vitest';
 import { createStorage, type KeyValueStorage, type StorageOptions } from '../../src/index.ts';
-import { contract } from '../contract.ts';
+import { contract } from './contract.ts';
 import { deleteCopies, openWithNothing } from './without-anything.ts';
 
 const server = inject('syncedServer');

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createStorage, type KeyValueStorage, StorageError, type StorageOptions } from '../../src/index.ts';
-import { contract } from '../contract.ts';
+import { contract } from '../contract/contract.ts';
 import { always, html, json, type OldServer, startOldServer } from '../support/old-server.ts';
 import { rejection } from '../support/rejection.ts';
 import { lendIndexedDb, withoutIndexedDb } from '../support/without-indexeddb.ts';

@@ -6,11 +6,11 @@
  */
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type KeyValueStorage, StorageError, type StorageStatus } from '../src/index.ts';
-import { closed } from './contract/closed.ts';
-import { codeOf } from './contract/codes.ts';
-import { byBytes, programs } from './contract/programs.ts';
-import { revisions } from './contract/revisions.ts';
+import { type KeyValueStorage, StorageError, type StorageStatus } from '../../src/index.ts';
+import { closed } from './closed.ts';
+import { codeOf } from './codes.ts';
+import { byBytes, programs } from './programs.ts';
+import { revisions } from './revisions.ts';
 import {
   cycle,
   ORDINARY_KEYS,
@@ -20,7 +20,7 @@ import {
   shared,
   TOO_LONG,
   VALUES,
-} from './contract/samples.ts';
+} from './samples.ts';
 
 /** What the suite runs on. */
 export interface Subject {

@@ -2,7 +2,7 @@
  * The rules of sync in every order of lost requests, lost answers, crashes, restores and clock jumps that chance comes up with
  * (docs/guarantees.md, 1.1, 1.3, 2.1, 2.2, 3.3, 6.1).
  *
- * A schedule that fails is named by its seed: `SEED=… npx vitest run --project simulation test/sync/simulation.test.ts` prints all that
+ * A schedule that fails is named by its seed: `SEED=… npx vitest run --project simulation test/simulation/simulation.test.ts` prints all that
  * happens in it. `SCHEDULES=1000000` looks further.
  */
 import { expect, test } from 'vitest';

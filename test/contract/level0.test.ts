@@ -1,9 +1,9 @@
 /** The contract on a server of level 0 with a copy of its data beside it. */
 import { afterAll, beforeAll } from 'vitest';
 import { createStorage } from '../../src/index.ts';
-import { openWithNothing } from '../contract/without-anything.ts';
-import { contract } from '../contract.ts';
 import { type OldServer, startOldServer } from '../support/old-server.ts';
+import { contract } from './contract.ts';
+import { openWithNothing } from './without-anything.ts';
 
 let server: OldServer;
 let databases = 0;
