@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { openDatabase } from '../../examples/server/src/store/database.ts';
-import { createSqliteStore } from '../../examples/server/src/store/sqlite-store.ts';
+import { openDatabase } from '../../examples/server/src/store/sqlite/database.ts';
+import { createSqliteStore } from '../../examples/server/src/store/sqlite/store.ts';
 import type { Operation, Result, Store } from '../../examples/server/src/store/store.ts';
 
 const ANSWER_BYTES = 1000;

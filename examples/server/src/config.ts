@@ -1,7 +1,7 @@
 /** Environment → configuration. A value that is wrong ends the start: it is never replaced by a default. */
 import { resolve } from 'node:path';
-import { parseTokenEntry, type TokenEntry } from './http/tokens.ts';
-import { isLoopbackAddress, isLoopbackOrigin } from './loopback.ts';
+import { isLoopbackAddress, isLoopbackOrigin } from './http/access/loopback.ts';
+import { parseTokenEntry, type TokenEntry } from './http/access/tokens.ts';
 
 /** What the operator decides. */
 export interface Config {

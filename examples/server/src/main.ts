@@ -1,16 +1,16 @@
 /** The process: configuration → store → app → listening, until a signal; then everything in flight is finished. */
 import type { DatabaseSync } from 'node:sqlite';
 import { type Config, ConfigError, readConfig } from './config.ts';
-import { createApp } from './http/app.ts';
-import { createDoor } from './http/door.ts';
-import { limitsOf } from './http/limits.ts';
-import { createLoad } from './http/load.ts';
-import { createHttpServer } from './http/server.ts';
+import { createDoor } from './http/access/checks.ts';
+import { isLoopbackAddress } from './http/access/loopback.ts';
+import { createApp } from './http/routes.ts';
+import { limitsOf } from './http/transport/limits.ts';
+import { createLoad } from './http/transport/load.ts';
+import { createHttpServer } from './http/transport/server.ts';
 import { createLog, type Logger } from './log.ts';
-import { isLoopbackAddress } from './loopback.ts';
-import { adoptOldTables } from './store/adoption.ts';
-import { mintEpoch, openDatabase } from './store/database.ts';
-import { createSqliteStore } from './store/sqlite-store.ts';
+import { adoptOldTables } from './store/sqlite/adoption.ts';
+import { mintEpoch, openDatabase } from './store/sqlite/database.ts';
+import { createSqliteStore } from './store/sqlite/store.ts';
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;

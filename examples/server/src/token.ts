@@ -1,6 +1,6 @@
 /** `npm run token -- <tenant> <scope>`: a new token, and the entry of TOKENS by which a server knows it. */
 import { randomBytes } from 'node:crypto';
-import { hashOf, parseTokenEntry } from './http/tokens.ts';
+import { hashOf, parseTokenEntry } from './http/access/tokens.ts';
 
 const [tenant = '', scope = ''] = process.argv.slice(2);
 // The beginning keeps it from looking like an option of a command, and lets scanners for secrets find it.

@@ -1,11 +1,11 @@
 /** `POST /api/v1/batch`. Spec: docs/contract.md, 5. */
 import { resultText } from '../../store/results.ts';
 import { isWrite, type Operation, type Store } from '../../store/store.ts';
+import type { Scope } from '../access/tokens.ts';
 import { type Answer, answer, Refusal } from '../answers.ts';
-import { checkType, decode, readBytes } from '../body.ts';
-import { demand, type RequestContext, tenantOf } from '../context.ts';
-import type { Limits } from '../limits.ts';
-import type { Scope } from '../tokens.ts';
+import { demand, type RequestContext, tenantOf } from '../request.ts';
+import { checkType, decode, readBytes } from '../transport/body.ts';
+import type { Limits } from '../transport/limits.ts';
 import { parseBatch } from './parse-batch.ts';
 
 const REFUSED = {

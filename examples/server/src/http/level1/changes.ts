@@ -5,9 +5,9 @@
  */
 import type { Change, Store } from '../../store/store.ts';
 import { type Answer, answer, Refusal, streamed } from '../answers.ts';
-import { type RequestContext, tenantOf } from '../context.ts';
-import { busy } from '../load.ts';
-import { integerOf, queryOf } from '../query.ts';
+import { type RequestContext, tenantOf } from '../request.ts';
+import { busy } from '../transport/load.ts';
+import { integerOf, queryOf } from '../transport/target.ts';
 import { epochChanged } from './batch.ts';
 import { createWaiter } from './waiter.ts';
 

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Snapshot, Store } from '../../store/store.ts';
 import { type Answer, answer, streamed } from '../answers.ts';
-import { type RequestContext, tenantOf } from '../context.ts';
+import { type RequestContext, tenantOf } from '../request.ts';
 
 /** The media type of newline-delimited JSON. */
 export const NDJSON = 'application/x-ndjson';

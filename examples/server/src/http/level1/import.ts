@@ -5,11 +5,11 @@
  */
 import type { Condition, Operation, Store } from '../../store/store.ts';
 import { type Answer, answer, Refusal } from '../answers.ts';
-import { checkType, MAX_NESTING, membersOf } from '../body.ts';
-import { type RequestContext, tenantOf } from '../context.ts';
 import { refusalOfKey } from '../keys.ts';
-import { AROUND_A_VALUE, type Limits } from '../limits.ts';
-import { choiceOf, queryOf } from '../query.ts';
+import { type RequestContext, tenantOf } from '../request.ts';
+import { checkType, MAX_NESTING, membersOf } from '../transport/body.ts';
+import { AROUND_A_VALUE, type Limits } from '../transport/limits.ts';
+import { choiceOf, queryOf } from '../transport/target.ts';
 import { FORMAT, NDJSON } from './export.ts';
 import { type Line, linesOf } from './lines.ts';
 

@@ -8,7 +8,7 @@
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { Refusal } from '../answers.ts';
-import { decode } from '../body.ts';
+import { decode } from '../transport/body.ts';
 
 const LINE_FEED = 0x0a;
 

@@ -7,9 +7,9 @@ import { elements, members } from '../../json.ts';
 import { MISSING } from '../../store/results.ts';
 import type { Condition, Operation, Result } from '../../store/store.ts';
 import { problemType, Refusal } from '../answers.ts';
-import { MAX_NESTING, membersOf } from '../body.ts';
 import { refusalOfKey } from '../keys.ts';
-import type { Limits } from '../limits.ts';
+import { MAX_NESTING, membersOf } from '../transport/body.ts';
+import type { Limits } from '../transport/limits.ts';
 
 /** A batch as it was sent. */
 export interface SentBatch {

@@ -5,7 +5,7 @@
  * Spec: RFC 6750; docs/contract.md, Who may call.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { ANONYMOUS_TENANT } from '../store/tenant.ts';
+import { ANONYMOUS_TENANT } from '../../store/tenant.ts';
 
 /** Each scope contains the ones before it. */
 const SCOPES = ['read', 'write', 'admin'] as const;

@@ -1,8 +1,8 @@
 /** What a route gets to see of a request. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Caller, mayDo, type Scope } from './access/tokens.ts';
 import { type Answer, Refusal } from './answers.ts';
-import type { Place } from './load.ts';
-import { type Caller, mayDo, type Scope } from './tokens.ts';
+import type { Place } from './transport/load.ts';
 
 /** A request as it came, who sent it, and its place among those that are worked on. */
 export interface RequestContext {

@@ -1,9 +1,9 @@
 /** All keys at once on level 0: list, count, export, import, clear. Spec: docs/contract.md, 2. */
-import type { Snapshot, Store } from '../store/store.ts';
-import { type Answer, answer, Refusal, streamed, success } from './answers.ts';
-import { readMembers } from './body.ts';
-import { type RequestContext, tenantOf } from './context.ts';
-import { checkKey } from './keys.ts';
+import type { Snapshot, Store } from '../../store/store.ts';
+import { type Answer, answer, Refusal, streamed, success } from '../answers.ts';
+import { checkKey } from '../keys.ts';
+import { type RequestContext, tenantOf } from '../request.ts';
+import { readMembers } from '../transport/body.ts';
 
 /** @param maxBodyBytes More is refused with 413. */
 export function createCollectionRoutes(store: Store, maxBodyBytes: number) {

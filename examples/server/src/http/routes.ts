@@ -8,18 +8,18 @@ import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import { type Store, StoreError, type StoreErrorCode } from '../store/store.ts';
 import { type Answer, failure, Refusal } from './answers.ts';
-import { createCollectionRoutes } from './collection-routes.ts';
-import { compressed } from './compression.ts';
-import { needs, type Route } from './context.ts';
-import { createEntryRoutes } from './entry-routes.ts';
-import { createHealthRoute } from './health.ts';
 import { KEY_PREFIX, pathOf } from './keys.ts';
+import { createCollectionRoutes } from './level0/collection.ts';
+import { createEntryRoutes } from './level0/entry.ts';
+import { createHealthRoute } from './level0/health.ts';
 import { createBatchRoute } from './level1/batch.ts';
 import { createChangesRoute } from './level1/changes.ts';
 import { createExportRoute } from './level1/export.ts';
 import { createImportRoute } from './level1/import.ts';
-import { createListRoutes } from './level1/lists.ts';
-import { limitsOf } from './limits.ts';
+import { createListRoutes } from './level1/keys.ts';
+import { needs, type Route } from './request.ts';
+import { compressed } from './transport/compression.ts';
+import { limitsOf } from './transport/limits.ts';
 
 /** Of one address: a route for each method. HEAD is answered as GET. */
 type Methods = Readonly<Partial<Record<'GET' | 'PUT' | 'POST' | 'DELETE', Route>>>;

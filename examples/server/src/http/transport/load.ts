@@ -5,7 +5,7 @@
  * Spec: docs/contract.md, 9 (503).
  */
 import type { ServerResponse } from 'node:http';
-import { type Answer, failure } from './answers.ts';
+import { type Answer, failure } from '../answers.ts';
 
 /** Requests that may wait for changes at once. */
 const MOST_WAITING = 1000;

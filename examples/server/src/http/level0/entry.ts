@@ -1,5 +1,5 @@
 /** One key on level 0: read, write, delete. Spec: docs/contract.md, 2 and 3; RFC 9110 §13. */
-import type { Condition, Operation, Result, Store } from '../store/store.ts';
+import type { Condition, Operation, Result, Store } from '../../store/store.ts';
 import {
   type Answer,
   answer,
@@ -9,10 +9,10 @@ import {
   keyNotFound,
   Refusal,
   success,
-} from './answers.ts';
-import { readMembers } from './body.ts';
-import { type RequestContext, tenantOf } from './context.ts';
-import { addressedKey, checkKey } from './keys.ts';
+} from '../answers.ts';
+import { addressedKey, checkKey } from '../keys.ts';
+import { type RequestContext, tenantOf } from '../request.ts';
+import { readMembers } from '../transport/body.ts';
 import { entityTag, hasPrecondition, judge } from './preconditions.ts';
 
 /** A browser may keep an answer, but asks each time whether it still holds; a shared cache keeps none. */

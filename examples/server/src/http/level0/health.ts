@@ -1,8 +1,8 @@
 /** `GET /health`: that the server is well, and what it speaks. Spec: docs/contract.md, 4. */
-import type { Store } from '../store/store.ts';
-import { type Answer, answer } from './answers.ts';
-import type { RequestContext } from './context.ts';
-import type { Limits } from './limits.ts';
+import type { Store } from '../../store/store.ts';
+import { type Answer, answer } from '../answers.ts';
+import type { RequestContext } from '../request.ts';
+import type { Limits } from '../transport/limits.ts';
 
 const CAPABILITIES = ['batch', 'etag', 'keys', 'changes', 'sse', 'ndjson', 'checksum'];
 

@@ -7,10 +7,10 @@
  * Spec: docs/contract.md (Who may call), Fetch §3.2 (CORS), RFC 6750.
  */
 import type { IncomingMessage } from 'node:http';
-import type { Config } from '../config.ts';
-import { isLoopbackAddress, isLoopbackHost } from '../loopback.ts';
-import { type Answer, COMMON, empty, type Fields, failure } from './answers.ts';
-import { pathOf } from './keys.ts';
+import type { Config } from '../../config.ts';
+import { type Answer, COMMON, empty, type Fields, failure } from '../answers.ts';
+import { pathOf } from '../keys.ts';
+import { isLoopbackAddress, isLoopbackHost } from './loopback.ts';
 import { ANONYMOUS, type Caller, callerOf } from './tokens.ts';
 
 /** Who calls (nobody in particular, at a route that is everybody's), or the answer that needs no route. */

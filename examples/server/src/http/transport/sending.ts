@@ -8,7 +8,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { createGzip, gzip } from 'node:zlib';
-import type { Answer, Fields } from './answers.ts';
+import type { Answer, Fields } from '../answers.ts';
 import { hasBody, rest } from './lingering.ts';
 
 const compress = promisify(gzip);

@@ -1,8 +1,8 @@
 /** `GET /api/v1/keys` and `GET /api/v1/stats`. Spec: docs/contract.md, 6. */
 import type { Store } from '../../store/store.ts';
 import { type Answer, answer } from '../answers.ts';
-import { type RequestContext, tenantOf } from '../context.ts';
-import { integerOf, queryOf } from '../query.ts';
+import { type RequestContext, tenantOf } from '../request.ts';
+import { integerOf, queryOf } from '../transport/target.ts';
 
 const USUAL_PAGE = 1000;
 const LARGEST_PAGE = 10_000;

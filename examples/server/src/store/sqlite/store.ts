@@ -6,13 +6,13 @@
  */
 import { basename } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
+import { createBatchRunner } from '../batch.ts';
+import { createGroup } from '../group.ts';
+import { type Batch, isWrite, type Outcome, type Store, StoreError } from '../store.ts';
 import { createCommitNotice } from './commit-notice.ts';
 import { reading, transaction } from './database.ts';
-import { createGroup } from './group.ts';
+import { createReads, openSnapshot } from './reads.ts';
 import { forgetOld } from './retention.ts';
-import { createBatchRunner } from './sqlite-batch.ts';
-import { createReads, openSnapshot } from './sqlite-reads.ts';
-import { type Batch, isWrite, type Outcome, type Store, StoreError } from './store.ts';
 
 /** SQLite's primary result codes. */
 const SQLITE_BUSY = 5;

@@ -5,12 +5,12 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { Logger } from '../log.ts';
-import { type Answer, COMMON, errorText, type Fields, failure } from './answers.ts';
-import { errorAnswer } from './app.ts';
-import type { Route } from './context.ts';
-import type { Door } from './door.ts';
-import { isWellFormed } from './keys.ts';
+import type { Logger } from '../../log.ts';
+import type { Door } from '../access/checks.ts';
+import { type Answer, COMMON, errorText, type Fields, failure } from '../answers.ts';
+import { isWellFormed } from '../keys.ts';
+import type { Route } from '../request.ts';
+import { errorAnswer } from '../routes.ts';
 import { busy, type Load } from './load.ts';
 import { send } from './sending.ts';
 

@@ -4,8 +4,8 @@
  * knew no tenants, is moved.
  */
 import type { DatabaseSync } from 'node:sqlite';
+import { ANONYMOUS_TENANT } from '../tenant.ts';
 import { transaction } from './database.ts';
-import { ANONYMOUS_TENANT } from './tenant.ts';
 
 /** What an adoption did. */
 export interface Adoption {

@@ -4,8 +4,8 @@
  * SQLite compares texts by their bytes in UTF-8, which is the order of the contract.
  */
 import type { DatabaseSync, SQLOutputValue } from 'node:sqlite';
+import type { Change, Changes, Entry, KeyPage, Range, Snapshot, Stats } from '../store.ts';
 import { openReader } from './database.ts';
-import type { Change, Changes, Entry, KeyPage, Range, Snapshot, Stats } from './store.ts';
 
 /** Characters of values after which a page of a snapshot ends. */
 const PAGE_CHARACTERS = 64 * 1024;

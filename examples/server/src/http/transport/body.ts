@@ -5,8 +5,8 @@
  */
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
-import { members, nestsDeeperThan } from '../json.ts';
-import { Refusal } from './answers.ts';
+import { members, nestsDeeperThan } from '../../json.ts';
+import { Refusal } from '../answers.ts';
 
 /** Of brackets in a value. */
 export const MAX_NESTING = 200;

@@ -1,5 +1,5 @@
 /** The parameters of a request target. Spec: WHATWG URL §5, but what is malformed is refused and not repaired. */
-import { Refusal } from './answers.ts';
+import { Refusal } from '../answers.ts';
 
 /** The parameters of a request target; of equal names the last one counts. */
 export type Query = ReadonlyMap<string, string>;

@@ -1,5 +1,5 @@
 /** Answers of many bytes are compressed where the caller takes it. Spec: docs/contract.md, 9.5; RFC 9110 §12.5.3. */
-import type { Route } from './context.ts';
+import type { Route } from '../request.ts';
 
 /** Below this, what is saved is less than what it costs. */
 const LEAST_CHARACTERS = 16 * 1024;
