@@ -110,8 +110,8 @@ export interface Backend {
   entries(prefix: string, after?: string): AsyncIterable<Page>;
   /** How much it holds. */
   stats(): Promise<StorageStats>;
-  /** How many entries it holds, where that costs less than `stats`. */
-  count?(): Promise<number>;
+  /** The number of entries. Costs at most as much as `stats`. */
+  count(): Promise<number>;
   /**
    * Resolves where it would take this value, as far as that is known before it is asked.
    *

@@ -29,14 +29,6 @@ export async function seal(value: unknown): Promise<string> {
   });
 }
 
-/** The array form again, for comparisons only: of a Blob what can be known without reading it. */
-export const describe = (value: unknown): string =>
-  stringify(value, {
-    File: (met: unknown) => met instanceof File && [met.size, met.type, met.name, met.lastModified],
-    Blob: (met: unknown) => met instanceof Blob && [met.size, met.type],
-    Error: (met: unknown) => met instanceof Error && errorForm(met),
-  });
-
 /** The value of an array form. Throws whatever devalue throws at malformed input. */
 export function unseal(form: unknown): unknown {
   const errors = new Map<ErrorForm, Error>();

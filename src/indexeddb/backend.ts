@@ -4,18 +4,13 @@
  * A write resolves on its transaction's `complete`, never on a request's `success`: a request may succeed inside a
  * transaction that then aborts.
  *
- * What not every app needs is loaded when it is used: listing, operations that depend on what is there, and the rescue of a
- * batch that breaks the engine.
- *
  * Spec: W3C Indexed Database API 3.0.
  */
-import type { Backend, Operation, Outcome } from '../core/backend.ts';
-import { isDependent, isRead } from '../core/backend.ts';
-import { load } from '../core/load.ts';
+import { type Backend, isDependent, isRead, type Operation, type Outcome } from '../core/backend.ts';
+import { runConditional } from './conditional.ts';
 import { createConnection } from './connection.ts';
-import { resultOf } from './errors.ts';
-import { rangeOf } from './range.ts';
-import { issue, outcomesOf } from './requests.ts';
+import { countOf, entriesOf, keysOf, statsOf } from './listing.ts';
+import { hasManyGets, issue, outcomesOf, runInParts, runMany } from './requests.ts';
 
 /**
  * A backend over one database of this origin. Nothing is opened before the first call.
@@ -25,22 +20,12 @@ import { issue, outcomesOf } from './requests.ts';
  */
 export function createIndexedDbBackend(database: string, timeout: number): Backend {
   const connection = createConnection(database, timeout);
-  let many: typeof import('./many.ts') | undefined;
+  const { read, write } = connection;
 
   async function runTogether(operations: readonly Operation[]): Promise<Outcome[]> {
-    if (operations.some(isDependent)) {
-      const { runInOrder } = await load(import('./dependent.ts'));
-      return runInOrder(connection, operations);
-    }
-    if (operations.length >= MANY && operations.filter(({ type }) => type === 'get').length >= MANY) {
-      if (many) return many.runMany(connection, operations);
-      // Nothing waits for it: what is slower until then must not hang when the network does.
-      import('./many.ts').then((loaded) => {
-        many = loaded;
-      }, ignore);
-    }
-    const transact = operations.every(isRead) ? connection.read : connection.write;
-    const requests = await transact((store) => issue(store, operations));
+    if (operations.some(isDependent)) return runConditional(connection, operations);
+    if (hasManyGets(operations)) return runMany(connection, operations);
+    const requests = await (operations.every(isRead) ? read : write)((store) => issue(store, operations));
     return outcomesOf(operations, requests);
   }
 
@@ -50,35 +35,12 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
     run: (operations) =>
       runTogether(operations).catch((error) => {
         if (operations.length === 1 || error.cause?.name !== 'UnknownError') throw error;
-        return import('./rescue.ts').then(
-          ({ runApart }) => runApart(operations, runTogether),
-          () => {
-            throw error;
-          },
-        );
+        return runInParts(operations, runTogether);
       }),
-    async keys(prefix) {
-      const [request] = await connection.read((store) => [store.getAllKeys(rangeOf(prefix))] as const);
-      const keys = resultOf(request, 'keys') as string[];
-      // IndexedDB sorts by UTF-16 code units: another order only from U+D800 up.
-      if (keys.some((key) => /[\ud800-\uffff]/.test(key)))
-        keys.sort((await load(import('../core/order.ts'))).compareKeys);
-      return keys;
-    },
-    async *entries(prefix, after) {
-      yield* (await load(import('./scan.ts'))).scan(connection.read, prefix, after);
-    },
-    async stats() {
-      return (await load(import('./stats.ts'))).statsOf(this.entries(''));
-    },
-    async count() {
-      return (await load(import('./stats.ts'))).countOf(connection.read);
-    },
+    keys: (prefix) => keysOf(read, prefix),
+    entries: (prefix, after) => entriesOf(read, prefix, after),
+    stats: () => statsOf(read),
+    count: () => countOf(read),
     close: async () => connection.close(),
   };
 }
-
-/** From so many gets on a range pays. */
-const MANY = 32;
-
-const ignore = (): void => {};

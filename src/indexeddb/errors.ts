@@ -1,12 +1,15 @@
 /**
- * The platform's errors as ours: their codes, and what to do.
+ * IndexedDB's errors as `StorageError`s: their codes, and what to do.
  */
 import type { Operation } from '../core/backend.ts';
 import { StorageError, type StorageErrorCode } from '../core/errors.ts';
 
 /** Codes and advice by the names of the platform's errors. */
 const FAILURES: Readonly<Record<string, readonly [StorageErrorCode, string]>> = {
-  NotFoundError: ['unavailable', 'another program made it; choose another name with the option database'],
+  NotFoundError: [
+    'unavailable',
+    'another program created this database; choose another name with the option database',
+  ],
   UnknownError: ['unavailable', 'the engine failed; a value of more than some 100 MB makes it'],
   DataCloneError: ['unsupported-value', 'the value cannot be cloned'],
   QuotaExceededError: [
@@ -15,18 +18,18 @@ const FAILURES: Readonly<Record<string, readonly [StorageErrorCode, string]>> = 
   ],
 };
 
-/** The platform's error as one of ours. */
+/** The platform's error as a `StorageError`. */
 export function asStorageError(error: unknown, subject: string): StorageError {
   if (error instanceof StorageError) return error;
   const [code, advice] = FAILURES[(error as Error)?.name] ?? ['unavailable', 'IndexedDB failed'];
   return new StorageError(code, `${subject}: ${advice} (${error}).`, { cause: error });
 }
 
-/** What a failure of this operation is about. */
+/** The subject of an error message about an operation. */
 export const subjectOf = (operation: Operation): string =>
   'key' in operation ? `Key ${operation.key}` : operation.type;
 
-/** What was read. Throws what made it fail. */
+/** The result of a request that is done. Throws its error as a `StorageError`. */
 export function resultOf<T>({ result, error }: Pick<IDBRequest<T>, 'result' | 'error'>, subject: string): T {
   if (error) throw asStorageError(error, subject);
   return result;

@@ -9,8 +9,8 @@
 import { StorageError } from '../core/errors.ts';
 import { type Connection, settled } from './connection.ts';
 import { asStorageError, resultOf } from './errors.ts';
-import { endOf } from './range.ts';
-import { scan } from './scan.ts';
+
+import { endOf, entriesOf } from './listing.ts';
 
 /** How an older app keeps its entries: one record each. */
 interface Layout {
@@ -115,7 +115,7 @@ export function createOldReader(name: OldName, timeout: number): OldReader {
       return { version: db.version, entries: resultOf(count, 'The number of records') };
     },
     async *records(after) {
-      for await (const page of scan(read, '', after))
+      for await (const page of entriesOf(read, '', after))
         for (const [key, record] of page) yield recordOf(layout, key, record);
       // After the strings: what stands for such a key in a report could be the key of another record, and is the one that counts.
       for await (const key of otherKeys(read)) yield { key: shown(key), refused: noString(name, key) };

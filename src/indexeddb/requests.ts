@@ -1,22 +1,26 @@
 /**
- * Operations whose outcome depends on nothing but their own request: the requests of a batch, and what became of them.
+ * A batch of operations that depend on nothing but their own requests: its requests, and their outcomes.
+ *
+ * Two things make a batch cheaper than a request for each operation. A write that a later write of the batch overwrites
+ * unread is not carried out. Many gets are read as ranges of keys, where a range holds nothing else.
  */
 import { fulfilled, isRead, type Operation, type Outcome, rejected } from '../core/backend.ts';
-import type { Requested } from './connection.ts';
+import { type Connection, type Requested, settled } from './connection.ts';
 import { asStorageError, subjectOf } from './errors.ts';
+import { pageSizeFor } from './listing.ts';
 
 const DONE = fulfilled();
 
-/** What a batch requests: for each operation its request, or that of the write that replaces it. */
+/** Requests a batch: for each operation its request, or the request of the write that overwrites it. */
 export function issue(store: IDBObjectStore, operations: readonly Operation[]): Requested[] {
-  const standIns = standInsOf(operations);
+  const substitutes = substitutesOf(operations);
   const requests = operations.map((operation, i) =>
-    standIns[i] === i ? request(store, operation) : undefined,
+    substitutes[i] === i ? request(store, operation) : undefined,
   );
-  return standIns.map((i) => requests[i] as Requested);
+  return substitutes.map((i) => requests[i] as Requested);
 }
 
-/** What became of operations, once the transaction of their requests is done. */
+/** The outcomes of operations whose requests are done. */
 export const outcomesOf = (operations: readonly Operation[], requests: readonly Requested[]): Outcome[] =>
   operations.map((operation, i) => {
     const { result, error } = requests[i] as Requested;
@@ -26,26 +30,26 @@ export const outcomesOf = (operations: readonly Operation[], requests: readonly 
   });
 
 /**
- * For each operation the one that stands for it: a write that is overwritten unread is not carried out by itself. Only where
- * what replaces it cannot fail alone: plain data can always be cloned.
+ * For each operation the index of the one that is carried out instead: a write that is overwritten unread is skipped. Only a
+ * write of plain data, a delete or a clear replaces another: they cannot fail alone.
  */
-function standInsOf(operations: readonly Operation[]): number[] {
+function substitutesOf(operations: readonly Operation[]): number[] {
   const next = new Map<string, number>();
-  const standIns: number[] = [];
+  const substitutes: number[] = [];
   for (let i = operations.length - 1; i >= 0; i--) {
     const operation = operations[i] as Operation;
-    standIns[i] = i;
-    // What a clear takes away may as well not have been written.
+    substitutes[i] = i;
+    // A write before a clear stays: the clear removes it anyway.
     if (operation.type === 'clear') continue;
     if (isRead(operation)) next.delete(operation.key);
     else {
-      const standIn = next.get(operation.key) ?? i;
-      standIns[i] = standIn;
+      const substitute = next.get(operation.key) ?? i;
+      substitutes[i] = substitute;
       if (operation.type === 'put' && !operation.plain) next.delete(operation.key);
-      else next.set(operation.key, standIn);
+      else next.set(operation.key, substitute);
     }
   }
-  return standIns;
+  return substitutes;
 }
 
 function request(store: IDBObjectStore, operation: Operation): Requested {
@@ -55,8 +59,131 @@ function request(store: IDBObjectStore, operation: Operation): Requested {
   try {
     return store.put(operation.value, operation.key);
   } catch (error) {
-    // Whatever else it is, it is not this value's alone.
+    // Any other error concerns the whole transaction.
     if ((error as DOMException).name !== 'DataCloneError') throw error;
     return { result: undefined, error: error as DOMException };
   }
+}
+
+/** From this number of gets on, ranges are faster. */
+const MANY = 32;
+/** Keys that are read first, to learn how large the values are. */
+const FIRST_KEYS = 4;
+/** With fewer keys in a range, one request a key is faster. */
+const MIN_RANGE_KEYS = 12;
+
+/** Whether a batch holds enough gets for {@link runMany}. */
+export const hasManyGets = (operations: readonly Operation[]): boolean =>
+  operations.length >= MANY && operations.filter(({ type }) => type === 'get').length >= MANY;
+
+/** Runs a batch with many gets in one transaction, so the order of its reads makes no difference. */
+export async function runMany(
+  { readInSteps, write }: Connection,
+  operations: readonly Operation[],
+): Promise<Outcome[]> {
+  const early = earlyGets(operations);
+  const others = operations.filter((operation) => !early.has(operation));
+  const onlyReads = operations.every(isRead);
+  const requests = await (onlyReads ? readInSteps : write)(async (store) => {
+    const read = await readMany(store, [...early.values()]);
+    const issued = issue(store, others);
+    if (onlyReads) await settled(issued);
+    let next = 0;
+    return operations.map((operation) => {
+      const key = early.get(operation);
+      return (key === undefined ? issued[next++] : read.get(key)) as Requested;
+    });
+  });
+  return outcomesOf(operations, requests);
+}
+
+/**
+ * The gets that may run before the rest of a batch, with their keys: no earlier operation writes those keys. Of several gets
+ * of one key only the first: each caller gets a copy of its own.
+ */
+function earlyGets(operations: readonly Operation[]): ReadonlyMap<Operation, string> {
+  const early = new Map<Operation, string>();
+  const used = new Set<string>();
+  for (const operation of operations) {
+    // Gets after a clear see an empty store.
+    if (operation.type === 'clear') break;
+    if (operation.type === 'get' && !used.has(operation.key)) early.set(operation, operation.key);
+    if (operation.type === 'get' || !isRead(operation)) used.add(operation.key);
+  }
+  return early;
+}
+
+/** The values of distinct keys, as requests that are done. */
+async function readMany(
+  store: IDBObjectStore,
+  keys: readonly string[],
+): Promise<ReadonlyMap<string, Requested>> {
+  const read = new Map<string, Requested>();
+  const readSingly = async (keys: readonly string[]): Promise<void> => {
+    const requests = await settled(keys.map((key) => store.get(key)));
+    for (const [i, key] of keys.entries()) read.set(key, requests[i] as Requested);
+  };
+
+  const wanted = [...keys].sort();
+  await readSingly(wanted.slice(0, FIRST_KEYS));
+  const amount = pageSizeFor([...read.values()].map(({ result }) => result));
+  const parts: string[][] = [];
+  if (amount >= MIN_RANGE_KEYS)
+    for (let i = FIRST_KEYS; i < wanted.length; i += amount) parts.push(wanted.slice(i, i + amount));
+
+  const listed = await settled(parts.map((part) => store.getAllKeys(spanOf(part), part.length + 1)));
+  const dense = parts.filter((part, i) => {
+    const asked = new Set<IDBValidKey>(part);
+    return !listed[i]?.error && listed[i]?.result.every((key) => asked.has(key));
+  });
+  const ranges = await settled(
+    dense.flatMap((part) => [store.getAllKeys(spanOf(part)), store.getAll(spanOf(part))]),
+  );
+  for (const [i, part] of dense.entries()) {
+    const [found, values] = [ranges[2 * i], ranges[2 * i + 1]];
+    // One of the values cannot be read. Single reads show which one.
+    if (!found || !values || found.error || values.error) continue;
+    for (const key of part) read.set(key, { result: undefined, error: null });
+    for (const [j, key] of found.result.entries())
+      read.set(key as string, { result: values.result[j], error: null });
+  }
+  await readSingly(wanted.filter((key) => !read.has(key)));
+  return read;
+}
+
+const spanOf = (sorted: readonly string[]): IDBKeyRange => IDBKeyRange.bound(sorted[0], sorted.at(-1));
+
+/** After this many operations that fail alone, the cause is not their values, and no more are tried. */
+const MAX_FAILED = 3;
+
+/**
+ * Runs a batch in parts, in order, after the whole batch has failed: one value may break the engine, as values of more than
+ * about 100 MB do. The batch is halved until only that value fails.
+ */
+export async function runInParts(
+  operations: readonly Operation[],
+  run: (operations: readonly Operation[]) => Promise<Outcome[]>,
+): Promise<Outcome[]> {
+  let failed = 0;
+  async function runPart(part: readonly Operation[]): Promise<Outcome[]> {
+    try {
+      return await run(part);
+    } catch (error) {
+      const [operation, second] = part;
+      if (operation && !second) {
+        failed += 1;
+        throw asStorageError((error as Error).cause ?? error, subjectOf(operation));
+      }
+      if (failed >= MAX_FAILED) throw error;
+      return halves(part);
+    }
+  }
+  async function halves(part: readonly Operation[]): Promise<Outcome[]> {
+    const middle = part.length >> 1;
+    const outcomes: Outcome[] = [];
+    for (const half of [part.slice(0, middle), part.slice(middle)])
+      outcomes.push(...(await runPart(half).catch((reason) => half.map(() => rejected(reason)))));
+    return outcomes;
+  }
+  return halves(operations);
 }

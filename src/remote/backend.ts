@@ -103,6 +103,7 @@ export function createFlaskBackend(
       yield* (await opened()).entries(prefix, after);
     },
     stats: async () => (await opened()).stats(),
+    count: async () => (await (await opened()).stats()).keys,
     check: async (key, value) => (await opened()).check(key, value),
     async close() {
       controller.abort();

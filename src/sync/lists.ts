@@ -25,7 +25,7 @@ export interface Listed {
   isShutOut(): Promise<boolean>;
 }
 
-type Lists = Pick<Backend, 'keys' | 'entries' | 'stats'>;
+type Lists = Pick<Backend, 'keys' | 'entries' | 'stats' | 'count'>;
 
 /** Lists over a server and what is here of it. */
 export function createLists({ flask, tables, link, run, isShutOut }: Listed): Lists {
@@ -93,6 +93,7 @@ export function createLists({ flask, tables, link, run, isShutOut }: Listed): Li
       const waits = await tables.read((reading) => reading.waits()).catch(() => false);
       return either(waits ? () => countOf(lists.entries('')) : flask.stats, () => localStats(tables));
     },
+    count: async () => (await lists.stats()).keys,
   };
   return lists;
 }

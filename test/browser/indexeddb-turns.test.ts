@@ -2,7 +2,6 @@
  * What the IndexedDB backend makes of the calls of one turn, and of calls that follow each other, in a real browser.
  */
 import { describe, expect, it, vi } from 'vitest';
-import type { KeyValueStorage } from '../../src/index.ts';
 import { databaseOfEachTest } from '../support/browser-database.ts';
 
 const { open } = databaseOfEachTest();
@@ -17,12 +16,6 @@ class Blob {
 
 /** 40 keys that exist, with values that tell them apart. */
 const FORTY = Array.from({ length: 40 }, (_, i) => `k${i + 10}`);
-
-/** What reads many at once is loaded at the first such call. */
-async function readMany(storage: KeyValueStorage): Promise<void> {
-  await storage.getMany(FORTY);
-  await new Promise((resolve) => setTimeout(resolve, 100));
-}
 
 describe('reads that follow each other', () => {
   it('see every write that had resolved before them, of other tabs too', async () => {
@@ -123,7 +116,7 @@ describe('writes of one turn', () => {
   it('take effect before many reads that come after them: two tabs cannot both be first', async () => {
     const tabs = [open(), open()];
     await tabs[0]?.setMany(FORTY.map((key) => [key, key]));
-    await Promise.all(tabs.map(readMany));
+    await Promise.all(tabs.map((tab) => tab.ready()));
     for (let round = 0; round < 30; round += 1) {
       await Promise.all([tabs[0]?.delete('tab 0'), tabs[1]?.delete('tab 1')]);
       const met = await Promise.all(
@@ -158,7 +151,6 @@ describe('many gets of one turn', () => {
   it('are ranges where nothing else lies between their keys, and only there', async () => {
     const storage = open();
     await storage.setMany(FORTY.map((key) => [key, key]));
-    await readMany(storage);
     const ranges = vi.spyOn(IDBObjectStore.prototype, 'getAll');
     expect(await storage.getMany(FORTY)).toEqual(FORTY);
     expect(ranges).toHaveBeenCalled();
@@ -171,7 +163,6 @@ describe('many gets of one turn', () => {
   it('are read again on a new connection when theirs is lost, as one get is', async () => {
     const storage = open();
     await storage.setMany(FORTY.map((key) => [key, key]));
-    await readMany(storage);
     const { get } = IDBObjectStore.prototype;
     for (const keys of [FORTY.slice(0, 1), FORTY]) {
       let lost = false;

@@ -32,4 +32,34 @@ describe('IndexedDB', () => {
     expect(second.getBackendType()).toBe('indexeddb');
     await second.close();
   });
+
+  it('gives similar values different revisions, and equal values equal ones', async () => {
+    const shared = { a: 1 };
+    const cyclic: { self?: unknown } = {};
+    cyclic.self = cyclic;
+    const sparse: number[] = [];
+    sparse[1] = 1;
+    const bytes = new Uint8Array([1, 2, 3, 4]);
+    const values: unknown[] = [
+      ...[null, undefined, 'undefined', 'null', 0, -0, '0', 0n, '0n', 1n, Number.NaN, 'NaN', true, 'true'],
+      ...[{}, [], [null], [undefined], [[]], { a: undefined }, { a: null }, ['a', undefined]],
+      ...[new Map(), new Set(), new Map([['a', 1]]), new Set(['a', 1]), new Map([['a', 1n]])],
+      ...[[shared, shared], [shared, { a: 1 }], cyclic, sparse, [undefined, 1]],
+      ...[new Date(5), 5, new Date(6), [new Date(5)], /a/, /a/g, '/a/'],
+      ...[bytes, bytes.buffer, new Int8Array([1, 2, 3, 4]), bytes.subarray(1), bytes.subarray(0, 2)],
+      ...[new Uint8Array([1, 2, 3, 5]), new Uint8Array(20_000), new Uint8Array(20_001)],
+      ...[new Blob(['a']), new Blob(['ab']), new File(['a'], 'a'), new File(['a'], 'b', { lastModified: 1 })],
+      ...[new TypeError('a'), new Error('a'), new Error('a', { cause: 1n })],
+    ];
+    const storage = open(freshName());
+    const revisionOf = async (value: unknown): Promise<string> => {
+      await storage.set('k', value);
+      return (await storage.getEntry('k'))?.revision ?? '';
+    };
+    const revisions: string[] = [];
+    for (const value of values) revisions.push(await revisionOf(value));
+    expect(new Set(revisions).size).toBe(values.length);
+    for (const [i, value] of values.entries()) expect(await revisionOf(value)).toBe(revisions[i]);
+    await storage.close();
+  });
 });

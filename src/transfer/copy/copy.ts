@@ -8,7 +8,7 @@
 import { catchUp, isBegun, sweep } from './catch-up.ts';
 import { CHANGED, stopped, unfinished } from './ending.ts';
 import { count, emptyTally, type Journal, journalPage, pagesWith, type Tally, writtenOf } from './journal.ts';
-import { countOf, inPages, type Source } from './moving.ts';
+import { inPages, type Source } from './moving.ts';
 import type { CheckedOptions, MigrationPlan, MigrationProgress } from './options.ts';
 import { type Manner, type Sent, send, type Target, verify } from './placing.ts';
 import { planOf } from './plan.ts';
@@ -152,7 +152,7 @@ async function copy(
 async function goOn({ source, target }: Migration, journal: Journal, tally: Tally): Promise<void> {
   for (let n = 0; n < journal.ends.length; n++) count(tally, await journal.page(n));
   // A target that holds less than that was emptied meanwhile.
-  if (tally.verified > 0 && (await countOf(target)) < tally.verified) {
+  if (tally.verified > 0 && (await target.count()) < tally.verified) {
     await journal.clear();
     Object.assign(tally, { verified: 0, skipped: 0 });
     tally.failed.clear();

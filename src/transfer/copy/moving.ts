@@ -44,7 +44,7 @@ export const sourceOf = (backend: Backend, prefix = ''): Source => ({
       }
     }
   },
-  count: () => countOf(backend),
+  count: () => backend.count(),
   async having(keys) {
     const outcomes = await backend.run(keys.map((key) => ({ type: 'has', key })));
     return new Set(
@@ -81,10 +81,6 @@ async function* singly(backend: Backend, keys: readonly string[]): AsyncGenerato
     yield { key, refused: reason };
   }
 }
-
-/** How many entries a backend holds. */
-export const countOf = async (backend: Pick<Backend, 'count' | 'stats'>): Promise<number> =>
-  backend.count ? backend.count() : (await backend.stats()).keys;
 
 /** An entry that can be sent. */
 export interface Sendable extends Snapshot {

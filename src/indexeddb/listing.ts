@@ -1,0 +1,185 @@
+/**
+ * Reading an IndexedDB store as a whole: entries in byte order of their keys, ranges of keys, counts and sizes.
+ *
+ * IndexedDB orders string keys by UTF-16 code units, the contract by code points. The two orders differ only where two keys
+ * first differ in a code unit from U+D800 up. All keys with the same text before such a unit form a block. Each page is
+ * sorted as a whole. Only the block of its last key may continue beyond the page, so that block is read separately.
+ *
+ * Spec: W3C Indexed Database API 3.0, §2.4 Keys.
+ */
+import type { StorageStats } from '../core/backend.ts';
+import { StorageError } from '../core/errors.ts';
+import { encode } from '../core/json.ts';
+import { utf8Length } from '../core/keys.ts';
+import { compareKeys } from '../core/order.ts';
+import { snapshot } from '../core/values.ts';
+import type { Connection } from './connection.ts';
+import { resultOf } from './errors.ts';
+
+/** Code units that IndexedDB and the contract order differently. */
+const HIGH_UNIT = /[\ud800-\uffff]/;
+
+/**
+ * Bytes and entries that one request reads. The engine delivers the result of a request in one piece: many small pieces cost
+ * one request each, and a large piece blocks everything else. About 200 KB was fastest for values of every size.
+ */
+const PAGE_BYTES = 200_000;
+const MAX_PAGE_ENTRIES = 250;
+/** Entries of the first page, which shows how large the values are. */
+const FIRST_PAGE_ENTRIES = 32;
+
+/** The least key that is not a string. Keys of other types belong to other programs. */
+const END_OF_STRINGS = new ArrayBuffer(0);
+
+/** The least key above every key that begins with `prefix`. */
+export function endOf(prefix: string): IDBValidKey {
+  for (let end = prefix.length - 1; end >= 0; end--) {
+    const unit = prefix.charCodeAt(end);
+    if (unit < 0xffff) return prefix.slice(0, end) + String.fromCharCode(unit + 1);
+  }
+  return END_OF_STRINGS;
+}
+
+/** All string keys that begin with `prefix`. */
+const rangeOf = (prefix: string): IDBKeyRange => IDBKeyRange.bound(prefix, endOf(prefix), false, true);
+
+/** The number of entries like these that one request should read. */
+export function pageSizeFor(values: readonly unknown[]): number {
+  const samples = [0, values.length >> 1, values.length - 1].map((i) => sizeOf(values[i]));
+  const mean = samples.reduce((sum, size) => sum + size, 1) / samples.length;
+  return Math.max(1, Math.min(MAX_PAGE_ENTRIES, Math.round(PAGE_BYTES / mean)));
+}
+
+/** The approximate size of a value in bytes. */
+function sizeOf(value: unknown): number {
+  if (typeof value === 'string') return value.length;
+  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return value.byteLength;
+  try {
+    return JSON.stringify(value)?.length ?? 0;
+  } catch {
+    // A cycle or a bigint has no JSON text.
+    return 1000;
+  }
+}
+
+type Page = Array<readonly [string, unknown]>;
+
+/** All keys that begin with `prefix`, in byte order. */
+export async function keysOf(read: Connection['read'], prefix: string): Promise<string[]> {
+  const [request] = await read((store) => [store.getAllKeys(rangeOf(prefix))] as const);
+  const keys = resultOf(request, 'keys') as string[];
+  return keys.some((key) => HIGH_UNIT.test(key)) ? keys.sort(compareKeys) : keys;
+}
+
+/**
+ * All entries whose key begins with `prefix` and comes after the key `after`, in byte order, in pages. The next page is read
+ * while the caller handles one.
+ */
+export async function* entriesOf(
+  read: Connection['read'],
+  prefix: string,
+  after?: string,
+): AsyncGenerator<Page> {
+  const end = endOf(prefix);
+  let amount = FIRST_PAGE_ENTRIES;
+  const startPage = (from: IDBValidKey, isOpen: boolean): Promise<Page> | undefined => {
+    // The end of a block may be the end of the listing.
+    if (from === end) return undefined;
+    const page = readPage(read, IDBKeyRange.bound(from, end, isOpen, true), amount);
+    // A caller that stops early never awaits this page.
+    page.catch(() => {});
+    return page;
+  };
+  const at = after === undefined ? -1 : highUnitIn(after, prefix.length);
+  const stem = after?.slice(0, at);
+  if (at >= 0) yield* blockOf(read, stem as string, after);
+  let next =
+    at >= 0 ? startPage(endOf(stem as string), false) : startPage(after ?? prefix, after !== undefined);
+  while (next !== undefined) {
+    const page: Page = await next;
+    const last = page.at(-1)?.[0];
+    if (last === undefined || page.length < amount) {
+      yield sorted(page);
+      return;
+    }
+    amount = pageSizeFor(page.map(([, value]) => value));
+    const at = highUnitIn(last, prefix.length);
+    if (at < 0) {
+      next = startPage(last, true);
+      yield sorted(page);
+    } else {
+      const stem = last.slice(0, at);
+      yield sorted(page.filter(([key]) => !isInBlock(key, stem)));
+      yield* blockOf(read, stem);
+      next = startPage(endOf(stem), false);
+    }
+  }
+}
+
+const sorted = (page: Page): Page => page.sort(([a], [b]) => compareKeys(a, b));
+
+const isInBlock = (key: string, stem: string): boolean =>
+  key.startsWith(stem) && key.charCodeAt(stem.length) >= 0xd800;
+
+/** The index of the first code unit from U+D800 up at or after `start`, or -1. */
+const highUnitIn = (key: string, start: number): number => {
+  const at = key.slice(start).search(HIGH_UNIT);
+  return at < 0 ? at : at + start;
+};
+
+/** The entries of the block after `stem` whose key comes after `after`. */
+async function* blockOf(read: Connection['read'], stem: string, after = ''): AsyncGenerator<Page> {
+  const range = IDBKeyRange.bound(`${stem}\ud800`, endOf(stem), false, true);
+  const [request] = await read((store) => [store.getAllKeys(range)] as const);
+  const keys = (resultOf(request, stem) as string[])
+    .filter((key) => compareKeys(key, after) > 0)
+    .sort(compareKeys);
+  let amount = FIRST_PAGE_ENTRIES;
+  for (let i = 0; i < keys.length; ) {
+    const part = keys.slice(i, i + amount);
+    i += part.length;
+    const requests = await read((store) =>
+      part.flatMap((key): IDBRequest[] => [store.getKey(key), store.get(key)]),
+    );
+    const results = requests.map((request, i) => resultOf(request, `Key ${part[i >> 1]}`));
+    amount = pageSizeFor(results.filter((_, i) => i % 2 === 1));
+    yield part
+      .map((key, i) => [key, results[2 * i + 1]] as const)
+      .filter((_, i) => results[2 * i] !== undefined);
+  }
+}
+
+async function readPage(read: Connection['read'], range: IDBKeyRange, amount: number): Promise<Page> {
+  const [keys, values] = await read(
+    (store) => [store.getAllKeys(range, amount), store.getAll(range, amount)] as const,
+  );
+  const found = resultOf(values, 'A page of values');
+  return (resultOf(keys, 'A page of keys') as string[]).map((key, i) => [key, found[i]] as const);
+}
+
+/** The number of entries with a string key. */
+export async function countOf(read: Connection['read']): Promise<number> {
+  const [request] = await read((store) => [store.count(rangeOf(''))] as const);
+  return resultOf(request, 'The number of keys');
+}
+
+/** The number and size of all entries. IndexedDB records no sizes, so every value is read. */
+export async function statsOf(read: Connection['read']): Promise<StorageStats> {
+  let keys = 0;
+  let sizeBytes = 0;
+  for await (const page of entriesOf(read, '')) {
+    keys += page.length;
+    for (const [, value] of page) sizeBytes += utf8Length(await textOf(value));
+  }
+  return { keys, sizeBytes };
+}
+
+/** The JSON text of a value; empty for a value of another program that has none. */
+async function textOf(value: unknown): Promise<string> {
+  try {
+    return await encode(snapshot(value));
+  } catch (error) {
+    if (error instanceof StorageError && error.code === 'unsupported-value') return '';
+    throw error;
+  }
+}
