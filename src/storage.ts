@@ -8,7 +8,7 @@ import type { ListOptions } from './call-options.ts';
 import { readConfig, resolveOptions, type StorageOptions } from './config.ts';
 import type { Backend, Condition, Snapshot } from './core/backend.ts';
 import { closedError, StorageError } from './core/errors.ts';
-import { checkHeldKey, checkKey } from './core/keys.ts';
+import { checkKey, checkReadKey } from './core/keys.ts';
 import { load } from './core/load.ts';
 import { createQueue } from './core/queue.ts';
 import type { StorageStatus } from './core/session.ts';
@@ -145,13 +145,13 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
   }
 
   const storage = {
-    get: (key: unknown) => queue.call(() => ({ type: 'get', key: checkHeldKey(key) })),
-    getEntry: (key: unknown) => queue.call(() => ({ type: 'entry', key: checkHeldKey(key) })),
+    get: (key: unknown) => queue.call(() => ({ type: 'get', key: checkReadKey(key) })),
+    getEntry: (key: unknown) => queue.call(() => ({ type: 'entry', key: checkReadKey(key) })),
     set: (key: unknown, value: unknown, options?: object) =>
       queue.call(() => ({ ...put(key, value), ...conditionOf(options, null) })),
     delete: (key: unknown, options?: object) =>
-      queue.call(() => ({ type: 'delete', key: checkHeldKey(key), ...conditionOf(options) })),
-    has: (key: unknown) => queue.call(() => ({ type: 'has', key: checkHeldKey(key) })),
+      queue.call(() => ({ type: 'delete', key: checkReadKey(key), ...conditionOf(options) })),
+    has: (key: unknown) => queue.call(() => ({ type: 'has', key: checkReadKey(key) })),
     async keys(options?: ListOptions) {
       const prefix = checkPrefix(options);
       return queue.alone((backend) => backend.keys(prefix));
@@ -159,12 +159,12 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     entries: list,
     clear: () => queue.call(() => ({ type: 'clear' })),
     getMany: (keys: Iterable<unknown>) =>
-      queue.callAll(() => listOf(keys).map((key) => ({ type: 'get', key: checkHeldKey(key) }))),
+      queue.callAll(() => listOf(keys).map((key) => ({ type: 'get', key: checkReadKey(key) }))),
     async setMany(entries: Iterable<unknown>) {
       await queue.callAll(() => listOf(entries).map((entry) => put(...checkEntry(entry))));
     },
     async deleteMany(keys: Iterable<unknown>) {
-      await queue.callAll(() => listOf(keys).map((key) => ({ type: 'delete', key: checkHeldKey(key) })));
+      await queue.callAll(() => listOf(keys).map((key) => ({ type: 'delete', key: checkReadKey(key) })));
     },
     update: (given: unknown, change: (current: unknown) => unknown) =>
       queue.call(() => {

@@ -1,9 +1,12 @@
 /**
- * What a key may be.
+ * Which strings are keys.
  *
- * A portable key is well-formed Unicode, 1 to 1,024 UTF-8 bytes, without U+0000. Keys are compared exactly, never
- * normalised.
+ * A key that is written must be portable: well-formed Unicode, 1 to 1,024 UTF-8 bytes, without U+0000. IndexedDB can hold other
+ * strings too, which older apps have stored: these can be read and deleted there. A server can hold portable keys of any length.
+ *
+ * Keys are compared exactly, without normalization (docs/contract.md, section 10.1).
  */
+import { type Backend, type Outcome, rejected } from './backend.ts';
 import { StorageError } from './errors.ts';
 
 const MAX_KEY_BYTES = 1024;
@@ -11,27 +14,13 @@ const MAX_KEY_BYTES = 1024;
 const NOT_PORTABLE = /[\0\p{Surrogate}]/u;
 
 /**
- * Check a key that is only read or deleted. It may be longer than what is accepted for writing, so that what a
- * database already holds stays readable and deletable.
+ * Check a key that is read or deleted: any string.
  *
  * @throws {StorageError} `invalid-key`
  */
-export function checkHeldKey(key: unknown, maxBytes = Number.POSITIVE_INFINITY): string {
-  // A UTF-16 code unit is at most three bytes, so most keys need no counting.
-  if (
-    typeof key === 'string' &&
-    key !== '' &&
-    !NOT_PORTABLE.test(key) &&
-    (key.length * 3 <= maxBytes || utf8Length(key) <= maxBytes)
-  )
-    return key;
-  let shown: string = typeof key;
-  if (typeof key === 'string') shown = JSON.stringify(key.slice(0, 64));
-  if (typeof key === 'string' && key.length > 64) shown += `… (${utf8Length(key)} bytes)`;
-  throw new StorageError(
-    'invalid-key',
-    `A key is a string of 1 to 1,024 UTF-8 bytes, well-formed and without U+0000, not ${shown}.`,
-  );
+export function checkReadKey(key: unknown): string {
+  if (typeof key === 'string') return key;
+  throw invalidKey(key);
 }
 
 /**
@@ -39,9 +28,40 @@ export function checkHeldKey(key: unknown, maxBytes = Number.POSITIVE_INFINITY):
  *
  * @throws {StorageError} `invalid-key`
  */
-export const checkKey = (key: unknown): string => checkHeldKey(key, MAX_KEY_BYTES);
+export function checkKey(key: unknown): string {
+  // A UTF-16 code unit is at most three bytes, so most keys need no counting.
+  if (isPortable(key) && (key.length * 3 <= MAX_KEY_BYTES || utf8Length(key) <= MAX_KEY_BYTES)) return key;
+  throw invalidKey(key);
+}
 
-/** The number of bytes of `text` in UTF-8. Counted, not encoded: it is asked of every key and value that travels. */
+const isPortable = (key: unknown): key is string =>
+  typeof key === 'string' && key !== '' && !NOT_PORTABLE.test(key);
+
+/** Run a batch on a server. An operation whose key no server can hold is rejected, and the others are run. */
+export async function runPortable(
+  run: Backend['run'],
+  operations: Parameters<Backend['run']>[0],
+): Promise<Outcome[]> {
+  const able = operations.filter((operation) => !('key' in operation) || isPortable(operation.key));
+  if (able.length === operations.length) return run(operations);
+  const outcomes = able.length > 0 ? await run(able) : [];
+  const found = new Map(able.map((operation, i) => [operation, outcomes[i] as Outcome]));
+  return operations.map(
+    (operation) => found.get(operation) ?? rejected(invalidKey((operation as { key: string }).key)),
+  );
+}
+
+function invalidKey(key: unknown): StorageError {
+  let shown: string = typeof key;
+  if (typeof key === 'string') shown = JSON.stringify(key.slice(0, 64));
+  if (typeof key === 'string' && key.length > 64) shown += `… (${utf8Length(key)} bytes)`;
+  return new StorageError(
+    'invalid-key',
+    `Key ${shown} is not allowed: a key is a string of 1 to 1,024 UTF-8 bytes, well-formed and without U+0000.`,
+  );
+}
+
+/** The number of bytes of `text` in UTF-8. It is counted without encoding, because every key and value that travels is measured. */
 export function utf8Length(text: string): number {
   let bytes = text.length;
   for (let i = 0; i < text.length; i++) {

@@ -5,7 +5,7 @@
 import type { Conflict, ConflictValue, Resolution } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
 import { decodeAt } from '../core/json.ts';
-import { checkHeldKey } from '../core/keys.ts';
+import { checkReadKey } from '../core/keys.ts';
 import { snapshot } from '../core/values.ts';
 import { heldOf } from './local.ts';
 import { enqueue } from './outbox-rules.ts';
@@ -37,7 +37,7 @@ const sideOf = async (key: string, held: Held | undefined): Promise<ConflictValu
  * @throws {StorageError} `invalid-key`; `invalid-option` where there are none, or for a choice that is none.
  */
 export async function resolveConflicts(tables: Tables, given: string, choice: Resolution): Promise<void> {
-  const key = given === ALL ? given : checkHeldKey(given);
+  const key = given === ALL ? given : checkReadKey(given);
   const other =
     typeof choice === 'object' && choice !== null && Object.keys(choice).join() === 'value'
       ? await heldOf(key, snapshot(choice.value, key))

@@ -4,6 +4,7 @@
 import type { Backend, BackendType } from '../core/backend.ts';
 import type { Conflict, Resolution } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
+import { runPortable } from '../core/keys.ts';
 import type { StorageStatus } from '../core/session.ts';
 import { createFlaskBackend, type FlaskBackend } from '../remote/backend.ts';
 import { createSync, type SyncOptions } from './sync.ts';
@@ -28,8 +29,13 @@ export interface Served extends Backend {
 }
 
 /** The server of `options`. */
-export const createServed = (options: SyncOptions): Served =>
-  typeof indexedDB === 'undefined' ? createAlone(options) : createSync(options);
+export function createServed(options: SyncOptions): Served {
+  const served = typeof indexedDB === 'undefined' ? createAlone(options) : createSync(options);
+  const { run } = served;
+  return Object.assign(served, {
+    run: (operations) => runPortable(run, operations),
+  } satisfies Partial<Served>);
+}
 
 /** A server with nothing behind it: where it does not answer, calls reject. */
 function createAlone({ serverUrl, timeout, token, log }: SyncOptions): Served {

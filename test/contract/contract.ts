@@ -222,26 +222,31 @@ export function contract(subject: Subject): void {
       it(`refuses ${name} as a key`, async () => {
         const storage = await open();
         const bad = key as string;
-        const calls = [
-          ...[
-            storage.get(bad),
-            storage.set(bad, 1),
-            storage.delete(bad),
-            storage.has(bad),
-            storage.update(bad, () => 1),
-            storage.getEntry(bad),
-          ],
-          ...[
-            storage.getMany(['ok', bad]),
-            storage.setMany([
-              ['ok', 1],
-              [bad, 1],
-            ]),
-            storage.deleteMany(['ok', bad]),
-          ],
+        const writes = [
+          storage.set(bad, 1),
+          storage.update(bad, () => 1),
+          storage.setMany([
+            ['ok', 1],
+            [bad, 1],
+          ]),
         ];
-        for (const call of calls) expect(await codeOf(call)).toBe('invalid-key');
+        for (const call of writes) expect(await codeOf(call)).toBe('invalid-key');
+        const calls = [
+          ...[storage.get(bad), storage.getEntry(bad), storage.has(bad), storage.delete(bad)],
+          ...[storage.getMany(['ok', bad]), storage.deleteMany(['ok', bad])],
+        ];
+        // IndexedDB may hold any text, which another program has stored: it can be read and deleted.
+        const allowed = typeof key === 'string' && storage.status().state === 'local';
+        for (const call of calls) expect(await codeOf(call)).toBe(allowed ? 'no error' : 'invalid-key');
         expect(await storage.keys()).toEqual([]);
+      });
+
+      it(`carries out the other calls of a turn with ${name} as a key`, async () => {
+        const storage = await open();
+        const bad = key as string;
+        const calls = [storage.set('ok', 1), storage.get(bad), storage.delete(bad), storage.get('ok')];
+        const [set, , , got] = await Promise.allSettled(calls);
+        expect([set, got]).toEqual([{ status: 'fulfilled' }, { status: 'fulfilled', value: 1 }]);
       });
     }
 

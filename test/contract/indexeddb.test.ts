@@ -1,10 +1,24 @@
 import { describe, expect, it } from 'vitest';
 import { createStorage } from '../../src/index.ts';
+import { settled } from '../support/browser-database.ts';
 import { contract } from './contract.ts';
 import { takeStore } from './without-anything.ts';
 
 let databases = 0;
 const freshName = (): string => `contract-${Date.now()}-${++databases}`;
+
+/** Entries of the store of a storage, put there by another program. */
+async function fillAsAnotherProgram(
+  database: string,
+  entries: ReadonlyArray<readonly [string, unknown]>,
+): Promise<void> {
+  const request = indexedDB.open(database, 1);
+  request.onupgradeneeded = () => {
+    const store = request.result.createObjectStore('storage');
+    for (const [key, value] of entries) store.put(value, key);
+  };
+  (await settled(request)).close();
+}
 const open = (database: string) => createStorage({ database, logger: false });
 
 contract({
@@ -31,6 +45,31 @@ describe('IndexedDB', () => {
     expect(await second.get('k')).toStrictEqual(new Map([['a', 1]]));
     expect(second.getBackendType()).toBe('indexeddb');
     await second.close();
+  });
+
+  it('reads, lists and deletes keys that only another program can have stored', async () => {
+    const database = freshName();
+    const keys = ['', 'a\0b', 'a\ud800', '\udc00a', 'ordinary', '\0', '🗝'];
+    await fillAsAnotherProgram(
+      database,
+      keys.map((key) => [key, { of: key }]),
+    );
+    const storage = open(database);
+    const listed = await storage.keys();
+    expect([...listed].sort()).toEqual([...keys].sort());
+    expect(await storage.getMany(listed)).toEqual(listed.map((key) => ({ of: key })));
+    expect((await Array.fromAsync(storage.entries())).map(([key]) => key)).toEqual(listed);
+    for (const key of keys) {
+      expect(await storage.get(key)).toEqual({ of: key });
+      expect(await storage.has(key)).toBe(true);
+      expect((await storage.getEntry(key))?.value).toEqual({ of: key });
+    }
+    const entry = await storage.getEntry('');
+    await storage.delete('', { ifRevision: entry?.revision ?? '' });
+    await storage.delete('a\0b');
+    await storage.deleteMany(['a\ud800', '\udc00a']);
+    expect((await storage.keys()).sort()).toEqual(['\0', 'ordinary', '🗝']);
+    await storage.close();
   });
 
   it('gives similar values different revisions, and equal values equal ones', async () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { checkHeldKey, checkKey, utf8Length } from '../../src/core/keys.ts';
+import { checkKey, checkReadKey, utf8Length } from '../../src/core/keys.ts';
 import { compareKeys } from '../../src/core/order.ts';
 
 const text = fc
@@ -22,7 +22,7 @@ it('accepts a key for writing exactly when it has at most 1,024 bytes', () => {
       const key = drawn.replaceAll('\0', 'x');
       if (Buffer.byteLength(key) <= 1024) expect(checkKey(key)).toBe(key);
       else expect(() => checkKey(key)).toThrow(/1,024 UTF-8 bytes/);
-      expect(checkHeldKey(key)).toBe(key);
+      expect(checkReadKey(key)).toBe(key);
     }),
   );
 });
