@@ -1,10 +1,15 @@
 /**
- * Options: where they come from, and what they may be.
+ * Options of a storage: where they come from, and what they may be.
  */
-
 import type { ConflictPolicy } from './core/conflict.ts';
-import { StorageError } from './core/errors.ts';
-import type { Logger, ResolvedOptions } from './core/options.ts';
+import {
+  checkOptions,
+  invalidOption,
+  type Logger,
+  oneOf,
+  type ResolvedOptions,
+  RULES,
+} from './core/options.ts';
 import { checkServerUrl } from './core/server-url.ts';
 import { isToken, type Token } from './core/token.ts';
 
@@ -36,39 +41,57 @@ export interface StorageOptions {
    * on this device's disk (`'local'`), to be sent at once. While the server is away it is always the outbox.
    */
   readonly ack?: 'server' | 'local' | undefined;
+  /**
+   * Why these options are not what was asked for: logged once as a warning, and part of `status().reason`. {@link readConfig} sets it
+   * where an environment asks for a server without naming one.
+   */
+  readonly warning?: string | undefined;
 }
 
 /**
- * Options from an environment and from the page.
+ * Reads options from an environment and from the page.
  *
- * Reads `VITE_USE_FLASK_BACKEND` and `VITE_FLASK_BACKEND_URL`, `USE_FLASK_BACKEND` and `FLASK_BACKEND_URL`. A global
- * variable of the page with one of these names, as a container's start script writes it, wins over `env`, which was
- * baked in at build time; the shorter name wins over the one with `VITE_`. `true` and `'true'` both count as true.
+ * Reads `USE_FLASK_BACKEND` and `FLASK_BACKEND_URL`, with or without the prefix `VITE_`, and `FLASK_API_URL`, which older deployments
+ * set, where there is no `FLASK_BACKEND_URL`. A global variable of the page with one of these names, as a container's start script
+ * writes it, wins over `env`, which was baked in at build time; the shorter name wins over the one with `VITE_`.
+ *
+ * `true`, `1`, `yes` and `on` stand for true, `false`, `0`, `no` and `off` for false, in any case. Where the server is wanted but no
+ * URL is set, the options are those of IndexedDB, with a `warning`.
  *
  * @param env `import.meta.env`, `process.env`, or nothing for the page's globals alone.
+ * @throws {StorageError} `invalid-option` for a value of `USE_FLASK_BACKEND` that is none of these.
  */
 export function readConfig(env: Readonly<Record<string, unknown>> = {}): StorageOptions {
   const globals = globalThis as unknown as Readonly<Record<string, unknown>>;
   const read = (name: string): unknown =>
     [globals[name], globals[`VITE_${name}`], env[name], env[`VITE_${name}`]].find(
       // An element with such an id is a page global too.
-      (value) => typeof value === 'boolean' || (typeof value === 'string' && value !== ''),
+      (value) =>
+        /^(boolean|number)$/.test(typeof value) || (typeof value === 'string' && value.trim() !== ''),
     );
-  const use = read('USE_FLASK_BACKEND');
-  const url = read('FLASK_BACKEND_URL');
+  const useFlask = isTrue('USE_FLASK_BACKEND', read('USE_FLASK_BACKEND') ?? false);
+  const url = read('FLASK_BACKEND_URL') ?? read('FLASK_API_URL');
+  if (url !== undefined) return { useFlask, flaskUrl: String(url).trim() };
+  if (!useFlask) return { useFlask };
   return {
-    useFlask: use === true || use === 'true',
-    ...(url !== undefined && { flaskUrl: String(url) }),
+    useFlask: false,
+    warning: 'USE_FLASK_BACKEND is set, but FLASK_BACKEND_URL is not: set it to the address of the server',
   };
 }
 
+function isTrue(name: string, value: unknown): boolean {
+  const text = String(value).trim().toLowerCase();
+  if (['true', '1', 'yes', 'on'].includes(text)) return true;
+  if (['false', '0', 'no', 'off'].includes(text)) return false;
+  throw invalidOption(`${name} must be true or false, not ${JSON.stringify(value)}.`);
+}
+
 /**
- * Check options and fill in the defaults.
+ * Checks options and fills in the defaults.
  *
  * @throws {StorageError} `invalid-option`
  */
 export function resolveOptions(options: StorageOptions): ResolvedOptions {
-  check(typeof options === 'object' && options !== null, 'options', 'an object');
   const {
     useFlask = false,
     flaskUrl,
@@ -78,35 +101,36 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
     logger = console,
     conflict = 'keep-server',
     ack = 'server',
-    ...unknown
-  } = options;
-  for (const name of Object.keys(unknown))
-    check(
-      false,
-      name,
-      'left out: the options are useFlask, flaskUrl, token, database, timeout, logger, conflict and ack',
-    );
-  check(typeof useFlask === 'boolean', 'useFlask', 'true or false');
-  check(typeof database === 'string' && database !== '', 'database', 'a name');
-  // setTimeout takes no more than 31 bits.
-  check(typeof timeout === 'number' && timeout > 0 && timeout < 2 ** 31, 'timeout', 'milliseconds above 0');
-  check(
-    logger === false || (typeof logger?.info === 'function' && typeof logger.warn === 'function'),
-    'logger',
-    'an object with info and warn, or false',
-  );
-  check(
-    token === undefined || typeof token === 'function' || isToken(token),
-    'token',
-    'visible ASCII without spaces, or a function',
-  );
-  check(
-    typeof conflict === 'function' || ['keep-server', 'keep-local'].includes(conflict),
-    'conflict',
-    "'keep-server', 'keep-local' or a function",
-  );
-  check(['server', 'local'].includes(ack), 'ack', "'server' or 'local'");
-  const serverUrl = useFlask || flaskUrl !== undefined ? checkServerUrl(flaskUrl) : undefined;
+    warning,
+  } = checkOptions<StorageOptions>('createStorage()', options, {
+    useFlask: RULES.boolean,
+    flaskUrl: RULES.text,
+    token: [
+      (value) => typeof value === 'function' || isToken(value),
+      'visible ASCII without spaces, or a function that returns that',
+    ],
+    database: [(value) => typeof value === 'string' && value !== '', 'a name'],
+    // setTimeout takes no more than 31 bits.
+    timeout: [
+      (value) => Number(value) > 0 && Number(value) < 2 ** 31 && typeof value === 'number',
+      'milliseconds above 0',
+    ],
+    logger: [
+      (value) =>
+        value === false ||
+        (typeof (value as Logger)?.info === 'function' && typeof (value as Logger).warn === 'function'),
+      'an object with info and warn, or false',
+    ],
+    conflict: [
+      (value) => typeof value === 'function' || value === 'keep-server' || value === 'keep-local',
+      "'keep-server', 'keep-local' or a function",
+    ],
+    ack: oneOf('server', 'local'),
+    warning: RULES.text,
+  });
+  if (useFlask && flaskUrl === undefined)
+    throw invalidOption("createStorage(): useFlask needs flaskUrl, the server's address.");
+  const serverUrl = flaskUrl === undefined ? undefined : checkServerUrl(flaskUrl);
   return {
     serverUrl: useFlask ? serverUrl : undefined,
     token,
@@ -115,9 +139,6 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
     logger: logger || undefined,
     conflict,
     ack,
+    warning,
   };
-}
-
-function check(holds: unknown, name: string, wanted: string): void {
-  if (!holds) throw new StorageError('invalid-option', `createStorage: ${name} must be ${wanted}.`);
 }

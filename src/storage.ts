@@ -1,57 +1,67 @@
 /**
- * `createStorage()`: options → backend → the object that an app holds.
+ * A storage: options → session → the object that an app holds.
  *
- * Keys and values are checked here, before any I/O; everything then goes through one queue to the backend in use.
+ * Keys, values and options are checked here, before any I/O. Every call then goes through one queue to the session in use.
  */
-import type { EntryOf, KeyValueStorage } from './api.ts';
-import type { ListOptions } from './call-options.ts';
-import { readConfig, resolveOptions, type StorageOptions } from './config.ts';
-import type { Backend, Condition, Snapshot } from './core/backend.ts';
-import { closedError, StorageError } from './core/errors.ts';
-import { checkKey, checkReadKey } from './core/keys.ts';
-import { load } from './core/load.ts';
+import type { KeyValueStorage } from './api.ts';
+import type { DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
+import { resolveOptions, type StorageOptions } from './config.ts';
+import type { Condition, Snapshot } from './core/backend.ts';
+import { closedError } from './core/errors.ts';
+import { checkReadKey, checkKey } from './core/keys.ts';
+import { checkOptions, invalidOption, RULES } from './core/options.ts';
+import { whenIdle } from './core/platform.ts';
 import { createQueue } from './core/queue.ts';
-import type { StorageStatus } from './core/session.ts';
+import { createStatusReader, type Session, type StorageStatus, statusOf } from './core/session.ts';
 import { snapshot } from './core/values.ts';
 import { createIndexedDbBackend } from './indexeddb/backend.ts';
-import type { Served } from './sync/served.ts';
-import type { Closable, Workshop } from './transfer/context.ts';
+import { createLocalSession } from './indexeddb/session.ts';
+import { guarded, type Parts } from './parts.ts';
+import type { Closable, TransferContext } from './transfer/context.ts';
 
 /**
- * Create a storage. Nothing is opened before the first call.
+ * Builds a storage from options and the parts that it may need.
  *
- * With `useFlask` the server is asked at the first call. While it is away, a copy of its data in IndexedDB takes its place, and what
- * is written then is sent when it is back (docs/guarantees.md). A line is logged when the backend in use changes.
- *
- * @param options Default: the page's runtime globals, see {@link readConfig}.
- * @typeParam Schema Maps keys to the types of their values.
  * @throws {StorageError} `invalid-option`, at once.
  */
-export function createStorage<Schema extends object = Record<string, unknown>>(
-  options: StorageOptions = readConfig(),
+export function buildStorage<Schema extends object>(
+  options: StorageOptions,
+  given: Parts,
 ): KeyValueStorage<Schema> {
-  const resolved = resolveOptions(options);
-  const { database, timeout, logger } = resolved;
+  const { logger, ...resolved } = resolveOptions(options);
+  const { database, timeout, warning } = resolved;
   let { serverUrl } = resolved;
-  const indexedDb = createIndexedDbBackend(database, timeout);
+  const parts = guarded(given);
+  const indexedDb = createIndexedDbBackend(database, timeout, parts.codec);
+  const localSession = createLocalSession(indexedDb, warning ?? 'no server is configured (useFlask)');
+  /** What is closed with the storage. */
   const opened = new Set<Closable>([indexedDb]);
-  let choosing: Promise<Backend> | undefined;
-  /** Whether the step under way made the choice: then the server has answered just now. */
-  let justChosen = false;
-  let inUse: Served | undefined;
+  const closing = new AbortController();
+
+  /** The session, once a call has asked for one. */
+  let choosing: Promise<Session> | undefined;
+  /** Whether the call under way has opened the session: then its server has answered just now. */
+  let isFirst = false;
+  const statusBefore = (): StorageStatus =>
+    serverUrl
+      ? statusOf({ state: 'offline', reason: `${serverUrl} was not asked yet` })
+      : localSession.status();
+  let readStatus = statusBefore;
+  const status = createStatusReader(() => readStatus());
+
   const listeners = new Set<(status: StorageStatus) => void>();
-  let closed = false;
-
-  /** Have something closed with this storage. */
-  function keep<T extends Closable>(one: T): T {
-    opened.add(one);
-    if (closed) throw closedError();
-    return one;
-  }
-
-  async function letGo(one: Closable): Promise<void> {
-    await one.close();
-    opened.delete(one);
+  let told = status();
+  /** Tells each listener the status, if it has changed. */
+  function changed(): void {
+    const now = status();
+    if (now === told) return;
+    told = now;
+    for (const listener of listeners)
+      try {
+        listener(now);
+      } catch (error) {
+        log('warn', `has a listener of watchStatus() that fails: ${error}`);
+      }
   }
 
   function log(level: 'info' | 'warn', text: string): void {
@@ -62,74 +72,81 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     }
   }
 
-  async function choose(): Promise<Backend> {
-    if (serverUrl === undefined) {
-      log('info', `uses IndexedDB (database ${database})`);
-      return indexedDb;
-    }
-    const { createServed } = await load(import('./sync/served.ts'));
-    inUse ??= keep(createServed({ ...resolved, serverUrl, log, changed }));
-    await inUse.open();
-    return inUse;
+  function keep<T extends Closable>(one: T): T {
+    opened.add(one);
+    if (closing.signal.aborted) throw closedError();
+    return one;
   }
 
-  /** Tell whoever watches. */
-  function changed(): void {
-    for (const listener of listeners)
-      try {
-        listener(storage.status());
-      } catch (error) {
-        log('warn', `has a listener of watchStatus() that fails: ${error}`);
-      }
+  async function letGo(one: Closable): Promise<void> {
+    await one.close();
+    opened.delete(one);
+  }
+
+  /** The session with the configured server. It is made once, and opened again after a failure. */
+  let serverSession: Session | undefined;
+  async function choose(): Promise<Session> {
+    if (serverUrl === undefined) {
+      if (warning) log('warn', `uses IndexedDB, because ${warning}`);
+      else log('info', `uses IndexedDB (database ${database})`);
+      readStatus = localSession.status;
+      return localSession;
+    }
+    const { createServerSession } = await parts.server();
+    serverSession ??= keep(createServerSession({ ...resolved, serverUrl, log, changed }));
+    readStatus = serverSession.status;
+    await serverSession.open();
+    return serverSession;
   }
 
   const queue = createQueue(() => {
-    justChosen = choosing === undefined;
-    choosing ??= choose().catch((error) => {
-      choosing = undefined;
-      throw error;
-    });
+    isFirst = choosing === undefined;
+    if (choosing === undefined) {
+      choosing = choose().catch((error) => {
+        choosing = undefined;
+        throw error;
+      });
+      choosing.then(prefetch, () => {});
+    }
     return choosing;
   });
 
-  const put = (given: unknown, value: unknown): Put => {
-    const key = checkKey(given);
-    return { type: 'put', key, ...snapshot(value, key) };
-  };
+  /** Loads what the app may need when it is offline. What fails now is loaded when it is needed. */
+  const prefetch = (): void =>
+    whenIdle(() => {
+      parts.codec().catch(() => {});
+      parts.transfer().catch(() => {});
+    });
 
-  /** The backend, after everything that was called before. */
-  const inTurn = (): Promise<Backend> => queue.alone((backend) => backend);
+  /** Calls a method of the transfer part, unless the storage is closed before that is loaded. */
+  async function transfer<T>(
+    call: (part: Awaited<ReturnType<Parts['transfer']>>, context: TransferContext) => Promise<T>,
+  ): Promise<T> {
+    const { signal } = closing;
+    const part = await new Promise<Awaited<ReturnType<Parts['transfer']>>>((resolve, reject) => {
+      if (signal.aborted) reject(closedError());
+      signal.addEventListener('abort', () => reject(closedError()));
+      parts.transfer().then(resolve, reject);
+    });
+    return call(part, context);
+  }
 
-  /** A method that only a server has anything to do for, after everything that was called before. */
-  const ofServer =
-    (name: 'flush' | 'conflicts' | 'resolve') =>
-    async (...given: unknown[]): Promise<unknown> => {
-      await inTurn();
-      const server = inUse ?? (await load(import('./unserved.ts')));
-      return (server[name] as (...given: unknown[]) => unknown)(...given);
-    };
-
-  /** A method that is loaded when it is called. */
-  const tool =
-    (name: keyof typeof import('./transfer/index.ts')) =>
-    async (...given: unknown[]): Promise<unknown> => {
-      const toolbox = await load(import('./transfer/index.ts'));
-      return (toolbox[name] as Tool)(workshop, ...given);
-    };
-  const workshop: Workshop = {
+  const context: TransferContext = {
     ...resolved,
     log,
     indexedDb,
     keep,
     letGo,
-    inTurn,
+    session: () => queue.alone((session) => session),
     alone: queue.alone,
-    served: () => inUse,
+    status,
     serverUrl: () => serverUrl,
+    serverPart: parts.server,
     async use(url) {
-      const before = inUse;
-      inUse = undefined;
+      const before = serverSession;
+      serverSession = undefined;
       serverUrl = url;
+      readStatus = statusBefore;
       choosing = choose();
       await choosing;
       changed();
@@ -137,128 +154,127 @@ export function createStorage<Schema extends object = Record<string, unknown>>(
     },
   };
 
-  async function* list(options?: ListOptions): AsyncGenerator<EntryOf<Schema>, undefined> {
-    const prefix = checkPrefix(options);
-    const backend = await inTurn();
-    for await (const page of backend.entries(prefix))
-      for (const entry of page as Iterable<EntryOf<Schema>>) yield entry;
+  const put = (given: unknown, value: unknown): Put => {
+    const key = checkKey(given);
+    return { type: 'put', key, ...snapshot(value, key) };
+  };
+
+  async function* list(options?: ListOptions): AsyncGenerator<[key: string, value: unknown], undefined> {
+    const prefix = checkPrefix('entries()', options);
+    const session = await context.session();
+    for await (const page of session.entries(prefix)) for (const [key, value] of page) yield [key, value];
   }
 
-  const storage = {
-    get: (key: unknown) => queue.call(() => ({ type: 'get', key: checkReadKey(key) })),
-    getEntry: (key: unknown) => queue.call(() => ({ type: 'entry', key: checkReadKey(key) })),
-    set: (key: unknown, value: unknown, options?: object) =>
-      queue.call(() => ({ ...put(key, value), ...conditionOf(options, null) })),
-    delete: (key: unknown, options?: object) =>
-      queue.call(() => ({ type: 'delete', key: checkReadKey(key), ...conditionOf(options) })),
-    has: (key: unknown) => queue.call(() => ({ type: 'has', key: checkReadKey(key) })),
-    async keys(options?: ListOptions) {
-      const prefix = checkPrefix(options);
-      return queue.alone((backend) => backend.keys(prefix));
+  const storage: KeyValueStorage = {
+    get: (key) => queue.call(() => ({ type: 'get', key: checkReadKey(key) })),
+    getEntry: (key) => queue.call(() => ({ type: 'entry', key: checkReadKey(key) })),
+    set: (key, value, options) =>
+      queue.call(() => ({ ...put(key, value), ...conditionOf('set()', options, null) })),
+    delete: (key, options) =>
+      queue.call(() => ({ type: 'delete', key: checkReadKey(key), ...conditionOf('delete()', options) })),
+    has: (key) => queue.call(() => ({ type: 'has', key: checkReadKey(key) })),
+    async keys(options) {
+      const prefix = checkPrefix('keys()', options);
+      return queue.alone((session) => session.keys(prefix));
     },
     entries: list,
     clear: () => queue.call(() => ({ type: 'clear' })),
-    getMany: (keys: Iterable<unknown>) =>
+    getMany: (keys) =>
       queue.callAll(() => listOf(keys).map((key) => ({ type: 'get', key: checkReadKey(key) }))),
-    async setMany(entries: Iterable<unknown>) {
+    async setMany(entries) {
       await queue.callAll(() => listOf(entries).map((entry) => put(...checkEntry(entry))));
     },
-    async deleteMany(keys: Iterable<unknown>) {
+    async deleteMany(keys) {
       await queue.callAll(() => listOf(keys).map((key) => ({ type: 'delete', key: checkReadKey(key) })));
     },
-    update: (given: unknown, change: (current: unknown) => unknown) =>
+    update: (given, change) =>
       queue.call(() => {
         const key = checkKey(given);
-        if (typeof change !== 'function') throw invalid('update() takes a function.');
+        if (typeof change !== 'function') throw invalidOption('update() takes a key and a function.');
         return {
           type: 'update',
           key,
           change(current) {
             const changed = change(current);
-            if (changed instanceof Promise) throw invalid('The function of update() is synchronous.');
+            if (changed instanceof Promise)
+              throw invalidOption('The function of update() must return the value itself, not a promise.');
             return snapshot(changed, key);
           },
         };
       }),
-    stats: () => queue.alone((backend) => backend.stats()),
-    ready: () => queue.alone((backend) => (inUse ? inUse.ready(justChosen) : backend.open())),
-    getBackendType: () => inUse?.type ?? 'indexeddb',
-    status: (): StorageStatus =>
-      inUse?.status() ?? {
-        backend: 'indexeddb',
-        state: serverUrl ? 'offline' : 'local',
-        level: undefined,
-        pending: 0,
-        conflicts: 0,
-        lastSyncAtMs: undefined,
-        reason: serverUrl ? `${serverUrl} was not asked yet` : 'no server is configured (useFlask)',
-      },
-    watchStatus(listener: (status: StorageStatus) => void) {
-      if (typeof listener !== 'function') throw invalid('watchStatus() takes a function.');
+    stats: () => queue.alone((session) => session.stats()),
+    ready: () => queue.alone((session) => session.ready(isFirst)),
+    getBackendType: () => status().backend,
+    status,
+    watchStatus(listener) {
+      if (typeof listener !== 'function') throw invalidOption('watchStatus() takes a function.');
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
-    flush: ofServer('flush'),
-    conflicts: ofServer('conflicts'),
-    resolve: ofServer('resolve'),
-    migrateToFlask: tool('migrateToFlask'),
-    migrateToIndexedDB: tool('migrateToIndexedDB'),
-    export: tool('exportFrom'),
-    import: tool('importInto'),
-    oldDatabases: tool('oldDatabases'),
-    adopt: tool('adopt'),
+    flush: async () => (await context.session()).flush(),
+    conflicts: async () => (await context.session()).conflicts(),
+    resolve: async (key, choice) => (await context.session()).resolve(key, choice),
+    migrateToFlask: ((url, options) =>
+      transfer((part) => part.migrateToFlask(context, url, options))) as KeyValueStorage['migrateToFlask'],
+    migrateToIndexedDB: ((options) =>
+      transfer((part) => part.migrateToIndexedDB(context, options))) as KeyValueStorage['migrateToIndexedDB'],
+    export: ((options) => transfer((part) => part.exportFrom(context, options))) as KeyValueStorage['export'],
+    import: (async (source, options) => {
+      try {
+        return await transfer((part) => part.importInto(context, source, options));
+      } catch (error) {
+        // The one that writes into it would wait for ever.
+        if (closing.signal.aborted && source instanceof ReadableStream && !source.locked)
+          await source.cancel(error).catch(() => {});
+        throw error;
+      }
+    }) as KeyValueStorage['import'],
+    oldDatabases: () => transfer((part) => part.oldDatabases(context)),
+    adopt: ((name, options) =>
+      transfer((part) => part.adopt(context, name, options))) as KeyValueStorage['adopt'],
     async close() {
-      closed = true;
+      closing.abort();
       const settled = queue.close();
       await Promise.all(Array.from(opened, (one) => one.close()));
       await settled;
     },
-    async [DISPOSE]() {
-      await storage.close();
-    },
+    [DISPOSE]: () => storage.close(),
   };
-  return storage as unknown as KeyValueStorage<Schema>;
+  return storage as KeyValueStorage<Schema>;
 }
 
 /** Older engines lack the symbol; what compilers make of `await using` looks for this one then. */
 const DISPOSE: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
 
-type Tool = (workshop: Workshop, ...given: unknown[]) => Promise<unknown>;
-
 type Put = Snapshot & { readonly type: 'put'; readonly key: string };
 
-const invalid = (text: string): StorageError => new StorageError('invalid-option', text);
-
 /** What `set` and `delete` were told about the state that they are for. */
-function conditionOf(options?: object, absent?: null): Condition | undefined {
-  if (options === undefined) return undefined;
-  const { ifRevision } = optionsOf(options, 'ifRevision');
-  if (!('ifRevision' in options)) return undefined;
-  if ((ifRevision === null && absent === null) || (typeof ifRevision === 'string' && ifRevision !== ''))
-    return { ifRevision };
-  throw invalid('ifRevision is a revision from getEntry(), or in set() null for a key that must not exist.');
+function conditionOf(
+  call: string,
+  options: SetOptions | DeleteOptions | undefined,
+  absent?: null,
+): Condition | undefined {
+  const isRevision = (value: unknown): boolean =>
+    (value === null && absent === null) || (typeof value === 'string' && value !== '');
+  const words = 'a revision from getEntry(), or in set() null for a key that must not exist';
+  const checked = checkOptions<SetOptions>(call, options, { ifRevision: [isRevision, words] });
+  if (!('ifRevision' in checked)) return undefined;
+  // It would be the revision of a missing entry, and mean "always".
+  if (checked.ifRevision === undefined) throw invalidOption(`${call}: ifRevision must be ${words}.`);
+  return { ifRevision: checked.ifRevision };
 }
 
-/** Options of a call; `known` is the only one that there is. */
-function optionsOf(options: object, known: string): Record<string, unknown> {
-  if (typeof options !== 'object' || !options || Object.keys(options).some((name) => name !== known))
-    throw invalid(`The options here are an object with ${known} alone.`);
-  return options as Record<string, unknown>;
-}
-
-function checkPrefix(options: ListOptions = {}): string {
-  const { prefix = '' } = optionsOf(options, 'prefix');
-  if (typeof prefix !== 'string') throw new StorageError('invalid-key', 'A prefix is a string.');
-  return prefix;
+function checkPrefix(call: string, options: ListOptions | undefined): string {
+  return checkOptions<ListOptions>(call, options, { prefix: RULES.text }).prefix ?? '';
 }
 
 function listOf<T>(items: Iterable<T>): T[] {
   if (typeof items === 'string' || typeof items?.[Symbol.iterator] !== 'function')
-    throw invalid('The methods for many take an array or another iterable.');
+    throw invalidOption('The methods for many take an array or another iterable.');
   return [...items];
 }
 
 function checkEntry(entry: unknown): [key: unknown, value: unknown] {
-  if (Array.isArray(entry) && entry.length === 2) return entry as [unknown, unknown];
-  throw invalid('setMany() takes pairs of a key and a value: [["a", 1], ["b", 2]].');
+  if (Array.isArray(entry) && entry.length === 2) return [entry[0], entry[1]];
+  throw invalidOption('setMany() takes pairs of a key and a value: [["a", 1], ["b", 2]].');
 }

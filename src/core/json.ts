@@ -4,13 +4,13 @@
  * Plain JSON stays as it is, so that every other client can read it. Any other value becomes an envelope around the whole
  * value, `{"$cf": <devalue's array form>}`. A plain object that looks like an envelope gets one more `$` in its key.
  *
- * The codec (devalue) is loaded when the first value needs it.
+ * This is the part `codec` of the package: the main entry does not import it, and loads it on first use.
  *
  * Spec: RFC 8259.
  */
 import type { Snapshot } from './backend.ts';
+import { seal, unseal } from './envelope.ts';
 import { StorageError } from './errors.ts';
-import { load } from './load.ts';
 
 /** A JSON object. */
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -22,49 +22,37 @@ export const isObject = (value: unknown): value is JsonObject =>
 /** The only key of an envelope, and of a plain object that is escaped because it looks like one. */
 const MARK = /^\$cf\$*$/;
 
-const codec = () => load(import('./envelope.ts'));
-
 /**
  * The JSON text of a value. A promise only for a value that JSON cannot express.
- *
- * @throws {StorageError} `unavailable` when the codec cannot be loaded.
  */
 export function encode({ plain, value }: Snapshot): string | Promise<string> {
-  if (!plain)
-    return codec()
-      .then(({ seal }) => seal(value))
-      .then((text) => `{"$cf":${text}}`);
+  if (!plain) return seal(value).then((text) => `{"$cf":${text}}`);
   const mark = markOf(value);
   return JSON.stringify(mark === undefined ? value : { [`${mark}$`]: (value as JsonObject)[mark] });
 }
 
 /**
- * The value that parsed JSON represents. A promise only for an envelope.
+ * The value that parsed JSON represents.
  *
- * @throws {StorageError} `unsupported-value` when the envelope is malformed: another program wrote it. `unavailable` when
- *   the codec cannot be loaded.
+ * @throws {StorageError} `unsupported-value` when the envelope is malformed: another program wrote it.
  */
 export function decode(json: unknown): unknown {
   const mark = markOf(json);
   if (mark === undefined) return json;
   const content = (json as JsonObject)[mark];
   if (mark !== '$cf') return { [mark.slice(0, -1)]: content };
-  return codec().then(({ unseal }) => {
-    try {
-      return unseal(content);
-    } catch (cause) {
-      throw new StorageError('unsupported-value', `The stored value is a malformed envelope: ${cause}`, {
-        cause,
-      });
-    }
-  });
+  try {
+    return unseal(content);
+  } catch (cause) {
+    throw new StorageError('unsupported-value', `The stored value is a malformed envelope: ${cause}`, { cause });
+  }
 }
 
 /**
  * The JSON text of the value of a key.
  *
  * @throws {StorageError} `unsupported-value` when a Blob cannot be read, for example a File that changed on disk after it was
- *   picked. `unavailable` when the codec cannot be loaded.
+ *   picked.
  */
 export async function encodeAt(key: string, value: Snapshot): Promise<string> {
   try {

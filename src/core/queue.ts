@@ -5,7 +5,7 @@
  * batch is under way the next one gathers, so at most one is ever under way, and a call sees whatever was called
  * before it. A call that is no operation (listing, counting) takes its place in the same order.
  */
-import type { Backend, Operation } from './backend.ts';
+import type { Backend, Operation, Outcome } from './backend.ts';
 import { closedError } from './errors.ts';
 
 interface Call {
@@ -17,13 +17,16 @@ interface Call {
 type Step = Call[] | (() => Promise<void>);
 
 /** The order in which calls reach the backend. */
-export interface Queue {
-  /** Add the operation that `make` makes to this turn's batch. Settles with its outcome; rejects with what `make` throws. */
-  call(make: () => Operation): Promise<unknown>;
+export interface Queue<Target extends Backend> {
+  /**
+   * Adds the operation that `make` makes to this turn's batch. Settles with its outcome, whose type is the caller's to know (see
+   * {@link Outcome}); rejects with what `make` throws.
+   */
+  call<Value>(make: () => Operation): Promise<Value>;
   /** The same with many: their values, or the first failure. */
-  callAll(make: () => Operation[]): Promise<unknown[]>;
+  callAll<Value>(make: () => Operation[]): Promise<Value[]>;
   /** Run `task` after everything called before it and before everything called after it. */
-  alone<T>(task: (backend: Backend) => T | Promise<T>): Promise<T>;
+  alone<T>(task: (backend: Target) => T | Promise<T>): Promise<T>;
   /** Reject what waits, and everything called from now on. Resolves when nothing is under way. */
   close(): Promise<void>;
 }
@@ -33,13 +36,13 @@ export interface Queue {
  *
  * @param ready The backend, once it is chosen. Asked for each batch, so that a failed start may be tried again.
  */
-export function createQueue(ready: () => Promise<Backend>): Queue {
+export function createQueue<Target extends Backend>(ready: () => Promise<Target>): Queue<Target> {
   const steps: Step[] = [];
   let drained: Promise<void> | undefined;
   let closed = false;
 
   /** The backend, unless the storage is closed by then. */
-  async function open(): Promise<Backend> {
+  async function open(): Promise<Target> {
     const backend = closed ? undefined : await ready();
     if (closed || backend === undefined) throw closedError();
     return backend;
@@ -65,13 +68,14 @@ export function createQueue(ready: () => Promise<Backend>): Queue {
   };
 
   // What is thrown inside of `new Promise` rejects it.
-  const queue: Queue = {
-    call: (make) =>
-      new Promise((resolve, reject) => {
+  const queue: Queue<Target> = {
+    call: <Value>(make: () => Operation) =>
+      new Promise<Value>((resolve, reject) => {
         start();
-        add({ operation: make(), resolve, reject });
+        add({ operation: make(), resolve: resolve as Call['resolve'], reject });
       }),
-    callAll: async (make) => Promise.all(make().map((operation) => queue.call(() => operation))),
+    callAll: async <Value>(make: () => Operation[]) =>
+      Promise.all(make().map((operation) => queue.call<Value>(() => operation))),
     alone: (task) =>
       new Promise((resolve, reject) => {
         start();

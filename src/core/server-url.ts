@@ -1,21 +1,32 @@
 /**
  * The address of a server.
+ *
+ * Spec: WHATWG URL.
  */
-import { StorageError } from './errors.ts';
+import { invalidOption } from './options.ts';
+import { findBaseUrl } from './platform.ts';
 
 /**
- * The base URL of a server, with a trailing slash.
+ * Checks the base URL of a server. An address that begins with `/` or `.` is resolved against the page, as `fetch()` would do it.
  *
+ * @param name Names the option or argument, for the message.
+ * @returns The URL with a trailing slash.
  * @throws {StorageError} `invalid-option`
  */
-export function checkServerUrl(text: unknown): string {
-  const url = typeof text === 'string' && URL.canParse(text) ? new URL(text) : undefined;
-  const usable =
-    url && /^https?:$/.test(url.protocol) && !/[?#]/.test(url.href) && !url.username && !url.password;
-  if (!usable)
-    throw new StorageError(
-      'invalid-option',
-      "createStorage: flaskUrl must be the server's address, such as http://localhost:5001.",
-    );
-  return (url as URL).href.replace(/\/*$/, '/');
+export function checkServerUrl(text: unknown, name = 'createStorage(): flaskUrl'): string {
+  const refuse = (hint: string): never => {
+    throw invalidOption(`${name} must be the address of the server, such as http://localhost:5001${hint}.`);
+  };
+  if (typeof text !== 'string') return refuse('');
+  const isRelative = /^[./]/.test(text);
+  const base = isRelative ? findBaseUrl() : undefined;
+  if (isRelative && base === undefined)
+    return refuse(`; ${JSON.stringify(text)} is relative, and there is no page that it could be relative to`);
+  if (/^[\w.-]+(:\d+)?([/?#]|$)/.test(text)) return refuse(`; did you mean http://${text}?`.slice(0, -1));
+  if (!URL.canParse(text, base)) return refuse('');
+  const url = new URL(text, base);
+  if (!/^https?:$/.test(url.protocol)) return refuse(`, over http or https, not ${url.protocol}`);
+  if (/[?#]/.test(url.href)) return refuse(', without a query or fragment');
+  if (url.username || url.password) return refuse(', without a user name and password: use the option token');
+  return url.href.replace(/\/*$/, '/');
 }

@@ -9,7 +9,7 @@
 import { type Backend, isDependent, isRead, type Operation, type Outcome } from '../core/backend.ts';
 import { runConditional } from './conditional.ts';
 import { createConnection } from './connection.ts';
-import { countOf, entriesOf, keysOf, statsOf } from './listing.ts';
+import { countOf, entriesOf, keysOf, type LoadCodec, statsOf } from './listing.ts';
 import { hasManyGets, issue, outcomesOf, runInParts, runMany } from './requests.ts';
 
 /**
@@ -17,8 +17,9 @@ import { hasManyGets, issue, outcomesOf, runInParts, runMany } from './requests.
  *
  * @param database The database's name.
  * @param timeout Milliseconds that opening may take before it counts as blocked.
+ * @param codec Loaded by `stats()` for values that JSON has no form for.
  */
-export function createIndexedDbBackend(database: string, timeout: number): Backend {
+export function createIndexedDbBackend(database: string, timeout: number, codec: LoadCodec): Backend {
   const connection = createConnection(database, timeout);
   const { read, write } = connection;
 
@@ -39,7 +40,7 @@ export function createIndexedDbBackend(database: string, timeout: number): Backe
       }),
     keys: (prefix) => keysOf(read, prefix),
     entries: (prefix, after) => entriesOf(read, prefix, after),
-    stats: () => statsOf(read),
+    stats: () => statsOf(read, codec),
     count: () => countOf(read),
     close: async () => connection.close(),
   };

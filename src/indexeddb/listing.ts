@@ -9,7 +9,6 @@
  */
 import type { StorageStats } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
-import { encode } from '../core/json.ts';
 import { utf8Length } from '../core/keys.ts';
 import { compareKeys } from '../core/order.ts';
 import { snapshot } from '../core/values.ts';
@@ -164,20 +163,26 @@ export async function countOf(read: Connection['read']): Promise<number> {
 }
 
 /** The number and size of all entries. IndexedDB records no sizes, so every value is read. */
-export async function statsOf(read: Connection['read']): Promise<StorageStats> {
+/** Loads the text form of values that JSON has no form for. */
+export type LoadCodec = () => Promise<Pick<typeof import('../core/json.ts'), 'encode'>>;
+
+export async function statsOf(read: Connection['read'], codec: LoadCodec): Promise<StorageStats> {
   let keys = 0;
   let sizeBytes = 0;
   for await (const page of entriesOf(read, '')) {
     keys += page.length;
-    for (const [, value] of page) sizeBytes += utf8Length(await textOf(value));
+    for (const [, value] of page) sizeBytes += utf8Length(await textOf(value, codec));
   }
   return { keys, sizeBytes };
 }
 
 /** The JSON text of a value; empty for a value of another program that has none. */
-async function textOf(value: unknown): Promise<string> {
+async function textOf(value: unknown, codec: LoadCodec): Promise<string> {
   try {
-    return await encode(snapshot(value));
+    const copy = snapshot(value);
+    // Only an envelope, or what looks like one, needs the codec.
+    const isJson = copy.plain && !Object.keys(Object(copy.value))[0]?.startsWith('$cf');
+    return isJson ? JSON.stringify(copy.value) : await (await codec()).encode(copy);
   } catch (error) {
     if (error instanceof StorageError && error.code === 'unsupported-value') return '';
     throw error;

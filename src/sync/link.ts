@@ -7,6 +7,7 @@
  */
 import type { SyncState } from '../core/backend.ts';
 import type { StorageError } from '../core/errors.ts';
+import { unref } from '../core/platform.ts';
 
 /** Milliseconds. */
 const FIRST_PAUSE = 500;
@@ -70,9 +71,7 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
   const after = (ms: number, work: () => void): void => {
     clearTimeout(timer);
     if (signal.aborted) return;
-    timer = setTimeout(work, ms);
-    // Nobody waits for it: a program of Node.js may end.
-    (timer as { unref?: () => void }).unref?.();
+    timer = unref(setTimeout(work, ms));
   };
 
   const failed = (error: unknown): void => {

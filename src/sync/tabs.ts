@@ -3,6 +3,8 @@
  *
  * Only hints: whoever misses one finds out by the database.
  */
+import { openChannel } from '../core/platform.ts';
+
 /** `changed`: what waits, or is kept; `online`: the server is there. */
 export type Message = 'changed' | 'online';
 
@@ -14,11 +16,9 @@ export interface Tabs {
 
 /** The tabs that share a name. */
 export function createTabs(name: string, heard: (message: Message) => void): Tabs {
-  if (typeof BroadcastChannel === 'undefined') return { tell: () => {}, close: () => {} };
-  const channel = new BroadcastChannel(name);
+  const channel = openChannel(name);
+  if (!channel) return { tell: () => {}, close: () => {} };
   channel.onmessage = ({ data }) => heard(data);
-  // In Node.js it would keep the program from ending.
-  (channel as { unref?: () => void }).unref?.();
   return {
     tell(message) {
       try {

@@ -7,6 +7,7 @@
  *
  * Spec: W3C Web Locks API.
  */
+import { findLocks } from '../core/platform.ts';
 import type { Tables } from './tables.ts';
 
 /** Runs `work` while no other tab is at work under that name. Rejects where it was aborted before. */
@@ -19,7 +20,7 @@ const RETRY = 250;
 
 /** Turns among the tabs that share a database. */
 export function createTurn(name: string, tables: Tables, signal: AbortSignal): Turn {
-  const locks = globalThis.navigator?.locks;
+  const locks = findLocks();
   if (locks) return (work) => locks.request(name, { signal }, work) as ReturnType<typeof work>;
   const holder = Math.random().toString(36).slice(2);
   const take = (until: (now: number) => number): Promise<boolean> =>

@@ -6,7 +6,7 @@
 
 import { StorageError } from '../core/errors.ts';
 import { createOldReader, LAYOUTS, type OldName, type OldReader } from '../indexeddb/old-databases.ts';
-import { listenerOf, type Workshop } from './context.ts';
+import { listenerOf, type TransferContext } from './context.ts';
 import { migrate } from './copy/copy.ts';
 import { prepared, type Source } from './copy/moving.ts';
 import { type AdoptOptions, checkOptions, type MigrationPlan, type OldDatabase } from './copy/options.ts';
@@ -14,8 +14,8 @@ import { type AdoptOptions, checkOptions, type MigrationPlan, type OldDatabase }
 const NAMES = Object.keys(LAYOUTS) as OldName[];
 
 /** The old databases that are there and can be adopted. */
-export async function oldDatabases({ inTurn, database, timeout }: Workshop): Promise<OldDatabase[]> {
-  await inTurn();
+export async function oldDatabases({ session, database, timeout }: TransferContext): Promise<OldDatabase[]> {
+  await session();
   const found = await Promise.all(
     NAMES.filter((name) => name !== database).map(async (name): Promise<OldDatabase[]> => {
       const reader = createOldReader(name, timeout);
@@ -32,21 +32,21 @@ export async function oldDatabases({ inTurn, database, timeout }: Workshop): Pro
 
 /** Every entry of an old database into the backend in use, each verified. */
 export async function adopt(
-  workshop: Workshop,
+  context: TransferContext,
   given: unknown,
   givenOptions?: AdoptOptions,
 ): Promise<number | MigrationPlan> {
-  const name = checkName(given, workshop.database);
+  const name = checkName(given, context.database);
   const options = checkOptions('adopt', givenOptions);
-  const target = await workshop.inTurn();
-  const reader = createOldReader(name, workshop.timeout);
+  const target = await context.session();
+  const reader = createOldReader(name, context.timeout);
   try {
     // Before anything else, so that what is not there is told as such.
     const seen = await reader.look();
     if (typeof seen === 'string') throw new StorageError('unavailable', `adopt: ${seen}`);
     return await migrate({
       ...options,
-      onProgress: listenerOf(workshop, options.onProgress),
+      onProgress: listenerOf(context, options.onProgress),
       name: 'adopt',
       source: sourceOf(reader, seen.entries),
       target,

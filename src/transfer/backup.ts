@@ -11,7 +11,7 @@ import { decode } from '../core/json.ts';
 import { utf8Length } from '../core/keys.ts';
 import { compareKeys } from '../core/order.ts';
 import { snapshot } from '../core/values.ts';
-import { listenerOf, type Workshop } from './context.ts';
+import { listenerOf, type TransferContext } from './context.ts';
 import { migrate } from './copy/copy.ts';
 import { stopped } from './copy/ending.ts';
 import { emptyTally } from './copy/journal.ts';
@@ -31,16 +31,16 @@ const GATHERED = 8 * 1024 * 1024;
 
 /** All entries as a stream or a Blob. */
 export async function exportFrom(
-  workshop: Workshop,
+  context: TransferContext,
   given: ExportOptions = {},
 ): Promise<ReadableStream<Uint8Array> | Blob> {
   const { format = 'ndjson', as = 'stream', ...options } = checkExport(given);
-  const backend = await workshop.inTurn();
+  const backend = await context.session();
   const source = sourceOf(backend, options.prefix);
   const total = await source.count();
   const records = recordsOf(source, total, {
     ...options,
-    onProgress: listenerOf(workshop, options.onProgress),
+    onProgress: listenerOf(context, options.onProgress),
   });
   const bytes =
     format === 'json'
@@ -144,19 +144,19 @@ const streamOf = (chunks: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array
 
 /** Every entry of a backup into the backend in use, each verified. */
 export async function importInto(
-  workshop: Workshop,
+  context: TransferContext,
   given: BackupSource,
   options?: ImportOptions,
 ): Promise<number | MigrationPlan> {
   const checked = checkOptions('import', options, 'mode');
-  const onProgress = listenerOf(workshop, checked.onProgress);
+  const onProgress = listenerOf(context, checked.onProgress);
   const bytes = bytesOf(given);
   // One that is closed says so before a long file is read.
-  await workshop.inTurn();
+  await context.session();
   let blob: Blob;
   let count: number;
   const ended = new AbortController();
-  const reading = workshop.keep({ close: async () => ended.abort(closedError()) });
+  const reading = context.keep({ close: async () => ended.abort(closedError()) });
   const signal = AbortSignal.any(checked.signal ? [checked.signal, ended.signal] : [ended.signal]);
   try {
     blob = bytes instanceof Blob ? bytes : await gathered(chunksOf(bytes, signal));
@@ -165,10 +165,10 @@ export async function importInto(
     if (error instanceof StorageError) throw error;
     throw stopped('import', emptyTally(), error, { signal: checked.signal, resumes: false });
   } finally {
-    await workshop.letGo(reading);
+    await context.letGo(reading);
   }
   const source: Source = { entries: () => entriesOf(blob), count: async () => count };
-  const target = await workshop.inTurn();
+  const target = await context.session();
   return migrate({ ...checked, onProgress, name: 'import', source, target });
 }
 

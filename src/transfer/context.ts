@@ -1,36 +1,38 @@
 /**
- * What the tools of a storage work with: migration, backup and adoption are loaded when an app calls for them.
+ * What migration, backup and adoption see of the storage that they work for.
  */
-
 import type { Backend } from '../core/backend.ts';
 import type { ResolvedOptions } from '../core/options.ts';
-import type { Served } from '../sync/served.ts';
-import type { SyncOptions } from '../sync/sync.ts';
+import type { ServerSessionOptions, Session, StorageStatus } from '../core/session.ts';
 
-/** What a storage has open. */
+/** Something that is closed with the storage. */
 export type Closable = Pick<Backend, 'close'>;
 
-/** A storage, as its tools see it. */
-export interface Workshop extends Omit<ResolvedOptions, 'serverUrl'>, Pick<SyncOptions, 'log'> {
+/** A storage, as its transfers see it. */
+export interface TransferContext
+  extends Pick<ResolvedOptions, 'database' | 'timeout' | 'token'>,
+    Pick<ServerSessionOptions, 'log'> {
   readonly indexedDb: Backend;
-  /** The backend in use, when everything that was called before is done. */
-  inTurn(): Promise<Backend>;
-  /** Run `task` while no call of this storage is under way, and none begins. */
+  /** The session in use, when everything that was called before is done. */
+  session(): Promise<Session>;
+  /** Runs `task` while no call of this storage is under way, and none begins. */
   alone<T>(task: () => Promise<T>): Promise<T>;
-  /** The server in use, once the backend is chosen. */
-  served(): Served | undefined;
+  status(): StorageStatus;
+  /** The address of the configured server. */
   serverUrl(): string | undefined;
-  /** Have something closed with the storage. */
-  keep<T extends Closable>(one: T): T;
-  /** Close one before that. */
-  letGo(one: Closable): Promise<void>;
-  /** Use the server at a URL from now on, or IndexedDB. */
+  /** Uses the server at a URL from now on, or IndexedDB. */
   use(serverUrl: string | undefined): Promise<void>;
+  /** The part that talks to a server. */
+  serverPart(): Promise<typeof import('../sync/index.ts')>;
+  /** Has something closed with the storage. */
+  keep<T extends Closable>(one: T): T;
+  /** Closes one of these before that. */
+  letGo(one: Closable): Promise<void>;
 }
 
 /** The app's listener; what it throws is logged. */
 export const listenerOf = <Progress>(
-  { log }: Pick<Workshop, 'log'>,
+  { log }: Pick<TransferContext, 'log'>,
   onProgress: ((progress: Progress) => void) | undefined,
 ): ((progress: Progress) => void) | undefined =>
   onProgress &&

@@ -1,5 +1,5 @@
 /**
- * The methods of a storage that are loaded when they are called.
+ * The part of the package that copies data between backends, files and old databases. It is loaded with the first call that needs it.
  */
 export { adopt, oldDatabases } from './adoption.ts';
 export { exportFrom, importInto } from './backup.ts';

@@ -5,10 +5,8 @@
 import { StorageError } from '../core/errors.ts';
 import { hash } from '../core/hash.ts';
 import { checkServerUrl } from '../core/server-url.ts';
-import { createFlaskBackend, type FlaskBackend } from '../remote/backend.ts';
-import { changedSince, position } from '../remote/level1/changes.ts';
-import { askToken } from '../remote/token.ts';
-import { listenerOf, type Workshop } from './context.ts';
+import type { FlaskBackend } from '../sync/index.ts';
+import { listenerOf, type TransferContext } from './context.ts';
 import { type ChangingSource, type Migration, migrate } from './copy/copy.ts';
 import { sourceOf } from './copy/moving.ts';
 import {
@@ -21,75 +19,70 @@ import { openJournal } from './copy/stored-journal.ts';
 
 /** Every entry of IndexedDB to a server, each verified. */
 export async function migrateToFlask(
-  workshop: Workshop,
+  context: TransferContext,
   url: unknown,
   given?: MigrateOptions,
 ): Promise<number | MigrationPlan> {
-  const address = addressOf(url);
+  const address = checkServerUrl(url, 'migrateToFlask(): url');
   const options = checkOptions('migrateToFlask', given);
-  await workshop.inTurn();
-  if (workshop.served()) throw new StorageError('wrong-backend', 'Already using Flask backend');
-  const { timeout, token, indexedDb } = workshop;
-  const flask = workshop.keep(createFlaskBackend(address, timeout, token));
+  await context.session();
+  if (context.serverUrl() !== undefined)
+    throw new StorageError('wrong-backend', 'Already using Flask backend');
+  const { timeout, token, indexedDb } = context;
+  const server = await context.serverPart();
+  const flask = context.keep(server.createFlaskBackend(address, timeout, token));
   try {
-    return await journaled(workshop, options, `to ${address}`, () => epochOf(flask), {
+    return await journaled(context, options, `to ${address}`, () => epochOf(server, flask), {
       name: 'migrateToFlask',
       source: sourceOf(indexedDb),
       target: flask,
       async activate() {
-        const failed = await workshop.use(address).then(
+        const failed = await context.use(address).then(
           () => undefined,
           (error: StorageError) => error,
         );
-        if (workshop.served()?.type === 'flask') return;
-        const reason = failed?.message ?? workshop.served()?.status().reason;
-        await workshop.use(undefined);
-        throw new StorageError('unavailable', `Everything arrived, but the server cannot be used: ${reason}`);
+        const { backend, reason } = context.status();
+        if (backend === 'flask') return;
+        await context.use(undefined);
+        throw new StorageError(
+          'unavailable',
+          `Everything arrived, but the server cannot be used: ${failed?.message ?? reason}`,
+        );
       },
     });
   } finally {
-    await workshop.letGo(flask);
+    await context.letGo(flask);
   }
 }
 
 /** Every entry of the server in use to IndexedDB, each verified. What waits for the server is sent before. */
 export async function migrateToIndexedDB(
-  workshop: Workshop,
+  context: TransferContext,
   given?: MigrateOptions,
 ): Promise<number | MigrationPlan> {
   const options = checkOptions('migrateToIndexedDB', given);
-  await workshop.inTurn();
-  const served = workshop.served();
-  if (!served) throw new StorageError('wrong-backend', 'Already using IndexedDB');
-  await served.flush();
-  const address = workshop.serverUrl() as string;
-  const { timeout, token, indexedDb } = workshop;
+  const session = await context.session();
+  const address = context.serverUrl();
+  if (address === undefined) throw new StorageError('wrong-backend', 'Already using IndexedDB');
+  await session.flush();
+  const { timeout, token, indexedDb } = context;
   // Not the one in use: what that reads goes into the mirror as well, and this is all that the server has.
-  const server = workshop.keep(createFlaskBackend(address, timeout, token));
+  const part = await context.serverPart();
+  const server = context.keep(part.createFlaskBackend(address, timeout, token));
   try {
-    const state = async (): Promise<string | undefined> => (await epochOf(server)) ?? fillingOf(server);
-    return await journaled(workshop, options, `from ${address}`, state, {
+    const state = async (): Promise<string | undefined> => (await epochOf(part, server)) ?? fillingOf(server);
+    return await journaled(context, options, `from ${address}`, state, {
       name: 'migrateToIndexedDB',
-      source: changing(server, () => served.flush()),
+      source: changing(part, server, () => session.flush()),
       target: indexedDb,
-      activate: () => workshop.use(undefined),
+      activate: () => context.use(undefined),
     });
   } finally {
-    await workshop.letGo(server);
+    await context.letGo(server);
   }
 }
 
-function addressOf(url: unknown): string {
-  try {
-    return checkServerUrl(url);
-  } catch (cause) {
-    throw new StorageError(
-      'invalid-option',
-      "migrateToFlask: url must be the server's address, such as http://localhost:5001.",
-      { cause },
-    );
-  }
-}
+type ServerPart = Awaited<ReturnType<TransferContext['serverPart']>>;
 
 /** What is different in the two directions. */
 interface Direction extends Pick<Migration, 'name' | 'source' | 'target'> {
@@ -103,24 +96,24 @@ interface Direction extends Pick<Migration, 'name' | 'source' | 'target'> {
  * @param state Names the incarnation of the server's data, as far as that is known.
  */
 async function journaled(
-  workshop: Workshop,
+  context: TransferContext,
   options: CheckedOptions,
   pair: string,
   state: () => Promise<string | undefined>,
   { activate, ...direction }: Direction,
 ): Promise<number | MigrationPlan> {
-  const { database, timeout, alone } = workshop;
+  const { database, timeout, alone } = context;
   let journal: Awaited<ReturnType<typeof openJournal>> | undefined;
   let before: string | undefined;
   try {
     return await migrate({
       ...direction,
       ...options,
-      onProgress: listenerOf(workshop, options.onProgress),
+      onProgress: listenerOf(context, options.onProgress),
       async openJournal() {
         // Both sides have answered by now.
         before = await state();
-        const of = [before, options.onConflict, await callerOf(workshop)].join('\n');
+        const of = [before, options.onConflict, await callerOf(context)].join('\n');
         journal = await openJournal(`${pair}\n${database}`, of, timeout);
         return journal;
       },
@@ -141,7 +134,7 @@ async function journaled(
 }
 
 /** Which incarnation of its data a server holds; nothing on level 0, which does not tell. */
-async function epochOf(flask: FlaskBackend): Promise<string | undefined> {
+async function epochOf({ position }: ServerPart, flask: FlaskBackend): Promise<string | undefined> {
   const level1 = flask.level1();
   return level1 && (await position(level1)).replace(/\.\d+$/, '');
 }
@@ -155,15 +148,20 @@ const fillingOf = async (server: FlaskBackend): Promise<string | undefined> =>
 const EMPTY = 'level 0, empty';
 
 /** Names whom the server takes the caller for: what another one has brought over is not there for this one. */
-async function callerOf({ token, timeout }: Workshop): Promise<number | undefined> {
+async function callerOf({ token, timeout, serverPart }: TransferContext): Promise<number | undefined> {
   if (token === undefined) return undefined;
-  const given =
-    typeof token === 'string' ? token : await askToken(token, timeout, new AbortController().signal);
+  if (typeof token === 'string') return hash(token, 1);
+  const { askToken } = await serverPart();
+  const given = await askToken(token, timeout, new AbortController().signal);
   return hash(given, 1);
 }
 
 /** A server as a source that tells its changes. `flush` sends what waits here for it. */
-function changing(server: FlaskBackend, flush: () => Promise<void>): ChangingSource {
+function changing(
+  { position, changedSince }: ServerPart,
+  server: FlaskBackend,
+  flush: () => Promise<void>,
+): ChangingSource {
   return {
     ...sourceOf(server),
     async position() {

@@ -5,12 +5,11 @@
  * mirror, and writes go into the outbox, which is sent when it is back (replay.ts). What a call promised holds in both cases: a
  * write resolves when the server has answered 2xx, or when the outbox is on the disk.
  */
-import type { BackendType, SyncState } from '../core/backend.ts';
-import type { ConflictPolicy } from '../core/conflict.ts';
+import type { SyncState } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { hash } from '../core/hash.ts';
-import type { StorageStatus } from '../core/session.ts';
-import type { Token } from '../core/token.ts';
+import { isHidden, onNetworkBack, unref } from '../core/platform.ts';
+import { type ServerSessionOptions, type Session, type StorageStatus, statusOf } from '../core/session.ts';
 import { createConnection } from '../indexeddb/connection.ts';
 import { createFlaskBackend, type Detected } from '../remote/backend.ts';
 import { newClient } from '../remote/level1/writer.ts';
@@ -21,32 +20,17 @@ import { createLink } from './link.ts';
 import { createLists } from './lists.ts';
 import { createLocal } from './local.ts';
 import { mergeBy } from './merge.ts';
-import type { Served } from './served.ts';
 import { createServerSide } from './server-side.ts';
 import { isAway, type Stop } from './stop.ts';
 import { createTables } from './tables.ts';
 import { createTabs } from './tabs.ts';
 import { createTurn } from './turn.ts';
 
-/** What sync is made of. */
-export interface SyncOptions {
-  readonly serverUrl: string;
-  readonly database: string;
-  readonly timeout: number;
-  readonly token: Token | undefined;
-  readonly conflict: ConflictPolicy;
-  /** When a write resolves while the server is there: when that has it, or when the outbox has it. */
-  readonly ack: 'server' | 'local';
-  log(level: 'info' | 'warn', text: string): void;
-  /** Called when the status is another one. */
-  changed(): void;
-}
-
 /** Milliseconds between looks at what others have changed. */
 const PULL = 30_000;
 
 /** Sync with the server at `serverUrl`. */
-export function createSync(options: SyncOptions): Served {
+export function createSyncedSession(options: ServerSessionOptions): Session {
   const { serverUrl, database, timeout, token, log } = options;
   const controller = new AbortController();
   const { signal } = controller;
@@ -166,10 +150,11 @@ export function createSync(options: SyncOptions): Served {
         if (isAway(error) && !signal.aborted) link.lost(error);
       });
   };
-  const pulling = setInterval(() => {
-    if (link.state() === 'online' && globalThis.document?.visibilityState !== 'hidden') pullSoon();
-  }, PULL);
-  (pulling as { unref?: () => void }).unref?.();
+  const pulling = unref(
+    setInterval(() => {
+      if (link.state() === 'online' && !isHidden()) pullSoon();
+    }, PULL),
+  );
 
   let draining: Promise<void> | undefined;
   /** What is sent now of what waits. */
@@ -214,23 +199,18 @@ export function createSync(options: SyncOptions): Served {
 
   const lists = createLists({ flask, tables, link, run, isShutOut: server.isShutOut });
 
-  const online = (): void => {
+  const ignoreNetwork = onNetworkBack(() => {
     if (link.state() !== 'online') void link.connect();
-  };
-  globalThis.addEventListener?.('online', online);
+  });
+
+  const status = (): StorageStatus =>
+    statusOf({ state: link.state(), level: level(), ...counts, reason: link.reason() });
 
   return {
     get type() {
-      return typeOf(link.state());
+      return status().backend;
     },
-    server: flask,
-    status: () => ({
-      backend: typeOf(link.state()),
-      state: link.state(),
-      level: level(),
-      ...counts,
-      reason: link.reason(),
-    }),
+    status,
     async open() {
       await refresh(false);
       await link.connect();
@@ -268,7 +248,7 @@ export function createSync(options: SyncOptions): Served {
     },
     async close() {
       controller.abort();
-      globalThis.removeEventListener?.('online', online);
+      ignoreNetwork();
       clearInterval(pulling);
       tabs.close();
       await flask.close();
@@ -278,5 +258,3 @@ export function createSync(options: SyncOptions): Served {
     },
   };
 }
-
-const typeOf = (state: SyncState): BackendType => (state === 'online' ? 'flask' : 'indexeddb');

@@ -1,0 +1,18 @@
+/**
+ * A session over IndexedDB alone: no server is configured, so the outbox is always empty and there are no conflicts.
+ */
+import type { Backend } from '../core/backend.ts';
+import { StorageError } from '../core/errors.ts';
+import { type Session, statusOf } from '../core/session.ts';
+
+/** A session over a backend of this origin, and why it is this one. The caller closes the backend. */
+export const createLocalSession = (backend: Backend, reason: string): Session => ({
+  ...backend,
+  status: () => statusOf({ state: 'local', reason }),
+  ready: backend.open,
+  flush: async () => {},
+  conflicts: async () => [],
+  async resolve(key) {
+    throw new StorageError('invalid-option', `Key ${key} has no conflict: there are none without a server.`);
+  },
+});
