@@ -85,14 +85,14 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
   /**
    * All keys, in the byte order of their UTF-8 form.
    *
-   * @throws {StorageError} `invalid-key` for a prefix that is no string.
+   * @throws {StorageError} `invalid-option`
    */
   keys(options?: ListOptions): Promise<Array<KeyOf<Schema>>>;
   /**
    * All entries, in the byte order of their keys, read in pages as they are asked for: memory stays flat. Not a
    * snapshot: what changes while iterating may or may not be seen.
    *
-   * @throws {StorageError} `invalid-key` for a prefix that is no string.
+   * @throws {StorageError} `invalid-option`
    */
   entries(options?: ListOptions): AsyncIterableIterator<EntryOf<Schema>>;
   /**

@@ -44,7 +44,9 @@ export function decode(json: unknown): unknown {
   try {
     return unseal(content);
   } catch (cause) {
-    throw new StorageError('unsupported-value', `The stored value is a malformed envelope: ${cause}`, { cause });
+    throw new StorageError('unsupported-value', `The stored value is a malformed envelope: ${cause}`, {
+      cause,
+    });
   }
 }
 

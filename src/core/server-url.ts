@@ -14,19 +14,22 @@ import { findBaseUrl } from './platform.ts';
  * @throws {StorageError} `invalid-option`
  */
 export function checkServerUrl(text: unknown, name = 'createStorage(): flaskUrl'): string {
-  const refuse = (hint: string): never => {
-    throw invalidOption(`${name} must be the address of the server, such as http://localhost:5001${hint}.`);
+  const refuse = (why: string): never => {
+    throw invalidOption(`${name} must be the address of the server, such as http://localhost:5001${why}`);
   };
-  if (typeof text !== 'string') return refuse('');
+  if (typeof text !== 'string') return refuse('.');
   const isRelative = /^[./]/.test(text);
   const base = isRelative ? findBaseUrl() : undefined;
   if (isRelative && base === undefined)
-    return refuse(`; ${JSON.stringify(text)} is relative, and there is no page that it could be relative to`);
-  if (/^[\w.-]+(:\d+)?([/?#]|$)/.test(text)) return refuse(`; did you mean http://${text}?`.slice(0, -1));
-  if (!URL.canParse(text, base)) return refuse('');
+    return refuse(
+      `: ${JSON.stringify(text)} is relative, and there is no page that it could be relative to.`,
+    );
+  if (!isRelative && /^[\w.-]+(:\d+)?([/?#]|$)/.test(text)) return refuse(`: did you mean http://${text}?`);
+  if (!URL.canParse(text, base)) return refuse('.');
   const url = new URL(text, base);
   if (!/^https?:$/.test(url.protocol)) return refuse(`, over http or https, not ${url.protocol}`);
-  if (/[?#]/.test(url.href)) return refuse(', without a query or fragment');
-  if (url.username || url.password) return refuse(', without a user name and password: use the option token');
+  if (/[?#]/.test(url.href)) return refuse(', without a query or fragment.');
+  if (url.username || url.password)
+    return refuse(', without a user name and password: use the option token.');
   return url.href.replace(/\/*$/, '/');
 }

@@ -56,7 +56,7 @@ describe('migration', () => {
     const error = await failure(local.migrateToFlask('nowhere'));
     expect(error).toMatchObject({
       code: 'invalid-option',
-      message: expect.stringMatching(/^migrateToFlask: url /),
+      message: expect.stringMatching(/^migrateToFlask\(\): url /),
     });
   });
 

@@ -224,7 +224,7 @@ describe.skipIf(chromiumSkipReason)(
       const tab = await stage.tab(await stage.profile());
       await open(tab);
       await write(tab, [['a', 1]]);
-      await tab.route('**/sync/served.ts*', (route) => route.abort());
+      await tab.route('**/sync/index.ts*', (route) => route.abort());
       const told = await tab.evaluate(
         (url) =>
           storage.migrateToFlask(url, { activate: true }).then(

@@ -4,25 +4,66 @@ import { createStorage, readConfig, type StorageOptions } from '../../src/index.
 const globals = globalThis as unknown as Record<string, unknown>;
 
 afterEach(() => {
-  for (const name of ['USE_FLASK_BACKEND', 'FLASK_BACKEND_URL', 'VITE_USE_FLASK_BACKEND'])
+  for (const name of ['USE_FLASK_BACKEND', 'FLASK_BACKEND_URL', 'VITE_USE_FLASK_BACKEND', 'location'])
     delete globals[name];
 });
 
 describe('readConfig', () => {
-  it('reads both spellings, and true as a boolean or a text', () => {
-    const url = 'http://localhost:5001';
-    expect(readConfig({ VITE_USE_FLASK_BACKEND: 'true', VITE_FLASK_BACKEND_URL: url })).toEqual({
-      useFlask: true,
-      flaskUrl: url,
-    });
-    expect(readConfig({ USE_FLASK_BACKEND: true, FLASK_BACKEND_URL: url })).toEqual({
-      useFlask: true,
-      flaskUrl: url,
-    });
-    expect(readConfig({ USE_FLASK_BACKEND: 'false', FLASK_BACKEND_URL: '' })).toEqual({ useFlask: false });
-    for (const text of ['1', 'TRUE', 'yes'])
-      expect(readConfig({ USE_FLASK_BACKEND: text })).toEqual({ useFlask: false });
+  const url = 'http://localhost:5001';
+  const NO_URL = expect.stringContaining('FLASK_BACKEND_URL is not');
+
+  it('takes the usual spellings of true and false, with and without the prefix of Vite', () => {
+    for (const use of [true, 1, 'true', 'TRUE', 'true ', ' True', '1', 'yes', 'on'])
+      for (const prefix of ['', 'VITE_'])
+        expect(
+          readConfig({ [`${prefix}USE_FLASK_BACKEND`]: use, [`${prefix}FLASK_BACKEND_URL`]: url }),
+        ).toEqual({
+          useFlask: true,
+          flaskUrl: url,
+        });
+    for (const use of [false, 0, 'false', 'FALSE', 'False ', '0', 'no', 'off', '', ' ', undefined])
+      expect(readConfig({ USE_FLASK_BACKEND: use, FLASK_BACKEND_URL: '' })).toEqual({ useFlask: false });
     expect(readConfig()).toEqual({ useFlask: false });
+  });
+
+  it('refuses every other spelling, and names the variable', () => {
+    for (const use of ['maybe', 'ture', '2', 'null'])
+      expect(() => readConfig({ VITE_USE_FLASK_BACKEND: use })).toThrow(
+        expect.objectContaining({
+          code: 'invalid-option',
+          message: `USE_FLASK_BACKEND must be true or false, not "${use}".`,
+        }),
+      );
+  });
+
+  it('reads FLASK_API_URL, which older deployments set, where there is no FLASK_BACKEND_URL', () => {
+    const use = { VITE_USE_FLASK_BACKEND: 'true' };
+    expect(readConfig({ ...use, VITE_FLASK_API_URL: 'http://old:1' })).toEqual({
+      useFlask: true,
+      flaskUrl: 'http://old:1',
+    });
+    expect(readConfig({ ...use, VITE_FLASK_API_URL: 'http://old:1', VITE_FLASK_BACKEND_URL: url })).toEqual({
+      useFlask: true,
+      flaskUrl: url,
+    });
+  });
+
+  it('falls back to IndexedDB with a warning where the environment wants a server and names none', async () => {
+    expect(readConfig({ USE_FLASK_BACKEND: '1' })).toEqual({ useFlask: false, warning: NO_URL });
+    const lines: string[] = [];
+    const logger = {
+      info: (line: string) => void lines.push(`info: ${line}`),
+      warn: (line: string) => void lines.push(`warn: ${line}`),
+    };
+    const storage = createStorage({ ...readConfig({ USE_FLASK_BACKEND: '1' }), logger, database: 'no-url' });
+    expect(storage.status()).toMatchObject({ state: 'local', reason: NO_URL });
+    await storage.set('a', 1);
+    expect(await storage.get('a')).toBe(1);
+    expect(lines).toEqual([
+      expect.stringMatching(/^warn: .*uses IndexedDB, because .*FLASK_BACKEND_URL is not/),
+    ]);
+    expect(storage.status()).toMatchObject({ state: 'local', reason: NO_URL });
+    await storage.close();
   });
 
   it('lets the page’s globals win over what was baked in at build time', () => {
@@ -35,12 +76,36 @@ describe('readConfig', () => {
   });
 });
 
+describe('flaskUrl', () => {
+  const at = (flaskUrl: string): string => createStorage({ useFlask: true, flaskUrl }).status().reason;
+
+  it('may be relative to the page, as fetch() takes it', () => {
+    globals.location = new URL('https://app.example/a/b.html?c#d');
+    expect(at('/storage')).toBe('https://app.example/storage/ was not asked yet');
+    expect(at('/')).toBe('https://app.example/ was not asked yet');
+    expect(at('./storage')).toBe('https://app.example/a/storage/ was not asked yet');
+    expect(at('../storage/')).toBe('https://app.example/storage/ was not asked yet');
+    expect(at('//other.example')).toBe('https://other.example/ was not asked yet');
+    expect(() => at('/storage?a')).toThrow('without a query');
+  });
+
+  it('says that a relative address needs a page', () => {
+    expect(() => at('/storage')).toThrow('there is no page that it could be relative to');
+  });
+
+  it('says what is meant where the scheme is missing', () => {
+    expect(() => at('localhost:5001')).toThrow('did you mean http://localhost:5001?');
+    expect(() => at('storage.example/path')).toThrow('did you mean http://storage.example/path?');
+    expect(() => at('localhost')).toThrow('did you mean http://localhost?');
+  });
+});
+
 describe('createStorage', () => {
   it('reads the page’s globals when it gets no options', () => {
     globals.USE_FLASK_BACKEND = true;
-    expect(() => createStorage()).toThrow(expect.objectContaining({ code: 'invalid-option' }));
     globals.FLASK_BACKEND_URL = 'http://localhost:5001';
     expect(createStorage().getBackendType()).toBe('indexeddb');
+    expect(createStorage().status().reason).toBe('http://localhost:5001/ was not asked yet');
   });
 
   const refused: ReadonlyArray<readonly [string, unknown]> = [
@@ -65,6 +130,9 @@ describe('createStorage', () => {
     ['an acknowledgement that is no name', { ack: true }],
     ['an acknowledgement in a list', { ack: ['server'] }],
     ['options that are no object', null],
+    ['options in a list', []],
+    ['an event in the place of options', new Event('click')],
+    ['a text in the place of options', 'codeforge-db'],
   ];
   for (const [name, options] of refused) {
     it(`throws invalid-option for ${name}`, () => {
@@ -76,7 +144,7 @@ describe('createStorage', () => {
 
   it('names every option when it refuses one that does not exist', () => {
     expect(() => createStorage({ useflask: true } as StorageOptions)).toThrow(
-      'useflask must be left out: the options are useFlask, flaskUrl, token, database, timeout, logger, conflict and ack',
+      'createStorage() has no option useflask. The options of createStorage() are useFlask, flaskUrl, token, database, timeout, logger, conflict, ack, warning.',
     );
   });
 
