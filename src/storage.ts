@@ -8,7 +8,7 @@ import type { DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 import { resolveOptions, type StorageOptions } from './config.ts';
 import type { Condition, Snapshot } from './core/backend.ts';
 import { closedError } from './core/errors.ts';
-import { checkReadKey, checkKey } from './core/keys.ts';
+import { checkKey, checkReadKey } from './core/keys.ts';
 import { checkOptions, invalidOption, RULES } from './core/options.ts';
 import { whenIdle } from './core/platform.ts';
 import { createQueue } from './core/queue.ts';

@@ -1,6 +1,7 @@
 /**
  * The part of the package that talks to a server. It is loaded with the first call that needs one.
  */
+import { runPortable } from '../core/keys.ts';
 import { findIndexedDb } from '../core/platform.ts';
 import type { ServerSessionOptions, Session } from '../core/session.ts';
 import { createRemoteSession } from '../remote/session.ts';
@@ -10,6 +11,14 @@ export { createFlaskBackend, type FlaskBackend } from '../remote/backend.ts';
 export { changedSince, position } from '../remote/level1/changes.ts';
 export { askToken } from '../remote/token.ts';
 
-/** A session with a server: with an outbox and a mirror where there is IndexedDB for them. */
-export const createServerSession = (options: ServerSessionOptions): Session =>
-  findIndexedDb() === undefined ? createRemoteSession(options) : createSyncedSession(options);
+/**
+ * A session with a server: with an outbox and a mirror where there is IndexedDB for them. Operations on keys that no server can hold
+ * are refused one by one.
+ */
+export function createServerSession(options: ServerSessionOptions): Session {
+  const session = findIndexedDb() === undefined ? createRemoteSession(options) : createSyncedSession(options);
+  const { run } = session;
+  return Object.assign(session, {
+    run: (operations) => runPortable(run, operations),
+  } satisfies Partial<Session>);
+}
