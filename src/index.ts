@@ -4,8 +4,7 @@
  * @module
  */
 export type { EntryOf, KeyOf, KeyValueStorage } from './api.ts';
-export type { BackupForm } from './backup-format/format.ts';
-export { backupFileName } from './backup-format/name.ts';
+export { type BackupForm, backupFileName } from './backup-format/format.ts';
 export type { DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 export { readConfig, type StorageOptions } from './config.ts';
 export type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';

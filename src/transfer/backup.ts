@@ -3,9 +3,10 @@
  */
 
 import { sha256 } from '../backup-format/digest.ts';
-import { type BackupRecord, type BackupSummary, refuse } from '../backup-format/format.ts';
-import { readBackup } from '../backup-format/read.ts';
-import { writeBackup, writeObject } from '../backup-format/write.ts';
+import { type BackupRecord, type BackupSummary, InvalidBackup } from '../backup-format/format.ts';
+import { writeObject } from '../backup-format/json-object.ts';
+import { writeNdjson } from '../backup-format/ndjson.ts';
+import { readBackup } from '../backup-format/reader.ts';
 import { closedError, StorageError } from '../core/errors.ts';
 import { decode } from '../core/json.ts';
 import { utf8Length } from '../core/keys.ts';
@@ -45,7 +46,7 @@ export async function exportFrom(
   const bytes =
     format === 'json'
       ? writeObject(records)
-      : writeBackup(
+      : writeNdjson(
           records,
           { timestamp: new Date().toISOString(), ...(!options.prefix && { keys: total }) },
           sha256(),
@@ -177,7 +178,8 @@ function bytesOf(source: BackupSource): Blob | ReadableStream<Uint8Array> {
   if (source instanceof Blob) return source;
   if (typeof source === 'string') {
     // As bytes it would be another character, and nothing would tell.
-    if (/\p{Surrogate}/u.test(source)) refuse('The text', 'holds half of a surrogate pair');
+    if (/\p{Surrogate}/u.test(source))
+      throw new InvalidBackup('malformed', 'The text', 'contains half of a surrogate pair');
     return new Blob([source]);
   }
   let cause: unknown;
@@ -227,7 +229,7 @@ async function checkDistinct(blob: Blob, signal: AbortSignal | undefined): Promi
   const keys = new Set<string>();
   for await (const page of readBackup(chunksOf(blob.stream(), signal), sha256()))
     for (const { key } of page) {
-      if (keys.has(key)) refuse(`Key ${JSON.stringify(key)}`, 'is there twice');
+      if (keys.has(key)) throw new InvalidBackup('malformed', `Key ${JSON.stringify(key)}`, 'comes twice');
       keys.add(key);
     }
 }

@@ -1,6 +1,6 @@
 /** Data for servers, and what they hold, as the texts that they are. */
 
-import { readBackup } from '../../src/backup-format/read.ts';
+import { readBackup } from '../../src/backup-format/reader.ts';
 import { createDigest } from '../../src/cli/files/files.ts';
 
 /** Key and text of a value. */

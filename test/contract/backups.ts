@@ -90,7 +90,7 @@ export function backups(open: () => KeyValueStorage): void {
       const newer = (await textOf(storage)).replace('"version":1', '"version":2');
       for (const [text, told] of [
         ['<!doctype html><title>Not found</title>', 'HTML'],
-        ['[1,2]', 'no backup'],
+        ['[1,2]', 'not a backup'],
         [newer, 'upgrade @codeforge/storage'],
       ] as const) {
         const error = await failure(storage.import(text));

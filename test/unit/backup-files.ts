@@ -1,7 +1,7 @@
 /** Backups as bytes, for the tests of their format. */
 import { createHash } from 'node:crypto';
 import type { BackupRecord, BackupSummary, Digest } from '../../src/backup-format/format.ts';
-import { readBackup } from '../../src/backup-format/read.ts';
+import { readBackup } from '../../src/backup-format/reader.ts';
 
 /** SHA-256 by Node. */
 export function nodeDigest(): Digest {

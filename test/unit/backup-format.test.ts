@@ -2,9 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { sha256 } from '../../src/backup-format/digest.ts';
 import type { BackupRecord } from '../../src/backup-format/format.ts';
-import { backupFileName } from '../../src/backup-format/name.ts';
-import { readBackup } from '../../src/backup-format/read.ts';
-import { writeBackup, writeObject } from '../../src/backup-format/write.ts';
+import { backupFileName } from '../../src/backup-format/format.ts';
+import { writeObject } from '../../src/backup-format/json-object.ts';
+import { writeNdjson } from '../../src/backup-format/ndjson.ts';
+import { readBackup } from '../../src/backup-format/reader.ts';
 import { bytesOf, cutAt, HEADER, nodeDigest, paged, read, readWhole, sealed } from './backup-files.ts';
 
 const text = (bytes: Uint8Array): string => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
@@ -39,7 +40,7 @@ describe('writing', () => {
       { key: 'b', text: '{\r\n  "x": 1\n}' },
     ];
     const header = { timestamp, keys: 2, epoch: 'k3f9', seq: 8124 };
-    const file = text(await bytesOf(writeBackup(paged(records), header, nodeDigest())));
+    const file = text(await bytesOf(writeNdjson(paged(records), header, nodeDigest())));
     const lines = [
       `{"format":"codeforge-storage","version":1,"timestamp":"${timestamp}","keys":2,"epoch":"k3f9","seq":8124}`,
       '{"key":"a","value":1}',
@@ -63,7 +64,7 @@ describe('writing', () => {
 
   it('comes in pieces of about 64 KiB', async () => {
     const many = Array.from({ length: 3000 }, (_, i) => ({ key: `k${i}`, text: `"${'x'.repeat(100)}"` }));
-    for (const written of [writeBackup(paged(many), {}, nodeDigest()), writeObject(paged(many))]) {
+    for (const written of [writeNdjson(paged(many), {}, nodeDigest()), writeObject(paged(many))]) {
       const sizes: number[] = [];
       for await (const piece of written) sizes.push(piece.length);
       expect(Math.max(...sizes)).toBeLessThan(66_000);
@@ -80,7 +81,7 @@ describe('writing', () => {
         yield page;
       }
     }
-    for (const write of [() => writeBackup(pages(), {}, nodeDigest()), () => writeObject(pages())]) {
+    for (const write of [() => writeNdjson(pages(), {}, nodeDigest()), () => writeObject(pages())]) {
       asked = 0;
       const written = write();
       for (let taken = 1; taken <= 5; taken += 1) {
@@ -104,7 +105,7 @@ describe('writing', () => {
 describe('what is written is read as it was, wherever the bytes are cut', () => {
   it('as NDJSON, verified', async () => {
     const property = fc.asyncProperty(records, borders, async (records, borders) => {
-      const bytes = await bytesOf(writeBackup(paged(records, 3), {}, nodeDigest()));
+      const bytes = await bytesOf(writeNdjson(paged(records, 3), {}, nodeDigest()));
       const found = await read(cutAt(bytes, borders));
       // A line break between tokens has become a space.
       const expected = records.map(({ key, text }) => ({ key, text: text.replace(/\n/g, ' ') }));
@@ -125,15 +126,15 @@ describe('what is written is read as it was, wherever the bytes are cut', () => 
   });
 
   it('with every digit, escape and order of members, a byte at a time', async () => {
-    for (const written of [writeBackup(paged(RECORDS), {}, nodeDigest()), writeObject(paged(RECORDS))]) {
+    for (const written of [writeNdjson(paged(RECORDS), {}, nodeDigest()), writeObject(paged(RECORDS))]) {
       const bytes = await bytesOf(written);
       expect((await read(cutAt(bytes, [...bytes.keys()]))).records).toEqual(RECORDS);
     }
   });
 
   it('with the digest for browsers as with that of Node', async () => {
-    const ours = await bytesOf(writeBackup(paged(RECORDS), {}, sha256()));
-    expect(text(ours)).toBe(text(await bytesOf(writeBackup(paged(RECORDS), {}, nodeDigest()))));
+    const ours = await bytesOf(writeNdjson(paged(RECORDS), {}, sha256()));
+    expect(text(ours)).toBe(text(await bytesOf(writeNdjson(paged(RECORDS), {}, nodeDigest()))));
     expect((await read(cutAt(ours, []), sha256())).summary.checksum).toBe('verified');
   });
 
@@ -154,7 +155,7 @@ describe('what is written is read as it was, wherever the bytes are cut', () => 
       { key: 'deep', text: deep },
       { key: 'large', text: large },
     ];
-    for (const written of [writeBackup(paged(records), {}, nodeDigest()), writeObject(paged(records))])
+    for (const written of [writeNdjson(paged(records), {}, nodeDigest()), writeObject(paged(records))])
       expect((await readWhole(await bytesOf(written))).records).toEqual(records);
   });
 });
@@ -164,7 +165,7 @@ describe('reading', () => {
     const small = Array.from({ length: 1234 }, (_, i) => ({ key: `k${i}`, text: '0' }));
     const large = Array.from({ length: 5 }, (_, i) => ({ key: `k${i}`, text: `"${'x'.repeat(600_000)}"` }));
     for (const write of [
-      (records: readonly BackupRecord[]) => writeBackup(paged(records), {}, nodeDigest()),
+      (records: readonly BackupRecord[]) => writeNdjson(paged(records), {}, nodeDigest()),
       (records: readonly BackupRecord[]) => writeObject(paged(records)),
     ]) {
       const sizes = async (records: readonly BackupRecord[]): Promise<number[]> =>
@@ -190,7 +191,10 @@ describe('reading', () => {
     ];
     const { records } = await readWhole(sealed([HEADER, ...lines]));
     const keys = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h"', 'i\\', 'j'];
-    expect(records).toEqual(keys.map((key) => ({ key, text: '1.10' })));
+    const revs: Record<string, string> = { b: '70', e: '70', j: 'x"y' };
+    expect(records).toEqual(
+      keys.map((key) => (revs[key] ? { key, text: '1.10', rev: revs[key] } : { key, text: '1.10' })),
+    );
   });
 
   it('keys may come unsorted and twice, in both forms', async () => {
@@ -216,9 +220,9 @@ describe('reading', () => {
     expect((await readWhole('\uFEFF \r\n{ "a" : 1 }\r\n')).records).toEqual([{ key: 'a', text: '1' }]);
   });
 
-  it('the last line may lack its line break, and the checksum', async () => {
+  it('the last line may lack its line break and the checksum, and blank lines may follow it', async () => {
     const file = `${HEADER}\n{"key":"a","value":1}\n{"end":true,"count":1}`;
-    for (const end of ['', '\n', '\r\n']) {
+    for (const end of ['', '\n', '\r\n', '\n\n \r\n']) {
       const { summary } = await readWhole(file + end);
       expect(summary).toEqual({ form: 'ndjson', header: { version: 1 }, count: 1, checksum: 'absent' });
     }

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type { BackupForm } from '../../backup-format/format.ts';
-import { backupFileName } from '../../backup-format/name.ts';
+import { backupFileName } from '../../backup-format/format.ts';
 import { type Sink, stdout, writeWhole } from '../files/files.ts';
 import { codeWithout, leaveOutOption, tellLeftOut } from '../files/left-out.ts';
 import { type Exported, exportTo } from '../server/exporting.ts';

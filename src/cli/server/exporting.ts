@@ -6,7 +6,8 @@
  */
 
 import type { BackupForm, BackupRecord } from '../../backup-format/format.ts';
-import { writeBackup, writeObject } from '../../backup-format/write.ts';
+import { writeObject } from '../../backup-format/json-object.ts';
+import { writeNdjson } from '../../backup-format/ndjson.ts';
 import { StorageError } from '../../core/errors.ts';
 import { createDigest, type Sink } from '../files/files.ts';
 import { HeldLine } from '../files/held-line.ts';
@@ -69,7 +70,7 @@ export async function exportTo(
     let sha256 = '';
     const remembering = { ...digest, hex: () => (sha256 = digest.hex()) };
     const header = { timestamp: new Date().toISOString(), ...(total !== undefined && { keys: total }) };
-    const written = form === 'json' ? writeObject(records) : writeBackup(records, header, remembering);
+    const written = form === 'json' ? writeObject(records) : writeNdjson(records, header, remembering);
     for await (const chunk of written) await counted(chunk);
     return { keys, bytes, ...(sha256 !== '' && { sha256 }), leftOut };
   } catch (error) {

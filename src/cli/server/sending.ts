@@ -5,8 +5,7 @@
  */
 
 import type { BackupRecord } from '../../backup-format/format.ts';
-import { MARK } from '../../backup-format/read.ts';
-import { writeBackup } from '../../backup-format/write.ts';
+import { writeNdjson } from '../../backup-format/ndjson.ts';
 import { StorageError } from '../../core/errors.ts';
 import { type Archive, recordsIn } from '../files/archive.ts';
 import { createDigest, readFile } from '../files/files.ts';
@@ -69,7 +68,7 @@ async function stream(
     path,
     type: NDJSON,
     repeatable,
-    body: () => lines(archive, progress),
+    body: () => writeNdjson(counted(archive, progress), { keys: count }, createDigest()),
   }).catch((error) => {
     throw dryRun ? error : unfinished(error, mode);
   });
@@ -91,22 +90,6 @@ function unfinished(error: unknown, mode: Mode): unknown {
   // Who is not let in has stored nothing.
   if (!(error instanceof StorageError) || error.code === 'forbidden') return error;
   return withAdvice(error, `How many keys were stored by then is not known.${again}`);
-}
-
-/** The file's own bytes where they are lines that all go. */
-async function* lines(archive: Archive, progress: Progress): AsyncGenerator<Uint8Array> {
-  const { path, summary, bytes, leftOut } = archive;
-  if (summary.form === 'json' || leftOut.length > 0) {
-    yield* writeBackup(counted(archive, progress), { keys: recordsIn(archive) }, createDigest());
-    return;
-  }
-  let sent = 0;
-  for await (const chunk of readFile(path)) {
-    // Servers take no byte order mark.
-    yield sent === 0 && MARK.every((byte, i) => chunk[i] === byte) ? chunk.subarray(MARK.length) : chunk;
-    sent += chunk.length;
-    progress.at(Math.floor((summary.count * sent) / bytes));
-  }
 }
 
 async function* counted(

@@ -3,7 +3,7 @@
  */
 
 import type { BackupRecord, BackupSummary } from '../../backup-format/format.ts';
-import { readBackup } from '../../backup-format/read.ts';
+import { readBackup } from '../../backup-format/reader.ts';
 import type { StorageStats } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
 import { createFlaskBackend, type Detected } from '../../remote/backend.ts';
@@ -70,7 +70,8 @@ export async function openServer(connection: Connection): Promise<Server> {
 export const recordsOf = (
   bytes: AsyncIterable<Uint8Array>,
   leaveOut?: (key: string) => void,
-): AsyncGenerator<readonly BackupRecord[], BackupSummary> => readBackup(bytes, createDigest(), leaveOut);
+): AsyncGenerator<readonly BackupRecord[], BackupSummary> =>
+  readBackup(bytes, createDigest(), leaveOut && { onInvalidKey: leaveOut });
 
 /**
  * Read records to their end.
