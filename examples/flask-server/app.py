@@ -23,7 +23,7 @@ import level1
 import messages
 import transfer
 from access import ORIGINS, TOKENS, admit, needs
-from adoption import adopt_older
+from adoption import adopt_old_table
 from database import DATABASE_PATH, forget_daily, is_result, prepare
 from json_text import to_json
 from messages import answer, check_key, failure, in_chunks, read_members, refuse, success
@@ -255,5 +255,5 @@ def stats():
     return answer(to_json({"total_keys": count, "total_size_bytes": size, "database_path": name}))
 
 
-prepare(adopt_older)
+prepare(adopt_old_table)
 threading.Thread(target=forget_daily, daemon=True).start()

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { readConfig } from '../../examples/server/src/config.ts';
-import { createDoor } from '../../examples/server/src/http/access/checks.ts';
+import { createAccessCheck } from '../../examples/server/src/http/access/checks.ts';
 import { createApp } from '../../examples/server/src/http/routes.ts';
 import { limitsOf } from '../../examples/server/src/http/transport/limits.ts';
-import { createLoad } from '../../examples/server/src/http/transport/load.ts';
+import { createLoadLimit } from '../../examples/server/src/http/transport/load.ts';
 import { createHttpServer } from '../../examples/server/src/http/transport/server.ts';
 import { createLog } from '../../examples/server/src/log.ts';
 import { openDatabase } from '../../examples/server/src/store/sqlite/database.ts';
@@ -35,8 +35,8 @@ it('leaves the prototypes of its process alone', async ({ annotate }) => {
   );
   const stopping = new AbortController();
   const server = createHttpServer(createApp({ store, config, log, stopping: stopping.signal }), {
-    door: createDoor(config),
-    load: createLoad(config.maxRequests),
+    checkAccess: createAccessCheck(config),
+    load: createLoadLimit(config.maxRequests),
     log,
   });
   const url = await server.listen(config.port, config.host);

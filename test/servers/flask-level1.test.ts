@@ -216,46 +216,6 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
   });
 
   describe('older files', () => {
-    test('the table `entries` of the first version is moved once, with its revisions', async () => {
-      edit((database) => {
-        database.exec(`
-          CREATE TABLE meta (name TEXT PRIMARY KEY, value);
-          CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, rev INTEGER NOT NULL);
-          INSERT INTO meta VALUES ('epoch', 'of-old'), ('seq', 7.0);
-          INSERT INTO entries VALUES ('a/b', '1.10', 3), ('keys', '[ ]', 7);`);
-      });
-      const servers = await Promise.all([start(), start()]);
-      for (const { url } of servers)
-        expect(await changes(url)).toEqual({
-          epoch: 'of-old',
-          seq: 7,
-          changes: [
-            { type: 'put', key: 'a/b', rev: '3', value: 1.1 },
-            { type: 'put', key: 'keys', rev: '7', value: [] },
-          ],
-          next: 'of-old.7',
-          more: false,
-        });
-      const { url } = servers[0];
-      expect(await (await fetch(`${url}/api/storage/export`)).text()).toBe('{"a/b":1.10,"keys":[ ]}');
-      const put = await batch(url, {
-        epoch: 'of-old',
-        ops: [{ op: 'put', key: 'a/b', value: 2, ifRev: '3' }],
-      });
-      expect(put.results).toEqual([{ status: 200, rev: '8' }]);
-      await Promise.all(servers.map(stop));
-
-      const again = await start();
-      expect((await changes(again.url, { since: 'of-old.7' })).changes).toEqual([
-        { type: 'put', key: 'a/b', rev: '8', value: 2 },
-      ]);
-      await stop(again);
-      edit((database) => {
-        const tables = database.prepare("SELECT name FROM sqlite_master WHERE name = 'entries'").all();
-        expect(tables).toEqual([]);
-      });
-    });
-
     test('after 30 days tombstones are forgotten, and cursors from before are gone', async () => {
       const server = await start();
       const ops = ['a', 'b', 'c'].map((key) => ({ op: 'put', key, value: 1 }));

@@ -199,14 +199,14 @@ it('forgets tombstones and clients after 30 days, and then refuses the cursors t
   await put('b', '1');
   await one({ n: 1, type: 'delete', key: 'a' });
   await run([{ n: 1, type: 'delete', key: 'b' }], { client: 'client' });
-  await store.forget();
+  await store.expire();
   expect(await store.changes(TENANT, 2, 10)).toMatchObject({
     changes: [{ type: 'delete' }, { type: 'delete' }],
   });
   const past = Date.now() - 31 * 24 * 60 * 60 * 1000;
   database.prepare("UPDATE records SET deleted_at_ms = ? WHERE key = 'a'").run(past);
   database.prepare('UPDATE clients SET used_at_ms = ?').run(past);
-  await store.forget();
+  await store.expire();
   expect(await store.changes(TENANT, 2, 10)).toEqual({ seq: 4, lost: 'cursor-gone' });
   expect(await store.changes(TENANT, 3, 10)).toMatchObject({ changes: [{ type: 'delete', key: 'b' }] });
   expect(await store.changes(TENANT, 0, 10)).toMatchObject({ changes: [{ type: 'delete', key: 'b' }] });

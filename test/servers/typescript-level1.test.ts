@@ -6,7 +6,6 @@
  */
 import { execFile } from 'node:child_process';
 import { request } from 'node:http';
-import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -16,7 +15,7 @@ import type { RunningServer } from '../support/running-server.ts';
 
 const JSON_TYPE = { 'content-type': 'application/json' };
 
-const { path, start, stop } = ownDatabase();
+const { start, stop } = ownDatabase();
 
 interface Batch {
   // biome-ignore lint/suspicious/noExplicitAny: a test says what it expects.
@@ -34,23 +33,6 @@ async function batch(server: RunningServer, ops: unknown[], members = {}): Promi
 async function changes(server: RunningServer, query: string): Promise<any> {
   return (await fetch(`${server.url}/api/v1/changes?${query}`)).json();
 }
-
-it('moves what the first version kept, once, with its revisions and its epoch', async () => {
-  const old = new DatabaseSync(path());
-  old.exec(`CREATE TABLE meta (name TEXT PRIMARY KEY, value);
-    CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, rev INTEGER NOT NULL);
-    INSERT INTO meta VALUES ('epoch', 'first'), ('seq', 7.0);
-    INSERT INTO entries VALUES ('a', '1.10', 3), ('b', '[]', 7)`);
-  old.close();
-  for (const round of [1, 2]) {
-    const server = await start();
-    const page = await changes(server, '');
-    expect(page, `start ${round}`).toMatchObject({ epoch: 'first', seq: 7 });
-    expect(await (await fetch(`${server.url}/api/storage/export`)).text()).toBe('{"a":1.10,"b":[]}');
-    expect(page.changes.map(({ rev }: { rev: string }) => rev)).toEqual(['3', '7']);
-    await stop(server);
-  }
-});
 
 it('mints a new epoch for a copy that was put back, so that no revision of before is current', async () => {
   const before = await start();

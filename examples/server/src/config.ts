@@ -1,39 +1,39 @@
-/** Environment → configuration. A value that is wrong ends the start: it is never replaced by a default. */
+/** Reads the configuration from the environment. A wrong value ends the start. A default never replaces it. */
 import { resolve } from 'node:path';
 import { isLoopbackAddress, isLoopbackOrigin } from './http/access/loopback.ts';
 import { parseTokenEntry, type TokenEntry } from './http/access/tokens.ts';
 
-/** What the operator decides. */
+/** What the operator configures. */
 export interface Config {
   readonly host: string;
-  /** 0: any free one. */
+  /** 0: any free port. */
   readonly port: number;
-  /** Absolute. */
+  /** Absolute path. */
   readonly databasePath: string;
-  /** Whether the database is a copy that was put back: then its revisions may mean something else than before. */
+  /** Whether the database was restored from a copy. Its revisions may then be assigned a second time. */
   readonly restored: boolean;
-  /** Whether a page of this origin may write and read; `'*'`: every page may. */
+  /** Whether pages of an origin may read and write. `'*'`: all pages may. */
   readonly allowedOrigins: '*' | ((origin: string) => boolean);
-  /** Who may call. Where there are none, everybody may do everything. */
+  /** Who may call. Without tokens every caller may do everything. */
   readonly tokens: readonly TokenEntry[];
   readonly maxBodyBytes: number;
-  /** Requests that are worked on at once; more are refused with 503. */
+  /** Requests at work at once. Further requests are answered with 503. */
   readonly maxRequests: number;
   readonly logLevel: string;
 }
 
-/** Says which variable is wrong, and what it may be. */
+/** A variable is wrong. The message names it and says which values it may have. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 
-/** A body is held in memory as one string; far above this, Node.js could not make it. */
-const MOST_BODY_BYTES = 256 * 1024 * 1024;
+/** A body is kept in memory as one string. V8 cannot create a string much longer than this. */
+const MAX_BODY_BYTES = 256 * 1024 * 1024;
 
 /**
- * Read the configuration. An empty variable is one that is not set.
+ * Reads the configuration. An empty variable counts as not set.
  *
  * @throws {ConfigError}
  */
@@ -46,7 +46,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     databasePath: resolve(env.DATABASE_PATH || 'codeforge.db'),
     restored: readFlag('RESTORED', env.RESTORED),
     allowedOrigins: readOrigins(env.ALLOWED_ORIGINS),
-    maxBodyBytes: readInteger('MAX_BODY_BYTES', env.MAX_BODY_BYTES || '8388608', 1, MOST_BODY_BYTES),
+    maxBodyBytes: readInteger('MAX_BODY_BYTES', env.MAX_BODY_BYTES || '8388608', 1, MAX_BODY_BYTES),
     maxRequests: readInteger('MAX_REQUESTS', env.MAX_REQUESTS || '256', 1, 100_000),
     logLevel: readLogLevel(env.LOG_LEVEL || 'info'),
   };
@@ -54,11 +54,13 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
 
 function readHost(env: NodeJS.ProcessEnv, hasTokens: boolean): string {
   const host = (env.HOST || '127.0.0.1').replace(/^\[(.*)\]$/, '$1');
-  if (!/^[\w.:%-]+$/.test(host)) throw new ConfigError(`HOST must be a name or an address, not "${host}".`);
+  if (!/^[\w.:%-]+$/.test(host))
+    throw new ConfigError(`HOST must be a host name or an address, not "${host}".`);
   if (!isLoopbackAddress(host) && !hasTokens && env.ALLOW_ANONYMOUS !== 'true') {
     throw new ConfigError(
-      `HOST=${host} serves other machines, and this server knows no tokens: whoever reaches it may read, change and ` +
-        'wipe everything. Set TOKENS (npm run token), or ALLOW_ANONYMOUS=true if that is what you want, or leave HOST unset.',
+      `HOST=${host} is reachable from other machines, and no TOKENS are set: anyone who can reach this server may ` +
+        'read, change and delete everything. Set TOKENS (npm run token), leave HOST unset, or set ' +
+        'ALLOW_ANONYMOUS=true if you want this.',
     );
   }
   return host;
@@ -71,10 +73,10 @@ function readTokens(text = ''): TokenEntry[] {
     .map((entry, i) => {
       const parsed = parseTokenEntry(entry);
       if (parsed) return parsed;
-      // The entry itself is not shown: it may be a token.
+      // The message does not show the entry: it may be a token.
       throw new ConfigError(
         `TOKENS: entry ${i + 1} is not <tenant>:<read|write|admin>:<SHA-256 of the token, 64 hex digits>. ` +
-          'npm run token -- <tenant> <scope> makes one.',
+          'npm run token -- <tenant> <scope> creates one.',
       );
     });
 }

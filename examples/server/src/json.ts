@@ -1,6 +1,6 @@
 /**
- * Where values lie in a JSON text, so that they can be stored as they came: no digit, escape or space of theirs
- * changes. Everything here trusts that `JSON.parse` has accepted the text, and nothing recurses.
+ * Finds the values in a JSON text, so that they can be stored exactly as they were sent: no digit, escape or space
+ * changes. All functions expect a text that `JSON.parse` accepts. None of them recurses.
  *
  * Spec: RFC 8259.
  */
@@ -14,7 +14,7 @@ const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
 /**
- * The members of an object: name and raw text of the value. Of equal names the last one counts, as in `JSON.parse`.
+ * The members of an object: name and raw text of the value. The last of equal names counts, as in `JSON.parse`.
  *
  * @param text A valid JSON text whose value is an object.
  */
@@ -50,12 +50,12 @@ export function elements(text: string): string[] {
 }
 
 /**
- * Whether arrays and objects nest deeper than `limit` levels; a scalar has none, `[]` has one.
+ * Whether arrays and objects nest deeper than `limit` levels. A scalar has no level, `[]` has one.
  *
  * @param text A valid JSON text.
  */
 export function nestsDeeperThan(text: string, limit: number): boolean {
-  // Each level takes two characters, so most texts need no look.
+  // A level needs two characters, so most texts are too short.
   if (text.length <= limit * 2) return false;
   let depth = 0;
   for (let at = 0; at < text.length; at += 1) {
@@ -71,12 +71,12 @@ export function nestsDeeperThan(text: string, limit: number): boolean {
 
 function skipSpace(text: string, from: number): number {
   let at = from;
-  // Tab, line feed, carriage return and space are the only characters up to U+0020 between the tokens of valid JSON.
+  // Between the tokens of valid JSON the only characters up to U+0020 are tab, line feed, carriage return and space.
   while (text.charCodeAt(at) <= 0x20) at += 1;
   return at;
 }
 
-/** The index after the string that opens at `start`. */
+/** The index after the string that starts at `start`. */
 function endOfString(text: string, start: number): number {
   let at = text.indexOf('"', start + 1);
   while (isEscaped(text, at)) at = text.indexOf('"', at + 1);
@@ -89,7 +89,7 @@ function isEscaped(text: string, at: number): boolean {
   return (at - before) % 2 === 0;
 }
 
-/** The index after the value that begins at `start`. */
+/** The index after the value that starts at `start`. */
 function endOfValue(text: string, start: number): number {
   const code = text.charCodeAt(start);
   if (code === QUOTE) return endOfString(text, start);
@@ -112,7 +112,7 @@ function endOfNest(text: string, start: number): number {
   return at;
 }
 
-/** A number, `true`, `false` or `null` inside a bracket ends at a space, a comma or that bracket. */
+/** A number, `true`, `false` or `null` in an array or object ends at white space, a comma or a closing bracket. */
 function endOfScalar(text: string, start: number): number {
   let at = start;
   for (;;) {

@@ -1,4 +1,4 @@
-/** The log: JSON lines on stdout. The text and the stack of an error go here, and nowhere else. */
+/** The log: JSON lines on stdout. Only the log contains the text and the stack of an error. */
 import { type Logger, pino, stdTimeFunctions } from 'pino';
 
 export type { Logger };

@@ -1,14 +1,17 @@
-/** The process: configuration → store → app → listening, until a signal; then everything in flight is finished. */
+/**
+ * The process: reads the configuration, opens the store, and serves until a signal. It then finishes all requests under
+ * way before it exits.
+ */
 import type { DatabaseSync } from 'node:sqlite';
 import { type Config, ConfigError, readConfig } from './config.ts';
-import { createDoor } from './http/access/checks.ts';
+import { createAccessCheck } from './http/access/checks.ts';
 import { isLoopbackAddress } from './http/access/loopback.ts';
 import { createApp } from './http/routes.ts';
 import { limitsOf } from './http/transport/limits.ts';
-import { createLoad } from './http/transport/load.ts';
+import { createLoadLimit } from './http/transport/load.ts';
 import { createHttpServer } from './http/transport/server.ts';
 import { createLog, type Logger } from './log.ts';
-import { adoptOldTables } from './store/sqlite/adoption.ts';
+import { adoptOldTable } from './store/sqlite/adoption.ts';
 import { mintEpoch, openDatabase } from './store/sqlite/database.ts';
 import { createSqliteStore } from './store/sqlite/store.ts';
 
@@ -21,8 +24,8 @@ const EXIT_MISCONFIGURED = 2;
 await main();
 
 async function main(): Promise<void> {
-  // First, so that a signal during the start ends it in order too.
-  const asked = stopSignal();
+  // First, so that a signal during the start also ends the process in order.
+  const stopRequested = stopSignal();
   const config = configOrExit();
   const log = createLog(config.logLevel);
   const { answerBytes } = limitsOf(config.maxBodyBytes);
@@ -30,24 +33,26 @@ async function main(): Promise<void> {
   const stopping = new AbortController();
   const app = createApp({ store, config, log, stopping: stopping.signal });
   const server = createHttpServer(app, {
-    door: createDoor(config),
-    load: createLoad(config.maxRequests),
+    checkAccess: createAccessCheck(config),
+    load: createLoadLimit(config.maxRequests),
     log,
   });
-  const forget = (): void => {
-    store.forget().catch((error) => log.error({ err: error }, 'old tombstones were not dropped'));
+  const expire = (): void => {
+    store.expire().catch((error) => log.error({ err: error }, 'could not delete expired tombstones'));
   };
-  forget();
-  setInterval(forget, DAY).unref();
+  expire();
+  setInterval(expire, DAY).unref();
 
   const url = await server.listen(config.port, config.host).catch((error) => {
     exit(log, error, listenAdvice(error, config));
   });
   log.info({ url, database: config.databasePath }, 'listening');
   if (!isLoopbackAddress(config.host) && config.tokens.length === 0)
-    log.warn('there are no tokens: whoever reaches this server may read, change and wipe everything');
+    log.warn(
+      'no tokens are configured: anyone who can reach this server may read, change and delete everything',
+    );
 
-  await asked;
+  await stopRequested;
   log.info('stopping');
   stopping.abort();
   await server.drain();
@@ -68,27 +73,29 @@ function configOrExit(): Config {
 function databaseOrExit({ databasePath, restored }: Config, log: Logger): DatabaseSync {
   try {
     const database = openDatabase(databasePath);
-    const adoption = adoptOldTables(database);
+    const adoption = adoptOldTable(database);
     if (restored) {
       mintEpoch(database);
-      log.info('a new epoch: clients list everything again');
+      log.info('created a new epoch: clients will list everything again');
     }
     if (adoption) log.info(`adopted ${adoption.adopted} keys of an old server`);
-    if (adoption?.left)
-      log.warn(`left ${adoption.left} rows without a key or without JSON in the old server's table`);
+    if (adoption?.skipped)
+      log.warn(
+        `did not adopt ${adoption.skipped} rows: they have no key or no JSON value, and stay in the old table`,
+      );
     return database;
   } catch (error) {
     exit(
       log,
       error,
-      `DATABASE_PATH ${databasePath} cannot be used: is it a SQLite file in an existing folder?`,
+      `cannot open DATABASE_PATH ${databasePath}: it must be a SQLite file, or a new file in an existing folder`,
     );
   }
 }
 
 function listenAdvice(error: NodeJS.ErrnoException, { host, port }: Config): string {
   if (error.code === 'EADDRINUSE')
-    return `port ${port} is taken: choose another with PORT, or PORT=0 for any free one`;
+    return `port ${port} is taken: set PORT to another port, or to 0 for any free port`;
   return `cannot listen on HOST ${host}, PORT ${port} (${error.code})`;
 }
 
@@ -97,7 +104,7 @@ function exit(log: Logger, err: unknown, message: string): never {
   process.exit(EXIT_FAILED);
 }
 
-/** Resolves on the first signal; more of them change nothing. */
+/** Resolves on the first signal. Further signals are ignored. */
 function stopSignal(): Promise<void> {
   return new Promise((resolve) => {
     process.on('SIGTERM', () => resolve());

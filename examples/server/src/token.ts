@@ -1,15 +1,15 @@
-/** `npm run token -- <tenant> <scope>`: a new token, and the entry of TOKENS by which a server knows it. */
+/** `npm run token -- <tenant> <scope>`: prints a new token, and its entry for TOKENS. */
 import { randomBytes } from 'node:crypto';
 import { hashOf, parseTokenEntry } from './http/access/tokens.ts';
 
 const [tenant = '', scope = ''] = process.argv.slice(2);
-// The beginning keeps it from looking like an option of a command, and lets scanners for secrets find it.
+// The prefix lets secret scanners find a token, and a token never starts with a hyphen.
 const token = `cf_${randomBytes(32).toString('base64url')}`;
 const entry = `${tenant}:${scope}:${hashOf(token).toString('hex')}`;
 if (parseTokenEntry(entry)) {
   process.stdout.write(`token   ${token}\nTOKENS  ${entry}\n`);
   process.stdout.write(
-    'Give the token to the caller; the server gets the entry, which does not tell the token.\n',
+    'Give the token to the client. Add the entry to TOKENS of the server: it does not reveal the token.\n',
   );
 } else {
   process.stderr.write(

@@ -1,59 +1,31 @@
 /**
- * What the server says: JSON, and never the text of an exception. Errors have the members of RFC 9457 beside the
- * `error` that old clients read.
+ * Successful answers: JSON text with its header fields, or pieces of text that are made while they are sent.
+ * Error answers are in errors.ts.
  */
-import { STATUS_CODES } from 'node:http';
 
-/** Header fields. Names are spelt alike everywhere: one object's fields replace another's. */
+/** Header fields. Every name has one spelling throughout the server: fields of one object replace those of another. */
 export type Fields = Readonly<Record<string, string>>;
 
 /** What is sent back. */
 export interface Answer {
   readonly status: number;
-  /** Media type of the body; without one there is no body. */
+  /** The body's media type. An answer without it has no body. */
   readonly type?: string;
   readonly headers: Fields;
-  /** The whole text, or pieces that are made while it is sent. */
+  /** The whole text, or pieces that are made while they are sent. */
   readonly body: string | AsyncIterable<string>;
-  /** Whether the body travels compressed. */
+  /** Whether the body is sent compressed. */
   readonly gzip?: boolean;
 }
 
-const JSON_TYPE = 'application/json';
-
 const NO_FIELDS: Fields = {};
 
-/** Fields of every answer, unless its route says otherwise. */
-export const COMMON: Fields = { 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'no-store' };
-
-/** The beginning of the types of problems that have a name. */
-const PROBLEM = 'urn:codeforge-storage:';
-
-/** What an error answer carries besides its status and text. */
-export interface Details {
-  readonly headers?: Fields;
-  /** The problem's name, as docs/contract.md gives it. */
-  readonly name?: string;
-  /** Further members of the body. */
-  readonly members?: Readonly<Record<string, unknown>>;
-}
-
-/** Ends a request with an error that is the caller's to read. */
-export class Refusal extends Error {
-  override readonly name = 'Refusal';
-  readonly status: number;
-  readonly details: Details;
-
-  constructor(status: number, message: string, details: Details = {}) {
-    super(message);
-    this.status = status;
-    this.details = details;
-  }
-}
+/** The fields of every answer. A route's own fields replace them. */
+export const COMMON_FIELDS: Fields = { 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'no-store' };
 
 /** @param text JSON. */
 export function answer(text: string, status = 200, headers = NO_FIELDS): Answer {
-  return { status, type: JSON_TYPE, headers, body: text };
+  return { status, type: 'application/json', headers, body: text };
 }
 
 /** An answer without a body. */
@@ -61,16 +33,23 @@ export function empty(status: 204 | 304, headers: Fields): Answer {
   return { status, headers, body: '' };
 }
 
+/** The answer to a write that is durable. */
+export function success(headers?: Fields): Answer {
+  return answer('{"success":true}', 200, headers);
+}
+
 /**
- * An answer whose text is made while it is sent. Resolves when the first piece is there: until then, a failure can
- * still be answered as one.
+ * An answer whose text is made while it is sent.
  *
- * @param pieces Returned when the caller goes away.
+ * Resolves when the first piece exists. A failure before that rejects, and can still be answered with an error.
+ *
+ * @param type Media type.
+ * @param pieces Its `return` is called when the caller disconnects.
  */
 export async function streamed(type: string, pieces: AsyncGenerator<string, void>): Promise<Answer> {
   let first: IteratorResult<string, void> | undefined = await pieces.next();
   const body: AsyncIterable<string> = {
-    // No generator: one that is ended before it has begun would not end the pieces.
+    // Not a generator: `return` on a generator that has not started would not reach `pieces`.
     [Symbol.asyncIterator]: () => ({
       async next() {
         const piece = first ?? (await pieces.next());
@@ -81,31 +60,4 @@ export async function streamed(type: string, pieces: AsyncGenerator<string, void
     }),
   };
   return { status: 200, type, headers: NO_FIELDS, body };
-}
-
-/** An error answer. */
-export function failure(status: number, message: string, { headers, ...details }: Details = {}): Answer {
-  return answer(errorText(status, message, details), status, headers);
-}
-
-/** The body of an error answer. */
-export function errorText(status: number, message: string, { name, members }: Details = {}): string {
-  const type = problemType(name);
-  const title = STATUS_CODES[status];
-  return JSON.stringify({ error: message, type, title, status, detail: message, ...members });
-}
-
-/** RFC 9457's `type` of a problem. */
-export function problemType(name: string | undefined): string {
-  return name === undefined ? 'about:blank' : PROBLEM + name;
-}
-
-/** The exact text that old clients look for. */
-export function keyNotFound(headers = NO_FIELDS): Answer {
-  return failure(404, 'Key not found', { headers });
-}
-
-/** A change that is durable now. */
-export function success(headers?: Fields): Answer {
-  return answer('{"success":true}', 200, headers);
 }

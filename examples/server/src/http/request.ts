@@ -1,43 +1,32 @@
-/** What a route gets to see of a request. */
+/** A request as a route sees it, and what a route is. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Caller, mayDo, type Scope } from './access/tokens.ts';
-import { type Answer, Refusal } from './answers.ts';
-import type { Place } from './transport/load.ts';
+import type { Caller, Scope } from './access/tokens.ts';
+import type { Answer } from './answers.ts';
+import type { LoadSlot } from './transport/load.ts';
 
-/** A request as it came, who sent it, and its place among those that are worked on. */
+/** A request, its caller, and its slot among the requests at work. */
 export interface RequestContext {
   readonly incoming: IncomingMessage;
   readonly outgoing: ServerResponse;
-  /** `undefined` only at routes that are everybody's. */
+  /** `undefined` only in a public route. */
   readonly caller: Caller | undefined;
-  readonly place: Place;
+  readonly slot: LoadSlot;
 }
 
-/** Answers a request, or throws: a `Refusal` is the caller's to read. */
-export type Route = (c: RequestContext) => Promise<Answer>;
+/** Answers a request, or rejects: with an `HttpError` when the caller may read the reason. */
+export type Handler = (request: RequestContext) => Promise<Answer>;
 
-/** Whose data a request is about. */
+/** One method of one address. */
+export interface Route {
+  readonly handle: Handler;
+  /** The scope that the caller needs. Without it the route is public, or checks the scope itself. */
+  readonly scope?: Scope;
+  /** Whether large answers may be compressed. Only for answers without an `ETag`. */
+  readonly compress?: boolean;
+}
+
+/** The tenant whose data a request reads and writes. */
 export function tenantOf({ caller }: RequestContext): string {
-  if (caller === undefined) throw new Error('This route asks for no caller.');
+  if (caller === undefined) throw new Error('A public route has no tenant.');
   return caller.tenant;
-}
-
-/**
- * Whether the caller may do it.
- *
- * @throws {Refusal} 403
- */
-export function demand({ caller }: RequestContext, scope: Scope): void {
-  if (caller && mayDo(caller, scope)) return;
-  throw new Refusal(403, `This needs a token with the scope ${scope}`, {
-    headers: { 'WWW-Authenticate': `Bearer error="insufficient_scope", scope="${scope}"` },
-  });
-}
-
-/** A route for callers with that scope. */
-export function needs(scope: Scope, route: Route): Route {
-  return async (c) => {
-    demand(c, scope);
-    return route(c);
-  };
 }

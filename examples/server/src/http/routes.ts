@@ -1,103 +1,103 @@
 /**
- * The routes, and what becomes of an error.
+ * The route table, and the app: a function from a request to an answer.
  *
- * `keys`, `export` and `stats` are routes of GET, `clear` and `import` of POST; with any other method these names are
- * keys like all others. `/api/storage` itself is no route: an old client sends DELETE there by mistake.
+ * `keys`, `export` and `stats` are routes for GET, `clear` and `import` for POST. With any other method these names are
+ * ordinary keys. `/api/storage` itself is not a route: old clients send `DELETE` there by mistake, and it must not clear
+ * the data.
+ *
+ * Spec: docs/contract.md, 2, 3.2 and 9.3.
  */
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
-import { type Store, StoreError, type StoreErrorCode } from '../store/store.ts';
-import { type Answer, failure, Refusal } from './answers.ts';
-import { KEY_PREFIX, pathOf } from './keys.ts';
-import { createCollectionRoutes } from './level0/collection.ts';
-import { createEntryRoutes } from './level0/entry.ts';
-import { createHealthRoute } from './level0/health.ts';
-import { createBatchRoute } from './level1/batch.ts';
-import { createChangesRoute } from './level1/changes.ts';
-import { createExportRoute } from './level1/export.ts';
-import { createImportRoute } from './level1/import.ts';
-import { createListRoutes } from './level1/keys.ts';
-import { needs, type Route } from './request.ts';
+import type { Store } from '../store/store.ts';
+import { requireScope } from './access/tokens.ts';
+import type { Answer } from './answers.ts';
+import { failure } from './errors.ts';
+import { createCollectionHandlers } from './level0/collection.ts';
+import { createEntryHandlers } from './level0/entry.ts';
+import { createHealthHandler } from './level0/health.ts';
+import { createBatchHandler } from './level1/batch.ts';
+import { createChangesHandler } from './level1/changes.ts';
+import { createExportHandler } from './level1/export.ts';
+import { createImportHandler } from './level1/import.ts';
+import { createListHandlers } from './level1/lists.ts';
+import type { Handler, RequestContext, Route } from './request.ts';
 import { compressed } from './transport/compression.ts';
 import { limitsOf } from './transport/limits.ts';
+import { KEY_PREFIX, pathOf } from './transport/target.ts';
 
-/** Of one address: a route for each method. HEAD is answered as GET. */
+/** The routes of one address by method. HEAD is answered as GET. */
 type Methods = Readonly<Partial<Record<'GET' | 'PUT' | 'POST' | 'DELETE', Route>>>;
 
 const LEVEL_1 = '/api/v1/';
 
-/** What the server is made of. */
-export interface Parts {
+/** What the app is made of. */
+export interface AppParts {
   readonly store: Store;
   readonly config: Pick<Config, 'maxBodyBytes' | 'tokens'>;
   readonly log: Logger;
-  /** Aborts when the server is asked to stop: nothing waits any longer then. */
+  /** Aborts when the server begins to stop. Requests that wait for changes are then answered. */
   readonly stopping: AbortSignal;
 }
 
-/** The server as a function of a request. */
-export function createApp({ store, config: { maxBodyBytes, tokens }, log, stopping }: Parts): Route {
-  const limits = limitsOf(maxBodyBytes);
-  const entry = createEntryRoutes(store, maxBodyBytes);
-  const collection = createCollectionRoutes(store, maxBodyBytes);
-  const lists = createListRoutes(store);
-  const importRoute = createImportRoute(store, limits, (error) => refusalOf(error, log));
-  const write = needs('write', entry.write);
-  const key: Methods = {
-    GET: needs('read', entry.read),
-    PUT: write,
-    POST: write,
-    DELETE: needs('write', entry.remove),
-  };
-  const routes: ReadonlyMap<string, Methods> = new Map<string, Methods>([
-    ['/health', { GET: createHealthRoute(store, limits, tokens.length > 0) }],
-
-    [`${KEY_PREFIX}keys`, { ...key, GET: compressed(needs('read', collection.keys)) }],
-    [`${KEY_PREFIX}export`, { ...key, GET: compressed(needs('admin', collection.export)) }],
-    [`${KEY_PREFIX}stats`, { ...key, GET: needs('read', collection.stats) }],
-    [`${KEY_PREFIX}clear`, { ...key, POST: needs('admin', collection.clear) }],
-    [`${KEY_PREFIX}import`, { ...key, POST: needs('admin', collection.import) }],
-
-    // The scope that a batch needs is known when it has been read.
-    [`${LEVEL_1}batch`, { POST: compressed(createBatchRoute(store, limits)) }],
-    [`${LEVEL_1}keys`, { GET: compressed(needs('read', lists.keys)) }],
-    [`${LEVEL_1}stats`, { GET: needs('read', lists.stats) }],
-    [`${LEVEL_1}changes`, { GET: compressed(needs('read', createChangesRoute(store, stopping))) }],
-    [`${LEVEL_1}export`, { GET: compressed(needs('admin', createExportRoute(store))) }],
-    [`${LEVEL_1}import`, { POST: needs('admin', importRoute) }],
-  ]);
-
-  return async (c) => {
-    const { method = '', url = '' } = c.incoming;
+export function createApp(parts: AppParts): Handler {
+  const { key, fixed } = createRouteTable(parts);
+  return async (request) => {
+    const { method = '', url = '' } = request.incoming;
     const path = pathOf(url);
-    const methods = routes.get(path) ?? (isKeyPath(path) ? key : undefined);
+    const methods = fixed.get(path) ?? (isKeyPath(path) ? key : undefined);
     if (methods === undefined) return failure(404, 'Not found');
     const route = methods[(method === 'HEAD' ? 'GET' : method) as keyof Methods];
-    return route === undefined ? methodNotAllowed(methods) : route(c);
+    return route === undefined ? methodNotAllowed(methods) : run(route, request);
   };
 }
 
-/** The answer to what was thrown. */
-export function errorAnswer(error: unknown, log: Logger): Answer {
-  const { status, message, details } = refusalOf(error, log);
-  return failure(status, message, details);
+function createRouteTable({ store, config: { maxBodyBytes, tokens }, log, stopping }: AppParts): {
+  /** The routes of every key. */
+  readonly key: Methods;
+  /** The routes of all other addresses. */
+  readonly fixed: ReadonlyMap<string, Methods>;
+} {
+  const limits = limitsOf(maxBodyBytes);
+  const entry = createEntryHandlers(store, maxBodyBytes);
+  const all = createCollectionHandlers(store, maxBodyBytes);
+  const lists = createListHandlers(store);
+
+  const write: Route = { scope: 'write', handle: entry.write };
+  const key: Methods = {
+    GET: { scope: 'read', handle: entry.read },
+    PUT: write,
+    POST: write,
+    DELETE: { scope: 'write', handle: entry.remove },
+  };
+  const fixed = new Map<string, Methods>([
+    ['/health', { GET: { handle: createHealthHandler(store, limits, tokens.length > 0) } }],
+
+    [`${KEY_PREFIX}keys`, { ...key, GET: { scope: 'read', compress: true, handle: all.keys } }],
+    [`${KEY_PREFIX}export`, { ...key, GET: { scope: 'admin', compress: true, handle: all.export } }],
+    [`${KEY_PREFIX}stats`, { ...key, GET: { scope: 'read', handle: all.stats } }],
+    [`${KEY_PREFIX}clear`, { ...key, POST: { scope: 'admin', handle: all.clear } }],
+    [`${KEY_PREFIX}import`, { ...key, POST: { scope: 'admin', handle: all.import } }],
+
+    // A batch checks its scope itself, when it knows its operations.
+    [`${LEVEL_1}batch`, { POST: { compress: true, handle: createBatchHandler(store, limits) } }],
+    [`${LEVEL_1}keys`, { GET: { scope: 'read', compress: true, handle: lists.keys } }],
+    [`${LEVEL_1}stats`, { GET: { scope: 'read', handle: lists.stats } }],
+    [
+      `${LEVEL_1}changes`,
+      { GET: { scope: 'read', compress: true, handle: createChangesHandler(store, stopping) } },
+    ],
+    [`${LEVEL_1}export`, { GET: { scope: 'admin', compress: true, handle: createExportHandler(store) } }],
+    [`${LEVEL_1}import`, { POST: { scope: 'admin', handle: createImportHandler(store, limits, log) } }],
+  ]);
+  return { key, fixed };
 }
 
-/** What the caller is told of what was thrown; the rest is for the log. */
-function refusalOf(error: unknown, log: Logger): Refusal {
-  if (error instanceof Refusal) return error;
-  log.error({ err: error }, 'request failed');
-  if (error instanceof StoreError) return STORE_FAILURES[error.code];
-  return new Refusal(500, 'The server failed; its log says why');
+async function run({ scope, compress, handle }: Route, request: RequestContext): Promise<Answer> {
+  if (scope !== undefined) requireScope(request.caller, scope);
+  const answer = await handle(request);
+  return compress ? compressed(answer, request) : answer;
 }
-
-const AGAIN = { headers: { 'Retry-After': '1' } };
-
-const STORE_FAILURES: Record<StoreErrorCode, Refusal> = {
-  full: new Refusal(507, 'The disk is full'),
-  busy: new Refusal(503, 'The database is busy', AGAIN),
-  failed: new Refusal(503, 'The database failed; the log of the server says why', AGAIN),
-};
 
 function methodNotAllowed(methods: Methods): Answer {
   const allowed = Object.keys(methods).flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : method));

@@ -131,7 +131,7 @@ export interface Store {
   /** Call `listener` after commits, of other processes too, until the function that is returned is called. */
   onCommit(listener: () => void): () => void;
   /** Drop tombstones and results of clients that are older than 30 days. @throws {StoreError} */
-  forget(): Promise<void>;
+  expire(): Promise<void>;
   /** Resolves when what was called before is done. */
   close(): Promise<void>;
 }
@@ -149,3 +149,6 @@ export class StoreError extends Error {
     this.code = code;
   }
 }
+
+/** The tenant of callers without a token. */
+export const ANONYMOUS_TENANT = 'default';

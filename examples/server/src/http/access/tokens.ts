@@ -1,51 +1,55 @@
 /**
- * Tokens: who calls, and what that caller may do. Only their SHA-256 hashes are known here: a token has 256 bits of
- * chance (`token.ts`), so a hash that leaks tells nothing.
+ * Tokens: who the caller is, and what the caller may do. The server knows only their SHA-256 hashes. A token has 256
+ * random bits (token.ts), so a leaked hash does not reveal it.
  *
- * Spec: RFC 6750; docs/contract.md, Who may call.
+ * Spec: docs/contract.md, 9.10 to 9.12; RFC 6750.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { ANONYMOUS_TENANT } from '../../store/tenant.ts';
+import { ANONYMOUS_TENANT } from '../../store/store.ts';
+import { HttpError } from '../errors.ts';
 
-/** Each scope contains the ones before it. */
+/** Each scope includes those before it. */
 const SCOPES = ['read', 'write', 'admin'] as const;
 
 /** What a caller may do. */
 export type Scope = (typeof SCOPES)[number];
 
-/** Whose data a request is about, and what it may do with it. */
+/** The tenant of a request, and what it may do there. */
 export interface Caller {
   readonly tenant: string;
   readonly scope: Scope;
 }
 
-/** A caller who is known by a token. */
+/** One entry of TOKENS. */
 export interface TokenEntry extends Caller {
-  /** SHA-256. */
+  /** SHA-256 of the token. */
   readonly hash: Buffer;
 }
 
-/** Where there are no tokens, everybody may do everything. */
+/** The caller of a server without tokens. */
 export const ANONYMOUS: Caller = { tenant: ANONYMOUS_TENANT, scope: 'admin' };
 
-/** Whether `caller` may do what needs `scope`. */
-export function mayDo({ scope }: Caller, needed: Scope): boolean {
-  return SCOPES.indexOf(scope) >= SCOPES.indexOf(needed);
+/** @throws {HttpError} 403 unless the caller has `scope`. */
+export function requireScope(caller: Caller | undefined, scope: Scope): void {
+  if (caller && SCOPES.indexOf(caller.scope) >= SCOPES.indexOf(scope)) return;
+  throw new HttpError(403, `This needs a token with the scope ${scope}`, {
+    headers: { 'WWW-Authenticate': `Bearer error="insufficient_scope", scope="${scope}"` },
+  });
 }
 
-/** The hash by which a token is known. */
+/** SHA-256 of a token. */
 export function hashOf(token: string): Buffer {
   return createHash('sha256').update(token).digest();
 }
 
-/** `<tenant>:<scope>:<hash>`, or `undefined` for anything else. */
+/** Parses `<tenant>:<scope>:<hash>`; `undefined` for any other text. */
 export function parseTokenEntry(text: string): TokenEntry | undefined {
   const [, tenant, scope, hash] = /^([\w-]{1,64}):(read|write|admin):([\da-f]{64})$/i.exec(text) ?? [];
   if (tenant === undefined || scope === undefined || hash === undefined) return undefined;
   return { tenant, scope: scope.toLowerCase() as Scope, hash: Buffer.from(hash, 'hex') };
 }
 
-/** The caller of a token. Every entry is compared, each in constant time, so the time tells nothing. */
+/** Finds a token's caller. Compares every entry, each in constant time, so that timing reveals nothing. */
 export function callerOf(token: string, entries: readonly TokenEntry[]): Caller | undefined {
   const hash = hashOf(token);
   let caller: Caller | undefined;

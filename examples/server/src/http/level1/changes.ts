@@ -1,45 +1,46 @@
 /**
- * `GET /api/v1/changes`: what has changed after a cursor, at once, as a long poll, or as an event stream.
+ * `GET /api/v1/changes`: the changes after a cursor, immediately, as a long poll, or as an event stream.
  *
  * Spec: docs/contract.md, 7; HTML, Server-sent events.
  */
 import type { Change, Store } from '../../store/store.ts';
-import { type Answer, answer, Refusal, streamed } from '../answers.ts';
-import { type RequestContext, tenantOf } from '../request.ts';
-import { busy } from '../transport/load.ts';
+import { type Answer, answer, streamed } from '../answers.ts';
+import { HttpError, tooManyRequests } from '../errors.ts';
+import { type Handler, type RequestContext, tenantOf } from '../request.ts';
 import { integerOf, queryOf } from '../transport/target.ts';
 import { epochChanged } from './batch.ts';
 import { createWaiter } from './waiter.ts';
 
-const USUAL_PAGE = 500;
-const LARGEST_PAGE = 1000;
-const LONGEST_WAIT = 60;
-/** Milliseconds between comments on a silent stream: proxies cut what is silent for longer. */
+const DEFAULT_PAGE = 500;
+const MAX_PAGE = 1000;
+/** Seconds. */
+const MAX_WAIT = 60;
+/** Milliseconds without an event after which a comment is sent: proxies close silent connections. */
 const HEARTBEAT = 20_000;
 
-/** @param stopping Ends what waits, when the server is asked to stop. */
-export function createChangesRoute(store: Store, stopping: AbortSignal) {
+/** @param stopping Ends every wait when it aborts. */
+export function createChangesHandler(store: Store, stopping: AbortSignal): Handler {
   const cursorAt = (seq: number): string => `${store.epoch}.${seq}`;
 
   /** The sequence number of a cursor; `undefined` for one of another epoch. */
   function seqOf(cursor: string | undefined): number | undefined {
     if (cursor === undefined) return 0;
     const [, epoch, seq] = /^([\w-]{1,64})\.(\d{1,15})$/.exec(cursor) ?? [];
-    if (seq === undefined) throw new Refusal(400, 'since is <epoch>.<seq>');
+    if (seq === undefined) throw new HttpError(400, 'since must be <epoch>.<seq>');
     return epoch === store.epoch ? Number(seq) : undefined;
   }
 
-  async function poll(c: RequestContext): Promise<Answer> {
-    const query = queryOf(c.incoming.url ?? '');
+  async function poll(request: RequestContext): Promise<Answer> {
+    const query = queryOf(request.incoming.url ?? '');
     const since = seqOf(query.get('since'));
-    const limit = integerOf(query, 'limit', USUAL_PAGE, 1, LARGEST_PAGE);
-    const wait = integerOf(query, 'wait', 0, 0, LONGEST_WAIT);
+    const limit = integerOf(query, 'limit', DEFAULT_PAGE, 1, MAX_PAGE);
+    const wait = integerOf(query, 'wait', 0, 0, MAX_WAIT);
     if (since === undefined) throw epochChanged();
-    const waiter = createWaiter(store, c.outgoing, stopping);
+    const waiter = createWaiter(store, request.outgoing, stopping);
     try {
       const deadline = Date.now() + wait * 1000;
-      for (let parked = false; ; ) {
-        const found = await store.changes(tenantOf(c), since, limit);
+      for (let isWaiting = false; ; ) {
+        const found = await store.changes(tenantOf(request), since, limit);
         if ('lost' in found) throw found.lost === 'epoch-changed' ? epochChanged() : cursorGone();
         const { seq, changes, more } = found;
         const left = deadline - Date.now();
@@ -50,8 +51,8 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
             `${head}${changes.map(changeText).join()}],"next":${JSON.stringify(next)},"more":${more}}`,
           );
         }
-        if (!parked && !c.place.wait()) return busy();
-        parked = true;
+        if (!isWaiting && !request.slot.wait()) return tooManyRequests();
+        isWaiting = true;
         await waiter.next(left);
       }
     } finally {
@@ -59,23 +60,23 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
     }
   }
 
-  async function stream(c: RequestContext): Promise<Answer> {
-    const { incoming, outgoing, place } = c;
+  async function stream(request: RequestContext): Promise<Answer> {
+    const { incoming, outgoing, slot } = request;
     const lastId = incoming.headers['last-event-id'];
     const since = seqOf(lastId === undefined ? queryOf(incoming.url ?? '').get('since') : String(lastId));
-    if (!place.wait()) return busy();
-    const tenant = tenantOf(c);
+    if (!slot.wait()) return tooManyRequests();
+    const tenant = tenantOf(request);
     const waiter = createWaiter(store, outgoing, stopping);
     let at = since;
     let sentAt = Date.now();
 
-    /** What to send next, or `undefined` at the end. Waits until there is something. */
+    /** The next events as text, or `undefined` at the end. Waits for a change. */
     async function next(): Promise<string | undefined> {
       for (;;) {
         const found =
           at === undefined
             ? { seq: await store.seq(tenant), lost: 'epoch-changed' as const }
-            : await store.changes(tenant, at, USUAL_PAGE);
+            : await store.changes(tenant, at, DEFAULT_PAGE);
         if ('lost' in found) {
           at = found.seq;
           const text = JSON.stringify({ type: 'reset', reason: found.lost });
@@ -89,7 +90,7 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
             .join('');
         }
         if (waiter.ended) return undefined;
-        // Commits of other tenants wake it too: they do not put off the sign of life.
+        // Commits of other tenants wake the waiter too. They must not postpone the heartbeat.
         const silence = Date.now() - sentAt;
         if (silence >= HEARTBEAT) return ':\n\n';
         await waiter.next(HEARTBEAT - silence);
@@ -98,7 +99,7 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
 
     async function* events(): AsyncGenerator<string, void> {
       try {
-        // The head goes out at once, however long the first change takes.
+        // Sends the head now: the first change may come much later.
         yield 'retry: 3000\n\n';
         for (let text = await next(); text !== undefined; text = await next()) {
           sentAt = Date.now();
@@ -111,15 +112,15 @@ export function createChangesRoute(store: Store, stopping: AbortSignal) {
     return streamed('text/event-stream', events());
   }
 
-  return async (c: RequestContext): Promise<Answer> => {
-    const asksForStream = (c.incoming.headers.accept ?? '').includes('text/event-stream');
-    if (asksForStream && c.incoming.method !== 'HEAD') return stream(c);
-    return poll(c);
+  return async (request) => {
+    const { method, headers } = request.incoming;
+    const wantsStream = (headers.accept ?? '').includes('text/event-stream');
+    return wantsStream && method !== 'HEAD' ? stream(request) : poll(request);
   };
 }
 
-function cursorGone(): Refusal {
-  return new Refusal(410, 'The cursor is older than what is remembered: list everything again', {
+function cursorGone(): HttpError {
+  return new HttpError(410, 'The cursor is older than the tombstones: list everything again', {
     name: 'cursor-gone',
   });
 }
@@ -131,7 +132,7 @@ function changeText(change: Change): string {
 }
 
 function event(id: string, type: string, data: string): string {
-  // A JSON text may hold line breaks between its tokens; each line is a field of its own.
+  // JSON may contain line breaks between its tokens. Each line becomes its own field.
   const lines = data.split(/\r\n|\r|\n/).map((line) => `data: ${line}\n`);
   return `id: ${id}\nevent: ${type}\n${lines.join('')}\n`;
 }

@@ -1,19 +1,19 @@
-/** `GET /api/v1/export`: NDJSON of one state of the data, with its checksum. Spec: docs/contract.md, 8.1 and 8.6. */
+/** `GET /api/v1/export`: one state of the data as NDJSON with a checksum. Spec: docs/contract.md, 8.1 and 8.6. */
 import { createHash } from 'node:crypto';
 import type { Snapshot, Store } from '../../store/store.ts';
-import { type Answer, answer, streamed } from '../answers.ts';
-import { type RequestContext, tenantOf } from '../request.ts';
+import { answer, streamed } from '../answers.ts';
+import { type Handler, tenantOf } from '../request.ts';
 
 /** The media type of newline-delimited JSON. */
 export const NDJSON = 'application/x-ndjson';
 
-/** What the first line says. */
+/** The members that the first line must have. */
 export const FORMAT = { format: 'codeforge-storage', version: 1 };
 
-export function createExportRoute(store: Store) {
-  return async (c: RequestContext): Promise<Answer> => {
-    if (c.incoming.method === 'HEAD') return { ...answer(''), type: NDJSON };
-    return streamed(NDJSON, lines(store.epoch, store.snapshot(tenantOf(c))));
+export function createExportHandler(store: Store): Handler {
+  return async (request) => {
+    if (request.incoming.method === 'HEAD') return { ...answer(''), type: NDJSON };
+    return streamed(NDJSON, lines(store.epoch, store.snapshot(tenantOf(request))));
   };
 }
 
@@ -41,7 +41,7 @@ async function* lines(epoch: string, snapshot: Snapshot): AsyncGenerator<string,
   }
 }
 
-/** Inside strings JSON has no raw line breaks, so they stand between tokens only, where a space does as well. */
+/** JSON strings contain no raw line breaks, so all line breaks are between tokens, where a space means the same. */
 function onOneLine(value: string): string {
   return value.includes('\n') || value.includes('\r') ? value.replace(/[\r\n]/g, ' ') : value;
 }

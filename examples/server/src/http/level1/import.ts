@@ -3,12 +3,14 @@
  *
  * Spec: docs/contract.md, 8.
  */
+import type { Logger } from '../../log.ts';
 import type { Condition, Operation, Store } from '../../store/store.ts';
-import { type Answer, answer, Refusal } from '../answers.ts';
-import { refusalOfKey } from '../keys.ts';
-import { type RequestContext, tenantOf } from '../request.ts';
+import { answer } from '../answers.ts';
+import { HttpError, toHttpError } from '../errors.ts';
+import { keyProblem } from '../keys.ts';
+import { type Handler, tenantOf } from '../request.ts';
 import { checkType, MAX_NESTING, membersOf } from '../transport/body.ts';
-import { AROUND_A_VALUE, type Limits } from '../transport/limits.ts';
+import { BYTES_AROUND_VALUE, type Limits } from '../transport/limits.ts';
 import { choiceOf, queryOf } from '../transport/target.ts';
 import { FORMAT, NDJSON } from './export.ts';
 import { type Line, linesOf } from './lines.ts';
@@ -26,8 +28,7 @@ interface Progress {
   skipped: number;
 }
 
-/** @param refusalOf What is answered to an error. */
-export function createImportRoute(store: Store, limits: Limits, refusalOf: (error: unknown) => Refusal) {
+export function createImportHandler(store: Store, limits: Limits, log: Logger): Handler {
   const absent: Condition = (rev) => rev === undefined;
 
   /** One transaction of records. */
@@ -48,7 +49,7 @@ export function createImportRoute(store: Store, limits: Limits, refusalOf: (erro
     const first = exists.indexOf(true);
     if (mode === 'fail' && first !== -1) {
       const key = page[first]?.[0];
-      throw new Refusal(412, `The key ${JSON.stringify(key)} exists`, {
+      throw new HttpError(412, `The key ${JSON.stringify(key)} exists`, {
         name: 'key-exists',
         members: { key },
       });
@@ -58,20 +59,20 @@ export function createImportRoute(store: Store, limits: Limits, refusalOf: (erro
     progress.imported += page.length - skipped;
   }
 
-  return async (c: RequestContext): Promise<Answer> => {
-    const query = queryOf(c.incoming.url ?? '');
+  return async (request) => {
+    const query = queryOf(request.incoming.url ?? '');
     const mode = choiceOf(query, 'mode', ['overwrite', 'skip', 'fail']);
     const dryRun = choiceOf(query, 'dry_run', ['0', '1']) === '1';
-    checkType(c.incoming, NDJSON);
-    const tenant = tenantOf(c);
+    checkType(request.incoming, NDJSON);
+    const tenant = tenantOf(request);
     const progress: Progress = { imported: 0, skipped: 0 };
     try {
-      for await (const page of pages(linesOf(c.incoming, limits.bodyBytes + AROUND_A_VALUE)))
+      for await (const page of pages(linesOf(request.incoming, limits.bodyBytes + BYTES_AROUND_VALUE)))
         await importPage(tenant, page, mode, dryRun, progress);
     } catch (error) {
-      const { status, message, details } = refusalOf(error);
+      const { status, message, details } = toHttpError(error, log);
       const imported = dryRun ? 0 : progress.imported;
-      throw new Refusal(status, message, { ...details, members: { ...details.members, imported } });
+      throw new HttpError(status, message, { ...details, members: { ...details.members, imported } });
     }
     const seq = await store.seq(tenant);
     return answer(JSON.stringify({ ...progress, dryRun, epoch: store.epoch, seq }));
@@ -133,15 +134,15 @@ function recordOf(found: ReadonlyMap<string, string>, line: number): Record {
   const value = found.get('value');
   if (!quoted?.startsWith('"') || value === undefined) refuse(line, 'has no key and value');
   const key: string = JSON.parse(quoted);
-  const refusal = refusalOfKey(key);
+  const refusal = keyProblem(key);
   if (refusal !== undefined) refuse(line, refusal);
   return [key, value];
 }
 
 function refuse(line: number, what: string): never {
-  throw new Refusal(400, `Line ${line} ${what}`);
+  throw new HttpError(400, `Line ${line} ${what}`);
 }
 
 function incomplete(message: string): never {
-  throw new Refusal(400, message, { name: 'incomplete-import' });
+  throw new HttpError(400, message, { name: 'incomplete-import' });
 }

@@ -7,7 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { Refusal } from '../answers.ts';
+import { HttpError } from '../errors.ts';
 import { decode } from '../transport/body.ts';
 
 const LINE_FEED = 0x0a;
@@ -22,7 +22,7 @@ export interface Line {
 /**
  * Lines in UTF-8 that hold more than white space.
  *
- * @throws {Refusal} 413 for a line over `maxBytes`; 400 for one that is no UTF-8, and `incomplete-import` where the body
+ * @throws {HttpError} 413 for a line over `maxBytes`; 400 for one that is no UTF-8, and `incomplete-import` where the body
  *   breaks off.
  */
 export async function* linesOf(incoming: IncomingMessage, maxBytes: number): AsyncGenerator<Line, void> {
@@ -32,7 +32,7 @@ export async function* linesOf(incoming: IncomingMessage, maxBytes: number): Asy
   let size = 0;
   const grow = (bytes: number): void => {
     size += bytes;
-    if (size > maxBytes) throw new Refusal(413, `A line is over the limit of ${maxBytes} bytes`);
+    if (size > maxBytes) throw new HttpError(413, `A line is over the limit of ${maxBytes} bytes`);
   };
   try {
     // What is left unread after a refusal is dealt with elsewhere: the stream must not be destroyed.
@@ -55,8 +55,8 @@ export async function* linesOf(incoming: IncomingMessage, maxBytes: number): Asy
       held.push(cut);
     }
   } catch (error) {
-    if (error instanceof Refusal) throw error;
-    throw new Refusal(400, 'The body ended early', { name: 'incomplete-import' });
+    if (error instanceof HttpError) throw error;
+    throw new HttpError(400, 'The body ended early', { name: 'incomplete-import' });
   }
   const text = decode(Buffer.concat(held));
   if (text.trim() !== '') yield { text, sha256Before: () => hash.copy().digest('hex') };

@@ -1,22 +1,22 @@
 /**
- * The body of a batch → its operations. Values stay the texts that came.
+ * Parses the body of a batch into operations. Values stay the texts that were sent.
  *
  * Spec: docs/contract.md, 5.3, 5.5, 5.8 to 5.10.
  */
 import { elements, members } from '../../json.ts';
 import { MISSING } from '../../store/results.ts';
 import type { Condition, Operation, Result } from '../../store/store.ts';
-import { problemType, Refusal } from '../answers.ts';
-import { refusalOfKey } from '../keys.ts';
+import { HttpError, problemType } from '../errors.ts';
+import { keyProblem } from '../keys.ts';
 import { MAX_NESTING, membersOf } from '../transport/body.ts';
 import type { Limits } from '../transport/limits.ts';
 
-/** A batch as it was sent. */
+/** A batch as the client sent it. */
 export interface SentBatch {
   readonly operations: readonly Operation[];
   readonly atomic: boolean;
   readonly client: string | undefined;
-  /** The epoch that the client believes in. */
+  /** The epoch that the client knows. */
   readonly epoch: string | undefined;
 }
 
@@ -24,30 +24,30 @@ type Members = ReadonlyMap<string, string>;
 
 const CLIENT = /^[\w-]{16,64}$/;
 
-/** @throws {Refusal} 400 */
+/** @throws {HttpError} 400 */
 export function parseBatch(text: string, limits: Limits): SentBatch {
-  // Three more levels than a value: the body, the list, the operation.
-  const body: Members = new Map(membersOf(text, MAX_NESTING + 3) ?? refuse('A batch is an object'));
+  // The body, the array and the operation are three more levels than a value may have.
+  const body: Members = new Map(membersOf(text, MAX_NESTING + 3) ?? refuse('A batch must be an object'));
   const ops = body.get('ops');
-  if (!ops?.startsWith('[')) refuse('A batch has a list ops');
+  if (!ops?.startsWith('[')) refuse('ops must be an array');
   const texts = elements(ops);
-  if (texts.length > limits.batchOps) refuse(`A batch has ${limits.batchOps} operations at most`);
+  if (texts.length > limits.batchOps) refuse(`A batch may have ${limits.batchOps} operations at most`);
   const client = stringOf(body, 'client');
   if (client !== undefined && !CLIENT.test(client))
-    refuse('client is 16 to 64 characters of A-Z a-z 0-9 _ -');
+    refuse('client must be 16 to 64 characters of A-Z a-z 0-9 _ -');
   const atomic = body.get('atomic') ?? 'false';
-  if (atomic !== 'true' && atomic !== 'false') refuse('atomic is true or false');
+  if (atomic !== 'true' && atomic !== 'false') refuse('atomic must be true or false');
   const operations = texts.map((text, i) => parseOperation(text, i, limits));
   checkNumbers(operations, client);
   return { operations, atomic: atomic === 'true', client, epoch: stringOf(body, 'epoch') };
 }
 
 function refuse(message: string): never {
-  throw new Refusal(400, message);
+  throw new HttpError(400, message);
 }
 
 function parseOperation(text: string, i: number, limits: Limits): Operation {
-  if (!text.startsWith('{')) refuse(`Operation ${i} is no object`);
+  if (!text.startsWith('{')) refuse(`Operation ${i} must be an object`);
   const op: Members = new Map(members(text));
   const type = stringOf(op, 'op');
   if (type === 'clear') return { type, n: numberOf(op), condition: seqCondition(op) };
@@ -55,7 +55,7 @@ function parseOperation(text: string, i: number, limits: Limits): Operation {
   switch (type) {
     case 'get':
     case 'head':
-      // No key is ill-formed; a database would take it for another one.
+      // No stored key has lone surrogates, but the database would convert them and find another key.
       return key.isWellFormed() ? { type, key } : { type: 'refused', write: false, refused: MISSING };
     case 'delete': {
       const n = numberOf(op);
@@ -70,12 +70,12 @@ function parseOperation(text: string, i: number, limits: Limits): Operation {
       return refused ? { type: 'refused', write: true, n, refused } : { type, key, value, n, condition };
     }
     default:
-      return refuse(`Operation ${i}: op is one of get, head, put, delete, clear`);
+      return refuse(`Operation ${i}: op must be one of get, head, put, delete, clear`);
   }
 }
 
 function refusalOfPut(key: string, value: string, { valueBytes }: Limits): Result | undefined {
-  const error = refusalOfKey(key);
+  const error = keyProblem(key);
   if (error !== undefined) return { status: 400, error, type: problemType('invalid-key') };
   if (value.length * 3 <= valueBytes || Buffer.byteLength(value) <= valueBytes) return undefined;
   const message = `The value is over the limit of ${valueBytes} bytes`;
@@ -85,14 +85,14 @@ function refusalOfPut(key: string, value: string, { valueBytes }: Limits): Resul
 function stringOf(from: Members, name: string): string | undefined {
   const text = from.get(name);
   if (text === undefined) return undefined;
-  return text.startsWith('"') ? JSON.parse(text) : refuse(`${name} is a string`);
+  return text.startsWith('"') ? JSON.parse(text) : refuse(`${name} must be a string`);
 }
 
 function numberOf(op: Members): number | undefined {
   const text = op.get('n');
   if (text === undefined) return undefined;
   const n = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : Number.NaN;
-  return Number.isSafeInteger(n) ? n : refuse('n is a whole number from 1');
+  return Number.isSafeInteger(n) ? n : refuse('n must be a whole number from 1');
 }
 
 function revCondition(op: Members): Condition | undefined {
@@ -108,6 +108,6 @@ function seqCondition(op: Members): Condition | undefined {
 
 function checkNumbers(operations: readonly Operation[], client: string | undefined): void {
   const numbers = operations.flatMap(({ n }) => n ?? []);
-  if (numbers.length > 0 && client === undefined) refuse('A batch with n names its client');
-  if (numbers.some((n, i) => i > 0 && n !== (numbers[i - 1] ?? 0) + 1)) refuse('n counts up by one');
+  if (numbers.length > 0 && client === undefined) refuse('A batch with n must name its client');
+  if (numbers.some((n, i) => i > 0 && n !== (numbers[i - 1] ?? 0) + 1)) refuse('n must count up by one');
 }

@@ -1,12 +1,12 @@
-/** Waiting for a commit: until there is one, a time has passed, the caller has gone, or the server stops. */
+/** Waits for a commit, until a time limit, or until the caller disconnects or the server stops. */
 import type { ServerResponse } from 'node:http';
 import type { Store } from '../../store/store.ts';
 
-/** Waits for one caller. It takes note of commits from the moment it is made. */
+/** Waits for one caller. It notices every commit from its creation on. */
 export interface Waiter {
-  /** Whether waiting makes no sense any more. */
+  /** Whether the caller is gone or the server is stopping. */
   readonly ended: boolean;
-  /** Resolves when there was a commit since the last call, at once if so, and within `time` milliseconds. */
+  /** Resolves after a commit (immediately if one came since the last call), at the end, or after `time` milliseconds. */
   next(time: number): Promise<void>;
   stop(): void;
 }
@@ -16,7 +16,7 @@ export function createWaiter(
   outgoing: ServerResponse,
   stopping: AbortSignal,
 ): Waiter {
-  let noticed = false;
+  let committed = false;
   let ended = stopping.aborted;
   let wake = (): void => {};
   const end = (): void => {
@@ -25,7 +25,7 @@ export function createWaiter(
     stop();
   };
   const unsubscribe = store.onCommit(() => {
-    noticed = true;
+    committed = true;
     wake();
   });
   const stop = (): void => {
@@ -41,7 +41,7 @@ export function createWaiter(
       return ended;
     },
     async next(time) {
-      if (!noticed && !ended) {
+      if (!committed && !ended) {
         await new Promise<void>((resolve) => {
           const timer = setTimeout(resolve, time);
           wake = () => {
@@ -50,7 +50,7 @@ export function createWaiter(
           };
         });
       }
-      noticed = false;
+      committed = false;
     },
     stop,
   };

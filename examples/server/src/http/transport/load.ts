@@ -1,44 +1,43 @@
 /**
- * How much is worked on at once. More requests than that are refused at once, before their bodies are read, so that those
- * that were let in are finished. A request that only waits for a change costs little and is counted apart.
+ * Limits how many requests the server works on at once. It refuses further requests before it reads their bodies, so
+ * that those under way can finish. A request that waits for changes costs little and is counted separately.
  *
  * Spec: docs/contract.md, 9 (503).
  */
 import type { ServerResponse } from 'node:http';
-import { type Answer, failure } from '../answers.ts';
 
 /** Requests that may wait for changes at once. */
-const MOST_WAITING = 1000;
+const MAX_WAITING = 1000;
 
-/** The place of a request that was let in. */
-export interface Place {
-  /** From now on it waits. `false`: too many do. */
+/** The slot of one request. */
+export interface LoadSlot {
+  /** Counts the request as waiting from now on. Returns `false` when too many requests wait already. */
   wait(): boolean;
 }
 
-/** A counter in front of the routes. */
-export interface Load {
-  /** A place until the answer is sent or the caller is gone, or `undefined` where there is none. */
-  admit(outgoing: ServerResponse): Place | undefined;
+/** Counts the requests under way. */
+export interface LoadLimit {
+  /** Returns a slot that is held until the answer is sent or the caller is gone; `undefined` at the limit. */
+  acquire(outgoing: ServerResponse): LoadSlot | undefined;
 }
 
-export function createLoad(maxRequests: number): Load {
+export function createLoadLimit(maxRequests: number): LoadLimit {
   let working = 0;
   let waiting = 0;
   return {
-    admit(outgoing) {
+    acquire(outgoing) {
       if (working >= maxRequests) return undefined;
       working += 1;
-      let leave = (): void => {
+      let release = (): void => {
         working -= 1;
       };
-      outgoing.once('close', () => leave());
+      outgoing.once('close', () => release());
       return {
         wait() {
-          if (waiting >= MOST_WAITING) return false;
-          leave();
+          if (waiting >= MAX_WAITING) return false;
+          release();
           waiting += 1;
-          leave = () => {
+          release = () => {
             waiting -= 1;
           };
           return true;
@@ -46,9 +45,4 @@ export function createLoad(maxRequests: number): Load {
       };
     },
   };
-}
-
-/** The answer to a request that has no place. */
-export function busy(): Answer {
-  return failure(503, 'Too many requests at once', { headers: { 'Retry-After': '1' } });
 }

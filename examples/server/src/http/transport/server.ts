@@ -1,51 +1,53 @@
 /**
- * The HTTP server around the app: time limits, errors below HTTP, and an end that loses no request.
+ * The HTTP server around the app: time limits, errors below HTTP, and a shutdown that loses no request.
+ *
+ * Spec: docs/contract.md, 9; RFC 9110 §10.1.1 (Expect); RFC 9112.
  */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Logger } from '../../log.ts';
-import type { Door } from '../access/checks.ts';
-import { type Answer, COMMON, errorText, type Fields, failure } from '../answers.ts';
-import { isWellFormed } from '../keys.ts';
-import type { Route } from '../request.ts';
-import { errorAnswer } from '../routes.ts';
-import { busy, type Load } from './load.ts';
+import type { AccessCheck } from '../access/checks.ts';
+import { type Answer, COMMON_FIELDS, type Fields } from '../answers.ts';
+import { errorAnswer, errorText, failure, tooManyRequests } from '../errors.ts';
+import type { Handler } from '../request.ts';
+import type { LoadLimit } from './load.ts';
 import { send } from './sending.ts';
+import { isWellFormed } from './target.ts';
 
 /** Time limits in milliseconds. */
 const OPTIONS = {
   headersTimeout: 20_000,
-  /** Of a whole request: none, because an import may take long. Bodies have a limit where they are read. */
+  /** None for a whole request: an import may take long. body.ts limits the time of other bodies. */
   requestTimeout: 0,
-  /** Longer than clients and proxies reuse a connection, so that none is used while it closes. */
+  /** Longer than clients and proxies reuse a connection, so that no request is sent while it closes. */
   keepAliveTimeout: 65_000,
   connectionsCheckingInterval: 5000,
-  /** Node.js would refuse the request itself, with an answer that is no JSON. */
+  /** Node.js would answer such a request itself, without JSON. */
   requireHostHeader: false,
 };
 
 const PROBLEM_TYPE = 'application/problem+json';
 
-/** Milliseconds without a byte either way, such as a reader that stopped reading an export. */
-const SILENCE_LIMIT = 120_000;
+/** Milliseconds without a byte in either direction, for example when a client stops reading an export. */
+const IDLE_TIMEOUT = 120_000;
 
-/** Milliseconds that requests under way may take once the server is asked to stop. */
-const DRAIN_LIMIT = 8000;
+/** Milliseconds in which requests must finish after the server was asked to stop. */
+const DRAIN_TIMEOUT = 8000;
 
-/** A server that is made, and not yet reachable. */
+/** An HTTP server. It is reachable after `listen`. */
 export interface HttpServer {
   /** Resolves with the base URL. Rejects with the system's error, such as `EADDRINUSE`. */
   listen(port: number, host: string): Promise<string>;
-  /** Accept no more connections. Resolves when what is under way is answered, or has taken too long. */
+  /** Accepts no more connections. Resolves when all requests under way are answered, or after the time limit. */
   drain(): Promise<void>;
 }
 
-/** @param door Asked before the app, as is `load`. */
+/** Before the app, `checkAccess` and `load` decide about a request. */
 export function createHttpServer(
-  app: Route,
-  { door, load, log }: { door: Door; load: Load; log: Logger },
+  app: Handler,
+  { checkAccess, load, log }: { checkAccess: AccessCheck; load: LoadLimit; log: Logger },
 ): HttpServer {
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const { answer, headers } = await answerTo(incoming, outgoing);
@@ -58,20 +60,20 @@ export function createHttpServer(
     incoming: IncomingMessage,
     outgoing: ServerResponse,
   ): Promise<{ readonly answer: Answer; readonly headers: Fields }> {
-    if (!isWellFormed(incoming)) return { answer: failure(400, 'Malformed request'), headers: COMMON };
-    const asked = door(incoming);
-    if ('answer' in asked) return asked;
-    const { caller, headers } = asked;
-    const place = load.admit(outgoing);
-    if (place === undefined) return { answer: busy(), headers };
+    if (!isWellFormed(incoming)) return { answer: failure(400, 'Malformed request'), headers: COMMON_FIELDS };
+    const decision = checkAccess(incoming);
+    if ('answer' in decision) return decision;
+    const { caller, headers } = decision;
+    const slot = load.acquire(outgoing);
+    if (slot === undefined) return { answer: tooManyRequests(), headers };
     try {
-      return { answer: await app({ incoming, outgoing, caller, place }), headers };
+      return { answer: await app({ incoming, outgoing, caller, slot }), headers };
     } catch (error) {
       return { answer: errorAnswer(error, log), headers };
     }
   }
 
-  /** Answers that are not sent yet, of each connection. */
+  /** The answers of each connection that are not sent yet. */
   const pending = new WeakMap<Duplex, Set<ServerResponse>>();
   const logsRequests = log.isLevelEnabled('debug');
   const server = createServer(OPTIONS, (incoming, outgoing) => {
@@ -87,19 +89,21 @@ export function createHttpServer(
       outgoing.destroy();
     });
   });
-  // Node.js itself would answer without a body.
+  // Node.js would answer without a body.
   server.on('checkExpectation', (_, outgoing) => {
-    const body = errorText(417, 'Expect: only 100-continue is understood');
-    outgoing.writeHead(417, { ...COMMON, 'Content-Type': 'application/json', Connection: 'close' }).end(body);
+    const body = errorText(417, 'The only supported value of Expect is 100-continue');
+    outgoing
+      .writeHead(417, { ...COMMON_FIELDS, 'Content-Type': 'application/json', Connection: 'close' })
+      .end(body);
   });
-  server.setTimeout(SILENCE_LIMIT);
-  // Node.js itself would write it before the answer to the request before, when that is still under way.
+  server.setTimeout(IDLE_TIMEOUT);
+  // Node.js would write 100 Continue before the answer to the previous request on the connection, if that is under way.
   server.on('checkContinue', (incoming, outgoing) => {
     if (outgoing.socket) outgoing.writeContinue();
     server.emit('request', incoming, outgoing);
   });
   server.on('clientError', (error, socket) => {
-    // In the middle of an answer another one would be taken for a part of it.
+    // After the start of an answer, a client would read an error as a part of that answer.
     const begun = [...(pending.get(socket) ?? [])].some(({ headersSent }) => headersSent);
     if (begun) socket.destroy();
     else answerBrokenRequest(error, socket);
@@ -115,22 +119,22 @@ export function createHttpServer(
     async drain() {
       const closed = once(server, 'close');
       server.close();
-      // A connection becomes idle when its answer is sent, and would then stay open for the next request.
-      const sweep = setInterval(() => server.closeIdleConnections(), 20);
-      const limit = setTimeout(() => server.closeAllConnections(), DRAIN_LIMIT);
+      // A connection becomes idle when its answer is sent, and would then stay open for another request.
+      const closing = setInterval(() => server.closeIdleConnections(), 20);
+      const limit = setTimeout(() => server.closeAllConnections(), DRAIN_TIMEOUT);
       await closed;
-      clearInterval(sweep);
+      clearInterval(closing);
       clearTimeout(limit);
     },
   };
 }
 
-/** Whether the caller names RFC 9457's media type. */
+/** Whether the caller accepts the media type of RFC 9457. */
 function wantsProblem({ headers }: IncomingMessage): boolean {
   return headers.accept?.includes(PROBLEM_TYPE) ?? false;
 }
 
-/** What is no HTTP, or comes too slowly, is answered with JSON as well. */
+/** Answers bytes that are not HTTP, and requests that arrive too slowly, with JSON too. */
 function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy();
@@ -142,7 +146,7 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
     'Content-Type: application/json',
     `Content-Length: ${body.length}`,
-    ...Object.entries(COMMON).map(([name, value]) => `${name}: ${value}`),
+    ...Object.entries(COMMON_FIELDS).map(([name, value]) => `${name}: ${value}`),
     'Connection: close',
   ];
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);

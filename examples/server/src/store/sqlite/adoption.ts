@@ -1,55 +1,33 @@
 /**
- * Older databases become ours. The table `storage` of an old server is copied on the first start, once, and itself stays
- * as it is, so that the old server can still be started. The table `entries` of the first version of this server, which
- * knew no tenants, is moved.
+ * Copies the table `storage` of an old server, on the first start over its file. The old table stays unchanged, so the old
+ * server can still be started.
  */
 import type { DatabaseSync } from 'node:sqlite';
-import { ANONYMOUS_TENANT } from '../tenant.ts';
+import { ANONYMOUS_TENANT } from '../store.ts';
 import { transaction } from './database.ts';
 
-/** What an adoption did. */
+/** The numbers of an adoption. */
 export interface Adoption {
   /** Rows that were copied. */
   readonly adopted: number;
-  /** Rows without a key or without a JSON text, which only the old table has. */
-  readonly left: number;
+  /** Rows without a key or without a JSON text. They stay in the old table only. */
+  readonly skipped: number;
 }
 
-/** Copy the old table's rows, all or none. `undefined` where there is no such table, or it was adopted before. */
-export function adoptOldTables(database: DatabaseSync): Adoption | undefined {
+/** Copies all rows in one transaction. Returns `undefined` when the table does not exist or was adopted before. */
+export function adoptOldTable(database: DatabaseSync): Adoption | undefined {
   return transaction(database, () => {
-    if (columnsOf(database, 'entries').includes('rev')) moveEntries(database);
-    const columns = columnsOf(database, 'storage');
-    if (!columns.includes('key') || !columns.includes('value') || isAdopted(database)) return undefined;
+    const columns = database.prepare("SELECT name FROM pragma_table_info('storage')").all();
+    const names = columns.map(({ name }) => name);
+    if (!names.includes('key') || !names.includes('value') || isAdopted(database)) return undefined;
     const adoption = copyRows(database);
     database.exec("INSERT INTO meta (name, value) VALUES ('adopted', 'storage')");
     return adoption;
   });
 }
 
-function columnsOf(database: DatabaseSync, table: string): unknown[] {
-  return database
-    .prepare('SELECT name FROM pragma_table_info(?)')
-    .all(table)
-    .map(({ name }) => name);
-}
-
 function isAdopted(database: DatabaseSync): boolean {
   return database.prepare("SELECT 1 FROM meta WHERE name = 'adopted'").get() !== undefined;
-}
-
-function moveEntries(database: DatabaseSync): void {
-  database
-    .prepare(
-      "INSERT OR REPLACE INTO tenants (tenant, seq) SELECT ?, CAST(value AS INTEGER) FROM meta WHERE name = 'seq'",
-    )
-    .run(ANONYMOUS_TENANT);
-  database
-    .prepare(
-      'INSERT OR REPLACE INTO records (tenant, key, value, rev) SELECT ?, key, value, rev FROM entries',
-    )
-    .run(ANONYMOUS_TENANT);
-  database.exec("DELETE FROM meta WHERE name = 'seq'; DROP TABLE entries");
 }
 
 function copyRows(database: DatabaseSync): Adoption {
@@ -60,20 +38,20 @@ function copyRows(database: DatabaseSync): Adoption {
     database.prepare('SELECT seq FROM tenants WHERE tenant = ?').get(ANONYMOUS_TENANT)?.seq ?? 0,
   );
   let adopted = 0;
-  let left = 0;
+  let skipped = 0;
   for (const { key, value } of database.prepare('SELECT key, value FROM storage').iterate()) {
     if (typeof key === 'string' && typeof value === 'string' && isJson(value)) {
       seq += 1;
       insert.run(ANONYMOUS_TENANT, key, value, seq);
       adopted += 1;
-    } else left += 1;
+    } else skipped += 1;
   }
   database
     .prepare(
       'INSERT INTO tenants (tenant, seq) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq',
     )
     .run(ANONYMOUS_TENANT, seq);
-  return { adopted, left };
+  return { adopted, skipped };
 }
 
 function isJson(text: string): boolean {

@@ -66,7 +66,7 @@ export function createSqliteStore(database: DatabaseSync, answerBytes: number): 
     changes: (tenant, after, limit) => read(() => reads.changes(tenant, after, limit)),
     snapshot: (tenant) => guarded(() => openSnapshot(database, tenant)),
     onCommit: notice.listen,
-    forget: async () => guarded(() => transaction(database, () => forgetOld(database))),
+    expire: async () => guarded(() => transaction(database, () => forgetOld(database))),
     async close() {
       writes.flush();
       readers.flush();
