@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright';
 import { build, preview } from 'vite';
 import { startTypescriptServer } from '../test/support/typescript-server.ts';
@@ -67,6 +68,26 @@ try {
       expect(run(node, ['--input-type=commonjs', '-e', code]).endsWith('used'), 'not used');
     });
   }
+
+  // As the test suites of apps do it.
+  const fake = pathToFileURL(join(root, 'node_modules/fake-indexeddb/auto/index.mjs'));
+  for (const node of nodes)
+    await check(`fake-indexeddb in Node.js ${run(node, ['--version']).trim()}`, () => {
+      const code = `
+        import '${fake}';
+        import { createStorage } from '@codeforge/storage';
+        const storage = createStorage({ logger: false });
+        await storage.setMany([['a', 1], ['b', new Map([['c', 2n]])]]);
+        const listed = [(await storage.keys()).length, 0];
+        for await (const _ of storage.entries()) listed[1] += 1;
+        const backup = await new Response(await storage.export()).text();
+        const { revision } = await storage.getEntry('b');
+        await storage.set('b', 3, { ifRevision: revision });
+        process.stdout.write(JSON.stringify([...listed, (await storage.stats()).keys, /"b"/.test(backup), await storage.getMany(['a', 'b'])]));
+        process.exit();`;
+      const used = run(node, ['--input-type=module', '-e', code]);
+      expect(used === '[2,2,2,true,[1,3]]', used);
+    });
 
   const server = await startTypescriptServer();
   try {

@@ -6,11 +6,20 @@
  *
  * Spec: W3C Indexed Database API 3.0.
  */
-import { type Backend, isDependent, isRead, type Operation, type Outcome } from '../core/backend.ts';
+import {
+  type Backend,
+  isDependent,
+  isRead,
+  type Operation,
+  type Outcome,
+  rejected,
+} from '../core/backend.ts';
+import { createBisection } from '../core/chunks.ts';
 import { runConditional } from './conditional.ts';
 import { createConnection } from './connection.ts';
+import { asStorageError, subjectOf } from './errors.ts';
 import { countOf, entriesOf, keysOf, type LoadCodec, statsOf } from './listing.ts';
-import { hasManyGets, issue, outcomesOf, runInParts, runMany } from './requests.ts';
+import { hasManyGets, issue, outcomesOf, runMany } from './requests.ts';
 
 /**
  * A backend over one database of this origin. Nothing is opened before the first call.
@@ -33,11 +42,21 @@ export function createIndexedDbBackend(database: string, timeout: number, codec:
   return {
     type: 'indexeddb',
     open: () => connection.open(),
-    run: (operations) =>
-      runTogether(operations).catch((error) => {
-        if (operations.length === 1 || error.cause?.name !== 'UnknownError') throw error;
-        return runInParts(operations, runTogether);
-      }),
+    async run(operations) {
+      const outcomes: Outcome[] = [];
+      await createBisection<Operation>({
+        attempt: async (part) => void outcomes.push(...(await runTogether(part))),
+        isDivisible: isEngineFailure,
+        fail(part, error) {
+          if (part.length === operations.length) throw error;
+          const [operation] = part as [Operation];
+          const isAlone = part.length === 1 && isEngineFailure(error);
+          const reason = isAlone ? asStorageError((error as Error).cause, subjectOf(operation)) : error;
+          outcomes.push(...part.map(() => rejected(reason)));
+        },
+      })(operations);
+      return outcomes;
+    },
     keys: (prefix) => keysOf(read, prefix),
     entries: (prefix, after) => entriesOf(read, prefix, after),
     stats: () => statsOf(read, codec),
@@ -45,3 +64,7 @@ export function createIndexedDbBackend(database: string, timeout: number, codec:
     close: async () => connection.close(),
   };
 }
+
+/** Whether a batch may have failed because of one value: values of more than about 100 MB break the engine. */
+const isEngineFailure = (error: unknown): boolean =>
+  ((error as Error).cause as Error | undefined)?.name === 'UnknownError';

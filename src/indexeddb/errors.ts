@@ -10,7 +10,11 @@ const FAILURES: Readonly<Record<string, readonly [StorageErrorCode, string]>> = 
     'unavailable',
     'another program created this database; choose another name with the option database',
   ],
-  UnknownError: ['unavailable', 'the engine failed; a value of more than some 100 MB makes it'],
+  UnknownError: [
+    'unavailable',
+    'the browser could not read or write its database. The usual reasons are damaged files, a lost connection to them, and a full disk: ' +
+      'reload the page and free disk space. If it goes on failing, delete the data of this site. A single value of more than about 100 MB fails as well',
+  ],
   DataCloneError: ['unsupported-value', 'the value cannot be cloned'],
   QuotaExceededError: [
     'quota',

@@ -27,8 +27,22 @@ const MAX_PAGE_ENTRIES = 250;
 /** Entries of the first page, which shows how large the values are. */
 const FIRST_PAGE_ENTRIES = 32;
 
-/** The least key that is not a string. Keys of other types belong to other programs. */
-const END_OF_STRINGS = new ArrayBuffer(0);
+const NO_BYTES = new ArrayBuffer(0);
+const ONE_BYTE = new ArrayBuffer(1);
+
+/**
+ * The least key that is not a string. Keys of other types belong to other programs.
+ *
+ * fake-indexeddb on Node.js 20 takes an empty buffer for a detached one and refuses it as a key. No such key is stored there.
+ */
+function endOfStrings(): IDBValidKey {
+  try {
+    IDBKeyRange.only(NO_BYTES);
+    return NO_BYTES;
+  } catch {
+    return ONE_BYTE;
+  }
+}
 
 /** The least key above every key that begins with `prefix`. */
 export function endOf(prefix: string): IDBValidKey {
@@ -36,7 +50,7 @@ export function endOf(prefix: string): IDBValidKey {
     const unit = prefix.charCodeAt(end);
     if (unit < 0xffff) return prefix.slice(0, end) + String.fromCharCode(unit + 1);
   }
-  return END_OF_STRINGS;
+  return endOfStrings();
 }
 
 /** All string keys that begin with `prefix`. */

@@ -152,38 +152,3 @@ async function readMany(
 }
 
 const spanOf = (sorted: readonly string[]): IDBKeyRange => IDBKeyRange.bound(sorted[0], sorted.at(-1));
-
-/** After this many operations that fail alone, the cause is not their values, and no more are tried. */
-const MAX_FAILED = 3;
-
-/**
- * Runs a batch in parts, in order, after the whole batch has failed: one value may break the engine, as values of more than
- * about 100 MB do. The batch is halved until only that value fails.
- */
-export async function runInParts(
-  operations: readonly Operation[],
-  run: (operations: readonly Operation[]) => Promise<Outcome[]>,
-): Promise<Outcome[]> {
-  let failed = 0;
-  async function runPart(part: readonly Operation[]): Promise<Outcome[]> {
-    try {
-      return await run(part);
-    } catch (error) {
-      const [operation, second] = part;
-      if (operation && !second) {
-        failed += 1;
-        throw asStorageError((error as Error).cause ?? error, subjectOf(operation));
-      }
-      if (failed >= MAX_FAILED) throw error;
-      return halves(part);
-    }
-  }
-  async function halves(part: readonly Operation[]): Promise<Outcome[]> {
-    const middle = part.length >> 1;
-    const outcomes: Outcome[] = [];
-    for (const half of [part.slice(0, middle), part.slice(middle)])
-      outcomes.push(...(await runPart(half).catch((reason) => half.map(() => rejected(reason)))));
-    return outcomes;
-  }
-  return halves(operations);
-}

@@ -79,6 +79,41 @@ describe('a value over the engine’s limit', () => {
     expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
     expect(await storage.keys()).toEqual(['last', 'small']);
     expect(String((outcomes[1] as PromiseRejectedResult).reason)).toMatch(/Key big: .* 100 MB/);
+    await expect(storage.set('big', 'x'.repeat(140e6))).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await storage.getMany(['small', 'last'])).toEqual([1, 2]);
+  });
+});
+
+describe('an engine that fails', () => {
+  it('is tried with a few keys of a large batch, not with each, and the message says what the usual reasons are', async () => {
+    const storage = open();
+    await storage.ready();
+    const { transaction } = IDBDatabase.prototype;
+    const attempts = vi.spyOn(IDBDatabase.prototype, 'transaction').mockImplementation(function (
+      this: IDBDatabase,
+      stores,
+      mode,
+      options,
+    ) {
+      if (mode === 'readwrite') throw new DOMException('Internal error', 'UnknownError');
+      return transaction.call(this, stores, mode, options);
+    });
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 1000 }, (_, i) => storage.set(`k${i}`, i)),
+    );
+    for (const outcome of outcomes)
+      expect(outcome).toMatchObject({
+        status: 'rejected',
+        reason: {
+          code: 'unavailable',
+          message: expect.stringMatching(/damaged files.*full disk.*free disk space/),
+        },
+      });
+    // Two for each part: a fresh connection is tried once.
+    expect(attempts.mock.calls.length).toBeLessThan(100);
+    vi.restoreAllMocks();
+    await storage.set('a', 1);
+    expect(await storage.keys()).toEqual(['a']);
   });
 });
 

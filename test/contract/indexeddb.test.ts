@@ -72,6 +72,27 @@ describe('IndexedDB', () => {
     await storage.close();
   });
 
+  it('lists where the engine refuses an empty ArrayBuffer as a key, as fake-indexeddb does on Node.js 20', async () => {
+    const storage = open(freshName());
+    await storage.setMany([
+      ['a', 1],
+      ['\u{1f5dd}', 2],
+      ['\uffff', 3],
+    ]);
+    // Node.js 20 does not know whether a buffer is detached.
+    const detached = Object.getOwnPropertyDescriptor(ArrayBuffer.prototype, 'detached');
+    Reflect.deleteProperty(ArrayBuffer.prototype, 'detached');
+    try {
+      expect(await storage.keys()).toEqual(['a', '\uffff', '\u{1f5dd}']);
+      expect(await Array.fromAsync(storage.entries())).toHaveLength(3);
+      expect(await storage.keys({ prefix: '\uffff' })).toEqual(['\uffff']);
+      expect((await storage.stats()).keys).toBe(3);
+    } finally {
+      if (detached) Object.defineProperty(ArrayBuffer.prototype, 'detached', detached);
+    }
+    await storage.close();
+  });
+
   it('gives similar values different revisions, and equal values equal ones', async () => {
     const shared = { a: 1 };
     const cyclic: { self?: unknown } = {};
