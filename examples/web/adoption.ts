@@ -24,12 +24,12 @@ export async function showOldDatabases({ storage }: App): Promise<void> {
   try {
     const found = await storage.oldDatabases();
     note.textContent =
-      'An older app has left entries in this browser. They are copied to what is in use, and stay there.';
+      'An older app left entries in this browser. Copying them does not change the old database.';
     element('adoption-section').hidden = found.length === 0;
     form.hidden = false;
     field(form, 'database').replaceChildren(...found.map(optionOf));
   } catch (error) {
-    note.textContent = `They cannot be looked for: ${messageOf(error)}`;
+    note.textContent = `Old databases cannot be listed: ${messageOf(error)}`;
     element('adoption-section').hidden = false;
     form.hidden = true;
   }
@@ -74,7 +74,7 @@ function showPlan(plan: MigrationPlan): void {
 async function adopt(app: App, name: OldDatabase['name'], known: MigrationPlan | undefined): Promise<string> {
   const onConflict = modeOf();
   const isHarmless = onConflict !== 'overwrite' || known?.conflicts.length === 0;
-  if (!isHarmless && !confirm(question(known))) return 'Copied nothing';
+  if (!isHarmless && !confirm(question(known))) return 'Cancelled: nothing was copied';
   const count = await copy(
     outcome,
     (job) => app.storage.adopt(name, { ...job, onConflict }),

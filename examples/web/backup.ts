@@ -42,7 +42,7 @@ async function backup({ storage }: App, format: NonNullable<ExportOptions['forma
   if (refused.length === 0) return text;
   element('restore-outcome').replaceChildren(...listOf('Not in the backup', refused, true));
   throw new Error(
-    `${text}. But ${entriesOf(refused.length)} cannot travel and are missing in it: see below.`,
+    `${text}. ${entriesOf(refused.length)} cannot be backed up and are missing: see the list below.`,
   );
 }
 

@@ -35,7 +35,7 @@ async function itemsOf(storage: KeyValueStorage, settle: Settle): Promise<HTMLEl
     const byKey = Map.groupBy(await storage.conflicts(), ({ key }) => key);
     return [...byKey].map(([key, conflicts]) => itemOf(key, conflicts, settle));
   } catch (error) {
-    return [fill(document.createElement('li'), `They cannot be listed: ${messageOf(error)}`)];
+    return [fill(document.createElement('li'), `Conflicts cannot be listed: ${messageOf(error)}`)];
   }
 }
 
@@ -48,8 +48,8 @@ function itemOf(key: string, conflicts: readonly Conflict[], settle: Settle): HT
   for (const { reason, local, server, detail, atMs } of conflicts) {
     const nothing = reason === 'rejected' ? 'not known' : 'nothing';
     facts.append(
-      fact('value', reason === 'restored' ? 'Known here' : 'Written here', sideOf(local, 'deleted')),
-      fact('value', 'At the server', isClear ? 'entries that others wrote' : sideOf(server, nothing)),
+      fact('value', reason === 'restored' ? 'Last known here' : 'Written here', sideOf(local, 'deleted')),
+      fact('value', 'At the server', isClear ? 'entries of other writers' : sideOf(server, nothing)),
       fact('prose', 'Why', detail),
       fact('prose', 'Found', timeOf(atMs)),
     );

@@ -52,7 +52,7 @@ async function listed(storage: KeyValueStorage, prefix: string, actions: RowActi
     return {
       rows: values.map((value, i) => rowOf(shown[i] ?? '', value, actions)),
       counts: `· ${count} ${keys.length === 1 ? 'entry' : 'entries'}`,
-      note: keys.length > SHOWN ? `The first ${SHOWN} of ${count}: narrow them by their beginning.` : '',
+      note: keys.length > SHOWN ? `The first ${SHOWN} of ${count}: type a prefix to narrow the list.` : '',
       failed: false,
     };
   } catch (error) {

@@ -2,10 +2,11 @@
  * A small app over `@codeforge/storage`: shows the backend in use and how its server stands, lists, adds, edits and deletes
  * entries, settles conflicts, migrates both ways, makes backups and restores them. It works on while the server is away.
  */
-import { createStorage, readConfig, type StorageOptions, type StorageStatus } from '@codeforge/storage';
+import { createStorage, type StorageOptions, type StorageStatus } from '@codeforge/storage';
 import { forgetAdoption, showOldDatabases, startAdoption } from './adoption.ts';
 import { startBackup } from './backup.ts';
 import { showConflicts } from './conflicts.ts';
+import { rememberConnection, rememberedConnection } from './connection.ts';
 import { showEntries } from './entries.ts';
 import { forgetMigration, showDirection, startMigration } from './migration.ts';
 import { type App, element, field, giveBackFocus, messageOf } from './page.ts';
@@ -18,7 +19,7 @@ const connection = element<HTMLFormElement>('connection');
 const editor = element<HTMLFormElement>('editor');
 const migration = element<HTMLFormElement>('migration');
 const prefix = element<HTMLInputElement>('prefix');
-const configured = readConfig(import.meta.env);
+const configured = rememberedConnection();
 
 let storage = createStorage(configured);
 /** The server that `storage` was created for. */
@@ -107,9 +108,7 @@ const remove = (key: string): Promise<void> =>
 const settle = (key: string, choice: 'local' | 'server'): Promise<void> =>
   act('Settling', async () => {
     await storage.resolve(key, choice);
-    return choice === 'local'
-      ? `Kept what was written here for ${key}`
-      : `Kept what the server has of ${key}`;
+    return choice === 'local' ? `Kept your value of ${key}` : `Kept the server's value of ${key}`;
   });
 
 async function connect(options: StorageOptions): Promise<string> {
@@ -127,9 +126,10 @@ async function connect(options: StorageOptions): Promise<string> {
   field(migration, 'url').value = server || field(migration, 'url').value;
   unwatch = next.watchStatus(follow);
   await before.close();
+  rememberConnection(options.useFlask ? options.flaskUrl : undefined);
   const status = next.status();
   if (status.state === 'online' || status.state === 'local') return 'Connected';
-  return `Working offline, and ${waiting(status)}. ${status.reason}`;
+  return `Working offline (${waiting(status).toLowerCase()}). ${status.reason}`;
 }
 
 connection.addEventListener('submit', (event) => {
@@ -146,9 +146,12 @@ connection.addEventListener('submit', (event) => {
 editor.addEventListener('submit', (event) => {
   event.preventDefault();
   void act('Saving', async () => {
-    const key = field(editor, 'key').value;
-    await storage.set(key, JSON.parse(field(editor, 'value').value));
-    editor.reset();
+    const typed = (): string[] => ['key', 'value'].map((name) => field(editor, name).value);
+    const [key = '', value = ''] = typed();
+    await storage.set(key, JSON.parse(value));
+    // What was typed meanwhile is the next entry.
+    const [keyNow, valueNow] = typed();
+    if (keyNow === key && valueNow === value) editor.reset();
     return `Saved ${key}`;
   });
 });
@@ -158,7 +161,7 @@ const onClick = (id: string, name: string, action: () => Promise<string>): void 
 
 onClick('flush', 'Sending', async () => {
   await storage.flush();
-  return 'Sent everything that waited';
+  return 'Sent all changes';
 });
 onClick('sample', 'Adding', async () => {
   await storage.setMany(Array.from({ length: 10_000 }, (_, i) => sample(i)));
@@ -166,7 +169,7 @@ onClick('sample', 'Adding', async () => {
 });
 onClick('clear', 'Deleting', async () => {
   const where = storage.status().state === 'local' ? 'IndexedDB' : server;
-  if (!confirm(`Delete everything that ${where} holds?`)) return 'Deleted nothing';
+  if (!confirm(`Delete everything that ${where} holds?`)) return 'Cancelled: nothing was deleted';
   await storage.clear();
   return 'Deleted everything';
 });
@@ -177,6 +180,7 @@ const app: App = {
   act,
   switched(url) {
     server = url ?? server;
+    rememberConnection(url);
     field(connection, 'backend').value = url === undefined ? 'indexeddb' : 'flask';
     field(connection, 'url').value = server;
   },

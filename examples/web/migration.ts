@@ -81,7 +81,7 @@ function showPlan(plan: MigrationPlan): void {
 
 async function migrate(app: App, to: Target, known: MigrationPlan | undefined): Promise<string> {
   const onConflict = modeOf();
-  if (onConflict === 'overwrite' && !mayOverwrite(to, known)) return 'Migrated nothing';
+  if (onConflict === 'overwrite' && !mayOverwrite(to, known)) return 'Cancelled: nothing was migrated';
   const activate = field(form, 'activate').checked;
   let hasGoneOn = false;
   const goesOn = (after: number): void => {

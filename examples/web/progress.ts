@@ -10,7 +10,7 @@ const PHASES = {
   check: 'Checking the backup',
   plan: 'Comparing both sides',
   copy: 'Copying and verifying',
-  'catch-up': 'Looking for what was written meanwhile',
+  'catch-up': 'Copying changes made meanwhile',
 } as const;
 
 /** What a method of the storage that takes a while is given. */
@@ -43,7 +43,7 @@ export async function withProgress<T>(run: (job: Job) => Promise<T>): Promise<T>
 }
 
 function begin(): void {
-  element('phase').textContent = 'Beginning';
+  element('phase').textContent = 'Starting';
   element('amount').textContent = '';
   // Without a value its movement says that it is not known yet.
   element('done').removeAttribute('value');

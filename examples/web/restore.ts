@@ -63,7 +63,7 @@ const look = (app: App, file: File): Promise<void> =>
     const plan = await askPlan((options) => app.storage.import(file, options)).catch(refuse);
     read = { file, plan };
     showPlan(app);
-    return `Read ${file.name}, ${sizeOf(file.size)}: it is whole. Nothing was changed yet`;
+    return `Read ${file.name}, ${sizeOf(file.size)}: the backup is complete. Nothing was changed yet`;
   });
 
 /** A file that is refused has changed nothing. */

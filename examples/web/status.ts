@@ -1,5 +1,5 @@
 /**
- * The status lines: who serves now, how the server stands, and what waits for it.
+ * The status lines: the backend in use, the connection state, and the number of unsent changes.
  */
 import type { StorageStatus } from '@codeforge/storage';
 import { element, say } from './page.ts';
@@ -23,23 +23,23 @@ export function showStatus(status: StorageStatus, server: string): void {
   element('state').dataset.state = state;
   say('waiting', waiting(status));
   const met = element<HTMLTimeElement>('met');
-  met.textContent = lastSyncAtMs === undefined ? 'never met' : `last met ${timeOf(lastSyncAtMs)}`;
+  met.textContent = lastSyncAtMs === undefined ? 'Not synced yet' : `Last synced ${timeOf(lastSyncAtMs)}`;
   met.dateTime = lastSyncAtMs === undefined ? '' : new Date(lastSyncAtMs).toISOString();
   element('reason').textContent = reason;
 }
 
-/** Who serves operations, in words. */
+/** The backend in use, in words. */
 function inUse({ backend, state, level }: StorageStatus, server: string): string {
   if (state === 'local') return 'IndexedDB';
   const where = level === undefined ? server : `${server} (level ${level})`;
   if (backend === 'flask') return `Flask backend at ${where}`;
-  return `IndexedDB, until ${where} ${state === 'auth-required' ? 'lets you in' : 'answers'}`;
+  return `IndexedDB, while ${where} ${state === 'auth-required' ? 'needs a sign-in' : 'is unreachable'}`;
 }
 
-/** How many writes wait, in words. */
+/** How many writes are in the outbox, in words. */
 export function waiting({ pending }: StorageStatus): string {
-  if (pending === 0) return 'nothing waits';
-  return pending === 1 ? '1 write waits' : `${pending.toLocaleString('en')} writes wait`;
+  if (pending === 0) return 'All changes saved';
+  return pending === 1 ? '1 change waiting' : `${pending.toLocaleString('en')} changes waiting`;
 }
 
 /** A time for people. */

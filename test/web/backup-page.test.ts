@@ -53,7 +53,7 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page with backups', 
 
   it('the old form is one JSON object, and is restored too', async () => {
     await save('a', '{"n":1}');
-    await page.getByLabel('Kind of file').selectOption('json');
+    await page.getByLabel('File format').selectOption('json');
     const { name, text } = await download();
     expect(name).toMatch(/^codeforge-backup-\d{4}-\d\d-\d\d\.json$/);
     expect(JSON.parse(text)).toEqual({ a: { n: 1 } });

@@ -53,7 +53,7 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page with migrations
     await choice.selectOption('overwrite');
     answer(false);
     await button('Migrate to the server').click();
-    await message('Migrated nothing');
+    await message('Cancelled: nothing was migrated');
     answer(true);
     await button('Migrate to the server').click();
     await message(/failed: 1 entry arrived and were verified, 1 entry did not arrive/);

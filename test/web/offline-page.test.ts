@@ -71,20 +71,68 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page while its serve
   };
   const atServer = async (): Promise<unknown> => (await fetch(`${server.url}/api/storage/export`)).json();
 
+  it('the server that was chosen is used again after a reload, and its waiting writes are sent', async () => {
+    await connect(proxy.url);
+    await message('Connected');
+    proxy.cut();
+    await save('draft', '"kept"');
+    await shows('waiting', /^1 change waiting$/);
+    await page.reload();
+    await shows('backend', `IndexedDB, while ${proxy.url}`);
+    await shows('waiting', /^1 change waiting$/);
+    expect(await page.getByRole('textbox', { name: 'Server', exact: true }).inputValue()).toBe(proxy.url);
+    proxy.restore();
+    await shows('waiting', /^All changes saved$/);
+    expect(await atServer()).toEqual({ draft: 'kept' });
+
+    await connect('', 'indexeddb');
+    await message('Connected');
+    await page.reload();
+    await shows('backend', /^IndexedDB$/);
+  });
+
+  it('what is typed into the form while a save runs stays there', async () => {
+    await connect(proxy.url);
+    await message('Connected');
+    // The answer comes when the test says so.
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<void>();
+    await page.route('**/api/v1/batch', async (route) => {
+      if (route.request().postData()?.includes('"first"')) {
+        asked.resolve();
+        await answer.promise;
+      }
+      await route.continue();
+    });
+    await page.getByLabel('Key', { exact: true }).fill('first');
+    await page.getByLabel('Value (JSON)').fill('1');
+    await button('Save').click();
+    await asked.promise;
+    await page.getByLabel('Key', { exact: true }).fill('second');
+    await page.getByLabel('Value (JSON)').fill('{"typed":"meanwhile"}');
+    answer.resolve();
+    await message('Saved first');
+    expect(await page.getByLabel('Key', { exact: true }).inputValue()).toBe('second');
+    expect(await page.getByLabel('Value (JSON)').inputValue()).toBe('{"typed":"meanwhile"}');
+    await button('Save').click();
+    await message('Saved second');
+    expect(await page.getByLabel('Key', { exact: true }).inputValue()).toBe('');
+  });
+
   it('an entry that is saved while the server is away is listed, waits, and is sent when it is back', async () => {
     await connect(proxy.url);
     await message('Connected');
     await shows('backend', `Flask backend at ${proxy.url} (level 1)`);
     await shows('state', /^online$/);
-    await shows('waiting', /^nothing waits$/);
+    await shows('waiting', /^All changes saved$/);
     expect(await button('Send now').isDisabled()).toBe(true);
 
     proxy.cut();
     await save('greeting', '{"text":"hello"}');
-    await shows('backend', `IndexedDB, until ${proxy.url} (level 1) answers`);
+    await shows('backend', `IndexedDB, while ${proxy.url} (level 1) is unreachable`);
     await shows('state', /^offline$/);
-    await shows('waiting', /^1 write waits$/);
-    await shows('met', /^last met /);
+    await shows('waiting', /^1 change waiting$/);
+    await shows('met', /^Last synced /);
     await shows('reason', proxy.url);
     await page.getByRole('cell', { name: '{"text":"hello"}' }).waitFor();
     expect(await atServer()).toEqual({});
@@ -96,7 +144,7 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page while its serve
     await message(/^Sending failed: Writes still wait/);
 
     proxy.restore();
-    await shows('waiting', /^nothing waits$/);
+    await shows('waiting', /^All changes saved$/);
     await shows('state', /^online$/);
     await shows('backend', 'Flask backend');
     expect(await atServer()).toEqual({ greeting: { text: 'edited' } });
@@ -112,12 +160,12 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page while its serve
     });
     proxy.cut();
     await save('a', '1');
-    await shows('waiting', /^1 write waits$/);
+    await shows('waiting', /^1 change waiting$/);
     await shows('state', /^offline$/);
     proxy.restore();
     await button('Send now').click();
-    await message('Sent everything that waited');
-    await shows('waiting', /^nothing waits$/);
+    await message('Sent all changes');
+    await shows('waiting', /^All changes saved$/);
     await shows('state', /^online$/);
     expect(await atServer()).toEqual({ a: 1 });
   });
@@ -125,15 +173,15 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page while its serve
   it('a server that is away when it is connected to is no failure, and has everything once it answers', async () => {
     proxy.cut();
     await connect(proxy.url);
-    await message('Working offline, and nothing waits');
+    await message('Working offline (all changes saved)');
     expect(await page.locator('#message').getAttribute('class')).toBe('');
     await save('early', '"kept"');
-    await shows('waiting', /^1 write waits$/);
+    await shows('waiting', /^1 change waiting$/);
     await page.getByRole('cell', { name: '"kept"' }).waitFor();
     await connect(proxy.url);
-    await message('Working offline, and 1 write waits');
+    await message('Working offline (1 change waiting)');
     proxy.restore();
-    await shows('waiting', /^nothing waits$/);
+    await shows('waiting', /^All changes saved$/);
     expect(await atServer()).toEqual({ early: 'kept' });
   });
 
@@ -147,7 +195,7 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page while its serve
     proxy.cut();
     await save('mine', JSON.stringify(markup));
     await save('theirs', `"${'long '.repeat(200)}"`);
-    await shows('waiting', /^2 writes wait$/);
+    await shows('waiting', /^2 changes waiting$/);
     await writeElsewhere('mine', 'from elsewhere');
     await writeElsewhere('theirs', 'also from elsewhere');
     proxy.restore();
@@ -168,11 +216,11 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page while its serve
     expect((await item('theirs').locator('dd').first().textContent())?.length).toBe(301);
 
     await button('Keep mine: mine').click();
-    await message('Kept what was written here for mine');
+    await message('Kept your value of mine');
     await item('mine').waitFor({ state: 'detached' });
     await expect.poll(atServer).toMatchObject({ mine: markup });
     await button("Keep the server's: theirs").click();
-    await message('Kept what the server has of theirs');
+    await message("Kept the server's value of theirs");
     await page.locator('#conflicts-section').waitFor({ state: 'hidden' });
     expect(await atServer()).toEqual({ mine: markup, theirs: 'also from elsewhere' });
     await page.getByRole('cell', { name: '"also from elsewhere"' }).waitFor();
@@ -186,12 +234,12 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page while its serve
       await message('Working offline');
       await save('a', '1');
       await shows('state', /^sign-in needed$/);
-      await shows('backend', `IndexedDB, until ${closed.url} (level 1) lets you in`);
-      await shows('waiting', /^1 write waits$/);
+      await shows('backend', `IndexedDB, while ${closed.url} (level 1) needs a sign-in`);
+      await shows('waiting', /^1 change waiting$/);
       await page.getByLabel('Token').fill('good');
       await connect(closed.url);
       await message('Connected');
-      await shows('waiting', /^nothing waits$/);
+      await shows('waiting', /^All changes saved$/);
       await shows('state', /^online$/);
       await page.getByRole('cell', { name: 'a', exact: true }).waitFor();
       const there = await fetch(`${closed.url}/api/storage/a`, { headers: { authorization: 'Bearer good' } });
@@ -213,10 +261,10 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page while its serve
       await page.getByRole('cell', { name: 'unread', exact: true }).waitFor();
       lossy.cut();
       await save('a', '1');
-      await shows('waiting', /^1 write waits$/);
+      await shows('waiting', /^1 change waiting$/);
       await shows('more', 'The entries cannot be listed: The server is away');
       lossy.restore();
-      await shows('waiting', /^nothing waits$/);
+      await shows('waiting', /^All changes saved$/);
       await page.getByRole('cell', { name: 'unread', exact: true }).waitFor();
       await page.getByRole('cell', { name: 'a', exact: true }).waitFor();
       expect(await page.locator('#more').textContent()).toBe('');

@@ -145,7 +145,7 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page', () => {
     await connect('flask');
     expect(await page.locator('#backend').textContent()).toBe(`Flask backend at ${serverUrl} (level 1)`);
     expect(await page.locator('#state').textContent()).toBe('online');
-    expect(await page.locator('#waiting').textContent()).toBe('nothing waits');
+    expect(await page.locator('#waiting').textContent()).toBe('All changes saved');
     expect(await page.locator('#counts').textContent()).toContain('10,000');
 
     await connect('indexeddb');
@@ -157,7 +157,7 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page', () => {
     await message('Migrated 10,000 entries to IndexedDB, each verified');
     await connect('indexeddb');
     expect(await page.locator('#counts').textContent()).toContain('10,000');
-    await page.getByLabel('Keys that begin with').fill('sample:0999');
+    await page.getByLabel('Key prefix').fill('sample:0999');
     await page.getByRole('cell', { name: 'sample:09999', exact: true }).waitFor();
     expect(await page.locator('tbody tr').count()).toBe(10);
     expect(errors).toEqual([]);
