@@ -1,33 +1,33 @@
 /**
  * Flask backend: a storage server over HTTP.
  *
- * It is recognised by the bodies of its answers, never by a status alone, and spoken to at the highest level that both know
- * (docs/contract.md, Detection). The code of a level is loaded when a server turns out to speak it.
+ * The first call detects the server, and the highest level of the contract that both sides speak (docs/contract.md, section 4).
  */
 import type { Backend, Protocol, Snapshot } from '../core/backend.ts';
-import { load } from '../core/load.ts';
 import type { Token } from '../core/token.ts';
-import { announced, askHealth, type Found } from './health.ts';
+import { detect, type Found } from './detection.ts';
 import { createExchange, type Exchange } from './http.ts';
+import { createLevel0Protocol } from './level0/batches.ts';
+import { createLevel1Protocol } from './level1/operations.ts';
 import type { Level1, Observer } from './level1/protocol.ts';
 
-/** What the detection found. */
+/** A server that was detected. */
 export interface Detected {
   readonly level: 0 | 1;
-  /** Why, in words. */
+  /** Why, in words for people. */
   readonly reason: string;
-  /** Whether `/health` had a whole answer: else the level may be a higher one. */
-  readonly read: boolean;
+  /** Whether `/health` had a whole answer: otherwise the server may speak a higher level. */
+  readonly isHealthRead: boolean;
 }
 
 /** A storage server. */
 export interface FlaskBackend extends Backend {
   check(key: string, value: Snapshot): Promise<void>;
-  /** What the last detection that succeeded found. */
+  /** What the last successful detection found. */
   readonly detected: () => Detected | undefined;
-  /** The requests of level 1, while that is spoken. */
+  /** The requests of level 1, if the server speaks it. */
   readonly level1: () => Level1 | undefined;
-  /** Milliseconds that the server has asked to be left alone for. */
+  /** How long the server has asked to wait, in milliseconds from now (`Retry-After`). */
   readonly askedToWaitMs: () => number;
 }
 
@@ -35,8 +35,8 @@ export interface FlaskBackend extends Backend {
  * A backend over the server at `url`.
  *
  * @param url Its base URL, as `checkServerUrl` returned it: with a trailing slash.
- * @param timeout Milliseconds a request.
- * @param observer Told what the server answers on level 1.
+ * @param timeout Milliseconds for each request.
+ * @param observer Is told what the server answers on level 1.
  */
 export function createFlaskBackend(
   url: string,
@@ -57,29 +57,24 @@ export function createFlaskBackend(
   let level1: Level1 | undefined;
   let protocol: Promise<Protocol> | undefined;
 
-  async function use({ health, reason, read }: Found): Promise<Protocol> {
-    detected = { level: health === undefined ? 0 : 1, reason, read };
+  function use({ health, reason, isHealthRead }: Found): Protocol {
+    detected = { level: health === undefined ? 0 : 1, reason, isHealthRead };
     level1 = undefined;
-    if (health === undefined) {
-      const { createProtocol } = await load(import('./level0/batch.ts'));
-      return createProtocol(exchange);
-    }
-    const { createProtocol } = await load(import('./level1/batch.ts'));
-    const made = createProtocol(exchange, timeout, signal, health, observer);
-    level1 = made.level1;
-    return made;
+    if (health === undefined) return createLevel0Protocol(exchange, url);
+    const created = createLevel1Protocol(exchange, timeout, signal, health, observer);
+    level1 = created.level1;
+    return created;
   }
-  /** Asks the server once, unless that failed. */
+  /** Detects the server once. A detection that failed is repeated by the next call. */
   const opened = (): Promise<Protocol> => {
-    protocol ??= retryable(detect(exchange, url).then(use));
+    protocol ??= detect(exchange, url)
+      .then(use)
+      .catch((error) => {
+        protocol = undefined;
+        throw error;
+      });
     return protocol;
   };
-  /** What failed is not remembered. */
-  const retryable = (using: Promise<Protocol>): Promise<Protocol> =>
-    using.catch((error) => {
-      protocol = undefined;
-      throw error;
-    });
 
   return {
     type: 'flask',
@@ -87,15 +82,14 @@ export function createFlaskBackend(
     level1: () => level1,
     askedToWaitMs: () => Math.max(0, askedToWaitUntil - performance.now()),
     async open() {
-      const known = protocol !== undefined;
+      const isFirst = protocol === undefined;
       await opened();
-      if (!known) return;
-      // Whoever asks again wants to know whether it answers now, and it may have been upgraded since. Only /health itself says
-      // that: another protocol knows nothing of the writes that this one has in doubt.
+      if (isFirst) return;
+      // A second open() asks whether the server answers now. It may have been upgraded meanwhile. Only a whole answer of /health
+      // changes the level, because the other protocol does not know which writes of this one are in doubt.
       const found = await detect(exchange, url);
-      const other = (found.health !== undefined) !== (detected?.level === 1);
-      if (found.read && other) protocol = retryable(use(found));
-      await protocol;
+      const isOther = (found.health !== undefined) !== (detected?.level === 1);
+      if (found.isHealthRead && isOther) protocol = Promise.resolve(use(found));
     },
     run: async (operations) => (await opened()).run(operations),
     keys: async (prefix) => (await opened()).keys(prefix),
@@ -109,17 +103,4 @@ export function createFlaskBackend(
       controller.abort();
     },
   };
-}
-
-/**
- * Ask a server who it is.
- *
- * @throws {StorageError} when it is no storage server, or does not answer.
- */
-async function detect(exchange: Exchange, url: string): Promise<Found> {
-  const health = await askHealth(exchange);
-  const found = announced(health, url);
-  if (found) return found;
-  const { probe } = await load(import('./level0/batch.ts'));
-  return probe(exchange, url, health !== undefined);
 }

@@ -8,8 +8,8 @@ import { createRemoteSession } from '../remote/session.ts';
 import { createSyncedSession } from './session.ts';
 
 export { createFlaskBackend, type FlaskBackend } from '../remote/backend.ts';
+export { askToken } from '../remote/http.ts';
 export { changedSince, position } from '../remote/level1/changes.ts';
-export { askToken } from '../remote/token.ts';
 
 /**
  * A session with a server: with an outbox and a mirror where there is IndexedDB for them. Operations on keys that no server can hold

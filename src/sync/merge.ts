@@ -4,8 +4,8 @@
 
 import type { ConflictPolicy } from '../core/conflict.ts';
 import { decodeAt } from '../core/json.ts';
+import { withTimeLimit } from '../core/time.ts';
 import { snapshot } from '../core/values.ts';
-import { within } from '../remote/http.ts';
 import { heldOf } from './local.ts';
 import type { Merge } from './replay.ts';
 import { type Held, seenBefore } from './rules.ts';
@@ -32,11 +32,12 @@ export function mergeBy(
           (one: Held | undefined) => one && decodeAt(key, structuredClone(one.json)),
         ),
       );
-      const choosing = (async () => ({ merged: await policy(was, local, server, key) }))();
-      const chosen = await within(timeout, choosing, signal);
-      signal.throwIfAborted();
-      if (!chosen) throw new Error(`it took more than ${timeout} ms`);
-      const { merged } = chosen;
+      const late = (): never => {
+        signal.throwIfAborted();
+        throw new Error(`it took more than ${timeout} ms`);
+      };
+      const choosing = (async () => policy(was, local, server, key))();
+      const merged = await withTimeLimit(choosing, timeout, late, signal);
       return { held: merged === undefined ? undefined : await heldOf(key, snapshot(merged, key)) };
     } catch (error) {
       // It is asked again when the storage is opened again.

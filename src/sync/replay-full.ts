@@ -7,8 +7,8 @@
  */
 
 import type { StorageError } from '../core/errors.ts';
+import { newClient } from '../remote/level1/numbering.ts';
 import { nameOf, type WireOp } from '../remote/level1/protocol.ts';
-import { newClient } from '../remote/level1/writer.ts';
 import { newsOf } from './learn.ts';
 import { decide, plan } from './outbox-rules.ts';
 import { fitting, wireOp } from './outgoing.ts';

@@ -7,6 +7,7 @@
  */
 
 import type { StorageError } from '../core/errors.ts';
+import { newClient } from '../remote/level1/numbering.ts';
 import {
   type BatchAnswer,
   type Level1,
@@ -14,7 +15,6 @@ import {
   type Result,
   type WireOp,
 } from '../remote/level1/protocol.ts';
-import { newClient } from '../remote/level1/writer.ts';
 import { learn, type News, newsOf, seqOf } from './learn.ts';
 import { afterDecision, type Decision, decide, decideSettled, plan } from './outbox-rules.ts';
 import { fitting, wireOp } from './outgoing.ts';

@@ -4,8 +4,8 @@
 
 import { StorageError } from '../core/errors.ts';
 import type { FlaskBackend } from '../remote/backend.ts';
+import { newClient } from '../remote/level1/numbering.ts';
 import { type Level1, nameOf } from '../remote/level1/protocol.ts';
-import { newClient } from '../remote/level1/writer.ts';
 import type { Learner } from './learner.ts';
 import { compareAll, pull, pullLevel0 } from './pull.ts';
 import { type Merge, replay } from './replay.ts';
@@ -151,7 +151,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
       await flask.open();
       for (let round = 1; ; round++) {
         const level1 = flask.level1();
-        let meta = level1 ? await meet(level1) : await meetLevel0(flask.detected()?.read ?? false);
+        let meta = level1 ? await meet(level1) : await meetLevel0(flask.detected()?.isHealthRead ?? false);
         learner.begin(meta);
         if (level1 && !(await turn(() => remembers(level1)))) {
           meta = await change((now) => (now.era === meta.era ? inNewEra(now, now.epoch, newClient()) : now));

@@ -32,9 +32,9 @@ describe('a server that cannot be used', () => {
     ['answers 404 with HTML', always(404, html, '<h1>Not Found</h1>'), /404 text\/html/],
     ['answers JSON that is not ours', always(200, json, '{"status":"ok"}'), /without a value/],
     ['answers a JSON 404 of its own', always(404, json, '{"error":"no such page"}'), /404/],
-    ['answers truncated JSON', always(200, json, '{"status":"o'), /no whole JSON/],
-    ['answers a list', always(200, json, '[]'), /no object/],
-    ['answers 500', always(500, json, '{"error":"boom"}'), /status 500: boom/],
+    ['answers truncated JSON', always(200, json, '{"status":"o'), /not complete JSON/],
+    ['answers a list', always(200, json, '[]'), /not an object/],
+    ['answers 500', always(500, json, '{"error":"boom"}'), /the server failed \(status 500\): boom/],
     ['redirects', always(302, { location: 'http://127.0.0.1:1/' }, ''), /redirect/],
     ['hangs', () => true, /did not answer within 2000 ms/],
   ];

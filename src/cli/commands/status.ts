@@ -22,7 +22,7 @@ export const statusCommand = (life: Life): Command =>
     .action(async (url: string, options: ServerOptions) => {
       const connection = connectionOf(url, options, life);
       const server = await openServer(connection);
-      const { level, reason, read } = server.detected;
+      const { level, reason, isHealthRead: read } = server.detected;
       const { keys, sizeBytes } = await server.stats();
       const health = level === 1 ? await getJson(connection, 'health') : {};
       const announced = Object.fromEntries(

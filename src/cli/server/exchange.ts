@@ -7,8 +7,7 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import { request as httpsRequest } from 'node:https';
 import { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
-import { codeOf } from '../../remote/http.ts';
-import { ofSilence, ofStatus, ofTimeout } from '../../remote/messages.ts';
+import { codeOf, ofSilence, ofStatus, ofTimeout } from '../../remote/errors.ts';
 
 /** Where requests go, and how. */
 export interface Connection {

@@ -9,7 +9,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { StorageError } from '../../core/errors.ts';
 import type { JsonObject } from '../../core/json.ts';
-import { ofStranger } from '../../remote/messages.ts';
+import { ofStranger } from '../../remote/errors.ts';
 import { bodyOf, type Connection, jsonOf, Refused, send } from './exchange.ts';
 
 /** A request with a body. `body` is called once for each attempt. */

@@ -1,14 +1,14 @@
 /**
- * Keys, entries and counts of a server of level 1 (docs/contract.md, section 6). Loaded when an app asks for them.
+ * Keys, entries and counts of a server of level 1 (docs/contract.md, section 6).
  */
 import type { Protocol } from '../../core/backend.ts';
+import { type ChunkLimits, chunksOf } from '../../core/chunks.ts';
 import { StorageError } from '../../core/errors.ts';
 import type { JsonObject } from '../../core/json.ts';
 import { compareKeys } from '../../core/order.ts';
-import type { Sent } from './ask.ts';
-import type { Delivery } from './delivery.ts';
+import { type Delivery, entryOf, errorOf } from './batches.ts';
 import type { Delivered, Level1 } from './protocol.ts';
-import { entryOf, errorOf } from './results.ts';
+import type { Settled } from './request.ts';
 
 /** Keys that are listed with one request, and those of them whose values are read soon. */
 const KEYS = 10_000;
@@ -26,20 +26,8 @@ export function createLists(level1: Level1, delivery: Delivery): Omit<Protocol, 
       return keys;
     },
     async *entries(prefix, after) {
-      for await (const keys of inParts(pagesOf(level1, prefix, KEYS_TO_READ, after))) {
-        const read = await delivery.deliver(keys.map((key) => ({ op: 'get', key })));
-        const entries: Array<readonly [string, unknown]> = [];
-        for (const [i, key] of keys.entries()) {
-          const result = read[i] as Delivered;
-          if (result instanceof StorageError) throw result;
-          // Deleted since it was listed.
-          if (result.status === 404) continue;
-          const entry = await entryOf(key, result);
-          if (entry === undefined) throw await errorOf('get', key, result);
-          entries.push([key, entry.value]);
-        }
-        yield entries;
-      }
+      for await (const page of pagesOf(level1, prefix, KEYS_TO_READ, after))
+        for (const keys of chunksOf(page, READ_AT_ONCE)) yield await readEntries(delivery, keys);
     },
     stats: async () =>
       answerOf(
@@ -48,6 +36,24 @@ export function createLists(level1: Level1, delivery: Delivery): Omit<Protocol, 
         ),
       ),
   };
+}
+
+/** The entries of keys, but for those that were deleted after they were listed. */
+async function readEntries(
+  delivery: Delivery,
+  keys: readonly KeySize[],
+): Promise<Array<readonly [string, unknown]>> {
+  const read = await delivery.deliver(keys.map(({ key }) => ({ op: 'get', key })));
+  const entries: Array<readonly [string, unknown]> = [];
+  for (const [i, { key }] of keys.entries()) {
+    const result = read[i] as Delivered;
+    if (result instanceof StorageError) throw result;
+    if (result.status === 404) continue;
+    const entry = await entryOf(key, result);
+    if (entry === undefined) throw errorOf(key, result);
+    entries.push([key, entry.value]);
+  }
+  return entries;
 }
 
 /** What no key holds, or more of a prefix than a URL should. */
@@ -76,25 +82,10 @@ async function* pagesOf(
   } while (after !== undefined);
 }
 
-/** The keys of pages, in pages whose values are few, and of bounded size together. */
-async function* inParts(pages: AsyncIterable<readonly KeySize[]>): AsyncGenerator<string[]> {
-  for await (const page of pages) {
-    let keys: string[] = [];
-    let bytes = 0;
-    for (const { key, size } of page) {
-      if (keys.length > 0 && (keys.length === ENTRIES || bytes + size > BYTES)) {
-        yield keys;
-        keys = [];
-        bytes = 0;
-      }
-      keys.push(key);
-      bytes += size;
-    }
-    yield keys;
-  }
-}
+/** Limits of a page whose values are read at once. */
+const READ_AT_ONCE: ChunkLimits<KeySize> = { count: ENTRIES, bytes: BYTES, sizeOf: ({ size }) => size };
 
-function answerOf<T>(sent: Sent<T>): T {
+function answerOf<T>(sent: Settled<T>): T {
   if (sent.error) throw sent.error;
   return sent.answer;
 }

@@ -5,7 +5,7 @@
  */
 import type { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
-import type { Ask, Sent } from './ask.ts';
+import type { Ask, Settled } from './request.ts';
 
 /** One operation as it travels. */
 export type WireOp =
@@ -83,9 +83,9 @@ export interface Level1 {
   readonly tellsChanges: boolean;
   /** The incarnation of the data, as the last answer named it. */
   readonly epoch: () => string | undefined;
-  batch(head: BatchHead, ops: readonly WireOp[]): Promise<Sent<BatchAnswer>>;
+  batch(head: BatchHead, ops: readonly WireOp[]): Promise<Settled<BatchAnswer>>;
   /** What stands at a path below the level's. `check` returns what the answer holds, or `undefined` when it is not a whole one. */
-  read<T>(path: string, check: (json: JsonObject) => T | undefined): Promise<Sent<T>>;
+  read<T>(path: string, check: (json: JsonObject) => T | undefined): Promise<Settled<T>>;
 }
 
 const API = 'api/v1/';

@@ -14,10 +14,10 @@ import {
 } from '../../core/backend.ts';
 import { ConflictError } from '../../core/conflict.ts';
 import { StorageError } from '../../core/errors.ts';
+import { backOffMs, sleep } from '../../core/time.ts';
 import { snapshot } from '../../core/values.ts';
-import type { Delivery } from './delivery.ts';
+import { type Delivery, entryOf, errorOf } from './batches.ts';
 import type { Delivered, WireOp } from './protocol.ts';
-import { entryOf, errorOf } from './results.ts';
 
 /** An update, and where its outcome goes. */
 export type Update = Extract<Operation, { type: 'update' }> & { readonly i: number };
@@ -40,8 +40,8 @@ interface Computed {
   readonly value: unknown;
 }
 
-/** Longest pause, in milliseconds, before writers that keep meeting try again. */
-const LONGEST_PAUSE = 200;
+/** The pauses of writers that keep changing the same key. */
+const PAUSES = { firstMs: 20, longestMs: 200 };
 
 /** Carry out updates that stand together. Sets the outcome of each. */
 export async function runUpdates(
@@ -64,7 +64,7 @@ export async function runUpdates(
 
   let groups = await readGroups(delivery, updates, outcomes);
   for (let round = 0; groups.length > 0; round++) {
-    if (round > 1) await pause(Math.random() * Math.min(10 * 2 ** round, LONGEST_PAUSE));
+    if (round > 1) await sleep(backOffMs(round, PAUSES));
     const writes: Array<Computed & { readonly op: WireOp }> = [];
     for (const group of groups) {
       const computed = await compute(delivery, group);
@@ -78,7 +78,7 @@ export async function runUpdates(
       const result = delivered[at] as Delivered;
       if (result instanceof StorageError) fail(write, result);
       else if (result.status === 200) settle(group, write.outcomes);
-      else if (result.status !== 412) fail(write, await errorOf('update', group.key, result));
+      else if (result.status !== 412) fail(write, errorOf(group.key, result));
       else {
         try {
           const next = await entryOf(group.key, result);
@@ -108,7 +108,7 @@ async function readGroups(
     try {
       const result = found[at] as Delivered;
       if (result instanceof StorageError) throw result;
-      if (result.status !== 200 && result.status !== 404) throw await errorOf('update', key, result);
+      if (result.status !== 200 && result.status !== 404) throw errorOf(key, result);
       groups.push({ key, updates, current: await entryOf(key, result) });
     } catch (error) {
       for (const { i } of updates) outcomes[i] = rejected(error);
@@ -141,5 +141,3 @@ async function compute(delivery: Delivery, group: Group): Promise<Computed> {
     return { group, outcomes: failed, op: undefined, value: undefined };
   }
 }
-
-const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));

@@ -1,47 +1,52 @@
 /**
- * A batch over the level-0 protocol, which knows one request a key, or one for many puts.
+ * A batch over the level-0 protocol, which has a request for each key, and one request for many puts.
  *
- * A batch is cut into waves in which no key is both written and touched again, so requests of one wave may go side by
- * side and the waves keep the program's order. After a request without an answer no other is started.
+ * A batch is cut into waves. A wave never writes a key that it uses twice, so the requests of one wave run in parallel, and the waves
+ * keep the program's order. After a request without an answer no other request is started.
  */
 import type { Operation, Outcome, Protocol } from '../../core/backend.ts';
 import { fulfilled, isRead, isRevised, rejected } from '../../core/backend.ts';
+import { chunksOf, createBisection } from '../../core/chunks.ts';
 import { StorageError } from '../../core/errors.ts';
 import { decodeAt, encodeAt, type JsonObject } from '../../core/json.ts';
 import { utf8Length } from '../../core/keys.ts';
 import { compareKeys } from '../../core/order.ts';
 import type { Exchange } from '../http.ts';
-import { createHttp, isConnectionFailure } from './http.ts';
 import {
   createLevel0,
+  isConnectionFailure,
+  type KeyText,
   type Level0,
   member,
   onlyExported,
   type Read,
   refusalOfKey,
-  type Text,
 } from './protocol.ts';
 
-export { probe } from '../detection.ts';
-
+/** The most requests that run at the same time. */
 const PARALLEL = 6;
-/** Largest `/import` body that is sent: half of the usual limit of servers. */
+/** The largest body of `/import`: half of the usual limit of servers. */
 const IMPORT_BYTES = 4 * 1024 * 1024;
-/** Largest data set that is read with one `/export` instead of a GET a key … */
+/** One `/export` replaces a GET for each key if the data set has at most so many bytes … */
 const EXPORT_BYTES = 32 * 1024 * 1024;
-/** … by at least so many keys … */
+/** … and at least so many keys are wanted … */
 const EXPORT_KEYS = 50;
-/** … of at most so many bytes for each: about what can be sent in the time that a request takes. */
+/** … and it has at most so many bytes for each of them: about what can be sent in the time of one request. */
 const EXPORT_BYTES_PER_KEY = 16 * 1024;
 const PAGE = 500;
-/** So many puts may fail alone at the server before the rest of a batch is not tried in parts any more. */
-const FAILED_ALONE = 3;
 
 type Task = () => Promise<void>;
 
-/** Level 0 over `exchange`. */
-export function createProtocol(exchange: Exchange): Protocol {
-  const level0 = createLevel0(createHttp(exchange));
+/** An entry to store, and where its outcome goes. */
+type Put = KeyText & { readonly i: number };
+
+/**
+ * Level 0 over `exchange`.
+ *
+ * @param url The server's base URL.
+ */
+export function createLevel0Protocol(exchange: Exchange, url: string): Protocol {
+  const level0 = createLevel0(exchange, url);
   return {
     run: (operations) => runOnLevel0(level0, operations),
     keys: level0.keys,
@@ -55,7 +60,7 @@ export function createProtocol(exchange: Exchange): Protocol {
   };
 }
 
-/** Carry out a batch. */
+/** Carries out a batch. */
 async function runOnLevel0(level0: Level0, operations: readonly Operation[]): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (const wave of waves(operations, outcomes)) {
@@ -83,7 +88,7 @@ async function* entriesOnLevel0(
     const entries: Array<readonly [string, unknown]> = [];
     for (const [i, key] of page.entries()) {
       const read = reads[i];
-      // Deleted since it was listed.
+      // It was deleted after it was listed.
       if (read) entries.push([key, await decodeAt(key, read.value)]);
     }
     yield entries;
@@ -92,7 +97,7 @@ async function* entriesOnLevel0(
 
 type ReadKey = Level0['get'];
 
-/** How to read these keys: from one export where that costs less, or else by a request each. */
+/** How to read these keys: from one export if that costs less, or by a request each. */
 async function readerOf(level0: Level0, keys: readonly string[]): Promise<ReadKey> {
   const all = await exportIfUseful(level0, keys);
   if (all === undefined) return level0.get;
@@ -100,7 +105,7 @@ async function readerOf(level0: Level0, keys: readonly string[]): Promise<ReadKe
   return async (key) => {
     const read = member(all, key);
     if (read) return read;
-    // That an export lacks a key is no proof: an answer of something else lacks all of them. The list of keys is.
+    // An export without a key proves nothing: an answer that is not the server's lacks all keys. The list of keys is the proof.
     listed ??= level0.keys('').then((all) => new Set(all));
     return (await listed).has(key) ? level0.get(key) : undefined;
   };
@@ -115,7 +120,7 @@ async function exportIfUseful(level0: Level0, keys: readonly string[]): Promise<
     const most = Math.min(EXPORT_BYTES, keys.length * EXPORT_BYTES_PER_KEY);
     return sizeBytes <= most ? await level0.export() : undefined;
   } catch {
-    // It was a shortcut only: whatever is wrong, the requests for the keys themselves will tell.
+    // This was an optimization. If the server fails, the requests for the keys will report it.
     return undefined;
   }
 }
@@ -131,10 +136,10 @@ async function readAll(read: ReadKey, keys: readonly string[]): Promise<Array<Re
   return reads;
 }
 
-/** Cut a batch where the order of two operations matters. What cannot be sent at all is settled here. */
+/** Cuts a batch where the order of two operations matters. Operations that cannot be sent at all are settled here. */
 function* waves(operations: readonly Operation[], outcomes: Outcome[]): Iterable<number[]> {
   let wave: number[] = [];
-  /** Keys of the wave, and whether they are written. */
+  /** The keys of the wave, and whether it writes them. */
   let touched = new Map<string, boolean>();
   for (const [i, operation] of operations.entries()) {
     const refusal = refusalOf(operation);
@@ -163,12 +168,12 @@ function refusalOf(operation: Operation): StorageError | undefined {
   if (operation.type === 'update' || isRevised(operation))
     return new StorageError(
       'unsupported',
-      'This server has no revisions (level 0), so update(), getEntry() and ifRevision cannot work there: use get() and set().',
+      'This server has no revisions (level 0), so it supports neither update() nor getEntry() nor ifRevision. Use get() and set().',
     );
   return refusalOfKey(operation.key);
 }
 
-/** The requests of one wave. Each fills in the outcomes it is about, and throws only when there was no answer. */
+/** The requests of one wave. Each sets the outcomes of its operations, and rejects only when there was no answer. */
 async function requestsOf(
   level0: Level0,
   wave: readonly number[],
@@ -177,8 +182,7 @@ async function requestsOf(
 ): Promise<Task[]> {
   const tasks: Task[] = [];
   const reads = new Map<string, number[]>();
-  const texts: Array<Text & { readonly i: number }> = [];
-  let failedAlone = 0;
+  const puts: Put[] = [];
   let reader: Promise<ReadKey> | undefined;
 
   const task = (indexes: readonly number[], work: Task): void => {
@@ -203,37 +207,27 @@ async function requestsOf(
     }
   }
 
-  /** Store many at once; where the server refuses them together, find out which it refuses alone. */
-  async function put(entries: ReadonlyArray<Text & { readonly i: number }>): Promise<void> {
-    try {
-      await (entries.length === 1 ? level0.put(entries[0] as Text) : level0.import(entries));
-      for (const { i } of entries) outcomes[i] = fulfilled();
-    } catch (error) {
-      if (entries.length > 1 && isRefusedTogether(error)) {
-        const middle = entries.length >> 1;
-        await put(entries.slice(0, middle));
-        await put(entries.slice(middle));
-      } else {
-        if ((error as StorageError).code === 'unavailable') failedAlone += 1;
-        for (const { i } of entries) outcomes[i] = rejected(error);
-        if (isConnectionFailure(error)) throw error;
-      }
-    }
-  }
-
-  /** Whether parts may fare better. To an old server everything is a 500; a few alone, and it is the server itself. */
-  function isRefusedTogether(error: unknown): boolean {
-    const { code } = error as StorageError;
-    if (code === 'too-large' || code === 'refused') return true;
-    return code === 'unavailable' && !isConnectionFailure(error) && failedAlone < FAILED_ALONE;
-  }
+  /** Stores many entries at once. Where the server refuses them together, it finds out which ones it refuses alone. */
+  const put = createBisection<Put>({
+    async attempt(part) {
+      await (part.length === 1 ? level0.put(part[0] as Put) : level0.import(part));
+      for (const { i } of part) outcomes[i] = fulfilled();
+    },
+    isDivisible: (error) => /^(too-large|refused)$/.test(codeOf(error)) || isFailedAtServer(error),
+    // An old server answers 500 to everything that it refuses. If entries fail alone as well, the server itself fails.
+    counts: isFailedAtServer,
+    fail(part, error) {
+      for (const { i } of part) outcomes[i] = rejected(error);
+      if (isConnectionFailure(error)) throw error;
+    },
+  });
 
   for (const i of wave) {
     const operation = operations[i] as Operation;
     switch (operation.type) {
       case 'put':
         try {
-          texts.push({ i, key: operation.key, text: await encodeAt(operation.key, operation) });
+          puts.push({ i, key: operation.key, text: await encodeAt(operation.key, operation) });
         } catch (error) {
           outcomes[i] = rejected(error);
         }
@@ -251,29 +245,23 @@ async function requestsOf(
       }
     }
   }
-  for (const chunk of chunks(texts)) tasks.push(() => put(chunk));
-  // Last, because they may all wait for one export.
+  for (const chunk of chunksOf<Put>(puts, { bytes: IMPORT_BYTES - 2, sizeOf: bytesOf }))
+    tasks.push(() => put(chunk));
+  // The reads come last, because they may all wait for one export.
   for (const [key, indexes] of reads) task(indexes, () => read(key, indexes));
   return tasks;
 }
 
-/** Texts together as long as they fit in one import. */
-function chunks<T extends Text>(texts: readonly T[]): T[][] {
-  const chunks: T[][] = [];
-  let bytes = Number.POSITIVE_INFINITY;
-  for (const entry of texts) {
-    const size = utf8Length(JSON.stringify(entry.key)) + utf8Length(entry.text) + 2;
-    if (bytes + size > IMPORT_BYTES) {
-      chunks.push([]);
-      bytes = 2;
-    }
-    chunks.at(-1)?.push(entry);
-    bytes += size;
-  }
-  return chunks;
-}
+/** The bytes of an entry in the body of `/import`. */
+const bytesOf = ({ key, text }: KeyText): number => utf8Length(JSON.stringify(key)) + utf8Length(text) + 2;
 
-/** Run tasks, a few at a time. After the first that throws no other is started, and its error is returned. */
+const codeOf = (error: unknown): string => (error as StorageError).code;
+
+/** Whether the server answered that it failed. */
+const isFailedAtServer = (error: unknown): boolean =>
+  codeOf(error) === 'unavailable' && !isConnectionFailure(error);
+
+/** Runs tasks, a few at a time. After the first that rejects no other is started, and its error is returned. */
 async function parallel(tasks: readonly Task[]): Promise<unknown> {
   let next = 0;
   let lost: { readonly error: unknown } | undefined;

@@ -5,8 +5,7 @@
  * comes it is in doubt: before the next write its numbers are used up, and then it has happened or never will.
  */
 import type { StorageError } from '../../core/errors.ts';
-import { explained } from '../http.ts';
-import type { Unanswered } from './ask.ts';
+import { lateRefusal } from '../errors.ts';
 import {
   epochOf,
   isWrite,
@@ -16,16 +15,17 @@ import {
   type Result,
   type WireOp,
 } from './protocol.ts';
+import type { Unanswered } from './request.ts';
 
 /** Why a batch has no results. */
 export class BatchFailure {
   readonly error: StorageError;
   /** Whether smaller batches may fare better: the server read it, and refused it as a whole. */
-  readonly together: boolean;
+  readonly isDivisible: boolean;
 
-  constructor(error: StorageError, together = false) {
+  constructor(error: StorageError, isDivisible = false) {
     this.error = error;
-    this.together = together;
+    this.isDivisible = isDivisible;
   }
 }
 
@@ -78,7 +78,7 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     let epochChanges = 0;
     let renewed = false;
     let inDoubt = false;
-    const fail = (error: StorageError, together = false): BatchFailure => {
+    const fail = (error: StorageError, isDivisible = false): BatchFailure => {
       if (writes > 0 && inDoubt) {
         doubt = writes;
         if (observer) {
@@ -90,7 +90,7 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
           observer.inDoubt({ client, first: next, writes: ops.filter(isWrite), settle });
         }
       }
-      return new BatchFailure(error, together && !inDoubt);
+      return new BatchFailure(error, isDivisible && !inDoubt);
     };
     let epoch = epochFor(ops);
     const asked = observer?.asking();
@@ -118,7 +118,7 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
         epoch = level1.epoch();
       } else {
         const known = sent.refused === undefined || !inDoubt || writes === 0;
-        throw fail(known ? sent.error : await lateRefusal(sent.error), isTogether(sent));
+        throw fail(known ? sent.error : lateRefusal(sent.error), isDivisible(sent));
       }
     }
   }
@@ -148,11 +148,7 @@ const isForgotten = ({ type }: Unanswered): boolean =>
   nameOf(type) === 'op-gap' || nameOf(type) === 'client-unknown';
 
 /** Whether the size or the content of a part may be why the whole was refused. */
-const isTogether = ({ refused }: Unanswered): boolean => refused === 413 || refused === 400;
-
-/** What a refusal of something is that may have been carried out at an earlier attempt. */
-const lateRefusal = (cause: StorageError): Promise<StorageError> =>
-  explained('unavailable', cause.message, ({ ofDoubt }) => ofDoubt(cause.message), cause);
+const isDivisible = ({ refused }: Unanswered): boolean => refused === 413 || refused === 400;
 
 /** 128 random bits. `randomUUID` is missing on plain-http pages. */
 export const newClient = (): string =>

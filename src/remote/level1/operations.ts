@@ -5,12 +5,13 @@
  */
 import type { Condition, Operation, Outcome, Protocol } from '../../core/backend.ts';
 import { fulfilled, rejected } from '../../core/backend.ts';
+import { ConflictError } from '../../core/conflict.ts';
 import { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
-import { load } from '../../core/load.ts';
 import type { Exchange } from '../http.ts';
-import { createAsk } from './ask.ts';
-import { createDelivery, type Delivery } from './delivery.ts';
+import { createDelivery, type Delivery, entryOf, errorOf } from './batches.ts';
+import { createLists } from './lists.ts';
+import { createWriter } from './numbering.ts';
 import {
   createLevel1,
   type Delivered,
@@ -19,9 +20,8 @@ import {
   type Observer,
   type WireOp,
 } from './protocol.ts';
-import { entryOf, errorOf } from './results.ts';
-import type { Update } from './update.ts';
-import { createWriter } from './writer.ts';
+import { createAsk } from './request.ts';
+import { runUpdates, type Update } from './update.ts';
 
 /** The protocol, and the requests that it is made of. */
 export interface Protocol1 extends Protocol {
@@ -34,7 +34,7 @@ export interface Protocol1 extends Protocol {
  * @param timeout Milliseconds a request, its resends included.
  * @param health What the server says about itself.
  */
-export function createProtocol(
+export function createLevel1Protocol(
   exchange: Exchange,
   timeout: number,
   signal: AbortSignal,
@@ -46,16 +46,10 @@ export function createProtocol(
   const tellsChanges = Array.isArray(health.capabilities) && health.capabilities.includes('changes');
   const level1 = createLevel1(createAsk(exchange, timeout, signal), epoch, limits, tellsChanges);
   const delivery = createDelivery(createWriter(level1, observer), limits);
-  const lists = async (): Promise<Omit<Protocol, 'run' | 'check'>> =>
-    (await load(import('./lists.ts'))).createLists(level1, delivery);
   return {
     level1,
     run: (operations) => runOnLevel1(delivery, timeout, operations),
-    keys: async (prefix) => (await lists()).keys(prefix),
-    async *entries(prefix, after) {
-      yield* (await lists()).entries(prefix, after);
-    },
-    stats: async () => (await lists()).stats(),
+    ...createLists(level1, delivery),
     async check(key, value) {
       await delivery.textOf(key, value);
     },
@@ -96,14 +90,7 @@ async function runOnLevel1(
   let updates: Update[] = [];
   const flush = async (): Promise<void> => {
     if (simple.length > 0) await runSimple(delivery, simple, outcomes);
-    if (updates.length > 0) {
-      const late = updates;
-      await load(import('./update.ts'))
-        .then(({ runUpdates }) => runUpdates(delivery, timeout, late, outcomes))
-        .catch((error) => {
-          for (const { i } of late) outcomes[i] ??= rejected(error);
-        });
-    }
+    if (updates.length > 0) await runUpdates(delivery, timeout, updates, outcomes);
     simple = [];
     updates = [];
   };
@@ -170,8 +157,7 @@ async function outcomeOf(operation: Simple['operation'], delivered: Delivered): 
   }
   if (status === 412 || status === 404) {
     const attempted = operation.type === 'put' ? operation.value : undefined;
-    const { ConflictError } = await load(import('../../core/conflict.ts'));
     return rejected(new ConflictError(key, attempted, await entryOf(key, delivered)));
   }
-  return rejected(await errorOf(operation.type, key, delivered));
+  return rejected(errorOf('key' in operation ? key : undefined, delivered));
 }
