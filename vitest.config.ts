@@ -1,10 +1,41 @@
-import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { playwright } from '@vitest/browser-playwright';
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
+import type { BrowserProviderOption } from 'vitest/node';
+import { browserPath, type EngineName } from './test/support/browsers.ts';
+import { webkit } from './test/support/webkit.ts';
 
 const source = fileURLToPath(new URL('./src/index.ts', import.meta.url));
-const chromium = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
+
+/** The tests that run inside a browser, in one engine. */
+function inBrowser(browser: EngineName, provider: BrowserProviderOption): TestProjectInlineConfiguration {
+  return {
+    extends: true,
+    optimizeDeps: { include: ['idb-keyval', 'ky', 'devalue', 'fast-check'] },
+    test: {
+      name: browser,
+      include: ['test/browser/**/*.test.ts', 'test/contract/{indexeddb,flask,sync}.test.ts'],
+      setupFiles: ['test/support/known-gaps.ts'],
+      globalSetup: ['test/support/servers.ts'],
+      browser: {
+        enabled: true,
+        // The display of WebKitGTK is a virtual one.
+        headless: browser !== 'webkit',
+        screenshotFailures: false,
+        provider,
+        instances: [{ browser, name: browser }],
+      },
+    },
+  };
+}
+
+/** Playwright drives the Firefox of a distribution only through a channel: it speaks WebDriver BiDi to it. */
+const launched = (browser: EngineName, channel?: string): BrowserProviderOption => {
+  const executablePath = browserPath(browser);
+  return playwright({
+    launchOptions: { ...(channel && { channel }), ...(executablePath && { executablePath }) },
+  });
+};
 
 export default defineConfig({
   resolve: { alias: { '@codeforge/storage': source } },
@@ -43,24 +74,9 @@ export default defineConfig({
           hookTimeout: 60_000,
         },
       },
-      {
-        extends: true,
-        optimizeDeps: { include: ['idb-keyval', 'ky', 'devalue', 'fast-check'] },
-        test: {
-          name: 'chromium',
-          include: ['test/browser/**/*.test.ts', 'test/contract/{indexeddb,flask,sync}.test.ts'],
-          globalSetup: ['test/support/servers.ts'],
-          browser: {
-            enabled: true,
-            headless: true,
-            screenshotFailures: false,
-            provider: playwright({
-              launchOptions: existsSync(chromium) ? { executablePath: chromium } : {},
-            }),
-            instances: [{ browser: 'chromium', name: 'chromium' }],
-          },
-        },
-      },
+      inBrowser('chromium', launched('chromium')),
+      inBrowser('firefox', launched('firefox', 'moz-firefox')),
+      inBrowser('webkit', webkit(browserPath('webkit'))),
     ],
   },
 });

@@ -1,10 +1,11 @@
-// `npm test`: everything, and what it needs. Sets up Chromium and Python where they are missing, runs lint, types and
-// every test, names what failed and what had to be skipped and why, and ends with `N passed, N failed, N skipped`.
-// With CI=true a skip is a failure.
+// `npm test` runs everything: lint, types, and all tests in Node.js, Chromium, Firefox and WebKitGTK. It installs the browsers
+// and Python's packages where they are missing and where it may. At its end it names what failed, and what was skipped and
+// why, and prints `N passed, N failed, N skipped`. With CI=true a skip is a failure.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { browserPath, ENGINES } from '../test/support/browsers.ts';
 import { ensurePython } from './python.mjs';
 
 const root = resolve(import.meta.dirname, '..');
@@ -37,19 +38,35 @@ function skip(name, reason) {
   totals[ci ? 'failed' : 'skipped'] += 1;
 }
 
-/** The browser's path, installed first where that is possible. */
-function ensureChromium() {
-  const path = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
-  if (existsSync(path)) return { path };
-  if (process.getuid?.() !== 0)
-    return { skipped: `no Chromium at ${path}, and only root may install it (CHROMIUM_PATH names another)` };
-  if (!existsSync('/usr/bin/apt-get'))
-    return { skipped: `no Chromium at ${path}, and no apt-get to install it` };
-  say('▶ installing Chromium');
-  const quiet = { DEBIAN_FRONTEND: 'noninteractive' };
-  run('apt-get', ['update', '-qq'], quiet);
-  run('apt-get', ['install', '-qq', '--yes', '--no-install-recommends', 'chromium'], quiet);
-  return existsSync(path) ? { path } : { skipped: 'apt-get could not install Chromium' };
+/** Install the browsers that are missing. Returns the reason for each one that still is. */
+function ensureBrowsers() {
+  const missing = () => Object.keys(ENGINES).filter((name) => browserPath(name) === undefined);
+  const before = missing();
+  if (before.length === 0) return new Map();
+  const packages = before.flatMap((name) => ENGINES[name].packages);
+  let reason = `apt-get could not install ${packages.join(', ')}`;
+  if (process.getuid?.() !== 0) reason = 'only root may install it';
+  else if (!existsSync('/usr/bin/apt-get')) reason = 'there is no apt-get to install it';
+  else {
+    say(`▶ installing ${packages.join(', ')}`);
+    const quiet = { DEBIAN_FRONTEND: 'noninteractive' };
+    run('apt-get', ['update', '-qq'], quiet);
+    for (const name of before) {
+      // One after the other: a package that this distribution does not have must not keep out the others.
+      const install = ['install', '-qq', '--yes', '--no-install-recommends', ...ENGINES[name].packages];
+      run('apt-get', install, quiet);
+    }
+  }
+  return new Map(
+    missing().map((name) => {
+      const { title, paths, needs, variable } = ENGINES[name];
+      const wanted = [...paths, ...(needs ? [needs] : [])].join(' or ');
+      return [
+        name,
+        `${title} was not found (${wanted}), and ${reason}. ${variable} can name another executable.`,
+      ];
+    }),
+  );
 }
 
 function vitest(project, env) {
@@ -76,18 +93,16 @@ check('unused code and dependencies', 'knip/bin/knip.js');
 check('the OpenAPI document', '@redocly/cli/bin/cli.js', 'lint', 'docs/openapi.yaml');
 check('build', 'tsup/dist/cli-default.js', '--silent');
 
-const chromium = ensureChromium();
-if (chromium.skipped) skip('everything in Chromium', chromium.skipped);
+const skippedBrowsers = ensureBrowsers();
+for (const [name, reason] of skippedBrowsers) skip(`everything in ${ENGINES[name].title}`, reason);
 const python = ensurePython();
 if (python.skipped) skip('the Flask server', python.skipped);
 
 // One after the other: the simulation uses every core, and the others wait for clocks, servers and pages.
-for (const project of ['simulation', 'node', 'servers', ...(chromium.path ? ['chromium'] : [])]) {
+const browsers = Object.keys(ENGINES).filter((name) => !skippedBrowsers.has(name));
+for (const project of ['simulation', 'node', 'servers', ...browsers]) {
   say(`\n▶ tests: ${project}`);
-  vitest(project, {
-    ...(chromium.path && { CHROMIUM_PATH: chromium.path }),
-    ...(python.python && { PYTHON: python.python }),
-  });
+  vitest(project, python.python ? { PYTHON: python.python } : {});
 }
 
 say('');

@@ -2,11 +2,11 @@
  * Pages of a real Chromium, driven from Node, that hold the library: for what a page cannot do to itself, such as having
  * its quota lowered.
  */
-import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Browser, chromium } from 'playwright';
 import { createServer, type ViteDevServer } from 'vite';
 import type * as Library from '../../src/index.ts';
+import { browserPath, ENGINES } from './browsers.ts';
 
 declare global {
   /** The library, on a library page. */
@@ -15,11 +15,13 @@ declare global {
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Chromium as the test command found or installed it. */
-export const chromiumPath = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
+const found = browserPath('chromium');
 
-/** Why nothing here can run, if so. */
-export const chromiumSkipReason = existsSync(chromiumPath) ? undefined : `no Chromium at ${chromiumPath}`;
+/** Where Chromium is. Where there is none, the path at which it is missing. */
+export const chromiumPath = found ?? process.env.CHROMIUM_PATH ?? String(ENGINES.chromium.paths[0]);
+
+/** Why tests that need Chromium are skipped; `undefined` where they can run. */
+export const chromiumSkipReason = found === undefined ? `no Chromium at ${chromiumPath}` : undefined;
 
 /** Start Chromium, with its profile in memory. */
 export const launchChromium = (): Promise<Browser> =>
