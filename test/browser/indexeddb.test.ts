@@ -218,8 +218,9 @@ describe('other tabs and lost connections', () => {
     const holder = await settled(indexedDB.open(name()));
     const deleting = settled(indexedDB.deleteDatabase(name()));
     const storage = open();
+    const openings = vi.spyOn(IDBFactory.prototype, 'open');
     const call = storage.set('a', 2).catch((error) => error.code);
-    await new Promise((done) => setTimeout(done, 50));
+    await vi.waitFor(() => expect(openings).toHaveBeenCalled());
     await storage.close();
     expect(await call).toBe('closed');
     holder.close();

@@ -18,6 +18,31 @@ const LATER: ReadonlyArray<readonly [string, (storage: KeyValueStorage) => Promi
   ['resolve', (s) => s.resolve('a', 'local')],
 ];
 
+/** A stream that gives the beginning of a backup and then nothing. */
+function silentStream() {
+  const asked = Promise.withResolvers<void>();
+  const cancelled = Promise.withResolvers<unknown>();
+  let pulls = 0;
+  const stream = new ReadableStream<Uint8Array>(
+    {
+      pull(controller) {
+        pulls += 1;
+        if (pulls === 1) controller.enqueue(new TextEncoder().encode('{"a":'));
+        else asked.resolve();
+      },
+      cancel: cancelled.resolve,
+    },
+    { highWaterMark: 0 },
+  );
+  return {
+    stream,
+    /** Resolves when its reader waits for more. */
+    asked: asked.promise,
+    /** Resolves with the reason. */
+    cancelled: cancelled.promise,
+  };
+}
+
 /** Run the clauses; `open` opens a storage. */
 export function closed(open: () => Promise<KeyValueStorage>): void {
   for (const [name, call] of LATER)
@@ -27,20 +52,23 @@ export function closed(open: () => Promise<KeyValueStorage>): void {
       expect(await codeOf(call(storage))).toBe('closed');
     });
 
-  it('rejects an import that waits for more of its stream when the storage is closed', async () => {
+  it('ends an import that waits for more of its stream when it is closed, and cancels the stream', async () => {
     const storage = await open();
-    let cancelled: unknown;
-    const silent = new ReadableStream<Uint8Array>({
-      start: (controller) => controller.enqueue(new TextEncoder().encode('{"a":')),
-      cancel(reason) {
-        cancelled = reason;
-      },
-    });
-    const importing = codeOf(storage.import(silent));
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const silent = silentStream();
+    const importing = codeOf(storage.import(silent.stream));
+    await silent.asked;
     await storage.close();
     expect(await importing).toBe('closed');
-    expect(cancelled).toMatchObject({ code: 'closed' });
+    expect(await silent.cancelled).toMatchObject({ code: 'closed' });
+  });
+
+  it('ends an import that was begun in the same turn, and cancels its stream', async () => {
+    const storage = await open();
+    const silent = silentStream();
+    const importing = codeOf(storage.import(silent.stream));
+    await storage.close();
+    expect(await importing).toBe('closed');
+    expect(await silent.cancelled).toMatchObject({ code: 'closed' });
   });
 
   it('rejects what still comes of an export when the storage is closed, unless all of it does', async () => {

@@ -58,8 +58,8 @@ const LOSSES: ReadonlyArray<readonly [string, Spoil]> = [
   [
     'a body cut in the middle',
     (r) => {
-      r.writeHead(200, { ...json, 'content-length': '500' }).write('{"epoch":"first","results":[{"st');
-      setTimeout(() => r.destroy(), 5);
+      const part = '{"epoch":"first","results":[{"st';
+      r.writeHead(200, { ...json, 'content-length': '500' }).write(part, () => r.destroy());
     },
   ],
   ['an empty answer', (r) => r.writeHead(200, json).end()],
@@ -251,12 +251,13 @@ describe('an answer that was lost', () => {
 
   it('is not waited for by a storage that is closed', async () => {
     await open();
+    const answered = Promise.withResolvers<void>();
     server.before = first(
-      (r) => r.writeHead(503, { ...json, 'retry-after': '9' }).end('{"error":"busy"}'),
+      (r) => r.writeHead(503, { ...json, 'retry-after': '9' }).end('{"error":"busy"}', answered.resolve),
       1e6,
     );
     const call = rejection(storage.set('a', 1));
-    await new Promise((done) => setTimeout(done, 100));
+    await answered.promise;
     const started = performance.now();
     await storage.close();
     expect(performance.now() - started).toBeLessThan(2000);

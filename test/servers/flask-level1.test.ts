@@ -12,9 +12,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Readable } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
+import { getUntilReceived } from '../support/received.ts';
 import type { RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 
@@ -162,16 +162,14 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
   describe('long poll', () => {
     test('a change of one worker ends the waiting in the others', async () => {
       const { url } = await start();
-      const waiting = Array.from({ length: 8 }, () => changes(url, { wait: 60 }));
-      await delay(500);
+      const waiting = await waiters(url, 8);
       await batch(url, { ops: [{ op: 'put', key: 'a', value: 1 }] });
       for (const page of await Promise.all(waiting)) expect(page.changes).toHaveLength(1);
     });
 
     test('who waits leaves room for others, and one too many is answered at once', async () => {
       const { url } = await start({ WORKERS: '1' });
-      const waiting = Array.from({ length: 8 }, () => changes(url, { wait: 60 }));
-      await delay(500);
+      const waiting = await waiters(url, 8);
       expect((await changes(url, { wait: 60 })).changes).toEqual([]);
       await batch(url, { ops: [{ op: 'put', key: 'a', value: 1 }] });
       for (const page of await Promise.all(waiting)) expect(page.changes).toHaveLength(1);
@@ -181,27 +179,21 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
       const { url } = await start({ WORKERS: '1' });
       for (let round = 0; round < 3; round += 1) {
         const leaving = new AbortController();
-        const left = Array.from({ length: 8 }, () =>
-          changes(url, { wait: 60 }, leaving.signal).catch(() => 'left'),
-        );
-        await delay(500);
+        const left = await waiters(url, 8, leaving.signal);
         leaving.abort();
-        expect(await Promise.all(left)).toEqual(Array(8).fill('left'));
-        await delay(500);
+        const outcomes = await Promise.allSettled(left);
+        expect(outcomes.map(({ status }) => status)).toEqual(Array(8).fill('rejected'));
+        // Who has no place is answered at once.
+        await expect.poll(() => secondsWaited(url), { timeout: 20_000 }).toBeGreaterThan(0.9);
       }
-      const waiting = changes(url, { wait: 60 });
-      await delay(500);
-      await batch(url, { ops: [{ op: 'put', key: 'a', value: 1 }] });
-      expect((await waiting).changes).toHaveLength(1);
     });
 
     test('SIGTERM ends the waiting with an answer', async () => {
       const server = await start();
-      const waiting = changes(server.url, { wait: 60 });
-      await delay(500);
+      const [waiting] = await waiters(server.url, 1);
       running.delete(server);
       const [page, code] = await Promise.all([waiting, server.stop()]);
-      expect([page.changes, code]).toEqual([[], 0]);
+      expect([page?.changes, code]).toEqual([[], 0]);
     });
   });
 
@@ -350,15 +342,24 @@ async function batch(url: string, body: object): Promise<BatchAnswer> {
   return (await response.json()) as BatchAnswer;
 }
 
-async function changes(
-  url: string,
-  parameters: Record<string, string | number> = {},
-  signal: AbortSignal | null = null,
-): Promise<Changes> {
+async function changes(url: string, parameters: Record<string, string | number> = {}): Promise<Changes> {
   const query = Object.entries(parameters).map(([name, value]) => `${name}=${value}`);
-  const response = await fetch(`${url}/api/v1/changes?${query.join('&')}`, { signal });
+  const response = await fetch(`${url}/api/v1/changes?${query.join('&')}`);
   expect(response.status).toBe(200);
   return (await response.json()) as Changes;
+}
+
+/** Callers who wait for a change. Resolves when the server has received what each of them asks. */
+async function waiters(url: string, count: number, signal?: AbortSignal): Promise<Array<Promise<Changes>>> {
+  const sent = Array.from({ length: count }, () => getUntilReceived(`${url}/api/v1/changes?wait=60`, signal));
+  return (await Promise.all(sent)).map(async ({ answer }) => JSON.parse((await answer).text));
+}
+
+/** How long the server lets a caller wait who asks for a second. */
+async function secondsWaited(url: string): Promise<number> {
+  const begun = performance.now();
+  await changes(url, { wait: 1 });
+  return (performance.now() - begun) / 1000;
 }
 
 /** The lines of an export of `count` keys. */

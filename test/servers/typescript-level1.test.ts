@@ -6,11 +6,11 @@
  */
 import { execFile } from 'node:child_process';
 import { request } from 'node:http';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { ownDatabase } from '../support/own-database.ts';
+import { getUntilReceived, sendUntilReceived } from '../support/received.ts';
 import type { RunningServer } from '../support/running-server.ts';
 
 const JSON_TYPE = { 'content-type': 'application/json' };
@@ -34,6 +34,12 @@ async function changes(server: RunningServer, query: string): Promise<any> {
   return (await fetch(`${server.url}/api/v1/changes?${query}`)).json();
 }
 
+/** Ask for changes. Resolves when the server has received that. */
+async function waitForChanges(server: RunningServer, query: string) {
+  const { answer } = await getUntilReceived(`${server.url}/api/v1/changes?${query}`);
+  return { page: answer.then(({ text }) => JSON.parse(text)) };
+}
+
 it('mints a new epoch for a copy that was put back, so that no revision of before is current', async () => {
   const before = await start();
   const { results } = await batch(before, [{ op: 'put', key: 'a', value: 1 }]);
@@ -54,26 +60,24 @@ it('ends at once though callers wait for changes, and answers those that poll', 
   const server = await start();
   await batch(server, [{ op: 'put', key: 'a', value: 1 }]);
   const { next } = await changes(server, '');
-  const poll = changes(server, `since=${next}&wait=60`);
+  const poll = await waitForChanges(server, `since=${next}&wait=60`);
   const stream = await fetch(`${server.url}/api/v1/changes?since=${next}`, {
     headers: { accept: 'text/event-stream' },
   });
   const streamed = stream.text();
-  await delay(100);
   const begun = Date.now();
   expect(await stop(server)).toBe(0);
   expect(Date.now() - begun).toBeLessThan(5000);
-  expect(await poll).toMatchObject({ changes: [], next });
+  expect(await poll.page).toMatchObject({ changes: [], next });
   expect(await streamed).toBe('retry: 3000\n\n');
 });
 
 it('tells those who wait what another process has committed to the same file', async () => {
   const [server, other] = [await start(), await start()];
   const { next } = await changes(server, '');
-  const poll = changes(server, `since=${next}&wait=30`);
-  await delay(100);
+  const poll = await waitForChanges(server, `since=${next}&wait=30`);
   await batch(other, [{ op: 'put', key: 'from the other', value: 1 }]);
-  expect((await poll).changes).toMatchObject([{ key: 'from the other' }]);
+  expect((await poll.page).changes).toMatchObject([{ key: 'from the other' }]);
 });
 
 it('skips no change, while two processes and many callers write at once', async () => {
@@ -108,18 +112,18 @@ it('skips no change, while two processes and many callers write at once', async 
 it('refuses what is over MAX_REQUESTS at once, does not count those that wait, and serves again afterwards', async () => {
   const server = await start({ MAX_REQUESTS: '1' });
   const { next } = await changes(server, '');
-  const poll = changes(server, `since=${next}&wait=30`);
-  await delay(100);
-  const slow = request(`${server.url}/api/storage/slow`, { method: 'PUT', headers: JSON_TYPE });
+  const poll = await waitForChanges(server, `since=${next}&wait=30`);
+  const slow = await sendUntilReceived(`${server.url}/api/storage/slow`, {
+    method: 'PUT',
+    headers: JSON_TYPE,
+  });
   slow.write('{"value":');
-  await delay(100);
   const refused = await fetch(`${server.url}/api/storage/a`);
   expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1']);
   expect(await refused.json()).toMatchObject({ error: 'Too many requests at once', status: 503 });
-  const answered = new Promise((resolve) => slow.on('response', (response) => resolve(response.statusCode)));
   slow.end('1}');
-  expect(await answered).toBe(200);
-  expect((await poll).changes).toMatchObject([{ key: 'slow' }]);
+  expect((await slow.answer).status).toBe(200);
+  expect((await poll.page).changes).toMatchObject([{ key: 'slow' }]);
   expect((await fetch(`${server.url}/api/storage/slow`)).status).toBe(200);
 });
 

@@ -195,7 +195,7 @@ describe('a function', () => {
   it('may be asynchronous', async () => {
     await disagree({
       conflict: async (_base, local, theirs) => {
-        await new Promise((done) => setTimeout(done, 20));
+        await new Promise((done) => setTimeout(done));
         return `${local} and ${theirs}`;
       },
     });
