@@ -13,7 +13,7 @@ export interface Answer {
   readonly type?: string;
   readonly headers: Fields;
   /** The whole text, or pieces that are made while they are sent. */
-  readonly body: string | AsyncIterable<string>;
+  readonly body: string | AsyncIterable<string | Uint8Array>;
   /** Whether the body is sent compressed. */
   readonly gzip?: boolean;
 }
@@ -46,9 +46,12 @@ export function success(headers?: Fields): Answer {
  * @param type Media type.
  * @param pieces Its `return` is called when the caller disconnects.
  */
-export async function streamed(type: string, pieces: AsyncGenerator<string, void>): Promise<Answer> {
-  let first: IteratorResult<string, void> | undefined = await pieces.next();
-  const body: AsyncIterable<string> = {
+export async function streamed(
+  type: string,
+  pieces: AsyncGenerator<string | Uint8Array, void>,
+): Promise<Answer> {
+  let first: IteratorResult<string | Uint8Array, void> | undefined = await pieces.next();
+  const body: AsyncIterable<string | Uint8Array> = {
     // Not a generator: `return` on a generator that has not started would not reach `pieces`.
     [Symbol.asyncIterator]: () => ({
       async next() {

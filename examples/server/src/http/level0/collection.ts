@@ -28,13 +28,13 @@ export function createCollectionHandlers(store: Store, maxBodyBytes: number) {
     },
 
     async import(request: RequestContext): Promise<Answer> {
-      const entries = await readMembers(request.incoming, maxBodyBytes);
-      if (entries === undefined) throw new HttpError(400, 'Data must be an object');
-      for (const [key] of entries) checkKey(key);
+      const values = await readMembers(request.incoming, maxBodyBytes);
+      if (values === undefined) throw new HttpError(400, 'Data must be an object');
+      for (const key of values.keys()) checkKey(key);
       await store.run(tenantOf(request), {
-        operations: entries.map(([key, value]) => ({ type: 'put', key, value })),
+        operations: Array.from(values, ([key, value]) => ({ type: 'put', key, value })),
       });
-      return answer(JSON.stringify({ success: true, imported: entries.length }));
+      return answer(JSON.stringify({ success: true, imported: values.size }));
     },
 
     async export(request: RequestContext): Promise<Answer> {

@@ -51,7 +51,7 @@ export function createEntryHandlers(store: Store, maxBodyBytes: number) {
       const key = keyOf(incoming.url ?? '');
       checkKey(key);
       const body = await readMembers(incoming, maxBodyBytes);
-      const value = body?.find(([name]) => name === 'value')?.[1];
+      const value = body?.get('value');
       if (value === undefined) throw new HttpError(400, 'Missing value field');
       return change(request, { type: 'put', key, value, condition: conditionOf(request) });
     },

@@ -1,47 +1,31 @@
 /** `GET /api/v1/export`: one state of the data as NDJSON with a checksum. Spec: docs/contract.md, 8.1 and 8.6. */
 import { createHash } from 'node:crypto';
+import { type BackupRecord, type Digest, NDJSON_TYPE } from '../../../../../src/backup-format/format.ts';
+import { writeNdjson } from '../../../../../src/backup-format/ndjson.ts';
 import type { Snapshot, Store } from '../../store/store.ts';
 import { answer, streamed } from '../answers.ts';
 import { type Handler, tenantOf } from '../request.ts';
 
-/** The media type of newline-delimited JSON. */
-export const NDJSON = 'application/x-ndjson';
-
-/** The members that the first line must have. */
-export const FORMAT = { format: 'codeforge-storage', version: 1 };
-
 export function createExportHandler(store: Store): Handler {
   return async (request) => {
-    if (request.incoming.method === 'HEAD') return { ...answer(''), type: NDJSON };
-    return streamed(NDJSON, lines(store.epoch, store.snapshot(tenantOf(request))));
+    if (request.incoming.method === 'HEAD') return { ...answer(''), type: NDJSON_TYPE };
+    const snapshot = store.snapshot(tenantOf(request));
+    const header = { epoch: store.epoch, seq: snapshot.seq, timestamp: new Date().toISOString() };
+    return streamed(NDJSON_TYPE, writeNdjson(recordsOf(snapshot), header, createDigest()));
   };
 }
 
-async function* lines(epoch: string, snapshot: Snapshot): AsyncGenerator<string, void> {
-  const hash = createHash('sha256');
-  const hashed = (text: string): string => {
-    hash.update(text);
-    return text;
-  };
+async function* recordsOf(snapshot: Snapshot): AsyncGenerator<BackupRecord[], void> {
   try {
-    const timestamp = new Date().toISOString();
-    yield hashed(`${JSON.stringify({ ...FORMAT, epoch, seq: snapshot.seq, timestamp })}\n`);
-    let count = 0;
-    for await (const page of snapshot.pages()) {
-      count += page.length;
-      const records = page.map(
-        ({ key, rev, value }) =>
-          `{"key":${JSON.stringify(key)},"rev":"${rev}","value":${onOneLine(value)}}\n`,
-      );
-      if (records.length > 0) yield hashed(records.join(''));
-    }
-    yield `${JSON.stringify({ end: true, count, sha256: hash.digest('hex') })}\n`;
+    for await (const page of snapshot.pages())
+      yield page.map(({ key, rev, value }) => ({ key, rev: String(rev), text: value }));
   } finally {
     snapshot.close();
   }
 }
 
-/** JSON strings contain no raw line breaks, so all line breaks are between tokens, where a space means the same. */
-function onOneLine(value: string): string {
-  return value.includes('\n') || value.includes('\r') ? value.replace(/[\r\n]/g, ' ') : value;
+/** A new SHA-256 for a backup. */
+export function createDigest(): Digest {
+  const hash = createHash('sha256');
+  return { update: (bytes) => void hash.update(bytes), hex: () => hash.digest('hex') };
 }

@@ -3,24 +3,24 @@
  *
  * Spec: docs/contract.md, 8.
  */
+import type { IncomingMessage } from 'node:http';
+import { type BackupRecord, InvalidBackup, NDJSON_TYPE } from '../../../../../src/backup-format/format.ts';
+import { readBackup } from '../../../../../src/backup-format/reader.ts';
 import type { Logger } from '../../log.ts';
 import type { Condition, Operation, Store } from '../../store/store.ts';
 import { answer } from '../answers.ts';
 import { HttpError, toHttpError } from '../errors.ts';
-import { keyProblem } from '../keys.ts';
 import { type Handler, tenantOf } from '../request.ts';
-import { checkType, MAX_NESTING, membersOf } from '../transport/body.ts';
+import { checkType } from '../transport/body.ts';
 import { BYTES_AROUND_VALUE, type Limits } from '../transport/limits.ts';
 import { choiceOf, queryOf } from '../transport/target.ts';
-import { FORMAT, NDJSON } from './export.ts';
-import { type Line, linesOf } from './lines.ts';
+import { createDigest } from './export.ts';
 
-/** Records of one transaction … */
-const MOST_RECORDS = 100;
-/** … or characters of their values. */
-const MOST_CHARACTERS = 64 * 1024;
+/** The records of one transaction. */
+const PAGE = { records: 100, characters: 64 * 1024 };
 
-type Record = readonly [key: string, value: string];
+const INCOMPLETE = { name: 'incomplete-import' };
+
 type Mode = 'overwrite' | 'skip' | 'fail';
 
 interface Progress {
@@ -34,21 +34,21 @@ export function createImportHandler(store: Store, limits: Limits, log: Logger): 
   /** One transaction of records. */
   async function importPage(
     tenant: string,
-    page: readonly Record[],
+    page: readonly BackupRecord[],
     mode: Mode,
     dryRun: boolean,
     progress: Progress,
   ): Promise<void> {
     const condition = mode === 'overwrite' ? undefined : absent;
-    const operations: Operation[] = page.map(([key, value]) =>
-      dryRun ? { type: 'head', key } : { type: 'put', key, value, condition },
+    const operations: Operation[] = page.map(({ key, text }) =>
+      dryRun ? { type: 'head', key } : { type: 'put', key, value: text, condition },
     );
     const outcome = await store.run(tenant, { operations, atomic: mode === 'fail' });
     const results = 'results' in outcome ? outcome.results : [];
     const exists = results.map(({ status }) => status === 412 || (dryRun && condition && status === 200));
     const first = exists.indexOf(true);
     if (mode === 'fail' && first !== -1) {
-      const key = page[first]?.[0];
+      const key = page[first]?.key;
       throw new HttpError(412, `The key ${JSON.stringify(key)} exists`, {
         name: 'key-exists',
         members: { key },
@@ -63,14 +63,16 @@ export function createImportHandler(store: Store, limits: Limits, log: Logger): 
     const query = queryOf(request.incoming.url ?? '');
     const mode = choiceOf(query, 'mode', ['overwrite', 'skip', 'fail']);
     const dryRun = choiceOf(query, 'dry_run', ['0', '1']) === '1';
-    checkType(request.incoming, NDJSON);
+    checkType(request.incoming, NDJSON_TYPE);
     const tenant = tenantOf(request);
     const progress: Progress = { imported: 0, skipped: 0 };
     try {
-      for await (const page of pages(linesOf(request.incoming, limits.bodyBytes + BYTES_AROUND_VALUE)))
+      const maxLineBytes = limits.bodyBytes + BYTES_AROUND_VALUE;
+      const options = { form: 'ndjson', maxLineBytes, page: PAGE } as const;
+      for await (const page of readBackup(chunksOf(request.incoming), createDigest(), options))
         await importPage(tenant, page, mode, dryRun, progress);
     } catch (error) {
-      const { status, message, details } = toHttpError(error, log);
+      const { status, message, details } = toHttpError(toImportError(error), log);
       const imported = dryRun ? 0 : progress.imported;
       throw new HttpError(status, message, { ...details, members: { ...details.members, imported } });
     }
@@ -79,70 +81,19 @@ export function createImportHandler(store: Store, limits: Limits, log: Logger): 
   };
 }
 
-/** The records of an export, a transaction's worth at a time. Throws unless it is whole. */
-async function* pages(lines: AsyncIterable<Line>): AsyncGenerator<Record[], void> {
-  let page: Record[] = [];
-  let characters = 0;
-  let line = 0;
-  let count = 0;
-  let ended = false;
-  for await (const { text, sha256Before } of lines) {
-    line += 1;
-    const found = new Map(membersOf(text, MAX_NESTING + 1) ?? refuse(line, 'is no object'));
-    if (ended) incomplete('There is more after the last line');
-    if (line === 1) {
-      checkHeader(found);
-    } else if (found.has('end') && !found.has('key')) {
-      ended = true;
-      checkEnd(found, count, sha256Before);
-    } else {
-      const record = recordOf(found, line);
-      page.push(record);
-      count += 1;
-      characters += record[1].length;
-      if (page.length < MOST_RECORDS && characters < MOST_CHARACTERS) continue;
-      yield page;
-      page = [];
-      characters = 0;
-    }
+/** @throws {HttpError} 400 `incomplete-import` if the body breaks off. */
+async function* chunksOf(incoming: IncomingMessage): AsyncGenerator<Uint8Array, void> {
+  try {
+    // The stream must not be destroyed: after an error, the transport reads the rest of the body.
+    yield* incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
+  } catch {
+    throw new HttpError(400, 'The body ended early', INCOMPLETE);
   }
-  if (!ended) incomplete('The last line is missing: the export is cut');
-  if (page.length > 0) yield page;
 }
 
-function checkHeader(found: ReadonlyMap<string, string>): void {
-  if (
-    found.get('format') === JSON.stringify(FORMAT.format) &&
-    found.get('version') === String(FORMAT.version)
-  )
-    return;
-  refuse(1, `is not the first line of an export: ${JSON.stringify(FORMAT)}`);
-}
-
-function checkEnd(found: ReadonlyMap<string, string>, count: number, sha256Before: () => string): void {
-  if (found.get('end') !== 'true' || found.get('count') !== String(count))
-    incomplete(`The last line says ${found.get('count')} records, there are ${count}`);
-  const claimed = found.get('sha256');
-  if (claimed === undefined) return;
-  const sha256 = sha256Before();
-  if (JSON.parse(claimed) !== sha256)
-    incomplete(`The SHA-256 before the last line is ${sha256}, not what that says: the export is damaged`);
-}
-
-function recordOf(found: ReadonlyMap<string, string>, line: number): Record {
-  const quoted = found.get('key');
-  const value = found.get('value');
-  if (!quoted?.startsWith('"') || value === undefined) refuse(line, 'has no key and value');
-  const key: string = JSON.parse(quoted);
-  const refusal = keyProblem(key);
-  if (refusal !== undefined) refuse(line, refusal);
-  return [key, value];
-}
-
-function refuse(line: number, what: string): never {
-  throw new HttpError(400, `Line ${line} ${what}`);
-}
-
-function incomplete(message: string): never {
-  throw new HttpError(400, message, { name: 'incomplete-import' });
+/** The answer to a body that is not a valid backup. Other errors are returned as they are. */
+function toImportError(error: unknown): unknown {
+  if (!(error instanceof InvalidBackup)) return error;
+  if (error.flaw === 'too-large') return new HttpError(413, error.problem);
+  return new HttpError(400, error.problem, error.flaw === 'incomplete' ? INCOMPLETE : {});
 }

@@ -3,12 +3,12 @@
  *
  * Spec: docs/contract.md, 5.3, 5.5, 5.8 to 5.10.
  */
-import { elements, members } from '../../json.ts';
+import { elementsOf, MAX_DEPTH, membersOf } from '../../../../../src/backup-format/json-text.ts';
 import { MISSING } from '../../store/results.ts';
 import type { Condition, Operation, Result } from '../../store/store.ts';
 import { HttpError, problemType } from '../errors.ts';
 import { keyProblem } from '../keys.ts';
-import { MAX_NESTING, membersOf } from '../transport/body.ts';
+import { parseMembers } from '../transport/body.ts';
 import type { Limits } from '../transport/limits.ts';
 
 /** A batch as the client sent it. */
@@ -27,10 +27,10 @@ const CLIENT = /^[\w-]{16,64}$/;
 /** @throws {HttpError} 400 */
 export function parseBatch(text: string, limits: Limits): SentBatch {
   // The body, the array and the operation are three more levels than a value may have.
-  const body: Members = new Map(membersOf(text, MAX_NESTING + 3) ?? refuse('A batch must be an object'));
+  const body: Members = parseMembers(text, MAX_DEPTH + 3) ?? refuse('A batch must be an object');
   const ops = body.get('ops');
   if (!ops?.startsWith('[')) refuse('ops must be an array');
-  const texts = elements(ops);
+  const texts = elementsOf(ops);
   if (texts.length > limits.batchOps) refuse(`A batch may have ${limits.batchOps} operations at most`);
   const client = stringOf(body, 'client');
   if (client !== undefined && !CLIENT.test(client))
@@ -48,7 +48,7 @@ function refuse(message: string): never {
 
 function parseOperation(text: string, i: number, limits: Limits): Operation {
   if (!text.startsWith('{')) refuse(`Operation ${i} must be an object`);
-  const op: Members = new Map(members(text));
+  const op: Members = membersOf(text);
   const type = stringOf(op, 'op');
   if (type === 'clear') return { type, n: numberOf(op), condition: seqCondition(op) };
   const key = stringOf(op, 'key') ?? refuse(`Operation ${i} has no key`);

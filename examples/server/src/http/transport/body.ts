@@ -7,40 +7,37 @@
  */
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
-import { members, nestsDeeperThan } from '../../json.ts';
+import { MAX_DEPTH, membersOf, nestsDeeperThan } from '../../../../../src/backup-format/json-text.ts';
 import { HttpError } from '../errors.ts';
-
-/** Levels of arrays and objects in a value. */
-export const MAX_NESTING = 200;
 
 /** Milliseconds in which a body must arrive. */
 const BODY_TIMEOUT = 120_000;
 
 /**
- * Reads a JSON object as its members: name and raw text of the value. Resolves with `undefined` for any other JSON value.
+ * Reads a JSON object as its members: the raw text of each value by its name. Resolves with `undefined` for any other JSON value.
  *
  * @throws {HttpError} 400, 408, 413, 415
  */
 export async function readMembers(
   incoming: IncomingMessage,
   maxBytes: number,
-): Promise<Array<[string, string]> | undefined> {
+): Promise<Map<string, string> | undefined> {
   checkType(incoming, 'application/json');
   // The body itself is one more level than a value may have.
-  return membersOf(decode(await readBytes(incoming, maxBytes)), MAX_NESTING + 1);
+  return parseMembers(decode(await readBytes(incoming, maxBytes)), MAX_DEPTH + 1);
 }
 
 /**
- * The members of a JSON object: name and raw text of the value. `undefined` for any other JSON value.
+ * The members of a JSON object: the raw text of each value by its name. `undefined` for any other JSON value.
  *
- * @param maxNesting Levels of arrays and objects that the text may have.
+ * @param maxDepth Levels of arrays and objects that the text may have.
  * @throws {HttpError} 400
  */
-export function membersOf(text: string, maxNesting: number): Array<[string, string]> | undefined {
+export function parseMembers(text: string, maxDepth: number): Map<string, string> | undefined {
   const value = parse(text);
-  if (nestsDeeperThan(text, maxNesting))
-    throw new HttpError(400, `A value may nest ${MAX_NESTING} levels at most`);
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? members(text) : undefined;
+  if (nestsDeeperThan(maxDepth, text))
+    throw new HttpError(400, `A value may nest ${MAX_DEPTH} levels at most`);
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? membersOf(text) : undefined;
 }
 
 /** @throws {HttpError} 415 unless the body has this media type. */

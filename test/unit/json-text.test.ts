@@ -1,7 +1,7 @@
 /** The span scanner agrees with JSON.parse on every text that JSON.parse accepts. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { elements, members, nestsDeeperThan } from '../../examples/server/src/json.ts';
+import { elementsOf, membersOf, nestsDeeperThan } from '../../src/backup-format/json-text.ts';
 
 /** Strings that look like structure, and escapes that end at a quote. */
 const string = fc.oneof(fc.string({ unit: 'binary' }), fc.stringMatching(/^[[\]{}":,\\ \n]*$/));
@@ -47,7 +47,7 @@ function objectText(value: fc.Arbitrary<string>): fc.Arbitrary<string> {
 it('finds the members that JSON.parse finds, with values that parse to the same', () => {
   fc.assert(
     fc.property(objectText(jsonText), (text) => {
-      const found = members(text);
+      const found = [...membersOf(text)];
       const parsed = found.map(([name, raw]) => [name, JSON.parse(raw)]);
       expect(new Map(parsed as Array<[string, unknown]>)).toEqual(new Map(Object.entries(JSON.parse(text))));
       for (const [, raw] of found) {
@@ -62,7 +62,7 @@ it('finds the members that JSON.parse finds, with values that parse to the same'
 it('finds the elements of an array, each as its very text', () => {
   fc.assert(
     fc.property(fc.array(jsonText, { maxLength: 6 }), space, (texts, gap) => {
-      expect(elements(`${gap}[${gap}${texts.join(`${gap},${gap}`)}${gap}]${gap}`)).toEqual(
+      expect(elementsOf(`${gap}[${gap}${texts.join(`${gap},${gap}`)}${gap}]${gap}`)).toEqual(
         texts.map((text) => text.trim()),
       );
     }),
@@ -73,7 +73,7 @@ it('finds the elements of an array, each as its very text', () => {
 it('gives back the very text of each value', () => {
   fc.assert(
     fc.property(jsonText, space, (raw, gap) => {
-      expect(members(`{${gap}"a"${gap}:${gap}0${gap},"value":${gap}${raw}${gap}}`)).toEqual([
+      expect([...membersOf(`{${gap}"a"${gap}:${gap}0${gap},"value":${gap}${raw}${gap}}`)]).toEqual([
         ['a', '0'],
         ['value', raw.trim()],
       ]);
@@ -85,11 +85,11 @@ it('gives back the very text of each value', () => {
 it('reads names that begin with a backslash', () => {
   const names = ['\\', '\\"', '\\\\', '\\u0061', '"', '\n', 'a'];
   const text = `{${names.map((name, i) => `${JSON.stringify(name)}:${i}`).join()}}`;
-  expect(members(text)).toEqual(names.map((name, i) => [name, String(i)]));
+  expect([...membersOf(text)]).toEqual(names.map((name, i) => [name, String(i)]));
 });
 
 it('takes the last of equal names', () => {
-  expect(members('{"a":1,"b":2,"\\u0061":3,"__proto__":4,"__proto__":5}')).toEqual([
+  expect([...membersOf('{"a":1,"b":2,"\\u0061":3,"__proto__":4,"__proto__":5}')]).toEqual([
     ['a', '3'],
     ['b', '2'],
     ['__proto__', '5'],
@@ -101,14 +101,14 @@ it('knows how deep a text nests', () => {
     fc.property(jsonText, (text) => {
       const depth = depthOf(JSON.parse(text));
       // Equal names hide what nests in all but the last, so the text may nest deeper than what it parses to.
-      if (depth > 0) expect(nestsDeeperThan(text, depth - 1)).toBe(true);
+      if (depth > 0) expect(nestsDeeperThan(depth - 1, text)).toBe(true);
     }),
     { numRuns: 1000 },
   );
   fc.assert(
     fc.property(fc.jsonValue({ maxDepth: 8 }), fc.constantFrom(0, 2), (value, indent) => {
       const depth = depthOf(value);
-      expect(nestsDeeperThan(JSON.stringify(value, null, indent), depth)).toBe(false);
+      expect(nestsDeeperThan(depth, JSON.stringify(value, null, indent))).toBe(false);
     }),
     { numRuns: 1000 },
   );
@@ -117,15 +117,15 @@ it('knows how deep a text nests', () => {
 it('stands any number of brackets', () => {
   const levels = 1_000_000;
   const nested = `${'['.repeat(levels)}${']'.repeat(levels)}`;
-  expect(members(`{"value":${nested}}`)).toEqual([['value', nested]]);
-  expect(nestsDeeperThan(nested, levels)).toBe(false);
-  expect(nestsDeeperThan(nested, levels - 1)).toBe(true);
+  expect([...membersOf(`{"value":${nested}}`)]).toEqual([['value', nested]]);
+  expect(nestsDeeperThan(levels, nested)).toBe(false);
+  expect(nestsDeeperThan(levels - 1, nested)).toBe(true);
 });
 
 it('takes time in proportion to the text, however many escapes it has', () => {
   const text = JSON.stringify({ [`${'\\'.repeat(500_000)}"`]: '"'.repeat(1_000_000) });
   const begun = performance.now();
-  expect(members(text)).toHaveLength(1);
+  expect([...membersOf(text)]).toHaveLength(1);
   expect(performance.now() - begun).toBeLessThan(2000);
 });
 
