@@ -20,7 +20,7 @@ export type { Logger } from './core/options.ts';
 export type { StorageStatus } from './core/session.ts';
 export type { Token } from './core/token.ts';
 export { createStorage } from './create-storage.ts';
-export { MigrationError, type MigrationFailure } from './transfer/copy/error.ts';
+export { MigrationError, type MigrationFailure } from './transfer/copy/errors.ts';
 export type {
   AdoptOptions,
   BackupSource,

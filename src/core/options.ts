@@ -54,7 +54,7 @@ export const oneOf = (...words: readonly string[]): OptionRule => [
 export function checkOptions<Options extends object>(
   call: string,
   options: unknown,
-  rules: Readonly<Record<keyof Options, OptionRule>>,
+  rules: Readonly<Partial<Record<keyof Options, OptionRule>>>,
 ): Partial<Options> {
   if (options === undefined) return {};
   const names = Object.keys(rules);

@@ -8,8 +8,8 @@ import { StorageError } from '../core/errors.ts';
 import { createOldReader, LAYOUTS, type OldName, type OldReader } from '../indexeddb/old-databases.ts';
 import { listenerOf, type TransferContext } from './context.ts';
 import { migrate } from './copy/copy.ts';
-import { prepared, type Source } from './copy/moving.ts';
-import { type AdoptOptions, checkOptions, type MigrationPlan, type OldDatabase } from './copy/options.ts';
+import { type AdoptOptions, checkCopyOptions, type MigrationPlan, type OldDatabase } from './copy/options.ts';
+import { prepared, type Source } from './copy/source.ts';
 
 const NAMES = Object.keys(LAYOUTS) as OldName[];
 
@@ -37,7 +37,7 @@ export async function adopt(
   givenOptions?: AdoptOptions,
 ): Promise<number | MigrationPlan> {
   const name = checkName(given, context.database);
-  const options = checkOptions('adopt', givenOptions);
+  const options = checkCopyOptions('adopt()', givenOptions);
   const target = await context.session();
   const reader = createOldReader(name, context.timeout);
   try {

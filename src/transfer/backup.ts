@@ -10,21 +10,22 @@ import { readBackup } from '../backup-format/reader.ts';
 import { closedError, StorageError } from '../core/errors.ts';
 import { decode } from '../core/json.ts';
 import { utf8Length } from '../core/keys.ts';
+import { checkOptions, oneOf, RULES } from '../core/options.ts';
 import { compareKeys } from '../core/order.ts';
 import { snapshot } from '../core/values.ts';
 import { listenerOf, type TransferContext } from './context.ts';
 import { migrate } from './copy/copy.ts';
-import { stopped } from './copy/ending.ts';
+import { stopped } from './copy/errors.ts';
 import { emptyTally } from './copy/journal.ts';
-import { inPages, isSendable, type Moving, type Source, sourceOf } from './copy/moving.ts';
 import {
   type BackupSource,
-  checkOptions,
+  checkCopyOptions,
   type ExportOptions,
   type ImportOptions,
   type MigrationPlan,
   type MigrationProgress,
 } from './copy/options.ts';
+import { inPages, isSendable, type Moving, type Source, sourceOf } from './copy/source.ts';
 
 const TYPES = { ndjson: 'application/x-ndjson', json: 'application/json' } as const;
 /** Bytes of a Blob in the making that are kept in memory; those before them are Blobs already, which engines put on disk. */
@@ -33,9 +34,20 @@ const GATHERED = 8 * 1024 * 1024;
 /** All entries as a stream or a Blob. */
 export async function exportFrom(
   context: TransferContext,
-  given: ExportOptions = {},
+  given?: ExportOptions,
 ): Promise<ReadableStream<Uint8Array> | Blob> {
-  const { format = 'ndjson', as = 'stream', ...options } = checkExport(given);
+  const {
+    format = 'ndjson',
+    as = 'stream',
+    ...options
+  } = checkOptions<ExportOptions>('export()', given, {
+    format: oneOf('ndjson', 'json'),
+    as: oneOf('stream', 'blob'),
+    prefix: RULES.text,
+    onProgress: RULES.function,
+    onRefused: RULES.function,
+    signal: RULES.signal,
+  });
   const backend = await context.session();
   const source = sourceOf(backend, options.prefix);
   const total = await source.count();
@@ -53,27 +65,6 @@ export async function exportFrom(
         );
   const pieces = until(options.signal, bytes);
   return as === 'blob' ? gathered(pieces, TYPES[format]) : streamOf(pieces);
-}
-
-function checkExport(options: ExportOptions): ExportOptions {
-  if (typeof options !== 'object' || options === null)
-    throw new StorageError('invalid-option', 'export: options must be an object.');
-  const { format, as, prefix, onProgress, onRefused, signal, ...unknown } = options;
-  const isFunction = (value: unknown): boolean => value === undefined || typeof value === 'function';
-  const wrong = [
-    ...Object.keys(unknown),
-    ...(format === undefined || Object.hasOwn(TYPES, format) ? [] : ['format']),
-    ...(as === undefined || as === 'stream' || as === 'blob' ? [] : ['as']),
-    ...(prefix === undefined || typeof prefix === 'string' ? [] : ['prefix']),
-    ...(isFunction(onProgress) ? [] : ['onProgress']),
-    ...(isFunction(onRefused) ? [] : ['onRefused']),
-    ...(signal === undefined || typeof signal?.throwIfAborted === 'function' ? [] : ['signal']),
-  ];
-  if (wrong.length === 0) return options;
-  throw new StorageError(
-    'invalid-option',
-    `export does not understand ${wrong.join(', ')}: the options are format ('ndjson' or 'json'), as ('stream' or 'blob'), prefix, onProgress, onRefused and signal.`,
-  );
 }
 
 /** The entries of a source as a backup holds them. */
@@ -149,7 +140,7 @@ export async function importInto(
   given: BackupSource,
   options?: ImportOptions,
 ): Promise<number | MigrationPlan> {
-  const checked = checkOptions('import', options, 'mode');
+  const checked = checkCopyOptions('import()', options, 'mode');
   const onProgress = listenerOf(context, checked.onProgress);
   const bytes = bytesOf(given);
   // One that is closed says so before a long file is read.

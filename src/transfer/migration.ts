@@ -8,13 +8,13 @@ import { checkServerUrl } from '../core/server-url.ts';
 import type { FlaskBackend } from '../sync/index.ts';
 import { listenerOf, type TransferContext } from './context.ts';
 import { type ChangingSource, type Migration, migrate } from './copy/copy.ts';
-import { sourceOf } from './copy/moving.ts';
 import {
   type CheckedOptions,
-  checkOptions,
+  checkCopyOptions,
   type MigrateOptions,
   type MigrationPlan,
 } from './copy/options.ts';
+import { sourceOf } from './copy/source.ts';
 import { openJournal } from './copy/stored-journal.ts';
 
 /** Every entry of IndexedDB to a server, each verified. */
@@ -24,7 +24,7 @@ export async function migrateToFlask(
   given?: MigrateOptions,
 ): Promise<number | MigrationPlan> {
   const address = checkServerUrl(url, 'migrateToFlask(): url');
-  const options = checkOptions('migrateToFlask', given);
+  const options = checkCopyOptions('migrateToFlask()', given);
   await context.session();
   if (context.serverUrl() !== undefined)
     throw new StorageError('wrong-backend', 'Already using Flask backend');
@@ -60,7 +60,7 @@ export async function migrateToIndexedDB(
   context: TransferContext,
   given?: MigrateOptions,
 ): Promise<number | MigrationPlan> {
-  const options = checkOptions('migrateToIndexedDB', given);
+  const options = checkCopyOptions('migrateToIndexedDB()', given);
   const session = await context.session();
   const address = context.serverUrl();
   if (address === undefined) throw new StorageError('wrong-backend', 'Already using IndexedDB');

@@ -122,7 +122,7 @@ describe('adopt()', () => {
         bytes: 3,
         equal: 1,
         conflicts: ['b'],
-        refused: [{ key: '', reason: expect.stringContaining('A key is') }],
+        refused: [{ key: '', reason: expect.stringContaining('a key is') }],
       });
       expect(await storage.keys()).toEqual(['a', 'b']);
     });

@@ -4,10 +4,11 @@
  * Each page of the journal is compared with what the source holds in its range now. A source that tells its changes names the
  * ranges to look at; of every other one all is read again.
  */
+import { chunksOf } from '../../core/chunks.ts';
 import { compareKeys } from '../../core/order.ts';
 import { hashOf, type Journal, type JournalPage, journalPage } from './journal.ts';
-import { type Moving, prepared, type Source } from './moving.ts';
-import { type Fate, heldAt, isOwn, type Manner, remove, send, type Target, verify } from './placing.ts';
+import { type Moving, prepared, type Source } from './source.ts';
+import { type Fate, heldAt, isOwn, type Manner, remove, send, type Target, verify } from './target.ts';
 
 /** What a catch-up works on. */
 export interface CatchUp {
@@ -116,9 +117,9 @@ export async function sweep(
   for (const { keys, hashes } of journal.begun)
     for (const [i, key] of keys.entries()) sent.set(key, [...(sent.get(key) ?? []), hashes[i] as number]);
   const keys = [...sent.keys()];
-  for (let from = 0; from < keys.length && source.having; from += MOST) {
-    const part = keys.slice(from, from + MOST);
-    const there = await source.having(part);
+  for (const part of chunksOf(keys, { count: MOST })) {
+    const there = await source.having?.(part);
+    if (!there) break;
     const held = await heldAt(
       target,
       part.filter((key) => !there.has(key)).map((key) => ({ key })),
@@ -141,8 +142,8 @@ async function placed(
 ): Promise<{ readonly all: Map<string, Fate>; readonly bytes: number }> {
   const all = new Map<string, Fate>();
   let bytes = 0;
-  for (let from = 0; from < entries.length; from += MOST) {
-    const sent = await send(target, entries.slice(from, from + MOST), manner);
+  for (const page of chunksOf(entries, { count: MOST })) {
+    const sent = await send(target, page, manner);
     bytes += sent.bytes;
     for (const [key, fate] of await verify(target, sent)) all.set(key, fate);
   }

@@ -6,12 +6,12 @@
  * read: memory does not grow with the number of entries.
  */
 import { catchUp, isBegun, sweep } from './catch-up.ts';
-import { CHANGED, stopped, unfinished } from './ending.ts';
+import { CHANGED, stopped, unfinished } from './errors.ts';
 import { count, emptyTally, type Journal, journalPage, pagesWith, type Tally, writtenOf } from './journal.ts';
-import { inPages, type Source } from './moving.ts';
 import type { CheckedOptions, MigrationPlan, MigrationProgress } from './options.ts';
-import { type Manner, type Sent, send, type Target, verify } from './placing.ts';
 import { planOf } from './plan.ts';
+import { inPages, type Source } from './source.ts';
+import { type Manner, type Sent, send, type Target, verify } from './target.ts';
 
 /** A source that may tell what was written to it. */
 export interface ChangingSource extends Source {

@@ -6,8 +6,8 @@
  */
 import { hash } from '../../core/hash.ts';
 import { compareKeys } from '../../core/order.ts';
-import { isSendable, type Moving } from './moving.ts';
-import { type Fate, isOwn } from './placing.ts';
+import { isSendable, type Moving } from './source.ts';
+import { type Fate, isOwn } from './target.ts';
 
 /** A page: neighbouring keys of the source, in byte order. */
 export interface JournalPage {

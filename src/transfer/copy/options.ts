@@ -1,8 +1,8 @@
 /**
  * What may be asked of a migration, an import or an adoption, and what they tell.
  */
-import { StorageError } from '../../core/errors.ts';
-import type { MigrationFailure } from './error.ts';
+import { checkOptions, oneOf, RULES } from '../../core/options.ts';
+import type { MigrationFailure } from './errors.ts';
 
 /**
  * What becomes of a key that the target holds with another value: `'overwrite'`, the target's is replaced; `'skip'`, the target's
@@ -123,36 +123,24 @@ export interface CheckedOptions {
 }
 
 /**
- * Check options and fill in the defaults.
+ * Checks the options of a migration, an import or an adoption, and fills in the defaults.
  *
- * @param call The method they are of, and the name that it has for `onConflict`.
+ * @param call Names the method, for messages.
+ * @param conflictName The name of `onConflict` there.
  * @throws {StorageError} `invalid-option`
  */
-export function checkOptions(
-  call: string,
-  options: object = {},
+export function checkCopyOptions(
+  call: 'migrateToFlask()' | 'migrateToIndexedDB()' | 'import()' | 'adopt()',
+  options: unknown,
   conflictName: 'onConflict' | 'mode' = 'onConflict',
 ): CheckedOptions {
-  const check = (holds: boolean, name: string, wanted: string): void => {
-    if (!holds) throw new StorageError('invalid-option', `${call}: ${name} must be ${wanted}.`);
-  };
-  check(typeof options === 'object' && options !== null, 'options', 'an object');
-  const known = [
-    conflictName,
-    'dryRun',
-    'onProgress',
-    'signal',
-    ...(call.startsWith('migrate') ? ['activate'] : []),
-  ];
-  for (const name of Object.keys(options))
-    check(known.includes(name), name, `left out: the options are ${known.join(', ')}`);
-  const given = options as MigrateOptions & ImportOptions;
-  const onConflict = given[conflictName] ?? 'overwrite';
+  const given = checkOptions<MigrateOptions & ImportOptions>(call, options, {
+    [conflictName]: oneOf('overwrite', 'skip', 'fail'),
+    dryRun: RULES.boolean,
+    onProgress: RULES.function,
+    signal: RULES.signal,
+    ...(call.startsWith('migrate') && { activate: RULES.boolean }),
+  });
   const { dryRun = false, activate = false, signal, onProgress } = given;
-  check(['overwrite', 'skip', 'fail'].includes(onConflict), conflictName, "'overwrite', 'skip' or 'fail'");
-  check(typeof dryRun === 'boolean', 'dryRun', 'true or false');
-  check(typeof activate === 'boolean', 'activate', 'true or false');
-  check(signal === undefined || typeof signal?.throwIfAborted === 'function', 'signal', 'an AbortSignal');
-  check(onProgress === undefined || typeof onProgress === 'function', 'onProgress', 'a function');
-  return { onConflict, dryRun, activate, signal, onProgress };
+  return { onConflict: given[conflictName] ?? 'overwrite', dryRun, activate, signal, onProgress };
 }

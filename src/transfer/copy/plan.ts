@@ -1,10 +1,10 @@
 /**
  * A dry run: both sides are read, and nothing is written.
  */
-import type { MigrationFailure } from './error.ts';
-import { inPages, isSendable, type Moving, type Sendable, type Source } from './moving.ts';
+import type { MigrationFailure } from './errors.ts';
 import type { MigrationPlan } from './options.ts';
-import { heldAt, isEqual, reasonOf, type Target } from './placing.ts';
+import { inPages, isSendable, type Moving, type Sendable, type Source } from './source.ts';
+import { heldAt, isEqual, reasonOf, type Target } from './target.ts';
 
 /**
  * What a migration of `source` to `target` would come to.

@@ -9,7 +9,7 @@ import { hash } from '../../core/hash.ts';
 import { createConnection, settled } from '../../indexeddb/connection.ts';
 import { resultOf } from '../../indexeddb/errors.ts';
 import { type Begun, hashOf, type Journal, type JournalPage } from './journal.ts';
-import type { Fate } from './placing.ts';
+import type { Fate } from './target.ts';
 
 /** After so long a target may have become anything. */
 const MAX_AGE_MS = 24 * 60 * 60 * 1000;

@@ -2,6 +2,7 @@
  * Entries on their way: read from a source, checked, encoded, and put together in pages.
  */
 import type { Backend, Operation, Outcome, Snapshot } from '../../core/backend.ts';
+import { chunksOfStream } from '../../core/chunks.ts';
 import type { StorageError } from '../../core/errors.ts';
 import { encode } from '../../core/json.ts';
 import { checkKey, utf8Length } from '../../core/keys.ts';
@@ -116,28 +117,21 @@ export async function prepared(key: string, value: unknown): Promise<Moving> {
 export const inPages = (
   entries: AsyncIterable<Moving>,
   before?: (page: readonly Moving[]) => Promise<void>,
-): AsyncGenerator<readonly Moving[]> => ahead(gathered(entries, before));
+): AsyncGenerator<readonly Moving[]> => ahead(pagesOf(entries, before));
 
-async function* gathered(
+async function* pagesOf(
   entries: AsyncIterable<Moving>,
   before?: (page: readonly Moving[]) => Promise<void>,
 ): AsyncGenerator<readonly Moving[]> {
-  let page: Moving[] = [];
-  let bytes = 0;
-  for await (const entry of entries) {
-    const size = isSendable(entry) ? entry.bytes : 0;
-    if (page.length > 0 && (page.length === MOST || bytes + size > MOST_BYTES)) {
-      await before?.(page);
-      yield page;
-      page = [];
-      bytes = 0;
-    }
-    page.push(entry);
-    bytes += size;
+  const limits = {
+    count: MOST,
+    bytes: MOST_BYTES,
+    sizeOf: (entry: Moving) => (isSendable(entry) ? entry.bytes : 0),
+  };
+  for await (const page of chunksOfStream(entries, limits)) {
+    await before?.(page);
+    yield page;
   }
-  if (page.length === 0) return;
-  await before?.(page);
-  yield page;
 }
 
 /** The same items, the next one asked for before one is handed out. */

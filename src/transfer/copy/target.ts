@@ -4,11 +4,11 @@
 import type { Backend, Operation, Outcome, Snapshot } from '../../core/backend.ts';
 import { ConflictError } from '../../core/conflict.ts';
 import type { StorageError } from '../../core/errors.ts';
+import { encode } from '../../core/json.ts';
 import { snapshot } from '../../core/values.ts';
-import { sameValue } from './compare.ts';
-import { CHANGED } from './ending.ts';
-import { isSendable, type Moving, type Sendable } from './moving.ts';
+import { CHANGED } from './errors.ts';
 import type { OnConflict } from './options.ts';
+import { isSendable, type Moving, type Sendable } from './source.ts';
 
 /** Where entries go. */
 export type Target = Pick<Backend, 'run' | 'open' | 'check' | 'stats' | 'count'>;
@@ -197,4 +197,40 @@ async function run(target: Target, operations: readonly Operation[]): Promise<Ou
   for (const outcome of outcomes)
     if (outcome.status === 'rejected' && FATAL.has(codeOf(outcome))) throw outcome.reason;
   return outcomes;
+}
+
+/**
+ * Whether two values are the same, whatever the order of their objects' keys: an old server answers them sorted.
+ *
+ * Two values are the same when their canonical texts are: keys sorted, then the form in which they travel. That covers cycles, shared
+ * references, Blobs and everything else that can be stored, exactly as far as it is stored.
+ */
+export async function sameValue(a: Snapshot, b: Snapshot): Promise<boolean> {
+  if (a.plain !== b.plain) return false;
+  return (await encode(a)) === (await encode(b)) || (await canonical(a)) === (await canonical(b));
+}
+
+async function canonical({ value }: Snapshot): Promise<string> {
+  const copy = snapshot(value);
+  sortKeys(copy.value, new Set());
+  return encode(copy);
+}
+
+/** Sort the keys of every object that `value` reaches, in place. */
+function sortKeys(value: unknown, met: Set<unknown>): void {
+  if (typeof value !== 'object' || value === null || met.has(value) || ArrayBuffer.isView(value)) return;
+  met.add(value);
+  const visit = (member: unknown): void => sortKeys(member, met);
+  if (Array.isArray(value)) Object.values(value).forEach(visit);
+  else if (value instanceof Set) value.forEach(visit);
+  else if (value instanceof Map) [...value].flat().forEach(visit);
+  else if (value instanceof Error) visit(value.cause);
+  else if (Object.getPrototypeOf(value) === Object.prototype) {
+    for (const key of Object.keys(value).sort()) {
+      const descriptor = Object.getOwnPropertyDescriptor(value, key) as PropertyDescriptor;
+      Reflect.deleteProperty(value, key);
+      Object.defineProperty(value, key, descriptor);
+      visit(descriptor.value);
+    }
+  }
 }
