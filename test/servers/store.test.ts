@@ -1,9 +1,9 @@
-/** The store: what a group of writes promises to each of them, and what a snapshot holds on to. */
+/** The store over SQLite: what each write of a group may rely on, and isolation. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openDatabase } from '../../examples/server/src/store/sqlite/database.ts';
 import { createSqliteStore } from '../../examples/server/src/store/sqlite/store.ts';
 import type { Operation, Result, Store } from '../../examples/server/src/store/store.ts';
@@ -26,7 +26,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** How often `statement` has been executed from now on. */
+/** Counts executions of `statement` from now on. */
 function counting(statement: string): () => number {
   const exec = vi.spyOn(database, 'exec');
   return () => exec.mock.calls.filter(([sql]) => sql === statement).length;
@@ -40,18 +40,21 @@ async function run(operations: readonly Operation[], batch: { atomic?: boolean; 
 }
 const one = async (operation: Operation): Promise<Result> => (await run([operation]))[0] as Result;
 const put = (key: string, value: string) => one({ type: 'put', key, value });
+const words = (results: readonly Result[]) => results.map(({ outcome }) => outcome);
+const valueIn = (result: Result) => ('value' in result ? result.value : undefined);
+const revOf = (result: Result) => ('rev' in result ? result.rev : undefined);
 const keys = async () =>
   (await store.list(TENANT, { prefix: '', after: '', limit: 1000 })).keys.map(({ key }) => key);
 
-it('commits writes that wait together in one transaction', async () => {
+it('concurrent writes share one commit', async () => {
   const commits = counting('COMMIT');
   const outcomes = await Promise.all(Array.from({ length: 200 }, (_, index) => put(`key-${index}`, '1')));
   expect(commits()).toBe(1);
-  expect(new Set(outcomes.map(({ rev }) => rev)).size).toBe(200);
+  expect(new Set(outcomes.map(revOf)).size).toBe(200);
   expect(await keys()).toHaveLength(200);
 });
 
-it('settles no write before its commit', async () => {
+it('no write settles before its commit', async () => {
   const events: string[] = [];
   const exec = database.exec.bind(database);
   vi.spyOn(database, 'exec').mockImplementation((sql) => {
@@ -62,7 +65,7 @@ it('settles no write before its commit', async () => {
   expect(events).toEqual(['BEGIN IMMEDIATE', 'COMMIT', 'settled', 'settled']);
 });
 
-it('waits for writes of the next turns as long as each turn brings more, and no longer', async () => {
+it('a group waits for further writes as long as each turn of the loop brings some, and no longer', async () => {
   const commits = counting('COMMIT');
   const early = put('a', '1');
   const late = new Promise((resolve) => setImmediate(() => resolve(put('b', '1'))));
@@ -76,10 +79,10 @@ it('waits for writes of the next turns as long as each turn brings more, and no 
   await alone;
 });
 
-it('reads one state for all reads that wait together, and nothing older than the last of them', async () => {
+it('concurrent reads see one state, which is not older than any of the calls', async () => {
   const begins = counting('BEGIN');
   const first = store.read(TENANT, 'a');
-  // Another process, between two reads of one group.
+  // Another process commits between two reads of one group.
   const other = new DatabaseSync(join(folder, 'test.db'));
   other.exec(`BEGIN; INSERT INTO tenants (tenant, seq) VALUES ('${TENANT}', 2);
     INSERT INTO records (tenant, key, value, rev) VALUES ('${TENANT}', 'a', '1', 1), ('${TENANT}', 'b', '1', 2); COMMIT`);
@@ -89,7 +92,7 @@ it('reads one state for all reads that wait together, and nothing older than the
   expect(begins()).toBe(1);
 });
 
-it('judges each write of a group by the state that the one before it left', async () => {
+it('each write of a group sees the state that the one before it left', async () => {
   const condition = (rev: number | undefined) => rev === undefined;
   const outcomes = await Promise.all([
     one({ type: 'put', key: 'a', value: '1', condition }),
@@ -100,11 +103,11 @@ it('judges each write of a group by the state that the one before it left', asyn
     one({ type: 'clear' }),
     put('b', '4'),
   ]);
-  expect(outcomes.map(({ status }) => status)).toEqual([200, 412, 200, 404, 200, 200, 200]);
+  expect(words(outcomes)).toEqual(['ok', 'condition-failed', 'ok', 'missing', 'ok', 'ok', 'ok']);
   expect(await keys()).toEqual(['b']);
 });
 
-it('counts every change, deletions too, and nothing else', async () => {
+it('every change has its own number, deletions too, and nothing else has one', async () => {
   const seq = () => store.seq(TENANT);
   expect(await seq()).toBe(0);
   await Promise.all([put('a', '1'), put('a', '1')]);
@@ -121,7 +124,7 @@ it('counts every change, deletions too, and nothing else', async () => {
   expect(await seq()).toBe(6);
 });
 
-it('undoes an atomic batch that fails, in the middle of a group, and counts on as if it had not been', async () => {
+it('an atomic batch that fails in the middle of a group is undone, and its numbers are used by the next one', async () => {
   const [, failed] = await Promise.all([
     put('before', '1'),
     run(
@@ -135,19 +138,25 @@ it('undoes an atomic batch that fails, in the middle of a group, and counts on a
     ),
     put('after', '1'),
   ]);
-  expect(failed.map(({ status }) => status)).toEqual([424, 424, 412, 424]);
+  expect(words(failed)).toEqual(['not-applied', 'not-applied', 'condition-failed', 'not-applied']);
   expect(await keys()).toEqual(['after', 'before']);
   expect(await store.seq(TENANT)).toBe(2);
 });
 
-it('reads no value any more after one that the answer has no room for', async () => {
+it('after a value without room in the answer, no further value is returned', async () => {
   const large = `"${'x'.repeat(ANSWER_BYTES - 10)}"`;
   for (const key of ['a', 'b', 'c']) await put(key, large);
   const results = await run(['a', 'b', 'c', 'missing', 'a'].map((key) => ({ type: 'get', key })));
-  expect(results.map(({ status }) => status)).toEqual([200, 413, 413, 404, 413]);
+  expect(words(results)).toEqual([
+    'ok',
+    'answer-too-large',
+    'answer-too-large',
+    'missing',
+    'answer-too-large',
+  ]);
 });
 
-it('tells of a failed atomic batch what there is, not what was undone', async () => {
+it('a failed atomic batch reports the stored state, not an undone one', async () => {
   await put('a', '1');
   const results = await run(
     [
@@ -156,24 +165,21 @@ it('tells of a failed atomic batch what there is, not what was undone', async ()
     ],
     { atomic: true },
   );
-  expect(results).toEqual([
-    expect.objectContaining({ status: 424 }),
-    { status: 412, error: 'Precondition failed', rev: 1, value: '1' },
-  ]);
+  expect(results).toEqual([{ outcome: 'not-applied' }, { outcome: 'condition-failed', rev: 1, value: '1' }]);
 });
 
-it('applies nothing new beside a failure that an atomic batch had before', async () => {
+it('an atomic batch with a write that failed before applies nothing', async () => {
   const failing: Operation = { n: 1, type: 'put', key: 'a', value: '1', condition: () => false };
   await run([failing], { client: 'client', atomic: true });
   const results = await run([failing, { n: 2, type: 'put', key: 'b', value: '1' }], {
     client: 'client',
     atomic: true,
   });
-  expect(results.map(({ status }) => status)).toEqual([412, 424]);
+  expect(words(results)).toEqual(['condition-failed', 'not-applied']);
   expect(await keys()).toEqual([]);
 });
 
-it('applies the numbered writes of a client once, also where the same batch waits twice in one group', async () => {
+it('numbered writes of a client apply once, even if the same batch is twice in one group', async () => {
   const batch = () =>
     run(
       [
@@ -183,18 +189,16 @@ it('applies the numbered writes of a client once, also where the same batch wait
       { client: 'client' },
     );
   const [first, again] = await Promise.all([batch(), batch()]);
-  expect(first.map(({ status, rev }) => [status, rev])).toEqual([
-    [200, 1],
-    [412, 1],
-  ]);
-  expect(again.map(({ status, rev }) => [status, rev])).toEqual([
-    [200, 1],
-    [412, 1],
-  ]);
+  const results = [
+    { outcome: 'ok', rev: 1 },
+    { outcome: 'condition-failed', rev: 1 },
+  ];
+  expect(first).toMatchObject(results);
+  expect(again).toEqual(results);
   expect(await store.seq(TENANT)).toBe(1);
 });
 
-it('forgets tombstones and clients after 30 days, and then refuses the cursors that would miss a deletion', async () => {
+it('tombstones and clients expire after 30 days, and then cursors that would miss a deletion are refused', async () => {
   await put('a', '1');
   await put('b', '1');
   await one({ n: 1, type: 'delete', key: 'a' });
@@ -215,7 +219,7 @@ it('forgets tombstones and clients after 30 days, and then refuses the cursors t
   );
 });
 
-it('keeps tenants apart in everything', async () => {
+it('no tenant sees or changes the data of another', async () => {
   await put('a', '1');
   await store.run('other', { operations: [{ type: 'put', key: 'b', value: '22' }] });
   expect(await store.read('other', 'a')).toBeUndefined();
@@ -226,7 +230,7 @@ it('keeps tenants apart in everything', async () => {
   expect(await store.seq(TENANT)).toBe(1);
 });
 
-it('rejects a whole group where the disk is full, keeps none of it, and goes on afterwards', async () => {
+it('when the disk is full, the whole group rejects, none of it is stored, and later writes succeed', async () => {
   await put('before', '1');
   database.exec('PRAGMA max_page_count = 40');
   const large = `"${'x'.repeat(1024 * 1024)}"`;
@@ -234,10 +238,10 @@ it('rejects a whole group where the disk is full, keeps none of it, and goes on 
   for (const result of results)
     expect(result).toMatchObject({ status: 'rejected', reason: { name: 'StoreError', code: 'full' } });
   expect(await keys()).toEqual(['before']);
-  expect(await put('again', '1')).toEqual({ status: 200, rev: 2 });
+  expect(await put('again', '1')).toEqual({ outcome: 'ok', rev: 2 });
 });
 
-it('rejects a whole group whose commit fails, and keeps none of it', async () => {
+it('when a commit fails, the whole group rejects and none of it is stored', async () => {
   const exec = database.exec.bind(database);
   vi.spyOn(database, 'exec').mockImplementation((sql) => {
     if (sql === 'COMMIT') throw new Error('disk I/O error');
@@ -251,7 +255,7 @@ it('rejects a whole group whose commit fails, and keeps none of it', async () =>
   expect(await keys()).toEqual(['c']);
 });
 
-it('finishes what waits when it is closed', async () => {
+it('close finishes waiting calls', async () => {
   const writing = put('a', '1');
   await store.close();
   await writing;
@@ -260,8 +264,8 @@ it('finishes what waits when it is closed', async () => {
   expect(await store.read(TENANT, 'a')).toMatchObject({ value: '1' });
 });
 
-it('holds on to nothing once a snapshot is left', async () => {
-  /** Whether a reader keeps SQLite from emptying the write-ahead log. */
+it('a closed snapshot holds no resources', async () => {
+  /** Whether a reader prevents SQLite from truncating the write-ahead log. */
   const isHeld = () => database.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.busy === 1;
   database.exec('PRAGMA busy_timeout = 0');
   for (let index = 0; index < 10; index += 1) await put(`${index}`, `"${'x'.repeat(60_000)}"`);
@@ -275,8 +279,122 @@ it('holds on to nothing once a snapshot is left', async () => {
   expect(closing).toHaveBeenCalledTimes(1);
 });
 
-it('makes a new epoch for every new database', async () => {
+it('every new database has its own epoch', async () => {
   const other = createSqliteStore(openDatabase(join(folder, 'other.db')), ANSWER_BYTES);
   expect(other.epoch).not.toBe(store.epoch);
   await other.close();
+});
+
+describe('isolation', () => {
+  /**
+   * 64 clients write `x` and `y` together, some in atomic batches that fail and must leave nothing. Readers start at
+   * every point of the event loop, also in microtasks while a transaction is open.
+   */
+  it('no read sees uncommitted data and no two transactions overlap, with 64 concurrent batches and reads', async () => {
+    /** The transactions in the order of their statements. */
+    const statements: string[] = [];
+    /** Every state of `x` and `y` that another connection could read after a commit. */
+    const committed = new Set(['undefined/undefined']);
+    using outside = new DatabaseSync(join(folder, 'test.db'), { readOnly: true });
+    const valueOutside = outside.prepare('SELECT value FROM records WHERE key = ?');
+    const states: string[] = [];
+    const reads: Array<Promise<unknown>> = [];
+    const read = (): void => {
+      reads.push(
+        run([
+          { type: 'get', key: 'x' },
+          { type: 'get', key: 'y' },
+        ]).then((results) => states.push(results.map((result) => valueIn(result)).join('/'))),
+        Promise.all(['x', 'y'].map((key) => store.read(TENANT, key))).then((entries) =>
+          states.push(entries.map((entry) => entry?.value).join('/')),
+        ),
+      );
+    };
+    const exec = database.exec.bind(database);
+    vi.spyOn(database, 'exec').mockImplementation((sql) => {
+      exec(sql);
+      statements.push(sql.split(' ')[0] as string);
+      if (sql === 'COMMIT') committed.add(['x', 'y'].map((key) => valueOutside.get(key)?.value).join('/'));
+      // A microtask runs while the transaction is open.
+      if (sql === 'BEGIN IMMEDIATE') queueMicrotask(read);
+    });
+
+    let applied = 0;
+    const client = async (id: number): Promise<void> => {
+      for (let round = 0; round < 8; round += 1) {
+        const value = `${id}.${round}`;
+        const isBad = (id + round) % 3 === 0;
+        if (!isBad) applied += 1;
+        const results = await run(
+          [
+            { type: 'put', key: 'x', value: isBad ? '"undone"' : value },
+            { type: 'put', key: 'y', value: isBad ? '"undone"' : value },
+            ...(isBad ? [{ type: 'put', key: 'x', value: '"undone"', condition: () => false } as const] : []),
+          ],
+          { atomic: true },
+        );
+        expect(words(results)).toEqual(
+          isBad ? ['not-applied', 'not-applied', 'condition-failed'] : ['ok', 'ok'],
+        );
+        [read, () => queueMicrotask(read), () => process.nextTick(read), () => setImmediate(read)][
+          id % 4
+        ]?.();
+        if (id % 5 === 0) await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    await Promise.all(Array.from({ length: 64 }, (_, id) => client(id)));
+    await new Promise((resolve) => setImmediate(resolve));
+    await Promise.all(reads);
+
+    for (const [i, statement] of statements.entries())
+      expect(statement, `statement ${i}`).toBe(i % 2 === 0 ? 'BEGIN' : 'COMMIT');
+    expect(states.length).toBeGreaterThan(2 * 64 * 8);
+    expect(states.filter((state) => !committed.has(state))).toEqual([]);
+    expect(await store.seq(TENANT)).toBe(2 * applied);
+  });
+
+  it('a transaction begins and commits within one task of the event loop', async () => {
+    let task = 0;
+    let isCounting = true;
+    const count = (): void => {
+      task += 1;
+      if (isCounting) setImmediate(count);
+    };
+    count();
+    const exec = database.exec.bind(database);
+    const begun: number[] = [];
+    const ended: number[] = [];
+    vi.spyOn(database, 'exec').mockImplementation((sql) => {
+      if (sql.startsWith('BEGIN')) begun.push(task);
+      exec(sql);
+      if (sql === 'COMMIT') ended.push(task);
+    });
+    await Promise.all(
+      Array.from({ length: 300 }, (_, i) =>
+        run(
+          [
+            { type: 'get', key: `${i}` },
+            { type: 'put', key: `${i}`, value: '1', condition: () => true, n: 1 },
+            { type: 'delete', key: `${i}`, n: 2 },
+          ],
+          { atomic: i % 2 === 0, client: `client-${i}` },
+        ),
+      ),
+    );
+    isCounting = false;
+    expect(ended.length).toBeGreaterThan(0);
+    expect(ended).toEqual(begun);
+  });
+
+  it('an expiry that starts while a transaction is open waits for its end', async () => {
+    const exec = database.exec.bind(database);
+    let expiry: Promise<void> | undefined;
+    vi.spyOn(database, 'exec').mockImplementation((sql) => {
+      exec(sql);
+      if (sql === 'BEGIN IMMEDIATE' && !expiry) queueMicrotask(() => (expiry = store.expire()));
+    });
+    expect(await put('a', '1')).toEqual({ outcome: 'ok', rev: 1 });
+    await expiry;
+    expect(await keys()).toEqual(['a']);
+  });
 });

@@ -6,7 +6,7 @@
  */
 import { STATUS_CODES } from 'node:http';
 import type { Logger } from '../log.ts';
-import { StoreError, type StoreErrorCode } from '../store/store.ts';
+import { OUTCOME_TEXTS, StoreError, type StoreErrorCode } from '../store/store.ts';
 import { type Answer, answer, type Fields } from './answers.ts';
 
 /** The prefix of the `type` of problems that have a name. */
@@ -51,18 +51,12 @@ export function problemType(name: string | undefined): string {
   return name === undefined ? 'about:blank' : PROBLEM + name;
 }
 
-/** A missing key. Clients of level 0 compare this text exactly. */
-export const KEY_NOT_FOUND = 'Key not found';
-
-/** The text of every 412 that a condition on a revision causes. */
-export const PRECONDITION_FAILED = 'Precondition failed';
-
 export function keyNotFound(headers?: Fields): Answer {
-  return failure(404, KEY_NOT_FOUND, headers && { headers });
+  return failure(404, OUTCOME_TEXTS.missing, headers && { headers });
 }
 
 export function preconditionFailed(headers: Fields): Answer {
-  return failure(412, PRECONDITION_FAILED, { headers });
+  return failure(412, OUTCOME_TEXTS['condition-failed'], { headers });
 }
 
 const RETRY = { headers: { 'Retry-After': '1' } };

@@ -1,242 +1,208 @@
 /**
- * A batch over SQLite, inside a transaction: operations in their order, each write of a client once.
+ * The rules of batches over a `Transaction`: conditions, atomicity, numbered writes, and the room for values in an answer.
+ *
+ * The rules themselves are synchronous: a group of batches reads first, decides, and then writes.
  *
  * Spec: docs/contract.md, 5.
  */
-import type { DatabaseSync } from 'node:sqlite';
-import {
-  ANSWER_TOO_LARGE,
-  MISSING,
-  NOT_APPLIED,
-  parseStored,
-  preconditionFailed,
-  storedText,
-} from './results.ts';
 import { type Batch, type Condition, isWrite, type Operation, type Outcome, type Result } from './store.ts';
+import { type Needs, TenantState } from './tenant-state.ts';
+import type { NumberedWrites, Transaction } from './transaction.ts';
 
-/** A client's last numbered writes. */
-interface Used {
-  readonly first: number;
-  readonly last: number;
-  readonly results: readonly Result[];
+/** A batch and its tenant. */
+export interface TenantBatch {
+  readonly tenant: string;
+  readonly batch: Batch;
 }
 
-/** Batches inside a transaction. */
-export interface BatchRunner {
-  /** Begin a group: what is known of the tenants is read anew. */
-  begin(): void;
-  run(tenant: string, batch: Batch): Outcome;
-  /** Write what the group has counted. */
-  end(): void;
+/**
+ * Runs batches in their order in one transaction, and resolves with one outcome for each.
+ *
+ * Awaits nothing but `transaction`. Rejects when that does; the transaction must then be rolled back.
+ *
+ * @param answerBytes Bytes of values in the results of one batch.
+ */
+export async function runBatches(
+  transaction: Transaction,
+  batches: readonly TenantBatch[],
+  answerBytes: number,
+): Promise<Outcome[]> {
+  const states = new Map<string, TenantState>();
+  // In a fixed order, so that two transactions cannot each hold a lock that the other needs.
+  for (const [tenant, needs] of [...needsOf(batches)].sort(([a], [b]) => (a < b ? -1 : 1)))
+    states.set(tenant, await TenantState.load(transaction, tenant, needs));
+  const outcomes = batches.map(({ tenant, batch }) =>
+    runBatch(states.get(tenant) as TenantState, batch, answerBytes),
+  );
+  // Before `write`, which replaces what results refer to.
+  for (const state of states.values()) await state.readValues(transaction);
+  for (const state of states.values()) await state.write(transaction);
+  return outcomes;
 }
 
-/** The result of a write that was applied before, if it was. */
-const resultOf = ({ n }: Operation, used: Used | undefined): Result | undefined =>
-  n === undefined || used === undefined ? undefined : used.results[n - used.first];
-
-/** Whether an operation of an atomic batch takes the others with it: a read never does. */
-const isFailure = (operation: Operation, { status }: Result): boolean =>
-  isWrite(operation) && status !== 200 && status !== 404;
-
-/** For the values in one answer. */
-interface Room {
-  /** Whether a value was left out. What comes after it is left out too. */
-  readonly full: boolean;
-  /** Whether there is room for this one: always for the first. */
-  take(value: string): boolean;
-}
-
-function createRoom(bytes: number): Room {
-  let left = bytes;
-  let empty = true;
-  let full = false;
-  return {
-    get full() {
-      return full;
-    },
-    take(value) {
-      left -= Buffer.byteLength(value);
-      full ||= !empty && left < 0;
-      empty = false;
-      return !full;
-    },
-  };
-}
-
-/** @param answerBytes Bytes of values in one answer. */
-export function createBatchRunner(database: DatabaseSync, answerBytes: number): BatchRunner {
-  const readTenant = database.prepare('SELECT seq FROM tenants WHERE tenant = ?');
-  const writeTenant = database.prepare(
-    'INSERT INTO tenants (tenant, seq) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq',
-  );
-  const clearTenant = database.prepare(
-    'INSERT INTO tenants (tenant, seq, cleared) VALUES (?1, ?2, ?2) ' +
-      'ON CONFLICT (tenant) DO UPDATE SET seq = ?2, cleared = ?2, forgotten = 0',
-  );
-  const readEntry = database.prepare(
-    'SELECT value, rev FROM records WHERE tenant = ? AND key = ? AND value IS NOT NULL',
-  );
-  const readHead = database.prepare(
-    'SELECT rev, octet_length(value) AS size FROM records WHERE tenant = ? AND key = ? AND value IS NOT NULL',
-  );
-  const put = database.prepare(
-    'INSERT INTO records (tenant, key, value, rev) VALUES (?, ?, ?, ?) ' +
-      'ON CONFLICT (tenant, key) DO UPDATE SET value = excluded.value, rev = excluded.rev, deleted_at_ms = NULL',
-  );
-  const bury = database.prepare(
-    'UPDATE records SET value = NULL, rev = ?, deleted_at_ms = ? WHERE tenant = ? AND key = ?',
-  );
-  const removeAll = database.prepare('DELETE FROM records WHERE tenant = ?');
-  const readClient = database.prepare(
-    'SELECT first_n, last_n, results FROM clients WHERE tenant = ? AND client = ?',
-  );
-  const writeClient = database.prepare(
-    'INSERT OR REPLACE INTO clients (tenant, client, first_n, last_n, results, used_at_ms) VALUES (?, ?, ?, ?, ?, ?)',
-  );
-
-  /** Sequence numbers of the tenants that the group has touched. */
-  const counts = new Map<string, { seq: number; counted: boolean }>();
-  const countOf = (tenant: string): { seq: number; counted: boolean } => {
-    let count = counts.get(tenant);
-    if (count === undefined) {
-      count = { seq: Number(readTenant.get(tenant)?.seq ?? 0), counted: false };
-      counts.set(tenant, count);
+/** What the batches need to know about each tenant. */
+function needsOf(batches: readonly TenantBatch[]): ReadonlyMap<string, Needs> {
+  const needs = new Map<string, Needs>();
+  for (const { tenant, batch } of batches) {
+    let need = needs.get(tenant);
+    if (need === undefined) {
+      need = { values: new Set(), heads: new Set(), clients: new Set() };
+      needs.set(tenant, need);
     }
-    return count;
-  };
-  const next = (tenant: string): number => {
-    const count = countOf(tenant);
-    count.counted = true;
-    count.seq += 1;
-    return count.seq;
-  };
-
-  function apply(tenant: string, operation: Operation, room: Room): Result {
-    /** What stands against an operation, given the revision that there is. */
-    const objection = (condition: Condition | undefined, rev: number | undefined, key?: string) => {
-      if (condition === undefined || condition(rev)) return undefined;
-      if (key === undefined || rev === undefined || room.full) return preconditionFailed(rev);
-      const value = String(readEntry.get(tenant, key)?.value);
-      return preconditionFailed(rev, room.take(value) ? value : undefined);
-    };
-    const revOf = (key: string): number | undefined => {
-      const row = readHead.get(tenant, key);
-      return row && Number(row.rev);
-    };
-
-    switch (operation.type) {
-      case 'refused':
-        return operation.refused;
-      case 'get': {
-        const { key } = operation;
-        // A value that is not answered is not read either: it may be large, and asked for many times.
-        if (room.full) return revOf(key) === undefined ? MISSING : ANSWER_TOO_LARGE;
-        const row = readEntry.get(tenant, key);
-        if (row === undefined) return MISSING;
-        const value = String(row.value);
-        return room.take(value) ? { status: 200, rev: Number(row.rev), value } : ANSWER_TOO_LARGE;
-      }
-      case 'head': {
-        const row = readHead.get(tenant, operation.key);
-        return row ? { status: 200, rev: Number(row.rev), size: Number(row.size) } : MISSING;
-      }
-      case 'put': {
-        const { key, value, condition } = operation;
-        const against = condition && objection(condition, revOf(key), key);
-        if (against) return against;
-        const rev = next(tenant);
-        put.run(tenant, key, value, rev);
-        return { status: 200, rev };
-      }
-      case 'delete': {
-        const rev = revOf(operation.key);
-        if (rev === undefined) return MISSING;
-        const against = objection(operation.condition, rev, operation.key);
-        if (against) return against;
-        const buried = next(tenant);
-        bury.run(buried, Date.now(), tenant, operation.key);
-        return { status: 200, rev: buried };
-      }
-      case 'clear': {
-        const against = objection(operation.condition, countOf(tenant).seq);
-        if (against) return against;
-        const rev = next(tenant);
-        removeAll.run(tenant);
-        clearTenant.run(tenant, rev);
-        return { status: 200, rev };
-      }
+    if (batch.client !== undefined) need.clients.add(batch.client);
+    for (const operation of batch.operations) {
+      if (operation.type === 'get') need.values.add(operation.key);
+      else if (operation.type === 'head' || operation.type === 'delete') need.heads.add(operation.key);
+      else if (operation.type === 'put' && operation.condition) need.heads.add(operation.key);
     }
   }
+  for (const { values, heads } of needs.values()) for (const key of values) heads.delete(key);
+  return needs;
+}
 
-  function applyAll(tenant: string, { operations }: Batch, used: Used | undefined): Result[] {
-    const room = createRoom(answerBytes);
-    return operations.map((operation) => resultOf(operation, used) ?? apply(tenant, operation, room));
+function runBatch(state: TenantState, batch: Batch, answerBytes: number): Outcome {
+  const { client, operations } = batch;
+  const numbers = operations.flatMap(({ n }) => n ?? []);
+  const [first] = numbers;
+  if (client === undefined || first === undefined) {
+    const results = applyBatch(state, batch, undefined, answerBytes);
+    return { seq: state.seq, results };
   }
+  const used = state.numberedWrites(client);
+  if (used === undefined && first > 1) return { refused: 'client-unknown' };
+  if (used && (first < used.first || first > used.last + 1)) return { refused: 'op-gap' };
+  const results = applyBatch(state, batch, used, answerBytes);
+  const last = numbers.at(-1) ?? first;
+  if (last > (used?.last ?? 0)) {
+    const numbered = results.filter((_, i) => operations[i]?.n !== undefined);
+    state.saveNumberedWrites(client, { first, last, results: numbered.map(withoutValue) });
+  }
+  return { seq: state.seq, results };
+}
 
-  /** All or none. The first failure ends it: what was done is undone, and the numbers stay used. */
-  function applyAtomically(tenant: string, { operations }: Batch, used: Used | undefined): Result[] {
-    const before = { ...countOf(tenant) };
-    const room = createRoom(answerBytes);
-    const results: Result[] = [];
-    database.exec('SAVEPOINT atomic');
-    const failed = operations.find((operation) => {
-      const result = resultOf(operation, used) ?? apply(tenant, operation, room);
+function applyBatch(
+  state: TenantState,
+  { operations, atomic }: Batch,
+  used: NumberedWrites | undefined,
+  answerBytes: number,
+): Result[] {
+  const room = new Room(answerBytes);
+  if (!atomic)
+    return operations.map((operation) => earlierResult(operation, used) ?? apply(state, operation, room));
+
+  const results: Result[] = [];
+  let failed: Operation | undefined;
+  state.atomically(() => {
+    failed = operations.find((operation) => {
+      const result = earlierResult(operation, used) ?? apply(state, operation, room);
       results.push(result);
       return isFailure(operation, result);
     });
-    if (failed) {
-      database.exec('ROLLBACK TO atomic');
-      counts.set(tenant, before);
+    return failed === undefined;
+  });
+  if (failed === undefined) return results;
+  const failure = results.at(-1) as Result;
+  return operations.map(
+    (operation) =>
+      earlierResult(operation, used) ??
+      (operation === failed ? resultAfterUndo(state, operation, failure) : { outcome: 'not-applied' }),
+  );
+}
+
+/** The result of a numbered write that an earlier batch applied. */
+function earlierResult({ n }: Operation, used: NumberedWrites | undefined): Result | undefined {
+  return n === undefined || used === undefined ? undefined : used.results[n - used.first];
+}
+
+/** Whether an operation makes its atomic batch fail. A read never does. */
+function isFailure(operation: Operation, { outcome }: Result): boolean {
+  return isWrite(operation) && outcome !== 'ok' && outcome !== 'missing';
+}
+
+/** A failed condition reports the stored state, not one that the undone part of its batch had made. */
+function resultAfterUndo(state: TenantState, operation: Operation, result: Result): Result {
+  if (result.outcome !== 'condition-failed') return result;
+  return 'key' in operation
+    ? conditionFailed(state, operation.key, new Room(0))
+    : { outcome: 'condition-failed', rev: state.seq };
+}
+
+function apply(state: TenantState, operation: Operation, room: Room): Result {
+  switch (operation.type) {
+    case 'refused':
+      return operation.result;
+    case 'get': {
+      const head = state.head(operation.key);
+      if (head === undefined) return { outcome: 'missing' };
+      if (!room.take(head.size)) return { outcome: 'answer-too-large' };
+      const result: { outcome: 'ok'; rev: number; value?: string } = { outcome: 'ok', rev: head.rev };
+      state.fillValue(operation.key, result);
+      return result;
     }
-    database.exec('RELEASE atomic');
-    if (failed === undefined) return results;
-    const ended = results.at(-1) as Result;
-    return operations.map(
-      (operation) =>
-        resultOf(operation, used) ?? (operation === failed ? asOfNow(tenant, operation, ended) : NOT_APPLIED),
-    );
+    case 'head': {
+      const head = state.head(operation.key);
+      return head ? { outcome: 'ok', rev: head.rev, size: head.size } : { outcome: 'missing' };
+    }
+    case 'put': {
+      const { key, value, condition } = operation;
+      if (!isMet(condition, () => state.rev(key))) return conditionFailed(state, key, room);
+      return { outcome: 'ok', rev: state.put(key, value) };
+    }
+    case 'delete': {
+      const { key, condition } = operation;
+      const rev = state.rev(key);
+      if (rev === undefined) return { outcome: 'missing' };
+      if (!isMet(condition, () => rev)) return conditionFailed(state, key, room);
+      return { outcome: 'ok', rev: state.delete(key) };
+    }
+    case 'clear':
+      if (!isMet(operation.condition, () => state.seq))
+        return { outcome: 'condition-failed', rev: state.seq };
+      return { outcome: 'ok', rev: state.clear() };
   }
+}
 
-  /** A failed condition tells what there is, and not what the undone part of its batch had made of it. */
-  function asOfNow(tenant: string, operation: Operation, result: Result): Result {
-    if (result.status !== 412) return result;
-    if (!('key' in operation)) return preconditionFailed(countOf(tenant).seq);
-    const row = readEntry.get(tenant, operation.key);
-    return row ? preconditionFailed(Number(row.rev), String(row.value)) : preconditionFailed(undefined);
-  }
+function isMet(condition: Condition | undefined, rev: () => number | undefined): boolean {
+  return condition === undefined || condition(rev());
+}
 
-  return {
-    begin: () => counts.clear(),
-    run(tenant, batch) {
-      const numbers = batch.operations.flatMap(({ n }) => n ?? []);
-      const first = numbers[0];
-      const last = numbers.at(-1);
-      let used: Used | undefined;
-      if (batch.client !== undefined && first !== undefined) {
-        const row = readClient.get(tenant, batch.client);
-        if (row === undefined && first > 1) return { refused: 'client-unknown' };
-        if (row && (first < Number(row.first_n) || first > Number(row.last_n) + 1))
-          return { refused: 'op-gap' };
-        used = row && {
-          first: Number(row.first_n),
-          last: Number(row.last_n),
-          results: parseStored(String(row.results)),
-        };
-      }
-      const results = (batch.atomic ? applyAtomically : applyAll)(tenant, batch, used);
-      if (
-        batch.client !== undefined &&
-        first !== undefined &&
-        last !== undefined &&
-        last > (used?.last ?? 0)
-      ) {
-        const kept = results.filter((_, i) => batch.operations[i]?.n !== undefined);
-        writeClient.run(tenant, batch.client, first, last, storedText(kept), Date.now());
-      }
-      return { seq: countOf(tenant).seq, results };
-    },
-    end() {
-      for (const [tenant, { seq, counted }] of counts) if (counted) writeTenant.run(tenant, seq);
-    },
+/** With the current state, as far as there is room. */
+function conditionFailed(state: TenantState, key: string, room: Room): Result {
+  const head = state.head(key);
+  if (head === undefined) return { outcome: 'condition-failed' };
+  const result: { outcome: 'condition-failed'; rev: number; value?: string } = {
+    outcome: 'condition-failed',
+    rev: head.rev,
   };
+  if (!room.isFull && room.take(head.size)) state.fillValue(key, result);
+  return result;
+}
+
+function withoutValue(result: Result): Result {
+  if (!('value' in result)) return result;
+  const { value, ...rest } = result;
+  return rest;
+}
+
+/** The room for values in one answer. The first value always fits. After one that does not, none does. */
+class Room {
+  #left: number;
+  #isEmpty = true;
+  #isFull = false;
+
+  constructor(bytes: number) {
+    this.#left = bytes;
+  }
+
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  /** Whether a value of `bytes` fits; then its room is taken. */
+  take(bytes: number): boolean {
+    this.#left -= bytes;
+    this.#isFull ||= !this.#isEmpty && this.#left < 0;
+    this.#isEmpty = false;
+    return !this.#isFull;
+  }
 }

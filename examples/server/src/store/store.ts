@@ -1,22 +1,25 @@
 /**
- * The store as the rest of the server sees it: of each tenant the keys, the texts of their values and a revision for each
- * state of an entry, and what has changed in which order.
+ * The store as the rest of the server sees it: the keys of each tenant, the texts of their values, a revision for each
+ * state of an entry, and the changes in their order.
  *
- * Everything moves in batches; a single change is a batch of one. A batch resolves after it is durable, and batches
- * that wait together may become durable together. A failure is a rejection, and then nothing of the batch has happened.
+ * All writes are batches; a single write is a batch of one. A batch resolves after it is durable, and concurrent batches
+ * may become durable together. A failure is a rejection, and then nothing of the batch was applied.
  *
- * A revision is the tenant's sequence number at the entry's last change: the row that counts it is written in the
- * transaction of the change, so numbers are committed in their order.
+ * A revision is the tenant's sequence number at the entry's last change. The number is assigned in the transaction of the
+ * change, so numbers are committed in their order.
  */
 
-/** What is stored under a key. */
+/** The tenant of callers without a token. */
+export const ANONYMOUS_TENANT = 'default';
+
+/** An entry. */
 export interface Entry {
-  /** JSON text, as it was received. */
+  /** JSON text, as it was sent. */
   readonly value: string;
   readonly rev: number;
 }
 
-/** Decides, at an operation's turn, whether it may happen; asked with the revision that there is then, if any. */
+/** Decides whether an operation may apply. Called with the current revision, `undefined` when the key is missing. */
 export type Condition = (rev: number | undefined) => boolean;
 
 type Numbered = {
@@ -24,7 +27,7 @@ type Numbered = {
   readonly n?: number | undefined;
 };
 
-/** One step of a batch. The condition of a `clear` is asked with the tenant's sequence number. */
+/** One step of a batch. The condition of a `clear` is called with the tenant's sequence number. */
 export type Operation = Numbered &
   (
     | { readonly type: 'get' | 'head'; readonly key: string }
@@ -36,38 +39,48 @@ export type Operation = Numbered &
       }
     | { readonly type: 'delete'; readonly key: string; readonly condition?: Condition | undefined }
     | { readonly type: 'clear'; readonly condition?: Condition | undefined }
-    /** Refused before it came here. It keeps its place in the batch, and its number. */
-    | { readonly type: 'refused'; readonly write: boolean; readonly refused: Result }
+    /** Refused before it reached the store. It keeps its position in the batch, and its number. */
+    | { readonly type: 'refused'; readonly isWrite: boolean; readonly result: Result }
   );
 
 /** Operations, applied in their order. */
 export interface Batch {
   readonly operations: readonly Operation[];
-  /** All or none. */
+  /** All operations apply, or none. */
   readonly atomic?: boolean;
-  /** Whose numbers the operations carry. A number that was used is not applied again: its result is answered. */
+  /** The client that assigned the numbers. A write whose number was used before is not applied again: its result is repeated. */
   readonly client?: string | undefined;
 }
 
-/** Whether an operation changes something, or uses up the number of a change. */
+/** Whether an operation changes data, or uses the number of a write. */
 export function isWrite(operation: Operation): boolean {
-  if (operation.type === 'refused') return operation.write;
+  if (operation.type === 'refused') return operation.isWrite;
   return operation.type !== 'get' && operation.type !== 'head';
 }
 
-/** What became of one operation: a status of HTTP and what belongs to it. */
-export interface Result {
-  readonly status: number;
-  readonly rev?: number | undefined;
-  /** JSON text. */
-  readonly value?: string;
-  /** Bytes of the value's text. */
-  readonly size?: number;
-  readonly error?: string;
-  readonly type?: string;
-}
+/** The result of one operation. */
+export type Result =
+  /** Applied. A write has its new revision, a `get` also the value, a `head` also the size in bytes. */
+  | { readonly outcome: 'ok'; readonly rev: number; readonly value?: string; readonly size?: number }
+  | { readonly outcome: 'missing' }
+  /** With the current revision, and the current value (JSON text) if the answer has room for it. */
+  | { readonly outcome: 'condition-failed'; readonly rev?: number | undefined; readonly value?: string }
+  /** Another operation of the atomic batch failed. */
+  | { readonly outcome: 'not-applied' }
+  /** The answer has no room for the value. */
+  | { readonly outcome: 'answer-too-large' }
+  | { readonly outcome: 'invalid-key' | 'value-too-large'; readonly message: string };
 
-/** What became of a batch: a result an operation, or why nothing of it applied. */
+/** What an outcome means, for the caller. */
+export const OUTCOME_TEXTS = {
+  // Clients of level 0 compare this text exactly.
+  missing: 'Key not found',
+  'condition-failed': 'Precondition failed',
+  'not-applied': 'Another operation of this atomic batch failed',
+  'answer-too-large': 'The values of this answer are over the limit: request this key again',
+} as const;
+
+/** The outcome of a batch: one result for each operation, or the reason why nothing was applied. */
 export type Outcome =
   | { readonly seq: number; readonly results: readonly Result[] }
   | { readonly refused: 'op-gap' | 'client-unknown' };
@@ -76,11 +89,11 @@ export type Outcome =
 export interface Stats {
   readonly seq: number;
   readonly keys: number;
-  /** Of the values' UTF-8 texts. */
+  /** UTF-8 bytes of all values. */
   readonly sizeBytes: number;
 }
 
-/** Which keys to list: those that begin with `prefix` and come after `after` in byte order. */
+/** Selects the keys that start with `prefix` and follow `after` in byte order. */
 export interface Range {
   readonly prefix: string;
   readonly after: string;
@@ -94,13 +107,13 @@ export interface KeyPage {
   readonly more: boolean;
 }
 
-/** The latest change of a key, or of all at once. */
+/** The latest change of a key, or a clear. */
 export type Change =
   | { readonly type: 'put'; readonly key: string; readonly rev: number; readonly value: string }
   | { readonly type: 'delete'; readonly key: string; readonly rev: number }
   | { readonly type: 'clear'; readonly rev: number };
 
-/** What has changed after a cursor, in the order of revisions; or that the store no longer knows, or never did. */
+/** The changes after a cursor in the order of revisions, or why they are not known. */
 export type Changes =
   | { readonly seq: number; readonly changes: readonly Change[]; readonly more: boolean }
   | { readonly seq: number; readonly lost: 'cursor-gone' | 'epoch-changed' };
@@ -113,11 +126,11 @@ export interface Snapshot {
   close(): void;
 }
 
-/** A durable key-value store of many tenants, none of which sees another. */
+/** A durable key-value store of many tenants. No tenant sees the data of another. */
 export interface Store {
-  /** Names this incarnation of the data. */
+  /** Identifies this incarnation of the data. */
   readonly epoch: string;
-  /** The database's name, without its folder. */
+  /** The name of the database without its folder. */
   readonly fileName: string;
   seq(tenant: string): Promise<number>;
   read(tenant: string, key: string): Promise<Entry | undefined>;
@@ -125,30 +138,27 @@ export interface Store {
   run(tenant: string, batch: Batch): Promise<Outcome>;
   list(tenant: string, range: Range): Promise<KeyPage>;
   stats(tenant: string): Promise<Stats>;
-  /** What has changed after sequence number `after`: `limit` changes at most, fewer where their values are large. */
+  /** The changes after sequence number `after`: at most `limit`, fewer when their values are large. */
   changes(tenant: string, after: number, limit: number): Promise<Changes>;
   snapshot(tenant: string): Snapshot;
-  /** Call `listener` after commits, of other processes too, until the function that is returned is called. */
+  /** Calls `listener` after commits, also of other processes. Returns a function that ends this. */
   onCommit(listener: () => void): () => void;
-  /** Drop tombstones and results of clients that are older than 30 days. @throws {StoreError} */
+  /** Deletes tombstones and stored results of clients that are older than 30 days. @throws {StoreError} */
   expire(): Promise<void>;
-  /** Resolves when what was called before is done. */
+  /** Resolves when all earlier calls have finished and the database is closed. */
   close(): Promise<void>;
 }
 
-/** `full`: no room on the disk. `busy`: another process holds the database. `failed`: see `cause`. */
+/** `full`: the disk is full. `busy`: another process holds the database. `failed`: see `cause`. */
 export type StoreErrorCode = 'full' | 'busy' | 'failed';
 
-/** A batch that could not be made durable, and has not happened. */
+/** The database failed. Nothing of the call was applied. */
 export class StoreError extends Error {
   override readonly name = 'StoreError';
   readonly code: StoreErrorCode;
 
   constructor(code: StoreErrorCode, cause: unknown) {
-    super(`The database did not commit (${code})`, { cause });
+    super(`The database failed (${code})`, { cause });
     this.code = code;
   }
 }
-
-/** The tenant of callers without a token. */
-export const ANONYMOUS_TENANT = 'default';

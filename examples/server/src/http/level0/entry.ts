@@ -28,9 +28,9 @@ export function createEntryHandlers(store: Store, maxBodyBytes: number) {
     return changed(result as Result);
   }
 
-  function changed({ status, rev }: Result): Answer {
-    if (status === 404) return keyNotFound();
-    return status === 412 ? preconditionFailed(tagged(rev)) : success(tagged(rev));
+  function changed(result: Result): Answer {
+    if (result.outcome === 'ok') return success(tagged(result.rev));
+    return result.outcome === 'condition-failed' ? preconditionFailed(tagged(result.rev)) : keyNotFound();
   }
 
   return {

@@ -45,7 +45,9 @@ export function createImportHandler(store: Store, limits: Limits, log: Logger): 
     );
     const outcome = await store.run(tenant, { operations, atomic: mode === 'fail' });
     const results = 'results' in outcome ? outcome.results : [];
-    const exists = results.map(({ status }) => status === 412 || (dryRun && condition && status === 200));
+    const exists = results.map(
+      ({ outcome }) => outcome === 'condition-failed' || (dryRun && condition && outcome === 'ok'),
+    );
     const first = exists.indexOf(true);
     if (mode === 'fail' && first !== -1) {
       const key = page[first]?.key;

@@ -4,9 +4,8 @@
  * Spec: docs/contract.md, 5.3, 5.5, 5.8 to 5.10.
  */
 import { elementsOf, MAX_DEPTH, membersOf } from '../../../../../src/backup-format/json-text.ts';
-import { MISSING } from '../../store/results.ts';
 import type { Condition, Operation, Result } from '../../store/store.ts';
-import { HttpError, problemType } from '../errors.ts';
+import { HttpError } from '../errors.ts';
 import { keyProblem } from '../keys.ts';
 import { parseMembers } from '../transport/body.ts';
 import type { Limits } from '../transport/limits.ts';
@@ -21,6 +20,8 @@ export interface SentBatch {
 }
 
 type Members = ReadonlyMap<string, string>;
+
+const MISSING: Result = { outcome: 'missing' };
 
 const CLIENT = /^[\w-]{16,64}$/;
 
@@ -56,30 +57,30 @@ function parseOperation(text: string, i: number, limits: Limits): Operation {
     case 'get':
     case 'head':
       // No stored key has lone surrogates, but the database would convert them and find another key.
-      return key.isWellFormed() ? { type, key } : { type: 'refused', write: false, refused: MISSING };
+      return key.isWellFormed() ? { type, key } : { type: 'refused', isWrite: false, result: MISSING };
     case 'delete': {
       const n = numberOf(op);
-      if (!key.isWellFormed()) return { type: 'refused', write: true, n, refused: MISSING };
+      if (!key.isWellFormed()) return { type: 'refused', isWrite: true, n, result: MISSING };
       return { type, key, n, condition: revCondition(op) };
     }
     case 'put': {
       const value = op.get('value') ?? refuse(`Operation ${i} has no value`);
       const n = numberOf(op);
       const condition = revCondition(op);
-      const refused = refusalOfPut(key, value, limits);
-      return refused ? { type: 'refused', write: true, n, refused } : { type, key, value, n, condition };
+      const result = checkPut(key, value, limits);
+      return result ? { type: 'refused', isWrite: true, n, result } : { type, key, value, n, condition };
     }
     default:
       return refuse(`Operation ${i}: op must be one of get, head, put, delete, clear`);
   }
 }
 
-function refusalOfPut(key: string, value: string, { valueBytes }: Limits): Result | undefined {
-  const error = keyProblem(key);
-  if (error !== undefined) return { status: 400, error, type: problemType('invalid-key') };
+/** Why a put is refused; `undefined` if it is not. */
+function checkPut(key: string, value: string, { valueBytes }: Limits): Result | undefined {
+  const problem = keyProblem(key);
+  if (problem !== undefined) return { outcome: 'invalid-key', message: problem };
   if (value.length * 3 <= valueBytes || Buffer.byteLength(value) <= valueBytes) return undefined;
-  const message = `The value is over the limit of ${valueBytes} bytes`;
-  return { status: 413, error: message, type: problemType('value-too-large') };
+  return { outcome: 'value-too-large', message: `The value is over the limit of ${valueBytes} bytes` };
 }
 
 function stringOf(from: Members, name: string): string | undefined {

@@ -1,18 +1,18 @@
 /**
- * Tells those who wait for changes that something was committed.
+ * Notifies listeners of commits.
  *
- * What another process commits to the same file is seen by asking SQLite for its data version, a few times a second
- * and only while somebody waits.
+ * Commits of other processes to the same file are found by polling SQLite's data version, and only while there are
+ * listeners.
  */
 import type { DatabaseSync } from 'node:sqlite';
 
-const ASK_EVERY = 100;
+/** Milliseconds. */
+const POLL_INTERVAL = 100;
 
-/** Commits, as they happen. */
 export interface CommitNotice {
   /** This process has committed. */
   committed(): void;
-  /** Call `listener` after commits until the function that is returned is called. */
+  /** Calls `listener` after commits. Returns a function that ends this. */
   listen(listener: () => void): () => void;
   stop(): void;
 }
@@ -23,27 +23,27 @@ export function createCommitNotice(database: DatabaseSync): CommitNotice {
   let timer: ReturnType<typeof setInterval> | undefined;
   let version: unknown;
 
-  const tell = (): void => {
+  const notify = (): void => {
     for (const listener of [...listeners]) listener();
   };
   const stop = (): void => {
     clearInterval(timer);
     timer = undefined;
   };
-  const ask = (): void => {
-    const now = readVersion.get()?.data_version;
-    if (now === version) return;
-    version = now;
-    tell();
+  const poll = (): void => {
+    const current = readVersion.get()?.data_version;
+    if (current === version) return;
+    version = current;
+    notify();
   };
 
   return {
-    committed: tell,
+    committed: notify,
     listen(listener) {
       listeners.add(listener);
       if (timer === undefined) {
         version = readVersion.get()?.data_version;
-        timer = setInterval(ask, ASK_EVERY);
+        timer = setInterval(poll, POLL_INTERVAL);
       }
       return () => {
         listeners.delete(listener);

@@ -1,12 +1,12 @@
 /**
- * The SQLite file: how it is opened, and what is in it. The Flask server reads and writes the same tables.
+ * The SQLite file: its tables, how it is opened, and transactions. The Flask server reads and writes the same tables.
  *
- * - `meta`: `epoch`, which names this incarnation of the data.
- * - `tenants`: `seq` counts a tenant's changes and only grows; `cleared` is its value at the last clear; `forgotten` the
- *   highest revision among the tombstones that are gone.
- * - `records`: entries, and as tombstones (without a value) the keys that were deleted since the last clear. The value
- *   stands last: SQLite walks through a large one to reach what stands behind it.
- * - `clients`: of each client its last numbered writes, `first_n` to `last_n`, and their results.
+ * - `meta`: `epoch` identifies this incarnation of the data.
+ * - `tenants`: `seq` counts a tenant's changes and never decreases. `cleared` is its value at the last clear. `forgotten`
+ *   is the highest revision of all expired tombstones.
+ * - `records`: entries, and tombstones (without a value) for keys that were deleted since the last clear. The value is the
+ *   last column: SQLite reads through a large value to reach the columns after it.
+ * - `clients`: the last numbered writes of each client, `first_n` to `last_n`, and their results (results-column.ts).
  */
 import { randomBytes } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
@@ -14,15 +14,18 @@ import { DatabaseSync } from 'node:sqlite';
 /** Milliseconds to wait for another process that writes. */
 const BUSY_TIMEOUT = 5000;
 
-/** Open the database at `path`, and make its tables where they are missing. */
+/** Milliseconds after which tombstones and the results of numbered writes expire. */
+const RETENTION = 30 * 24 * 60 * 60 * 1000;
+
+/** Opens the database at `path`, and creates missing tables. */
 export function openDatabase(path: string): DatabaseSync {
   const database = new DatabaseSync(path);
   try {
     database.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT}`);
     database.exec('PRAGMA journal_mode = WAL');
-    // A commit returns when the disk has it. WAL's usual NORMAL could lose the last commits with the power.
+    // A commit returns when the disk has it. With NORMAL, the default of WAL, a power failure can lose the last commits.
     database.exec('PRAGMA synchronous = FULL');
-    transaction(database, () => makeTables(database));
+    transaction(database, () => createTables(database));
     return database;
   } catch (error) {
     database.close();
@@ -30,48 +33,108 @@ export function openDatabase(path: string): DatabaseSync {
   }
 }
 
-/** Open a second, read-only connection to the same file: it does not hold back writes. */
+/** Opens a second, read-only connection to the same file. It does not block writes. */
 export function openReader(database: DatabaseSync): DatabaseSync {
   const reader = new DatabaseSync(database.location() ?? '', { readOnly: true });
   reader.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT}`);
   return reader;
 }
 
-/** Run `work` in a transaction that holds the write lock from its begin; durable when this returns. */
+/** Holds the write lock from its begin. */
+const BEGIN_WRITE = 'BEGIN IMMEDIATE';
+/** Its reads see one committed state. */
+const BEGIN_READ = 'BEGIN';
+
+/** Runs `work` in a write transaction. The changes are durable when this returns. */
 export function transaction<T>(database: DatabaseSync, work: () => T): T {
-  return between(database, 'BEGIN IMMEDIATE', work);
-}
-
-/** Run `work` over one state of the data. */
-export function reading<T>(database: DatabaseSync, work: () => T): T {
-  return between(database, 'BEGIN', work);
-}
-
-function between<T>(database: DatabaseSync, begin: string, work: () => T): T {
-  database.exec(begin);
+  database.exec(BEGIN_WRITE);
   try {
     const result = work();
     database.exec('COMMIT');
     return result;
   } catch (error) {
-    // SQLite ends it by itself when the disk is full.
-    if (database.isTransaction) database.exec('ROLLBACK');
+    rollBack(database);
     throw error;
   }
 }
 
-/** Another epoch: revisions and cursors of before say nothing about this data. */
+/** Runs transactions on one connection, one after the other. */
+export interface Transactions {
+  /** Resolves when the changes of `work` are durable. */
+  write<T>(work: () => T | Promise<T>): Promise<T>;
+  /** Runs `work` over one committed state. */
+  read<T>(work: () => T | Promise<T>): Promise<T>;
+  /** Resolves after all earlier transactions. */
+  idle(): Promise<void>;
+}
+
+/**
+ * A queue of transactions for a connection. A transaction starts after the one before it has ended, so none reads what
+ * another has not committed, even if `work` awaits.
+ *
+ * `work` must await only promises that are already settled. Such a transaction also runs within one task of the event
+ * loop: between its BEGIN and its COMMIT only microtasks run, so no timer and no socket is served and the write lock is
+ * not held across I/O.
+ */
+export function createTransactions(database: DatabaseSync): Transactions {
+  let last: Promise<unknown> = Promise.resolve();
+
+  function enqueue<T>(begin: string, work: () => T | Promise<T>): Promise<T> {
+    const result = last.then(async () => {
+      database.exec(begin);
+      try {
+        const result = await work();
+        database.exec('COMMIT');
+        return result;
+      } catch (error) {
+        rollBack(database);
+        throw error;
+      }
+    });
+    last = result.catch(() => {});
+    return result;
+  }
+
+  return {
+    write: (work) => enqueue(BEGIN_WRITE, work),
+    read: (work) => enqueue(BEGIN_READ, work),
+    idle: async () => {
+      await last;
+    },
+  };
+}
+
+function rollBack(database: DatabaseSync): void {
+  // When the disk is full, SQLite has already rolled back.
+  if (database.isTransaction) database.exec('ROLLBACK');
+}
+
+/** Assigns a new epoch: revisions and cursors of the previous one have no meaning for this data. */
 export function mintEpoch(database: DatabaseSync): void {
   transaction(database, () => {
     database.prepare("UPDATE meta SET value = ? WHERE name = 'epoch'").run(newEpoch());
   });
 }
 
+/** Deletes expired tombstones and results of numbered writes, inside a transaction. */
+export function deleteExpired(database: DatabaseSync): void {
+  const time = Date.now() - RETENTION;
+  database
+    .prepare(
+      'UPDATE tenants SET forgotten = old.rev FROM ' +
+        '(SELECT tenant, MAX(rev) AS rev FROM records WHERE value IS NULL AND deleted_at_ms < ? GROUP BY tenant) AS old ' +
+        'WHERE tenants.tenant = old.tenant AND forgotten < old.rev',
+    )
+    .run(time);
+  database.prepare('DELETE FROM records WHERE value IS NULL AND deleted_at_ms < ?').run(time);
+  database.prepare('DELETE FROM clients WHERE used_at_ms < ?').run(time);
+}
+
 function newEpoch(): string {
   return randomBytes(8).toString('hex');
 }
 
-function makeTables(database: DatabaseSync): void {
+function createTables(database: DatabaseSync): void {
   database.exec(`
     CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value);
     CREATE TABLE IF NOT EXISTS tenants (

@@ -1,16 +1,16 @@
 /**
- * Reading from SQLite: one entry, keys in byte order, counts, changes, and everything.
+ * Queries: one entry, keys in byte order, counts, changes, and snapshots.
  *
- * SQLite compares texts by their bytes in UTF-8, which is the order of the contract.
+ * SQLite compares texts by their UTF-8 bytes, which is the order of the contract.
  */
 import type { DatabaseSync, SQLOutputValue } from 'node:sqlite';
 import type { Change, Changes, Entry, KeyPage, Range, Snapshot, Stats } from '../store.ts';
 import { openReader } from './database.ts';
 
-/** Characters of values after which a page of a snapshot ends. */
+/** Characters of keys and values after which a page of a snapshot ends. */
 const PAGE_CHARACTERS = 64 * 1024;
 
-/** Reads of committed data. */
+/** Queries. The connection must be inside a transaction. */
 export interface Reads {
   seq(tenant: string): number;
   entry(tenant: string, key: string): Entry | undefined;
@@ -25,7 +25,7 @@ export function createReads(database: DatabaseSync, answerBytes: number): Reads 
   const readEntry = database.prepare(
     'SELECT value, rev FROM records WHERE tenant = ? AND key = ? AND value IS NOT NULL',
   );
-  // The one bound is for the index, the other is looked at then.
+  // The first bound uses the index, the second only filters.
   const readKeys = database.prepare(
     'SELECT key, rev, octet_length(value) AS size FROM records ' +
       'WHERE tenant = ?1 AND key >= max(?2, ?3) AND key > ?3 AND value IS NOT NULL ORDER BY key LIMIT ?4',
@@ -71,7 +71,7 @@ export function createReads(database: DatabaseSync, answerBytes: number): Reads 
     changes(tenant, after, limit) {
       const { seq, cleared, forgotten } = tenantRow(tenant);
       if (after > seq) return { seq, lost: 'epoch-changed' };
-      // Who knows nothing yet misses no deletion.
+      // A client that knows nothing yet cannot miss a deletion.
       if (after > 0 && after < forgotten) return { seq, lost: 'cursor-gone' };
       const changes: Change[] = [];
       if (after < cleared) changes.push({ type: 'clear', rev: cleared });
@@ -88,7 +88,7 @@ export function createReads(database: DatabaseSync, answerBytes: number): Reads 
   };
 }
 
-/** One state of a tenant's data, read through a connection of its own. */
+/** Opens one state of a tenant's data through its own connection. */
 export function openSnapshot(database: DatabaseSync, tenant: string): Snapshot {
   const reader = openReader(database);
   let open = true;
@@ -97,7 +97,7 @@ export function openSnapshot(database: DatabaseSync, tenant: string): Snapshot {
     open = false;
   };
   try {
-    // The first read begins the transaction whose state all others see.
+    // The first query fixes the state that all later ones see.
     reader.exec('BEGIN');
     const row = reader.prepare('SELECT seq FROM tenants WHERE tenant = ?').get(tenant);
     const rows = reader.prepare(

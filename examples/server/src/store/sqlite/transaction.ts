@@ -1,0 +1,91 @@
+/**
+ * The statements of batches. The connection must be inside a transaction.
+ *
+ * SQLite is synchronous, so every promise here is settled when it is returned: see `createTransactions`.
+ */
+import type { DatabaseSync } from 'node:sqlite';
+import type { Head, NumberedWrites, Transaction } from '../transaction.ts';
+import { parseResults, stringifyResults } from './results-column.ts';
+
+/** A `Transaction` over the transaction that the connection has open. It can be reused for later ones. */
+export function createSqliteTransaction(database: DatabaseSync): Transaction {
+  const readSeq = database.prepare('SELECT seq FROM tenants WHERE tenant = ?');
+  const writeSeq = database.prepare(
+    'INSERT INTO tenants (tenant, seq) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq',
+  );
+  const readHead = database.prepare(
+    'SELECT rev, octet_length(value) AS size FROM records WHERE tenant = ? AND key = ? AND value IS NOT NULL',
+  );
+  const readSmall = database.prepare(
+    'SELECT rev, octet_length(value) AS size, CASE WHEN octet_length(value) <= ?3 THEN value END AS value ' +
+      'FROM records WHERE tenant = ?1 AND key = ?2 AND value IS NOT NULL',
+  );
+  const readValue = database.prepare('SELECT value FROM records WHERE tenant = ? AND key = ?');
+  const writeEntry = database.prepare(
+    'INSERT INTO records (tenant, key, rev, deleted_at_ms, value) VALUES (?, ?, ?, ?, ?) ON CONFLICT (tenant, key) ' +
+      'DO UPDATE SET rev = excluded.rev, deleted_at_ms = excluded.deleted_at_ms, value = excluded.value',
+  );
+  const deleteAll = database.prepare('DELETE FROM records WHERE tenant = ?');
+  const writeCleared = database.prepare(
+    'INSERT INTO tenants (tenant, cleared) VALUES (?1, ?2) ' +
+      'ON CONFLICT (tenant) DO UPDATE SET cleared = ?2, forgotten = 0',
+  );
+  const readClient = database.prepare(
+    'SELECT first_n, last_n, results FROM clients WHERE tenant = ? AND client = ?',
+  );
+  const writeClient = database.prepare(
+    'INSERT OR REPLACE INTO clients (tenant, client, first_n, last_n, results, used_at_ms) VALUES (?, ?, ?, ?, ?, ?)',
+  );
+
+  return {
+    // BEGIN IMMEDIATE has locked all tenants.
+    async lock(tenant) {
+      return Number(readSeq.get(tenant)?.seq ?? 0);
+    },
+
+    async clients(tenant, clients) {
+      const found = new Map<string, NumberedWrites>();
+      for (const client of clients) {
+        const row = readClient.get(tenant, client);
+        if (row)
+          found.set(client, {
+            first: Number(row.first_n),
+            last: Number(row.last_n),
+            results: parseResults(String(row.results)),
+          });
+      }
+      return found;
+    },
+
+    async heads(tenant, keys, maxValueBytes) {
+      const found = new Map<string, Head>();
+      for (const key of keys) {
+        const row =
+          maxValueBytes === 0 ? readHead.get(tenant, key) : readSmall.get(tenant, key, maxValueBytes);
+        if (row === undefined) continue;
+        const value = typeof row.value === 'string' ? row.value : undefined;
+        found.set(key, { rev: Number(row.rev), size: Number(row.size), value });
+      }
+      return found;
+    },
+
+    async values(tenant, keys) {
+      const found = new Map<string, string>();
+      for (const key of keys) found.set(key, String(readValue.get(tenant, key)?.value));
+      return found;
+    },
+
+    async write(tenant, { seq, cleared, entries, clients }) {
+      const now = Date.now();
+      if (cleared !== undefined) {
+        deleteAll.run(tenant);
+        writeCleared.run(tenant, cleared);
+      }
+      for (const [key, { rev, value }] of entries)
+        writeEntry.run(tenant, key, rev, value === undefined ? now : null, value ?? null);
+      for (const [client, { first, last, results }] of clients)
+        writeClient.run(tenant, client, first, last, stringifyResults(results), now);
+      writeSeq.run(tenant, seq);
+    },
+  };
+}

@@ -1,0 +1,185 @@
+/**
+ * A tenant inside a transaction: what was read of it, and on top of that what the batches so far have changed. Nothing is
+ * written before all batches have run, and an atomic batch that fails is undone here.
+ */
+import type { Head, NumberedWrites, TenantChanges, Transaction } from './transaction.ts';
+
+/** A changed entry. Without a value it was deleted. */
+interface ChangedEntry {
+  readonly rev: number;
+  readonly value: string | undefined;
+}
+
+/** The part of a result that gets its value later. */
+interface ValueSlot {
+  value?: string;
+}
+
+/** What must be read before the batches run. */
+export interface Needs {
+  /** Keys whose values may be needed. */
+  readonly values: Set<string>;
+  /** Keys of which only the revision and the size are needed. */
+  readonly heads: Set<string>;
+  readonly clients: Set<string>;
+}
+
+/** Values up to this size are read together with their revision, which saves a statement. */
+const SMALL_VALUE_BYTES = 4096;
+
+export class TenantState {
+  readonly #tenant: string;
+  readonly #stored: ReadonlyMap<string, Head>;
+  readonly #storedClients: ReadonlyMap<string, NumberedWrites>;
+  #seq: number;
+  readonly #seqBefore: number;
+  #cleared: number | undefined;
+  #entries = new Map<string, ChangedEntry>();
+  readonly #clients = new Map<string, NumberedWrites>();
+  /** Results that wait for a stored value. */
+  #unread: Array<readonly [key: string, result: ValueSlot]> = [];
+  /** How to undo the changes of the current atomic batch; `undefined` outside of one. */
+  #undo: Array<() => void> | undefined;
+
+  constructor(
+    tenant: string,
+    seq: number,
+    stored: ReadonlyMap<string, Head>,
+    clients: ReadonlyMap<string, NumberedWrites>,
+  ) {
+    this.#tenant = tenant;
+    this.#seq = seq;
+    this.#seqBefore = seq;
+    this.#stored = stored;
+    this.#storedClients = clients;
+  }
+
+  static async load(
+    transaction: Transaction,
+    tenant: string,
+    { values, heads, clients }: Needs,
+  ): Promise<TenantState> {
+    const seq = await transaction.lock(tenant);
+    const found = values.size === 0 ? NONE : await transaction.heads(tenant, values, SMALL_VALUE_BYTES);
+    const others = heads.size === 0 ? NONE : await transaction.heads(tenant, heads, 0);
+    const stored = others.size === 0 ? found : new Map([...others, ...found]);
+    const known = clients.size === 0 ? NONE : await transaction.clients(tenant, clients);
+    return new TenantState(tenant, seq, stored, known);
+  }
+
+  get seq(): number {
+    return this.#seq;
+  }
+
+  /** The current revision and size of a key; `undefined` when it is missing. */
+  head(key: string): { readonly rev: number; readonly size: number } | undefined {
+    const changed = this.#entries.get(key);
+    if (changed !== undefined) {
+      const { rev, value } = changed;
+      return value === undefined ? undefined : { rev, size: Buffer.byteLength(value) };
+    }
+    return this.#cleared === undefined ? this.#stored.get(key) : undefined;
+  }
+
+  /** The current revision of a key; `undefined` when it is missing. */
+  rev(key: string): number | undefined {
+    const changed = this.#entries.get(key);
+    if (changed !== undefined) return changed.value === undefined ? undefined : changed.rev;
+    return this.#cleared === undefined ? this.#stored.get(key)?.rev : undefined;
+  }
+
+  /** Sets `result.value` to the current value of a key that exists, immediately or in `readValues`. */
+  fillValue(key: string, result: ValueSlot): void {
+    const { value } = this.#entries.get(key) ?? this.#stored.get(key) ?? {};
+    if (value === undefined) this.#unread.push([key, result]);
+    else result.value = value;
+  }
+
+  put(key: string, value: string): number {
+    const rev = this.#nextSeq();
+    this.#change(key, { rev, value });
+    return rev;
+  }
+
+  /** The key exists. */
+  delete(key: string): number {
+    const rev = this.#nextSeq();
+    this.#change(key, { rev, value: undefined });
+    return rev;
+  }
+
+  clear(): number {
+    const rev = this.#nextSeq();
+    const entries = this.#entries;
+    const cleared = this.#cleared;
+    this.#undo?.push(() => {
+      this.#entries = entries;
+      this.#cleared = cleared;
+    });
+    this.#entries = new Map();
+    this.#cleared = rev;
+    return rev;
+  }
+
+  numberedWrites(client: string): NumberedWrites | undefined {
+    return this.#clients.get(client) ?? this.#storedClients.get(client);
+  }
+
+  saveNumberedWrites(client: string, writes: NumberedWrites): void {
+    this.#clients.set(client, writes);
+  }
+
+  /** Runs `work`, and undoes its changes unless it returns `true`. */
+  atomically(work: () => boolean): void {
+    const seq = this.#seq;
+    const unread = this.#unread.length;
+    this.#undo = [];
+    const isKept = work();
+    if (!isKept) {
+      for (const undo of this.#undo.reverse()) undo();
+      this.#seq = seq;
+      this.#unread.length = unread;
+    }
+    this.#undo = undefined;
+  }
+
+  /** Reads the values that results wait for. They were stored before this transaction. */
+  async readValues(transaction: Transaction): Promise<void> {
+    if (this.#unread.length === 0) return;
+    const values = await transaction.values(this.#tenant, new Set(this.#unread.map(([key]) => key)));
+    for (const [key, result] of this.#unread) {
+      const value = values.get(key);
+      if (value !== undefined) result.value = value;
+    }
+  }
+
+  async write(transaction: Transaction): Promise<void> {
+    if (this.#seq === this.#seqBefore && this.#clients.size === 0) return;
+    const changes: TenantChanges = {
+      seq: this.#seq,
+      cleared: this.#cleared,
+      entries: this.#entries,
+      clients: this.#clients,
+    };
+    await transaction.write(this.#tenant, changes);
+  }
+
+  #nextSeq(): number {
+    this.#seq += 1;
+    return this.#seq;
+  }
+
+  #change(key: string, entry: ChangedEntry): void {
+    const entries = this.#entries;
+    if (this.#undo) {
+      const before = entries.get(key);
+      this.#undo.push(() => {
+        if (before === undefined) entries.delete(key);
+        else entries.set(key, before);
+      });
+    }
+    entries.set(key, entry);
+  }
+}
+
+const NONE: ReadonlyMap<string, never> = new Map<string, never>();

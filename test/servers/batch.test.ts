@@ -1,0 +1,209 @@
+/**
+ * The rules of batches: a group of batches has the outcomes of the same batches one by one, over SQLite and over a database
+ * whose every statement takes time.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { runBatches, type TenantBatch } from '../../examples/server/src/store/batch.ts';
+import { openDatabase } from '../../examples/server/src/store/sqlite/database.ts';
+import { createSqliteStore } from '../../examples/server/src/store/sqlite/store.ts';
+import type { Batch, Operation, Outcome } from '../../examples/server/src/store/store.ts';
+import type { Head, NumberedWrites, Transaction } from '../../examples/server/src/store/transaction.ts';
+
+const ANSWER_BYTES = 6000;
+const CLIENTS = ['client-a', 'client-b'];
+
+const key = fc.constantFrom('a', 'b', 'c');
+// Some values are larger than those that are read together with their revisions.
+const value = fc.constantFrom('1', '"two"', `"${'x'.repeat(4100)}"`);
+/** Conditions on revisions that exist in most runs. */
+const condition = fc.option(
+  fc.oneof(
+    fc.constant((rev: number | undefined) => rev === undefined),
+    fc.nat({ max: 12 }).map((wanted) => (rev: number | undefined) => rev === wanted),
+    fc.constant((rev: number | undefined) => rev !== undefined),
+  ),
+  { nil: undefined },
+);
+const operation: fc.Arbitrary<Operation> = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ type: fc.constant('get' as const), key }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('head' as const), key }) },
+  { weight: 4, arbitrary: fc.record({ type: fc.constant('put' as const), key, value, condition }) },
+  { weight: 2, arbitrary: fc.record({ type: fc.constant('delete' as const), key, condition }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('clear' as const), condition }) },
+);
+const batch: fc.Arbitrary<TenantBatch> = fc
+  .record({
+    tenant: fc.constantFrom('one', 'other'),
+    operations: fc.array(operation, { maxLength: 6 }),
+    atomic: fc.boolean(),
+    client: fc.option(fc.constantFrom(...CLIENTS), { nil: undefined }),
+    firstNumber: fc.integer({ min: 1, max: 4 }),
+  })
+  .map(({ tenant, operations, atomic, client, firstNumber }) => {
+    let n = firstNumber - 1;
+    const numbered = operations.map((operation): Operation => {
+      if (client === undefined || operation.type === 'get' || operation.type === 'head') return operation;
+      n += 1;
+      return { ...operation, n };
+    });
+    return { tenant, batch: { operations: numbered, atomic, client } satisfies Batch };
+  });
+const batches = fc.array(batch, { minLength: 1, maxLength: 8 });
+
+it('a group of batches has the same outcomes and leaves the same data as the batches one by one', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'codeforge-batch-'));
+  let count = 0;
+  const newStore = () => createSqliteStore(openDatabase(join(folder, `${count++}.db`)), ANSWER_BYTES);
+  await fc.assert(
+    fc.asyncProperty(batches, async (sent) => {
+      const [grouped, single] = [newStore(), newStore()];
+      const together = Promise.all(sent.map(({ tenant, batch }) => grouped.run(tenant, batch)));
+      const oneByOne: Outcome[] = [];
+      for (const { tenant, batch } of sent) oneByOne.push(await single.run(tenant, batch));
+      // Batches that only read form a group of their own, before the writes of the same turn or after them.
+      const writes = (outcomes: readonly Outcome[]) =>
+        outcomes.filter((_, i) =>
+          sent[i]?.batch.operations.some(({ type }) => type !== 'get' && type !== 'head'),
+        );
+      expect(writes(await together)).toEqual(writes(oneByOne));
+      for (const tenant of ['one', 'other'])
+        expect(await grouped.changes(tenant, 0, 1000)).toEqual(await single.changes(tenant, 0, 1000));
+      await Promise.all([grouped.close(), single.close()]);
+    }),
+    { numRuns: 150 },
+  );
+  await rm(folder, { recursive: true, force: true });
+});
+
+it('a database that answers each statement later gives the same outcomes as SQLite', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'codeforge-batch-'));
+  let count = 0;
+  await fc.assert(
+    fc.asyncProperty(batches, async (sent) => {
+      const store = createSqliteStore(openDatabase(join(folder, `${count++}.db`)), ANSWER_BYTES);
+      const remote = new RemoteDatabase();
+      for (const { tenant, batch } of sent)
+        expect(
+          await remote.transaction((transaction) =>
+            runBatches(transaction, [{ tenant, batch }], ANSWER_BYTES),
+          ),
+        ).toEqual([await store.run(tenant, batch)]);
+      await store.close();
+    }),
+    { numRuns: 100 },
+  );
+  await rm(folder, { recursive: true, force: true });
+});
+
+it('transactions of such a database run side by side, and still give each change of a tenant its own number', async () => {
+  const remote = new RemoteDatabase();
+  const createOnce: Operation = {
+    type: 'put',
+    key: 'one',
+    value: '1',
+    condition: (rev) => rev === undefined,
+  };
+  const outcomes = await Promise.all(
+    Array.from({ length: 64 }, (_, i) =>
+      remote.transaction((transaction) =>
+        runBatches(
+          transaction,
+          // Each transaction locks both tenants, in a different order of its batches.
+          (i % 2 === 0 ? ['one', 'other'] : ['other', 'one']).map((tenant) => ({
+            tenant,
+            batch: { operations: [createOnce, { type: 'put', key: `key-${i}`, value: '2' }] },
+          })),
+          ANSWER_BYTES,
+        ),
+      ),
+    ),
+  );
+  const results = outcomes.flat().flatMap((outcome) => ('results' in outcome ? outcome.results : []));
+  expect(results.filter(({ outcome }) => outcome === 'condition-failed')).toHaveLength(2 * 63);
+  const revs = results.flatMap((result) => (result.outcome === 'ok' ? result.rev : []));
+  expect(revs.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 2 * 65 }, (_, i) => (i >> 1) + 1));
+  expect(remote.mostAtOnce).toBeGreaterThan(1);
+});
+
+interface Tenant {
+  seq: number;
+  readonly entries: Map<string, { rev: number; value: string | undefined }>;
+  readonly clients: Map<string, NumberedWrites>;
+}
+
+/**
+ * A database behind a network, as far as `Transaction` shows it: each statement takes a task of the event loop, several
+ * transactions are open at once, and a lock on a tenant lasts until its transaction ends.
+ */
+class RemoteDatabase {
+  readonly #tenants = new Map<string, Tenant>();
+  readonly #locks = new Map<string, Promise<unknown>>();
+  #open = 0;
+  mostAtOnce = 0;
+
+  async transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    this.#open += 1;
+    this.mostAtOnce = Math.max(this.mostAtOnce, this.#open);
+    const end = Promise.withResolvers<void>();
+    try {
+      return await work(this.#begin(end.promise));
+    } finally {
+      this.#open -= 1;
+      end.resolve();
+    }
+  }
+
+  #tenant(name: string): Tenant {
+    let tenant = this.#tenants.get(name);
+    if (tenant === undefined) {
+      tenant = { seq: 0, entries: new Map(), clients: new Map() };
+      this.#tenants.set(name, tenant);
+    }
+    return tenant;
+  }
+
+  #begin(end: Promise<void>): Transaction {
+    const roundTrip = () => new Promise((resolve) => setImmediate(resolve));
+    return {
+      lock: async (name) => {
+        const before = this.#locks.get(name);
+        this.#locks.set(name, Promise.all([before, end]));
+        await before;
+        await roundTrip();
+        return this.#tenant(name).seq;
+      },
+      clients: async (name, clients) => {
+        await roundTrip();
+        const found = this.#tenant(name).clients;
+        return new Map([...found].filter(([client]) => clients.has(client)));
+      },
+      heads: async (name, keys, maxValueBytes) => {
+        await roundTrip();
+        const found = new Map<string, Head>();
+        for (const [key, { rev, value }] of this.#tenant(name).entries) {
+          if (value === undefined || !keys.has(key)) continue;
+          const size = Buffer.byteLength(value);
+          found.set(key, { rev, size, ...(size <= maxValueBytes && { value }) });
+        }
+        return found;
+      },
+      values: async (name, keys) => {
+        await roundTrip();
+        const { entries } = this.#tenant(name);
+        return new Map([...keys].map((key) => [key, entries.get(key)?.value ?? '']));
+      },
+      write: async (name, { seq, cleared, entries, clients }) => {
+        await roundTrip();
+        const tenant = this.#tenant(name);
+        tenant.seq = seq;
+        if (cleared !== undefined) tenant.entries.clear();
+        for (const [key, entry] of entries) tenant.entries.set(key, entry);
+        for (const [client, writes] of clients) tenant.clients.set(client, writes);
+      },
+    };
+  }
+}
