@@ -62,8 +62,8 @@ export interface StorageStats {
   /** Number of entries. */
   readonly keys: number;
   /**
-   * Bytes of all values as JSON text in UTF-8, keys not counted. A value that IndexedDB holds but that cannot travel
-   * (put there by other code) counts as 0.
+   * Bytes of all values as JSON text in UTF-8, keys not counted. On IndexedDB, a value that cannot be read, or that another
+   * program stored and that has no JSON text, counts as 0 bytes. Its entry is counted in `keys`.
    */
   readonly sizeBytes: number;
 }

@@ -22,7 +22,7 @@ import { StorageError } from '../core/errors.ts';
 import { hash } from '../core/hash.ts';
 import { snapshot } from '../core/values.ts';
 import { type Connection, type Requested, settled } from './connection.ts';
-import { asStorageError, subjectOf } from './errors.ts';
+import { asStorageError, readError, subjectOf } from './errors.ts';
 import { issue, outcomesOf } from './requests.ts';
 
 /** The outcome of an operation, and the last request that it made. */
@@ -37,6 +37,7 @@ export async function runConditional(
   operations: readonly Operation[],
 ): Promise<Outcome[]> {
   let decided = new Map<Operation, Outcome>();
+  let failedRead: StorageError | undefined;
   const requests = await write(async (store) => {
     // A lost connection runs this a second time.
     decided = new Map();
@@ -46,18 +47,24 @@ export async function runConditional(
       if (!isDependent(operation)) continue;
       requests.push(...issue(store, operations.slice(from, i)));
       const { outcome, request } = await decide(store, operation);
+      if (outcome.status === 'rejected' && request.error) failedRead = outcome.reason;
       decided.set(operation, outcome);
       requests.push(request);
       from = i + 1;
     }
     requests.push(...issue(store, operations.slice(from)));
     return requests;
+  }).catch((error) => {
+    // Chromium aborts a transaction in which a value cannot be read, and gives no reason.
+    throw operations.length === 1 && failedRead ? failedRead : error;
   });
   const outcomes = outcomesOf(operations, requests);
   return operations.map((operation, i) => {
-    const outcome = outcomes[i] as Outcome;
+    const [outcome, decision] = [outcomes[i] as Outcome, decided.get(operation)];
     // The write of an operation whose condition was true may still have failed.
-    return requests[i]?.error ? outcome : (decided.get(operation) ?? outcome);
+    return decision?.status === 'rejected' || outcome.status === 'fulfilled'
+      ? (decision ?? outcome)
+      : outcome;
   });
 }
 
@@ -67,7 +74,7 @@ async function decide(store: IDBObjectStore, operation: Dependent): Promise<Deci
   // A cursor distinguishes a missing key from a stored `undefined`.
   const [read] = await settled([type === 'update' ? store.get(key) : store.openCursor(key)]);
   const unchanged = (outcome: Outcome): Decision => ({ outcome, request: read });
-  if (read.error) return unchanged(fulfilled());
+  if (read.error) return unchanged(rejected(readError(read.error, key, false)));
   if (type === 'update') {
     try {
       const changed = operation.change(read.result);

@@ -38,3 +38,19 @@ export function resultOf<T>({ result, error }: Pick<IDBRequest<T>, 'result' | 'e
   if (error) throw asStorageError(error, subject);
   return result;
 }
+
+/**
+ * The error of a read that failed alone. If the file of a large value or of a Blob is missing, Chromium reports
+ * `NotReadableError`, and Firefox `UnknownError`, which a lost connection causes too.
+ *
+ * @param works Whether other requests of the same transaction succeeded.
+ */
+export function readError(cause: DOMException, key: string, works: boolean): StorageError {
+  if (cause.name === 'AbortError' || (cause.name === 'UnknownError' && !works))
+    return asStorageError(cause, `Key ${key}`);
+  return new StorageError(
+    'unsupported-value',
+    `Key ${key}: the browser cannot read the stored value (${cause}). Its data is missing or damaged: delete the key, or store the value again.`,
+    { cause },
+  );
+}

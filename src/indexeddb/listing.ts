@@ -7,13 +7,13 @@
  *
  * Spec: W3C Indexed Database API 3.0, §2.4 Keys.
  */
-import type { StorageStats } from '../core/backend.ts';
+import type { Snapshot, StorageStats } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
 import { compareKeys } from '../core/order.ts';
 import { snapshot } from '../core/values.ts';
 import type { Connection } from './connection.ts';
-import { resultOf } from './errors.ts';
+import { readError, resultOf } from './errors.ts';
 
 /** Code units that IndexedDB and the contract order differently. */
 const HIGH_UNIT = /[\ud800-\uffff]/;
@@ -75,7 +75,8 @@ function sizeOf(value: unknown): number {
   }
 }
 
-type Page = Array<readonly [string, unknown]>;
+/** Entries as they are read. A `StorageError` in place of a value says why it cannot be read: IndexedDB never returns one. */
+type Page = Array<readonly [key: string, value: unknown]>;
 
 /** All keys that begin with `prefix`, in byte order. */
 export async function keysOf(read: Connection['read'], prefix: string): Promise<string[]> {
@@ -87,12 +88,23 @@ export async function keysOf(read: Connection['read'], prefix: string): Promise<
 /**
  * All entries whose key begins with `prefix` and comes after the key `after`, in byte order, in pages. The next page is read
  * while the caller handles one.
+ *
+ * @throws {StorageError} `unsupported-value` at an entry whose value cannot be read, after the entries before it.
  */
 export async function* entriesOf(
   read: Connection['read'],
   prefix: string,
   after?: string,
 ): AsyncGenerator<Page> {
+  for await (const page of scan(read, prefix, after)) {
+    const at = page.findIndex(([, value]) => value instanceof StorageError);
+    yield at < 0 ? page : page.slice(0, at);
+    if (at >= 0) throw page[at]?.[1];
+  }
+}
+
+/** The same, with the entries whose value cannot be read, each with the reason. */
+async function* scan(read: Connection['read'], prefix: string, after?: string): AsyncGenerator<Page> {
   const end = endOf(prefix);
   let amount = FIRST_PAGE_ENTRIES;
   const startPage = (from: IDBValidKey, isOpen: boolean): Promise<Page> | undefined => {
@@ -151,14 +163,9 @@ async function* blockOf(read: Connection['read'], stem: string, after = ''): Asy
   for (let i = 0; i < keys.length; ) {
     const part = keys.slice(i, i + amount);
     i += part.length;
-    const requests = await read((store) =>
-      part.flatMap((key): IDBRequest[] => [store.getKey(key), store.get(key)]),
-    );
-    const results = requests.map((request, i) => resultOf(request, `Key ${part[i >> 1]}`));
-    amount = pageSizeFor(results.filter((_, i) => i % 2 === 1));
-    yield part
-      .map((key, i) => [key, results[2 * i + 1]] as const)
-      .filter((_, i) => results[2 * i] !== undefined);
+    const page = await readSingly(read, part);
+    amount = pageSizeFor(page.map(([, value]) => value));
+    yield page;
   }
 }
 
@@ -166,8 +173,23 @@ async function readPage(read: Connection['read'], range: IDBKeyRange, amount: nu
   const [keys, values] = await read(
     (store) => [store.getAllKeys(range, amount), store.getAll(range, amount)] as const,
   );
-  const found = resultOf(values, 'A page of values');
-  return (resultOf(keys, 'A page of keys') as string[]).map((key, i) => [key, found[i]] as const);
+  const page = resultOf(keys, 'A page of keys') as string[];
+  // One value that cannot be read fails the whole request.
+  if (values.error) return readSingly(read, page);
+  return page.map((key, i) => [key, values.result[i]] as const);
+}
+
+/** The entries of `keys` that exist, read with one request each. */
+async function readSingly(read: Connection['read'], keys: readonly string[]): Promise<Page> {
+  const requests = await read((store) =>
+    keys.flatMap((key): IDBRequest[] => [store.get(key), store.getKey(key)]),
+  );
+  return keys.flatMap((key, i): Page => {
+    const [value, found] = [requests[2 * i], requests[2 * i + 1]] as [IDBRequest, IDBRequest];
+    // That the key was found shows that the database works, and only this value cannot be read.
+    if (resultOf(found, `Key ${key}`) === undefined) return [];
+    return [[key, value.error ? readError(value.error, key, true) : value.result]];
+  });
 }
 
 /** The number of entries with a string key. */
@@ -176,29 +198,40 @@ export async function countOf(read: Connection['read']): Promise<number> {
   return resultOf(request, 'The number of keys');
 }
 
-/** The number and size of all entries. IndexedDB records no sizes, so every value is read. */
 /** Loads the text form of values that JSON has no form for. */
 export type LoadCodec = () => Promise<Pick<typeof import('../core/json.ts'), 'encode'>>;
 
+/** The number and size of all entries. IndexedDB records no sizes, so every value is read. */
 export async function statsOf(read: Connection['read'], codec: LoadCodec): Promise<StorageStats> {
   let keys = 0;
   let sizeBytes = 0;
-  for await (const page of entriesOf(read, '')) {
+  for await (const page of scan(read, '')) {
     keys += page.length;
-    for (const [, value] of page) sizeBytes += utf8Length(await textOf(value, codec));
+    for (const [, value] of page) sizeBytes += await sizeOfText(value, codec);
   }
   return { keys, sizeBytes };
 }
 
-/** The JSON text of a value; empty for a value of another program that has none. */
-async function textOf(value: unknown, codec: LoadCodec): Promise<string> {
+/** The bytes of a value's JSON text; 0 if it has none, or if its Blobs cannot be read. */
+async function sizeOfText(value: unknown, codec: LoadCodec): Promise<number> {
+  let copy: Snapshot;
   try {
-    const copy = snapshot(value);
-    // Only an envelope, or what looks like one, needs the codec.
-    const isJson = copy.plain && !Object.keys(Object(copy.value))[0]?.startsWith('$cf');
-    return isJson ? JSON.stringify(copy.value) : await (await codec()).encode(copy);
-  } catch (error) {
-    if (error instanceof StorageError && error.code === 'unsupported-value') return '';
-    throw error;
+    copy = snapshot(value);
+  } catch {
+    // Another program stored it, or it cannot be read.
+    return 0;
   }
+  if (copy.plain && !mayNeedEscape(copy.value)) return utf8Length(JSON.stringify(copy.value));
+  const { encode } = await codec();
+  try {
+    return utf8Length(await encode(copy));
+  } catch {
+    return 0;
+  }
+}
+
+/** Whether a plain value may look like an envelope. Only the codec knows. */
+function mayNeedEscape(value: unknown): boolean {
+  if (typeof value === 'object') for (const first in value) return first.startsWith('$cf');
+  return false;
 }

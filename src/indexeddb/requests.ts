@@ -6,7 +6,7 @@
  */
 import { fulfilled, isRead, type Operation, type Outcome, rejected } from '../core/backend.ts';
 import { type Connection, type Requested, settled } from './connection.ts';
-import { asStorageError, subjectOf } from './errors.ts';
+import { asStorageError, readError, subjectOf } from './errors.ts';
 import { pageSizeFor } from './listing.ts';
 
 const DONE = fulfilled();
@@ -21,13 +21,16 @@ export function issue(store: IDBObjectStore, operations: readonly Operation[]): 
 }
 
 /** The outcomes of operations whose requests are done. */
-export const outcomesOf = (operations: readonly Operation[], requests: readonly Requested[]): Outcome[] =>
-  operations.map((operation, i) => {
+export function outcomesOf(operations: readonly Operation[], requests: readonly Requested[]): Outcome[] {
+  const works = requests.some(({ error }) => !error);
+  return operations.map((operation, i) => {
     const { result, error } = requests[i] as Requested;
+    if (error && operation.type === 'get') return rejected(readError(error, operation.key, works));
     if (error) return rejected(asStorageError(error, subjectOf(operation)));
     if (!isRead(operation)) return DONE;
     return fulfilled(operation.type === 'has' ? result !== undefined : result);
   });
+}
 
 /**
  * For each operation the index of the one that is carried out instead: a write that is overwritten unread is skipped. Only a

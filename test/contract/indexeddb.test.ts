@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createStorage } from '../../src/index.ts';
 import { settled } from '../support/browser-database.ts';
 import { contract } from './contract.ts';
@@ -19,6 +19,32 @@ async function fillAsAnotherProgram(
   };
   (await settled(request)).close();
 }
+
+/** The engine fails to read the values of these keys, with an error of this name. */
+function breakReads(keys: readonly string[], name: string): void {
+  const fail = (request: IDBRequest, broken: boolean): IDBRequest =>
+    broken
+      ? Object.defineProperties(request, {
+          error: { get: () => new DOMException('The file is gone.', name), set() {} },
+          result: { get: () => undefined, set() {} },
+        })
+      : request;
+  const { get, getAll } = IDBObjectStore.prototype;
+  vi.spyOn(IDBObjectStore.prototype, 'get').mockImplementation(function (this: IDBObjectStore, key) {
+    return fail(get.call(this, key), keys.includes(key as string));
+  });
+  vi.spyOn(IDBObjectStore.prototype, 'getAll').mockImplementation(function (
+    this: IDBObjectStore,
+    range,
+    count,
+  ) {
+    return fail(
+      getAll.call(this, range, count),
+      keys.some((key) => (range as IDBKeyRange).includes(key)),
+    );
+  });
+}
+
 const open = (database: string) => createStorage({ database, logger: false });
 
 contract({
@@ -36,6 +62,8 @@ contract({
 });
 
 describe('IndexedDB', () => {
+  afterEach(() => void vi.restoreAllMocks());
+
   it('keeps what was set for the next storage of the same database', async () => {
     const database = freshName();
     const first = open(database);
@@ -92,6 +120,34 @@ describe('IndexedDB', () => {
     }
     await storage.close();
   });
+
+  for (const name of ['NotReadableError', 'UnknownError'])
+    it(`reads everything but one value that the engine refuses with ${name}, and names its key`, async () => {
+      const storage = open(freshName());
+      const entries = Array.from({ length: 100 }, (_, i) => [`k${String(i).padStart(3, '0')}`, i] as const);
+      await storage.setMany([...entries, ['🗝1', 1], ['🗝2', 2], ['undefined', undefined]]);
+      breakReads(['k050', '🗝2'], name);
+      const named = { code: 'unsupported-value', message: expect.stringContaining(`Key k050: `) };
+      const all = await Promise.allSettled(entries.map(([key]) => storage.get(key)));
+      expect(all.filter(({ status }) => status === 'rejected')).toMatchObject([{ reason: named }]);
+      await expect(storage.getMany(entries.map(([key]) => key))).rejects.toMatchObject(named);
+      const listed: string[] = [];
+      const listing = (async () => {
+        for await (const [key] of storage.entries()) listed.push(key);
+      })();
+      await expect(listing).rejects.toMatchObject(named);
+      expect(listed).toEqual(entries.slice(0, 50).map(([key]) => key));
+      expect(await storage.stats()).toMatchObject({ keys: 103 });
+      expect(await storage.keys()).toHaveLength(103);
+      await expect(new Response(await storage.export()).text()).rejects.toMatchObject(named);
+      const refused: string[] = [];
+      const backup = await storage.export({ as: 'blob', onRefused: ({ key }) => void refused.push(key) });
+      expect(refused).toEqual(['k050', '🗝2']);
+      const copy = open(freshName());
+      expect(await copy.import(backup)).toBe(101);
+      expect(await copy.has('undefined')).toBe(true);
+      await Promise.all([storage.close(), copy.close()]);
+    });
 
   it('gives similar values different revisions, and equal values equal ones', async () => {
     const shared = { a: 1 };

@@ -4,7 +4,7 @@
 import type { Backend, Operation, Outcome, Snapshot } from '../../core/backend.ts';
 import { chunksOfStream } from '../../core/chunks.ts';
 import type { StorageError } from '../../core/errors.ts';
-import { encode } from '../../core/json.ts';
+import { encode, encodeAt } from '../../core/json.ts';
 import { checkKey, utf8Length } from '../../core/keys.ts';
 import { compareKeys } from '../../core/order.ts';
 import { snapshot } from '../../core/values.ts';
@@ -59,8 +59,10 @@ export const sourceOf = (backend: Backend, prefix = ''): Source => ({
 });
 
 /** The next keys of a backend, as many as are a page. */
-const keysAfter = async (backend: Backend, prefix: string, after = ''): Promise<string[]> =>
-  (await backend.keys(prefix)).filter((key) => compareKeys(key, after) > 0).slice(0, MOST);
+const keysAfter = async (backend: Backend, prefix: string, after: string | undefined): Promise<string[]> =>
+  (await backend.keys(prefix))
+    .filter((key) => after === undefined || compareKeys(key, after) > 0)
+    .slice(0, MOST);
 
 /** Entries of which some cannot be read: those are refused, each for itself. */
 async function* singly(backend: Backend, keys: readonly string[]): AsyncGenerator<Moving> {
@@ -101,8 +103,7 @@ export const isSendable = (entry: Moving): entry is Sendable => 'text' in entry;
 export async function prepared(key: string, value: unknown): Promise<Moving> {
   try {
     const copy = snapshot(value, checkKey(key));
-    const encoding = encode(copy);
-    const text = typeof encoding === 'string' ? encoding : await encoding;
+    const text = copy.plain ? (encode(copy) as string) : await encodeAt(key, copy);
     return { key, ...copy, text, bytes: utf8Length(text) };
   } catch (error) {
     return { key, refused: error as Error };
