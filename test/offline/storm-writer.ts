@@ -24,6 +24,8 @@ export interface Storm {
   readonly writes: Write[];
   /** Reads of a key that only this tab writes which did not show its last acknowledged write. */
   readonly misread: string[];
+  /** Called with each write when it has settled. */
+  readonly watchers: Set<(settled: Write) => void>;
   over: boolean;
   ended: Promise<unknown>;
 }
@@ -35,17 +37,38 @@ declare global {
 /** Keys that everybody writes. */
 export const SHARED_KEYS = ['shared 1', 'shared 2', 'shared 3'];
 
-/** Begin one, as `globalThis.storm`. It runs in a page, so it names nothing outside itself. */
-export function beginStorm([tab, sharedKeys]: readonly [tab: number, sharedKeys: readonly string[]]): void {
-  const { writes, misread } = Object.assign(globalThis, {
-    storm: { writes: [], misread: [], over: false, ended: Promise.resolve() } as Storm,
-  }).storm;
-  let values = 0;
-  const pick = <T>(items: readonly T[]): T => items[Math.floor(Math.random() * items.length)] as T;
+/** What writes side by side in a tab. */
+export const LANES = ['own', 'once', 'shared', 'count'] as const;
 
-  async function write(type: Write['type'], key: string): Promise<Write> {
-    values += 1;
-    const value = type === 'set' || type === 'update' ? `tab ${tab}, ${values}` : undefined;
+/**
+ * Begin one, as `globalThis.storm`. It runs in a page, so it names nothing outside itself.
+ *
+ * @param seeds The library's, which takes its chance from `Math.random`, and one of each lane.
+ */
+export function beginStorm([tab, sharedKeys, seeds]: readonly [
+  tab: number,
+  sharedKeys: readonly string[],
+  seeds: readonly number[],
+]): void {
+  const { writes, misread, watchers } = Object.assign(globalThis, {
+    storm: { writes: [], misread: [], watchers: new Set(), over: false, ended: Promise.resolve() } as Storm,
+  }).storm;
+  /** mulberry32, as in test/faults/random.ts. */
+  const chanceOf = (seed = 0) => {
+    let state = seed >>> 0;
+    return (): number => {
+      state = (state + 0x6d2b79f5) >>> 0;
+      let bits = Math.imul(state ^ (state >>> 15), 1 | state);
+      bits = (bits + Math.imul(bits ^ (bits >>> 7), 61 | bits)) ^ bits;
+      return ((bits ^ (bits >>> 14)) >>> 0) / 2 ** 32;
+    };
+  };
+  const [ofLibrary, ...ofLanes] = seeds;
+  Math.random = chanceOf(ofLibrary);
+  type Pick = <T>(items: readonly T[]) => T;
+
+  async function write(lane: string, turn: number, type: Write['type'], key: string): Promise<Write> {
+    const value = type === 'set' || type === 'update' ? `tab ${tab}, ${lane} ${turn}` : undefined;
     const startMs = Date.now();
     const call = {
       set: () => storage.set(key, value),
@@ -60,30 +83,31 @@ export function beginStorm([tab, sharedKeys]: readonly [tab: number, sharedKeys:
     const backend = storage.getBackendType();
     const settled = { tab, key, type, value, startMs, endMs: Date.now(), rejected, backend };
     writes.push(settled);
+    for (const watcher of watchers) watcher(settled);
     return settled;
   }
 
-  async function hot(): Promise<void> {
-    const { key, value, rejected } = await write(
-      pick(['set', 'set', 'update', 'delete']),
-      `own ${tab} ${pick([1, 2, 3])}`,
-    );
+  async function own(pick: Pick, turn: number): Promise<void> {
+    const type = pick(['set', 'set', 'update', 'delete'] as const);
+    const { key, value, rejected } = await write('own', turn, type, `own ${tab} ${pick([1, 2, 3])}`);
     if (rejected) return;
     const read = await storage.get(key).catch(({ code }: { code: string }) => ({ code }));
     if (read !== value) misread.push(`${key}: ${JSON.stringify(read)} where ${value} was acknowledged`);
   }
 
-  const lanes = [
-    hot,
-    () => write('set', `once ${tab} ${values}`),
-    () => write(pick(['set', 'update', 'delete']), pick(sharedKeys)),
-    () => write('increment', pick([`count ${tab}`, 'count'])),
+  const lanes: ReadonlyArray<(pick: Pick, turn: number) => Promise<unknown>> = [
+    own,
+    (_, turn) => write('once', turn, 'set', `once ${tab} ${turn}`),
+    (pick, turn) => write('shared', turn, pick(['set', 'update', 'delete'] as const), pick(sharedKeys)),
+    (pick, turn) => write('count', turn, 'increment', pick([`count ${tab}`, 'count'])),
   ];
   storm.ended = Promise.all(
-    lanes.map(async (lane) => {
-      while (!storm.over) {
-        await lane();
-        await new Promise((resolve) => setTimeout(resolve, Math.random() * 30));
+    lanes.map(async (lane, i) => {
+      const chance = chanceOf(ofLanes[i]);
+      const pick: Pick = (items) => items[Math.floor(chance() * items.length)] as (typeof items)[number];
+      for (let turn = 0; !storm.over; turn += 1) {
+        await lane(pick, turn);
+        await new Promise((resolve) => setTimeout(resolve, chance() * 30));
       }
     }),
   );

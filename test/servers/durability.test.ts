@@ -8,6 +8,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { randomOf, seedFrom } from '../faults/random.ts';
 import type { RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 
@@ -26,12 +27,15 @@ it('every acknowledged write survives a killed server, 20 times over', async ({ 
   const databasePath = join(folder, 'storm.db');
   const known = new Map<string, Known>();
   const perRound: number[] = [];
+  const seed = seedFrom('DURABILITY_SEED');
+  process.stdout.write(`DURABILITY_SEED=${seed}\n`);
+  const random = randomOf(seed);
   try {
     for (let round = 0; round < ROUNDS; round += 1) {
       const server = await startTypescriptServer({ databasePath });
       expectAcknowledged(known, await exported(server));
       const enough = Promise.withResolvers<void>();
-      let left = WRITERS * (2 + Math.random() * 20);
+      let left = WRITERS * (2 + random.below(20));
       const acknowledged = (): void => {
         left -= 1;
         if (left <= 0) enough.resolve();
