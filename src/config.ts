@@ -5,13 +5,14 @@ import type { ConflictPolicy } from './core/conflict.ts';
 import {
   checkOptions,
   invalidOption,
+  isToken,
   type Logger,
   oneOf,
   type ResolvedOptions,
   RULES,
+  type Token,
 } from './core/options.ts';
 import { checkServerUrl } from './core/server-url.ts';
-import { isToken, type Token } from './core/token.ts';
 
 /** Options of {@link createStorage}. An unknown option is an error. */
 export interface StorageOptions {

@@ -16,9 +16,8 @@ export {
   type Resolution,
 } from './core/conflict.ts';
 export { StorageError, type StorageErrorCode } from './core/errors.ts';
-export type { Logger } from './core/options.ts';
+export type { Logger, Token } from './core/options.ts';
 export type { StorageStatus } from './core/session.ts';
-export type { Token } from './core/token.ts';
 export { createStorage } from './create-storage.ts';
 export { MigrationError, type MigrationFailure } from './transfer/copy/errors.ts';
 export type {

@@ -3,7 +3,13 @@
  */
 import type { ConflictPolicy } from './conflict.ts';
 import { StorageError } from './errors.ts';
-import type { Token } from './token.ts';
+
+/** A bearer token, or a function that is asked for one before each request: it may fetch a fresh one. */
+export type Token = string | (() => string | Promise<string>);
+
+/** Whether a text can be a bearer token: visible ASCII, so that it is one header value. Spec: RFC 6750 §2.1. */
+export const isToken = (token: unknown): token is string =>
+  typeof token === 'string' && /^[\x21-\x7e]+$/.test(token);
 
 /** Where log lines go. `console` fits. */
 export interface Logger {

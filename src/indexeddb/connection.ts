@@ -7,6 +7,7 @@
  */
 import { createStore, type UseStore } from 'idb-keyval';
 import { closedError, StorageError } from '../core/errors.ts';
+import { findIndexedDb } from '../core/platform.ts';
 import { asStorageError } from './errors.ts';
 
 const STORE = 'storage';
@@ -68,7 +69,7 @@ export function createConnection(database: string, timeout: number): Connection 
     if (connection !== undefined) return connection;
     const opening = new Promise<IDBDatabase>((resolve, reject) => {
       if (closed) throw closedError();
-      if (typeof indexedDB === 'undefined') throw missing();
+      if (!findIndexedDb()) throw missing();
       use ??= createStore(database, STORE);
       const opened = use('readonly', async ({ transaction }) => transaction.db);
       const timer = setTimeout(() => giveUp(blocked(database, timeout)), timeout);

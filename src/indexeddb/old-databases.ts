@@ -6,7 +6,9 @@
  *
  * Spec: W3C Indexed Database API 3.0.
  */
+
 import { StorageError } from '../core/errors.ts';
+import { findIndexedDb } from '../core/platform.ts';
 import { type Connection, settled } from './connection.ts';
 import { asStorageError, resultOf } from './errors.ts';
 
@@ -135,7 +137,7 @@ const unavailable = (text: string, options?: ErrorOptions): StorageError =>
 /** Open a database that exists. Nothing where there is none: none is made. */
 function openExisting(name: string, timeout: number): Promise<IDBDatabase | undefined> {
   return new Promise((resolve, reject) => {
-    if (typeof indexedDB === 'undefined')
+    if (!findIndexedDb())
       throw unavailable(
         'There is no IndexedDB here: old databases are adopted in the browser that has them.',
       );
@@ -156,13 +158,15 @@ function openExisting(name: string, timeout: number): Promise<IDBDatabase | unde
 
 /** Whether a database is listed. Older engines have no list, and opening tells. */
 async function mayExist(name: string): Promise<boolean> {
-  const listed = await indexedDB.databases?.().catch(() => undefined);
+  const listed = await findIndexedDb()
+    ?.databases?.()
+    .catch(() => undefined);
   return listed?.some((database) => database.name === name) ?? true;
 }
 
 function openAsItIs(name: string, opened: (db: IDBDatabase) => void): Promise<IDBDatabase | undefined> {
   return new Promise((resolve, reject) => {
-    const request = indexedDB.open(name);
+    const request = (findIndexedDb() as IDBFactory).open(name);
     let isNew = false;
     request.onupgradeneeded = () => {
       // Without a version only a database that does not exist is upgraded: aborted, it never did.

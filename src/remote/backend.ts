@@ -4,7 +4,7 @@
  * The first call detects the server, and the highest level of the contract that both sides speak (docs/contract.md, section 4).
  */
 import type { Backend, Protocol, Snapshot } from '../core/backend.ts';
-import type { Token } from '../core/token.ts';
+import type { Token } from '../core/options.ts';
 import { detect, type Found } from './detection.ts';
 import { createExchange, type Exchange } from './http.ts';
 import { createLevel0Protocol } from './level0/batches.ts';

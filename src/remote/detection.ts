@@ -3,8 +3,10 @@
  *
  * `/health` of a server of level 1 announces a contract. Any other server is recognised by its answer to a key.
  */
+
 import { StorageError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
+import { findLocation } from '../core/platform.ts';
 import { strangerError } from './errors.ts';
 import type { Exchange } from './http.ts';
 import { isConnectionFailure, sendLevel0 } from './level0/protocol.ts';
@@ -74,7 +76,7 @@ async function probe(exchange: Exchange, url: string, isHealthRead: boolean): Pr
     if (isConnectionFailure(error) && (await answersOpaquely(url))) {
       throw new StorageError(
         'unavailable',
-        `${url} answers, but this page may not read the answer, which is usually CORS. Allow the origin ${globalThis.location?.origin} at the server (ALLOWED_ORIGINS).`,
+        `${url} answers, but this page may not read the answer, which is usually CORS. Allow the origin ${findLocation()?.origin} at the server (ALLOWED_ORIGINS).`,
         { cause: error },
       );
     }
@@ -97,7 +99,7 @@ async function probe(exchange: Exchange, url: string, isHealthRead: boolean): Pr
 
 /** Whether a server answers a request whose answer a page may not read: then CORS is in the way. */
 async function answersOpaquely(url: string): Promise<boolean> {
-  if (globalThis.location === undefined) return false;
+  if (findLocation() === undefined) return false;
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   return fetch(`${url}health`, { mode: 'no-cors', credentials: 'omit', signal }).then(
     () => true,

@@ -9,8 +9,8 @@
 import ky, { isHTTPError, isTimeoutError, type RetryOptions } from 'ky';
 import { closedError, StorageError } from '../core/errors.ts';
 import { isObject, type JsonObject } from '../core/json.ts';
+import { isToken, type Token } from '../core/options.ts';
 import { retryAfterMs, withTimeLimit } from '../core/time.ts';
-import { isToken, type Token } from '../core/token.ts';
 import { codeOf, ofSilence, ofStatus, ofTimeout, platformCodes, strangerError } from './errors.ts';
 
 /** One request. */

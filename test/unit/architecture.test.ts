@@ -48,6 +48,21 @@ for (const file of files) {
     });
 }
 
+it('only core/platform.ts touches a browser global that may be missing or throw', () => {
+  const globals =
+    /\b(globalThis\.(\w+)|(indexedDB|navigator|document|localStorage|sessionStorage)\b[.?]|BroadcastChannel\b|typeof (indexedDB|navigator|document|location)\b)/;
+  for (const file of files.filter((file) => file !== 'core/platform.ts' && folderOf(file) !== 'cli')) {
+    const code = readFileSync(join(source, file), 'utf8').replace(/\/\*.*?\*\//gs, '');
+    expect(globals.exec(code)?.[0], file).toBeUndefined();
+  }
+});
+
+it('only create-storage.ts loads parts, and there are three', () => {
+  expect(importsOf('create-storage.ts').filter(({ isDynamic }) => isDynamic)).toHaveLength(3);
+  for (const file of files.filter((file) => file !== 'create-storage.ts'))
+    for (const { name, isDynamic } of importsOf(file)) expect(isDynamic, `${file} loads ${name}`).toBe(false);
+});
+
 it('the library holds nothing of the command', () => {
   for (const file of files.filter((file) => folderOf(file) !== 'cli'))
     for (const { name } of importsOf(file))

@@ -4,8 +4,8 @@
  * An option wins over the environment; an empty variable counts as none.
  */
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { isToken } from '../../core/options.ts';
 import { checkServerUrl } from '../../core/server-url.ts';
-import { isToken } from '../../core/token.ts';
 import type { Connection } from '../server/exchange.ts';
 import { MODES, type Mode } from '../server/importing.ts';
 import { CommandError, EXIT, EXIT_HELP } from './exit-codes.ts';

@@ -6,6 +6,7 @@
 
 import { StorageError } from '../../core/errors.ts';
 import { hash } from '../../core/hash.ts';
+import { findIndexedDb } from '../../core/platform.ts';
 import { createConnection, settled } from '../../indexeddb/connection.ts';
 import { resultOf } from '../../indexeddb/errors.ts';
 import { type Begun, hashOf, type Journal, type JournalPage } from './journal.ts';
@@ -147,7 +148,7 @@ export async function openJournal(
     async end() {
       await write(wipe);
       connection.close();
-      indexedDB.deleteDatabase(name);
+      findIndexedDb()?.deleteDatabase(name);
     },
     close: () => connection.close(),
   };
