@@ -1,7 +1,7 @@
 /**
  * What an app holds: the methods of a storage, and what each promises.
  */
-import type { DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
+import type { CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 import type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
 import type { Conflict, Resolution } from './core/conflict.ts';
 import type { StorageStatus } from './core/session.ts';
@@ -95,6 +95,14 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    * @throws {StorageError} `invalid-option`
    */
   entries(options?: ListOptions): AsyncIterableIterator<EntryOf<Schema>>;
+  /**
+   * Counts entries, all of them or those of a range of keys.
+   *
+   * Without options the cost does not depend on the number of entries. With options, a server lists the keys of the range.
+   *
+   * @throws {StorageError} `invalid-option`
+   */
+  count(options?: CountOptions): Promise<number>;
   /**
    * Delete everything.
    *

@@ -1,10 +1,27 @@
 /**
  * Options of the methods of a storage that read and write entries.
  */
-/** Which entries to list. */
-export interface ListOptions {
+/**
+ * Which entries to count: those that meet every condition given. Texts are compared by their UTF-8 bytes and need not be keys.
+ */
+export interface CountOptions {
   /** Only keys that begin with this text. Default: all. */
   readonly prefix?: string | undefined;
+  /** Only this key and those after it. Default: from the first key. */
+  readonly start?: string | undefined;
+  /** Only keys before this one: it is not included. Default: to the last key. */
+  readonly end?: string | undefined;
+}
+
+/** Which entries to list, and in which order. */
+export interface ListOptions extends CountOptions {
+  /** The highest number of entries, a whole number from 0 up, counted from where the listing begins. Default: all. */
+  readonly limit?: number | undefined;
+  /**
+   * Lists from the last entry to the first. `start` and `end` keep their meaning: `start` is the lower bound and is included.
+   * Default `false`.
+   */
+  readonly reverse?: boolean | undefined;
 }
 
 /** Which state a `set` is for. */

@@ -4,7 +4,7 @@
  * Keys, values and options are checked here, before any I/O. Every call then goes through one queue to the session in use.
  */
 import type { KeyValueStorage } from './api.ts';
-import type { DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
+import type { CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 import { resolveOptions, type StorageOptions } from './config.ts';
 import type { Condition, Snapshot } from './core/backend.ts';
 import { closedError } from './core/errors.ts';
@@ -160,9 +160,9 @@ export function buildStorage<Schema extends object>(
   };
 
   async function* list(options?: ListOptions): AsyncGenerator<[key: string, value: unknown], undefined> {
-    const prefix = checkPrefix('entries()', options);
+    const range = checkOptions<ListOptions>('entries()', options, LIST_RULES);
     const session = await context.session();
-    for await (const page of session.entries(prefix)) for (const [key, value] of page) yield [key, value];
+    for await (const page of session.entries(range)) for (const [key, value] of page) yield [key, value];
   }
 
   const storage: KeyValueStorage = {
@@ -174,10 +174,14 @@ export function buildStorage<Schema extends object>(
       queue.call(() => ({ type: 'delete', key: checkReadKey(key), ...conditionOf('delete()', options) })),
     has: (key) => queue.call(() => ({ type: 'has', key: checkReadKey(key) })),
     async keys(options) {
-      const prefix = checkPrefix('keys()', options);
-      return queue.alone((session) => session.keys(prefix));
+      const range = checkOptions<ListOptions>('keys()', options, LIST_RULES);
+      return queue.alone((session) => session.keys(range));
     },
     entries: list,
+    async count(options) {
+      const range = checkOptions<CountOptions>('count()', options, RANGE_RULES);
+      return queue.alone((session) => session.count(range));
+    },
     clear: () => queue.call(() => ({ type: 'clear' })),
     getMany: (keys) =>
       queue.callAll(() => listOf(keys).map((key) => ({ type: 'get', key: checkReadKey(key) }))),
@@ -264,9 +268,8 @@ function conditionOf(
   return { ifRevision: checked.ifRevision };
 }
 
-function checkPrefix(call: string, options: ListOptions | undefined): string {
-  return checkOptions<ListOptions>(call, options, { prefix: RULES.text }).prefix ?? '';
-}
+const RANGE_RULES = { prefix: RULES.text, start: RULES.text, end: RULES.text };
+const LIST_RULES = { ...RANGE_RULES, limit: RULES.count, reverse: RULES.boolean };
 
 function listOf<T>(items: Iterable<T>): T[] {
   if (typeof items === 'string' || typeof items?.[Symbol.iterator] !== 'function')

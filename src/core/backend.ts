@@ -5,6 +5,7 @@
  * because calls that travel together fail separately. It never swallows a failure, never answers "empty" for
  * "failed", and never retries for ever.
  */
+import type { KeyRange } from './order.ts';
 
 /** Who serves operations. */
 export type BackendType = 'indexeddb' | 'flask';
@@ -104,14 +105,14 @@ export interface Backend {
    * @throws {StorageError} when none of the batch was carried out.
    */
   run(operations: readonly Operation[]): Promise<Outcome[]>;
-  /** All keys that begin with `prefix`, in byte order. */
-  keys(prefix: string): Promise<string[]>;
-  /** All entries whose key begins with `prefix`, in byte order, in pages of bounded size; only those after the key `after`. */
-  entries(prefix: string, after?: string): AsyncIterable<Page>;
+  /** The keys of a range, in byte order, or in the reverse of it. */
+  keys(range: KeyRange): Promise<string[]>;
+  /** The entries of a range, in the order of their keys, in pages of bounded size. */
+  entries(range: KeyRange): AsyncIterable<Page>;
   /** How much it holds. */
   stats(): Promise<StorageStats>;
-  /** The number of entries. Costs at most as much as `stats`. */
-  count(): Promise<number>;
+  /** The number of entries of a range, whose `limit` and `reverse` make no difference. Without bounds it costs at most as much as `stats`. */
+  count(range: Omit<KeyRange, 'limit' | 'reverse'>): Promise<number>;
   /**
    * Resolves where it would take this value, as far as that is known before it is asked.
    *

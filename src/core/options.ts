@@ -39,6 +39,7 @@ export const RULES = {
   boolean: [(value) => typeof value === 'boolean', 'true or false'],
   function: [(value) => typeof value === 'function', 'a function'],
   text: [(value) => typeof value === 'string', 'a string'],
+  count: [(value) => Number.isSafeInteger(value) && Number(value) >= 0, 'a whole number, 0 or more'],
   signal: [(value) => typeof (value as AbortSignal)?.throwIfAborted === 'function', 'an AbortSignal'],
 } satisfies Readonly<Record<string, OptionRule>>;
 

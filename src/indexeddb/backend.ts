@@ -57,10 +57,10 @@ export function createIndexedDbBackend(database: string, timeout: number, codec:
       })(operations);
       return outcomes;
     },
-    keys: (prefix) => keysOf(read, prefix),
-    entries: (prefix, after) => entriesOf(read, prefix, after),
-    stats: () => statsOf(read, codec),
-    count: () => countOf(read),
+    keys: (range) => keysOf(connection, range),
+    entries: (range) => entriesOf(connection, range),
+    stats: () => statsOf(connection, codec),
+    count: (range) => countOf(connection, range),
     close: async () => connection.close(),
   };
 }

@@ -8,6 +8,7 @@
  */
 
 import { StorageError } from '../core/errors.ts';
+import { keyAfter } from '../core/order.ts';
 import { findIndexedDb } from '../core/platform.ts';
 import { type Connection, settled } from './connection.ts';
 import { asStorageError, resultOf } from './errors.ts';
@@ -91,7 +92,7 @@ export function createOldReader(name: OldName, timeout: number): OldReader {
     return db;
   };
 
-  const read: Connection['read'] = async (work) => {
+  const readInSteps: Connection['readInSteps'] = async (work) => {
     const db = await existing();
     let fail = (_reason: unknown): void => {};
     const lost = new Promise<never>((_, reject) => {
@@ -101,13 +102,14 @@ export function createOldReader(name: OldName, timeout: number): OldReader {
     try {
       const transaction = db.transaction(layout.store, 'readonly');
       transaction.onerror = (event) => event.preventDefault();
-      return await Promise.race([settled(work(transaction.objectStore(layout.store))), lost]);
+      return await Promise.race([work(transaction.objectStore(layout.store)), lost]);
     } catch (error) {
       throw asStorageError(error, `IndexedDB database ${name}`);
     } finally {
       reading.delete(fail);
     }
   };
+  const read: Connection['read'] = (work) => readInSteps((store) => settled(work(store)));
 
   return {
     async look() {
@@ -117,7 +119,10 @@ export function createOldReader(name: OldName, timeout: number): OldReader {
       return { version: db.version, entries: resultOf(count, 'The number of records') };
     },
     async *records(after) {
-      for await (const page of entriesOf(read, '', after))
+      for await (const page of entriesOf(
+        { read, readInSteps },
+        after === undefined ? {} : { start: keyAfter(after) },
+      ))
         for (const [key, record] of page) yield recordOf(layout, key, record);
       // After the strings: what stands for such a key in a report could be the key of another record, and is the one that counts.
       for await (const key of otherKeys(read)) yield { key: shown(key), refused: noString(name, key) };

@@ -5,6 +5,7 @@
  */
 import type { Backend, Protocol, Snapshot } from '../core/backend.ts';
 import type { Token } from '../core/options.ts';
+import { isUnbounded } from '../core/order.ts';
 import { detect, type Found } from './detection.ts';
 import { createExchange, type Exchange } from './http.ts';
 import { createLevel0Protocol } from './level0/batches.ts';
@@ -92,12 +93,15 @@ export function createFlaskBackend(
       if (found.isHealthRead && isOther) protocol = Promise.resolve(use(found));
     },
     run: async (operations) => (await opened()).run(operations),
-    keys: async (prefix) => (await opened()).keys(prefix),
-    async *entries(prefix, after) {
-      yield* (await opened()).entries(prefix, after);
+    keys: async (range) => (await opened()).keys(range),
+    async *entries(range) {
+      yield* (await opened()).entries(range);
     },
     stats: async () => (await opened()).stats(),
-    count: async () => (await (await opened()).stats()).keys,
+    async count(range) {
+      const protocol = await opened();
+      return isUnbounded(range) ? (await protocol.stats()).keys : (await protocol.keys(range)).length;
+    },
     check: async (key, value) => (await opened()).check(key, value),
     async close() {
       controller.abort();

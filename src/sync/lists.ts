@@ -6,7 +6,7 @@ import type { Backend, Operation, StorageStats } from '../core/backend.ts';
 import type { StorageError } from '../core/errors.ts';
 import { encodeAt } from '../core/json.ts';
 import { utf8Length } from '../core/keys.ts';
-import { compareKeys } from '../core/order.ts';
+import { isUnbounded, type KeyRange, restOf } from '../core/order.ts';
 import { snapshot } from '../core/values.ts';
 import type { FlaskBackend } from '../remote/backend.ts';
 import type { Link } from './link.ts';
@@ -47,10 +47,10 @@ export function createLists({ flask, tables, link, run, isShutOut }: Listed): Li
     return here();
   }
 
-  const keys = (prefix: string): Promise<string[]> =>
+  const keys = (range: KeyRange): Promise<string[]> =>
     either(
-      () => withPending(tables, () => flask.keys(prefix), prefix),
-      () => localKeys(tables, prefix),
+      () => withPending(tables, flask.keys, range),
+      () => localKeys(tables, range),
     );
 
   /** The entries of keys, but of those that were deleted since they were listed. */
@@ -70,13 +70,13 @@ export function createLists({ flask, tables, link, run, isShutOut }: Listed): Li
 
   const lists: Lists = {
     keys,
-    async *entries(prefix, after) {
-      let last = after;
+    async *entries(range) {
+      let rest = range;
       const waits = await tables.read((reading) => reading.waits()).catch(() => false);
       if (link.state() === 'online' && !waits) {
         try {
-          for await (const page of flask.entries(prefix, after)) {
-            last = page.at(-1)?.[0] ?? last;
+          for await (const page of flask.entries(range)) {
+            rest = restOf(rest, page);
             yield page;
           }
           return;
@@ -85,15 +85,15 @@ export function createLists({ flask, tables, link, run, isShutOut }: Listed): Li
         }
       }
       // The rest, where the server has gone in the middle.
-      const rest = (await keys(prefix)).filter((key) => last === undefined || compareKeys(key, last) > 0);
-      for (let from = 0; from < rest.length; from += PAGE)
-        yield await entriesOf(rest.slice(from, from + PAGE));
+      const left = await keys(rest);
+      for (let from = 0; from < left.length; from += PAGE)
+        yield await entriesOf(left.slice(from, from + PAGE));
     },
     async stats() {
       const waits = await tables.read((reading) => reading.waits()).catch(() => false);
-      return either(waits ? () => countOf(lists.entries('')) : flask.stats, () => localStats(tables));
+      return either(waits ? () => countOf(lists.entries({})) : flask.stats, () => localStats(tables));
     },
-    count: async () => (await lists.stats()).keys,
+    count: async (range) => (isUnbounded(range) ? (await lists.stats()).keys : (await keys(range)).length),
   };
   return lists;
 }

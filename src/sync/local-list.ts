@@ -4,7 +4,7 @@
 import type { StorageStats } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
-import { compareKeys } from '../core/order.ts';
+import { compareKeys, type KeyRange, select } from '../core/order.ts';
 import { ALL, type Meta, type Place, viewOf } from './rules.ts';
 import { clearsOf, type Reading, type Tables } from './tables.ts';
 
@@ -13,27 +13,30 @@ const PAGE = 500;
 /** What `list` answers, with the keys that wait to be written, and without those that wait to be deleted. */
 export async function withPending(
   tables: Tables,
-  list: () => Promise<string[]>,
-  prefix: string,
+  list: (range: KeyRange) => Promise<string[]>,
+  range: KeyRange,
 ): Promise<string[]> {
   // Before the server is asked: what leaves the outbox meanwhile may have come too late for its list.
   const pending = await tables.read((reading) => reading.pending()).catch(() => new Map<string, Place>());
-  return overlaid(await list(), pending, prefix);
+  if (pending.size === 0) return list(range);
+  // The limit and the order are those of what is left when the writes that wait are laid over it.
+  const { limit: _, reverse: __, ...all } = range;
+  return overlaid(await list(all), pending, range);
 }
 
-/** All keys of the mirror that begin with `prefix`, with the writes that wait, in byte order. */
-export async function localKeys(tables: Tables, prefix: string): Promise<string[]> {
+/** The keys of the mirror that are in a range, with the writes that wait. */
+export async function localKeys(tables: Tables, range: KeyRange): Promise<string[]> {
   const { keys, pending } = await tables.read(async (reading) => {
     checkComplete(await reading.meta());
-    const keys = await reading.keys<string>('mirror', prefix);
+    const keys = await reading.keys<string>('mirror', range.prefix ?? '');
     return { keys, pending: await reading.pending() };
   });
-  return overlaid(keys, pending, prefix);
+  return overlaid(keys, pending, range);
 }
 
 /** Counts of the same. */
 export async function localStats(tables: Tables): Promise<StorageStats> {
-  const keys = await localKeys(tables, '');
+  const keys = await localKeys(tables, {});
   let sizeBytes = 0;
   for (let from = 0; from < keys.length; from += PAGE)
     sizeBytes += await tables.read((reading) => sizeOf(reading, keys.slice(from, from + PAGE)));
@@ -49,16 +52,16 @@ async function sizeOf(reading: Reading, keys: readonly string[]): Promise<number
   }, 0);
 }
 
-function overlaid(keys: readonly string[], pending: ReadonlyMap<string, Place>, prefix: string): string[] {
+function overlaid(keys: readonly string[], pending: ReadonlyMap<string, Place>, range: KeyRange): string[] {
   const cleared = clearsOf(pending).at(-1);
-  const all = new Set(cleared ? [] : keys.filter((key) => key.startsWith(prefix)));
+  const all = new Set(cleared ? [] : keys);
   for (const [key, { rows }] of pending) {
     const last = rows.at(-1);
-    if (key === ALL || !last || !key.startsWith(prefix)) continue;
+    if (key === ALL || !last) continue;
     if (last.held && last.n > (cleared?.n ?? 0)) all.add(key);
     else all.delete(key);
   }
-  return [...all].sort(compareKeys);
+  return select([...all].sort(compareKeys), range);
 }
 
 /** @throws {StorageError} `unavailable` where the mirror may lack keys. */

@@ -135,7 +135,7 @@ export async function pullLevel0(tables: Tables, flask: FlaskBackend, { era }: M
   if (sizeBytes > MOST_LEVEL0) return;
   const met = new Set<string>();
   try {
-    for await (const page of flask.entries('')) {
+    for await (const page of flask.entries({})) {
       const news: News[] = [];
       for (const [key, value] of page) {
         met.add(key);

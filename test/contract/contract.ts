@@ -10,6 +10,7 @@ import { type KeyValueStorage, StorageError, type StorageStatus } from '../../sr
 import { closed } from './closed.ts';
 import { codeOf } from './codes.ts';
 import { byBytes, programs } from './programs.ts';
+import { ranges } from './ranges.ts';
 import { revisions } from './revisions.ts';
 import {
   cycle,
@@ -50,6 +51,8 @@ const EVERY_METHOD: ReadonlyArray<readonly [string, (storage: KeyValueStorage) =
   ['has', (s) => s.has('a')],
   ['keys', (s) => s.keys()],
   ['entries', (s) => Array.fromAsync(s.entries())],
+  ['count', (s) => s.count()],
+  ['count of a prefix', (s) => s.count({ prefix: 'a' })],
   ['clear', (s) => s.clear()],
   ['getMany', (s) => s.getMany(['a', 'b'])],
   [
@@ -612,6 +615,8 @@ export function contract(subject: Subject): void {
         expect(await codeOf(call(storage))).toBe('closed');
       });
     }
+
+    ranges(open);
 
     closed(open);
 

@@ -52,7 +52,7 @@ export async function openServer(connection: Connection): Promise<Server> {
     connection,
     detected,
     stats: () => ask(backend.stats()),
-    keys: () => ask(backend.keys('')),
+    keys: () => ask(backend.keys({})),
     exported: () => download(connection, detected.level === 1 ? 'api/v1/export' : 'api/storage/export'),
     close() {
       signal.removeEventListener('abort', interrupted);

@@ -10,7 +10,7 @@ import { chunksOf, createBisection } from '../../core/chunks.ts';
 import { StorageError } from '../../core/errors.ts';
 import { decodeAt, encodeAt, type JsonObject } from '../../core/json.ts';
 import { utf8Length } from '../../core/keys.ts';
-import { compareKeys } from '../../core/order.ts';
+import type { KeyRange } from '../../core/order.ts';
 import type { Exchange } from '../http.ts';
 import {
   createLevel0,
@@ -50,7 +50,7 @@ export function createLevel0Protocol(exchange: Exchange, url: string): Protocol 
   return {
     run: (operations) => runOnLevel0(level0, operations),
     keys: level0.keys,
-    entries: (prefix, after) => entriesOnLevel0(level0, prefix, after),
+    entries: (range) => entriesOnLevel0(level0, range),
     stats: level0.stats,
     async check(key, value) {
       const refusal = refusalOfKey(key);
@@ -74,13 +74,12 @@ async function runOnLevel0(level0: Level0, operations: readonly Operation[]): Pr
   return outcomes;
 }
 
-/** All entries under `prefix` in pages: a small data set in one request, a large one with a request a key. */
+/** The entries of a range in pages: a small data set in one request, a large one with a request a key. */
 async function* entriesOnLevel0(
   level0: Level0,
-  prefix: string,
-  after = '',
+  range: KeyRange,
 ): AsyncGenerator<Array<readonly [string, unknown]>> {
-  const keys = (await level0.keys(prefix)).filter((key) => after === '' || compareKeys(key, after) > 0);
+  const keys = await level0.keys(range);
   const read = await readerOf(level0, keys);
   for (let from = 0; from < keys.length; from += PAGE) {
     const page = keys.slice(from, from + PAGE);
@@ -106,7 +105,7 @@ async function readerOf(level0: Level0, keys: readonly string[]): Promise<ReadKe
     const read = member(all, key);
     if (read) return read;
     // An export without a key proves nothing: an answer that is not the server's lacks all keys. The list of keys is the proof.
-    listed ??= level0.keys('').then((all) => new Set(all));
+    listed ??= level0.keys({}).then((all) => new Set(all));
     return (await listed).has(key) ? level0.get(key) : undefined;
   };
 }

@@ -6,7 +6,7 @@
 import type { StorageStats } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
 import type { JsonObject } from '../../core/json.ts';
-import { compareKeys } from '../../core/order.ts';
+import { compareKeys, type KeyRange, select } from '../../core/order.ts';
 import { strangerError } from '../errors.ts';
 import type { Exchange, HttpRequest } from '../http.ts';
 
@@ -70,8 +70,8 @@ export interface Level0 {
   import(entries: readonly KeyText[]): Promise<void>;
   delete(key: string): Promise<void>;
   clear(): Promise<void>;
-  /** All keys that begin with `prefix`, in byte order. */
-  keys(prefix: string): Promise<string[]>;
+  /** The keys of a range. The server lists all of its keys. */
+  keys(range: KeyRange): Promise<string[]>;
   /** The whole data set as one object. */
   export(): Promise<JsonObject>;
   stats(): Promise<StorageStats>;
@@ -102,7 +102,7 @@ export function createLevel0(exchange: Exchange, url: string): Level0 {
       if (onlyExported(key)) {
         const found = member(await level0.export(), key);
         // An export without the key proves nothing: an answer that is not the server's holds no key either.
-        if (found === undefined && (await level0.keys(key)).includes(key)) {
+        if (found === undefined && (await level0.keys({ prefix: key })).includes(key)) {
           throw notOurs(`${API}export`, 'JSON without a key that is listed');
         }
         return found;
@@ -137,13 +137,13 @@ export function createLevel0(exchange: Exchange, url: string): Level0 {
       // Never repeated: it would delete what others have stored after it.
       checkSuccess(await sendLevel0(exchange, { method: 'POST', path }), path);
     },
-    async keys(prefix) {
+    async keys(range) {
       const path = `${API}keys`;
       const { keys } = await read(path);
       if (!Array.isArray(keys) || keys.some((key) => typeof key !== 'string')) {
         throw notOurs(path, 'JSON without a list of keys');
       }
-      return keys.filter((key) => key.startsWith(prefix)).sort(compareKeys);
+      return select(keys.sort(compareKeys), range);
     },
     export: () => read(`${API}export`),
     async stats() {

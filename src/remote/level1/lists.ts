@@ -5,7 +5,7 @@ import type { Protocol } from '../../core/backend.ts';
 import { type ChunkLimits, chunksOf } from '../../core/chunks.ts';
 import { StorageError } from '../../core/errors.ts';
 import type { JsonObject } from '../../core/json.ts';
-import { compareKeys } from '../../core/order.ts';
+import { type Bounds, boundsOf, compareKeys, isWithin, type KeyRange } from '../../core/order.ts';
 import { type Delivery, entryOf, errorOf } from './batches.ts';
 import type { Delivered, Level1 } from './protocol.ts';
 import type { Settled } from './request.ts';
@@ -20,13 +20,13 @@ const BYTES = 4 * 1024 * 1024;
 /** What lists and counts over `level1`. */
 export function createLists(level1: Level1, delivery: Delivery): Omit<Protocol, 'run' | 'check'> {
   return {
-    async keys(prefix) {
+    async keys(range) {
       const keys: string[] = [];
-      for await (const page of pagesOf(level1, prefix, KEYS)) for (const { key } of page) keys.push(key);
+      for await (const page of pagesIn(level1, range, KEYS)) for (const { key } of page) keys.push(key);
       return keys;
     },
-    async *entries(prefix, after) {
-      for await (const page of pagesOf(level1, prefix, KEYS_TO_READ, after))
+    async *entries(range) {
+      for await (const page of pagesIn(level1, range, KEYS_TO_READ))
         for (const keys of chunksOf(page, READ_AT_ONCE)) yield await readEntries(delivery, keys);
     },
     stats: async () =>
@@ -56,34 +56,73 @@ async function readEntries(
   return entries;
 }
 
-/** What no key holds, or more of a prefix than a URL should. */
-const BEYOND_URL = /[\0\p{Surrogate}].*$/su;
-const PREFIX_UNITS = 400;
+/** The first character that no key of a server holds, and what follows it. */
+const NOT_PORTABLE = /[\0\p{Surrogate}].*$/su;
+/** Units of a prefix or a start that a URL is asked for at most. */
+const MAX_URL_UNITS = 400;
 
-/** The keys under a prefix in pages. Only what a URL can say of the prefix is asked for; the rest is looked at here. */
-async function* pagesOf(
-  level1: Level1,
-  prefix: string,
-  limit: number,
-  from?: string,
-): AsyncGenerator<KeySize[]> {
-  const asked = prefix.slice(0, PREFIX_UNITS).replace(BEYOND_URL, '');
-  let after = from;
+/** As much of a text as a URL can say. */
+const askable = (text: string): string => text.slice(0, MAX_URL_UNITS).replace(NOT_PORTABLE, '');
+
+/** The keys of a range in pages, in its order and at most as many. Descending keys are listed in ascending order first. */
+async function* pagesIn(level1: Level1, range: KeyRange, size: number): AsyncGenerator<readonly KeySize[]> {
+  const bounds = boundsOf(range);
+  const { limit = Number.POSITIVE_INFINITY } = range;
+  if (bounds === undefined || limit === 0) return;
+  if (range.reverse) {
+    const all: KeySize[] = [];
+    for await (const page of pagesOf(level1, bounds, KEYS)) all.push(...page);
+    all.reverse();
+    for (let from = 0; from < Math.min(all.length, limit); from += size)
+      yield all.slice(from, Math.min(from + size, limit));
+    return;
+  }
+  let left = limit;
+  for await (const page of pagesOf(level1, bounds, Math.min(size, limit))) {
+    yield page.slice(0, left);
+    left -= page.length;
+    if (left <= 0) return;
+  }
+}
+
+/**
+ * The keys within bounds in pages, in ascending order. What a URL cannot say of the bounds is compared here.
+ *
+ * @param size Keys of a page at most.
+ */
+async function* pagesOf(level1: Level1, bounds: Bounds, size: number): AsyncGenerator<KeySize[]> {
+  const prefix = askable(bounds.stem);
+  let after = keyBefore(askable(bounds.start), prefix);
   do {
     const query = [
-      asked === '' ? '' : `prefix=${encodeURIComponent(asked)}&`,
+      prefix === '' ? '' : `prefix=${encodeURIComponent(prefix)}&`,
       after === undefined ? '' : `after=${encodeURIComponent(after)}&`,
     ].join('');
     const { keys, next } = answerOf(
-      await level1.read(`keys?${query}limit=${limit}`, (json) => pageOf(json, asked, after)),
+      await level1.read(`keys?${query}limit=${size}`, (json) => pageOf(json, prefix, after)),
     );
-    yield keys.filter(({ key }) => key.startsWith(prefix));
-    after = next;
+    yield keys.filter(({ key }) => isWithin(bounds, key));
+    const last = keys.at(-1)?.key ?? '';
+    after = bounds.end !== undefined && compareKeys(last, bounds.end) >= 0 ? undefined : next;
   } while (after !== undefined);
 }
 
 /** Limits of a page whose values are read at once. */
 const READ_AT_ONCE: ChunkLimits<KeySize> = { count: ENTRIES, bytes: BYTES, sizeOf: ({ size }) => size };
+
+/**
+ * A text that `start` follows in byte order, and of which few keys, if any, are in between; nothing where that is before every key
+ * that begins with `prefix`. The protocol lists what comes after a key, a range begins with one.
+ */
+function keyBefore(start: string, prefix: string): string | undefined {
+  if (start.length <= prefix.length) return undefined;
+  const last = [...start].at(-1) as string;
+  const stem = start.slice(0, -last.length);
+  const point = last.codePointAt(0) as number;
+  // A server holds no U+0000. Before U+E000 are the surrogates, which are no characters.
+  if (point === 1) return stem;
+  return `${stem}${String.fromCodePoint(point === 0xe000 ? 0xd7ff : point - 1)}\u{10ffff}`;
+}
 
 function answerOf<T>(sent: Settled<T>): T {
   if (sent.error) throw sent.error;

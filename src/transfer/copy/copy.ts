@@ -152,7 +152,7 @@ async function copy(
 async function goOn({ source, target }: Migration, journal: Journal, tally: Tally): Promise<void> {
   for (let n = 0; n < journal.ends.length; n++) count(tally, await journal.page(n));
   // A target that holds less than that was emptied meanwhile.
-  if (tally.verified > 0 && (await target.count()) < tally.verified) {
+  if (tally.verified > 0 && (await target.count({})) < tally.verified) {
     await journal.clear();
     Object.assign(tally, { verified: 0, skipped: 0 });
     tally.failed.clear();

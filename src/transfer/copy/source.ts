@@ -6,7 +6,7 @@ import { chunksOfStream } from '../../core/chunks.ts';
 import type { StorageError } from '../../core/errors.ts';
 import { encode, encodeAt } from '../../core/json.ts';
 import { checkKey, utf8Length } from '../../core/keys.ts';
-import { compareKeys } from '../../core/order.ts';
+import { type KeyRange, keyAfter } from '../../core/order.ts';
 import { snapshot } from '../../core/values.ts';
 
 /** Entries, and bytes of their values, that are sent together. */
@@ -29,7 +29,7 @@ export const sourceOf = (backend: Backend, prefix = ''): Source => ({
     let last = after;
     for (let unread = true; unread; ) {
       try {
-        for await (const page of backend.entries(prefix, last))
+        for await (const page of backend.entries(rangeAfter(prefix, last)))
           for (const [key, value] of page) {
             last = key;
             yield await prepared(key, value);
@@ -45,7 +45,7 @@ export const sourceOf = (backend: Backend, prefix = ''): Source => ({
       }
     }
   },
-  count: () => backend.count(),
+  count: () => backend.count({ prefix }),
   async having(keys) {
     const outcomes = await backend.run(keys.map((key) => ({ type: 'has', key })));
     return new Set(
@@ -59,10 +59,13 @@ export const sourceOf = (backend: Backend, prefix = ''): Source => ({
 });
 
 /** The next keys of a backend, as many as are a page. */
-const keysAfter = async (backend: Backend, prefix: string, after: string | undefined): Promise<string[]> =>
-  (await backend.keys(prefix))
-    .filter((key) => after === undefined || compareKeys(key, after) > 0)
-    .slice(0, MOST);
+const keysAfter = (backend: Backend, prefix: string, after?: string): Promise<string[]> =>
+  backend.keys({ ...rangeAfter(prefix, after), limit: MOST });
+
+const rangeAfter = (prefix: string, after?: string): KeyRange => ({
+  prefix,
+  start: after === undefined ? undefined : keyAfter(after),
+});
 
 /** Entries of which some cannot be read: those are refused, each for itself. */
 async function* singly(backend: Backend, keys: readonly string[]): AsyncGenerator<Moving> {
