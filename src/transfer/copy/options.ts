@@ -92,7 +92,7 @@ export interface ExportOptions {
 export interface ExportProgress {
   /** Entries written. */
   readonly done: number;
-  /** Entries of the storage when it began, whatever their prefix. */
+  /** Entries to write, counted when the export began. */
   readonly total: number;
   /** Bytes of their values, as JSON text in UTF-8. */
   readonly bytes: number;
