@@ -28,7 +28,10 @@ export interface StorageOptions {
   readonly token?: Token | undefined;
   /** Name of the IndexedDB database. Default `codeforge-db`; another name is another store. */
   readonly database?: string | undefined;
-  /** Milliseconds a request with all its resends, or opening the database, may take. Default 10,000. */
+  /**
+   * Milliseconds that a request to the server with all its resends may take, that opening the database may take, and that a
+   * transaction may go without progress. Default 10,000.
+   */
   readonly timeout?: number | undefined;
   /** Where log lines go. Default `console`; `false` for nowhere. */
   readonly logger?: Logger | false | undefined;
@@ -42,6 +45,15 @@ export interface StorageOptions {
    * on this device's disk (`'local'`), to be sent at once. While the server is away it is always the outbox.
    */
   readonly ack?: 'server' | 'local' | undefined;
+  /**
+   * When a write to IndexedDB resolves: when the browser has handed it to the operating system (`'relaxed'`, the default), or
+   * when it is flushed to the disk (`'strict'`). A relaxed write survives a crash of the tab and of the browser, but not always a
+   * power cut. Strict writes that are awaited one by one are about ten times as slow. Migration, import, adoption and the outbox
+   * are always strict.
+   *
+   * @see W3C Indexed Database API 3.0, §2.7.1 Durability hint.
+   */
+  readonly durability?: 'relaxed' | 'strict' | undefined;
   /**
    * Why these options are not what was asked for: logged once as a warning, and part of `status().reason`. {@link readConfig} sets it
    * where an environment asks for a server without naming one.
@@ -102,6 +114,7 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
     logger = console,
     conflict = 'keep-server',
     ack = 'server',
+    durability = 'relaxed',
     warning,
   } = checkOptions<StorageOptions>('createStorage()', options, {
     useFlask: RULES.boolean,
@@ -127,6 +140,7 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
       "'keep-server', 'keep-local' or a function",
     ],
     ack: oneOf('server', 'local'),
+    durability: oneOf('relaxed', 'strict'),
     warning: RULES.text,
   });
   if (useFlask && flaskUrl === undefined)
@@ -140,6 +154,7 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
     logger: logger || undefined,
     conflict,
     ack,
+    durability,
     warning,
   };
 }

@@ -29,10 +29,10 @@ export function buildStorage<Schema extends object>(
   given: Parts,
 ): KeyValueStorage<Schema> {
   const { logger, ...resolved } = resolveOptions(options);
-  const { database, timeout, warning } = resolved;
+  const { database, timeout, durability, warning } = resolved;
   let { serverUrl } = resolved;
   const parts = guarded(given);
-  const indexedDb = createIndexedDbBackend(database, timeout, parts.codec);
+  const indexedDb = createIndexedDbBackend(database, timeout, durability, parts.codec);
   const localSession = createLocalSession(indexedDb, warning ?? 'no server is configured (useFlask)');
   /** What is closed with the storage. */
   const opened = new Set<Closable>([indexedDb]);

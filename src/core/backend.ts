@@ -23,6 +23,8 @@ export interface Snapshot {
   readonly plain: boolean;
   /** The copy. */
   readonly value: unknown;
+  /** Whether the value is or contains a Blob or a File. */
+  readonly hasBlob?: boolean;
 }
 
 /** A value, and the revision that it is. */
@@ -80,6 +82,10 @@ export const isRevised = (operation: Operation): operation is Revised =>
 export const isDependent = (operation: Operation): operation is Dependent =>
   operation.type === 'update' || isRevised(operation);
 
+/** Whether an operation writes a Blob. */
+export const holdsBlob = (operation: Operation): boolean =>
+  operation.type === 'put' && operation.hasBlob === true;
+
 /** An operation that reads before it is decided. */
 export type Dependent = Revised | Extract<Operation, { type: 'update' }>;
 
@@ -88,6 +94,19 @@ export type Revised = Extract<Operation, { type: 'entry' | 'put' | 'delete' }>;
 
 /** Entries, in byte order of their keys. */
 export type Page = ReadonlyArray<readonly [key: string, value: unknown]>;
+
+/**
+ * When a write to IndexedDB resolves: when the browser has handed it to the operating system (`relaxed`), or when it is flushed
+ * to the disk (`strict`).
+ *
+ * @see W3C Indexed Database API 3.0, §2.7.1 Durability hint.
+ */
+export type Durability = 'relaxed' | 'strict';
+
+/** Options of one batch. */
+export interface RunOptions {
+  readonly durability?: Durability;
+}
 
 /** A medium that holds entries. */
 export interface Backend {
@@ -102,9 +121,10 @@ export interface Backend {
   /**
    * Carry out a batch: as many outcomes as operations, in their order.
    *
+   * @param options `durability` of this batch. A server ignores it: what it has answered is on its disk.
    * @throws {StorageError} when none of the batch was carried out.
    */
-  run(operations: readonly Operation[]): Promise<Outcome[]>;
+  run(operations: readonly Operation[], options?: RunOptions): Promise<Outcome[]>;
   /** The keys of a range, in byte order, or in the reverse of it. */
   keys(range: KeyRange): Promise<string[]>;
   /** The entries of a range, in the order of their keys, in pages of bounded size. */

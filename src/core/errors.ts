@@ -16,7 +16,7 @@
  *
  * From the medium:
  * - `unavailable`: no IndexedDB here, no server there, or an answer that is not the storage server's;
- * - `timeout`: no answer within the time limit: whether a write arrived is not known;
+ * - `timeout`: no answer within the time limit: whether a write arrived is not known, unless the message says that nothing was stored;
  * - `too-large`: the server's limit on the size of one value;
  * - `quota`: the disk or the quota is full;
  * - `blocked`: another tab keeps the database from opening;

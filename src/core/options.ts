@@ -1,6 +1,7 @@
 /**
  * Options: how they are checked, and the options of a storage once they are complete.
  */
+import type { Durability } from './backend.ts';
 import type { ConflictPolicy } from './conflict.ts';
 import { StorageError } from './errors.ts';
 
@@ -28,6 +29,7 @@ export interface ResolvedOptions {
   readonly logger: Logger | undefined;
   readonly conflict: ConflictPolicy;
   readonly ack: 'server' | 'local';
+  readonly durability: Durability;
   readonly warning: string | undefined;
 }
 

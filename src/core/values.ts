@@ -42,6 +42,7 @@ export function snapshot(value: unknown, key?: string): Snapshot {
   if (typeof value === 'string') return { plain: true, value };
   const copies = new Map<unknown, unknown>();
   let plain = true;
+  let hasBlob = false as boolean;
   /** Whether a key was met that only JSON carries. */
   let json = false;
   let depth = 0;
@@ -143,8 +144,8 @@ export function snapshot(value: unknown, key?: string): Snapshot {
     if (build === undefined) refuse(`an instance of ${made || 'a class'}`);
     if ((object as ArrayBuffer).resizable) refuse('a resizable ArrayBuffer');
     // Node.js keeps its own state in symbols there.
-    if (!/^(Blob|File)$/.test(tag))
-      refuseProperty(symbol ?? Object.getOwnPropertyNames(object).find((key) => key !== 'lastIndex'));
+    if (/^(Blob|File)$/.test(tag)) hasBlob = true;
+    else refuseProperty(symbol ?? Object.getOwnPropertyNames(object).find((key) => key !== 'lastIndex'));
     const built = keep(object, build?.(object as never) as object);
     if (built instanceof Set)
       for (const member of object as Set<unknown>) built.add(inner(member, 'values()'));
@@ -160,7 +161,7 @@ export function snapshot(value: unknown, key?: string): Snapshot {
   try {
     const copied = copy(value);
     if (json && !plain) refuse('an object with its own __proto__ beside values that JSON has no form for');
-    return { plain, value: copied };
+    return { plain, value: copied, ...(hasBlob && { hasBlob }) };
   } catch (cause) {
     const text = reason ? `is ${reason}, which cannot be stored.` : `cannot be read: ${String(cause)}`;
     const subject = key === undefined ? '' : `Key ${key}: `;

@@ -25,10 +25,11 @@ import { type Connection, type Requested, settled } from './connection.ts';
 import { asStorageError, readError, subjectOf } from './errors.ts';
 import { issue, outcomesOf } from './requests.ts';
 
-/** The outcome of an operation, and the last request that it made. */
+/** The outcome of an operation, the last request that it made, and what that request does. */
 interface Decision {
   readonly outcome: Outcome;
   readonly request: Requested;
+  readonly requested: Operation;
 }
 
 /** Runs a batch in one transaction. */
@@ -36,7 +37,7 @@ export async function runConditional(
   { write }: Connection,
   operations: readonly Operation[],
 ): Promise<Outcome[]> {
-  let decided = new Map<Operation, Outcome>();
+  let decided = new Map<Operation, Decision>();
   let failedRead: StorageError | undefined;
   const requests = await write(async (store) => {
     // A lost connection runs this a second time.
@@ -46,9 +47,10 @@ export async function runConditional(
     for (const [i, operation] of operations.entries()) {
       if (!isDependent(operation)) continue;
       requests.push(...issue(store, operations.slice(from, i)));
-      const { outcome, request } = await decide(store, operation);
+      const decision = await decide(store, operation);
+      const { outcome, request } = decision;
       if (outcome.status === 'rejected' && request.error) failedRead = outcome.reason;
-      decided.set(operation, outcome);
+      decided.set(operation, decision);
       requests.push(request);
       from = i + 1;
     }
@@ -58,9 +60,12 @@ export async function runConditional(
     // Chromium aborts a transaction in which a value cannot be read, and gives no reason.
     throw operations.length === 1 && failedRead ? failedRead : error;
   });
-  const outcomes = outcomesOf(operations, requests);
+  const outcomes = outcomesOf(
+    operations.map((operation) => decided.get(operation)?.requested ?? operation),
+    requests,
+  );
   return operations.map((operation, i) => {
-    const [outcome, decision] = [outcomes[i] as Outcome, decided.get(operation)];
+    const [outcome, decision] = [outcomes[i] as Outcome, decided.get(operation)?.outcome];
     // The write of an operation whose condition was true may still have failed.
     return decision?.status === 'rejected' || outcome.status === 'fulfilled'
       ? (decision ?? outcome)
@@ -73,15 +78,16 @@ async function decide(store: IDBObjectStore, operation: Dependent): Promise<Deci
   const { type, key } = operation;
   // A cursor distinguishes a missing key from a stored `undefined`.
   const [read] = await settled([type === 'update' ? store.get(key) : store.openCursor(key)]);
-  const unchanged = (outcome: Outcome): Decision => ({ outcome, request: read });
+  const unchanged = (outcome: Outcome): Decision => ({ outcome, request: read, requested: operation });
+  const changed = (outcome: Outcome, requested: Operation): Decision => {
+    const [request] = issue(store, [requested]) as [Requested];
+    return { outcome, request, requested };
+  };
   if (read.error) return unchanged(rejected(readError(read.error, key, false)));
   if (type === 'update') {
     try {
-      const changed = operation.change(read.result);
-      return {
-        outcome: fulfilled(changed.value),
-        request: issueOne(store, { type: 'put', key, ...changed }),
-      };
+      const next = operation.change(read.result);
+      return changed(fulfilled(next.value), { type: 'put', key, ...next });
     } catch (error) {
       // The app's own error is passed on unchanged.
       return unchanged(rejected(error));
@@ -89,14 +95,11 @@ async function decide(store: IDBObjectStore, operation: Dependent): Promise<Deci
   }
   try {
     const outcome = outcomeOf(operation, read.result as IDBCursorWithValue | null);
-    return outcome ? unchanged(outcome) : { outcome: fulfilled(), request: issueOne(store, operation) };
+    return outcome ? unchanged(outcome) : changed(fulfilled(), operation);
   } catch (error) {
     return unchanged(rejected(asStorageError(error, subjectOf(operation))));
   }
 }
-
-const issueOne = (store: IDBObjectStore, operation: Operation): Requested =>
-  issue(store, [operation])[0] as Requested;
 
 /**
  * The outcome of an operation about revisions, or `undefined` if its write is to go ahead.

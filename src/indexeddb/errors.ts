@@ -1,7 +1,7 @@
 /**
  * IndexedDB's errors as `StorageError`s: their codes, and what to do.
  */
-import type { Operation } from '../core/backend.ts';
+import { holdsBlob, type Operation } from '../core/backend.ts';
 import { StorageError, type StorageErrorCode } from '../core/errors.ts';
 
 /** Codes and advice by the names of the platform's errors. */
@@ -51,6 +51,17 @@ export function readError(cause: DOMException, key: string, works: boolean): Sto
   return new StorageError(
     'unsupported-value',
     `Key ${key}: the browser cannot read the stored value (${cause}). Its data is missing or damaged: delete the key, or store the value again.`,
+    { cause },
+  );
+}
+
+/** The error of a write that failed alone. */
+export function writeError(cause: DOMException, operation: Operation): StorageError {
+  if (cause.name !== 'UnknownError' || !holdsBlob(operation))
+    return asStorageError(cause, subjectOf(operation));
+  return new StorageError(
+    'unsupported',
+    `${subjectOf(operation)}: Blobs cannot be stored in this window. Some browsers refuse them in private windows: use an ordinary window, or store the bytes as an ArrayBuffer (${cause}).`,
     { cause },
   );
 }

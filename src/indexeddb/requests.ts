@@ -6,7 +6,7 @@
  */
 import { fulfilled, isRead, type Operation, type Outcome, rejected } from '../core/backend.ts';
 import { type Connection, type Requested, settled } from './connection.ts';
-import { asStorageError, readError, subjectOf } from './errors.ts';
+import { readError, writeError } from './errors.ts';
 import { pageSizeFor } from './listing.ts';
 
 const DONE = fulfilled();
@@ -24,11 +24,12 @@ export function issue(store: IDBObjectStore, operations: readonly Operation[]): 
 export function outcomesOf(operations: readonly Operation[], requests: readonly Requested[]): Outcome[] {
   const works = requests.some(({ error }) => !error);
   return operations.map((operation, i) => {
-    const { result, error } = requests[i] as Requested;
+    const request = requests[i] as Requested;
+    const { error } = request;
     if (error && operation.type === 'get') return rejected(readError(error, operation.key, works));
-    if (error) return rejected(asStorageError(error, subjectOf(operation)));
+    if (error) return rejected(writeError(error, operation));
     if (!isRead(operation)) return DONE;
-    return fulfilled(operation.type === 'has' ? result !== undefined : result);
+    return fulfilled(operation.type === 'has' ? request.result !== undefined : request.result);
   });
 }
 

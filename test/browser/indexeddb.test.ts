@@ -195,7 +195,7 @@ describe('other tabs and lost connections', () => {
     const writing = storage.set('a', 2);
     await expect(writing).rejects.toMatchObject({
       code: 'unavailable',
-      message: expect.stringContaining('whether this write arrived'),
+      message: expect.stringContaining('Whether this write was stored'),
     });
     expect(await storage.get('a')).toBeDefined();
     await storage.close();

@@ -129,6 +129,8 @@ describe('createStorage', () => {
     ['an acknowledgement by nobody', { ack: 'none' }],
     ['an acknowledgement that is no name', { ack: true }],
     ['an acknowledgement in a list', { ack: ['server'] }],
+    ['a durability that is none', { durability: 'default' }],
+    ['a durability that is no name', { durability: true }],
     ['options that are no object', null],
     ['options in a list', []],
     ['an event in the place of options', new Event('click')],
@@ -144,7 +146,7 @@ describe('createStorage', () => {
 
   it('names every option when it refuses one that does not exist', () => {
     expect(() => createStorage({ useflask: true } as StorageOptions)).toThrow(
-      'createStorage() has no option useflask. The options of createStorage() are useFlask, flaskUrl, token, database, timeout, logger, conflict, ack, warning.',
+      'createStorage() has no option useflask. The options of createStorage() are useFlask, flaskUrl, token, database, timeout, logger, conflict, ack, durability, warning.',
     );
   });
 

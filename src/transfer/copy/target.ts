@@ -193,7 +193,7 @@ const FATAL: ReadonlySet<unknown> = new Set([
 /** Run a batch; the first fatal failure in it is thrown. */
 async function run(target: Target, operations: readonly Operation[]): Promise<Outcome[]> {
   if (operations.length === 0) return [];
-  const outcomes = await target.run(operations);
+  const outcomes = await target.run(operations, { durability: 'strict' });
   for (const outcome of outcomes)
     if (outcome.status === 'rejected' && FATAL.has(codeOf(outcome))) throw outcome.reason;
   return outcomes;
