@@ -80,7 +80,7 @@ describe('reads that follow each other', () => {
     expect(outcomes).toMatchObject([
       { value: 1 },
       { value: 2 },
-      { status: 'rejected', reason: { code: 'unavailable' } },
+      { status: 'rejected', reason: { code: 'unsupported-value' } },
     ]);
   });
 });
