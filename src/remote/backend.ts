@@ -62,7 +62,7 @@ export function createFlaskBackend(
     detected = { level: health === undefined ? 0 : 1, reason, isHealthRead };
     level1 = undefined;
     if (health === undefined) return createLevel0Protocol(exchange, url);
-    const created = createLevel1Protocol(exchange, timeout, signal, health, observer);
+    const created = createLevel1Protocol(exchange, timeout, health, observer);
     level1 = created.level1;
     return created;
   }

@@ -7,7 +7,6 @@
 import { StorageError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import { findLocation } from '../core/platform.ts';
-import { strangerError } from './errors.ts';
 import type { Exchange } from './http.ts';
 import { isConnectionFailure, sendLevel0 } from './level0/protocol.ts';
 
@@ -45,8 +44,9 @@ async function askHealth(exchange: Exchange): Promise<JsonObject | undefined> {
     timeoutMs: TIMEOUT_MS,
     // A header of our own would cost a page a preflight, and some servers have no CORS headers here.
     isAnonymous: true,
+    answerOf: (json) => (json.status === 'ok' ? json : undefined),
   });
-  return reply.ok && reply.json.status === 'ok' ? reply.json : undefined;
+  return reply.ok ? reply.answer : undefined;
 }
 
 /** What a `/health` announces, if it names a contract. */
@@ -69,9 +69,12 @@ function announced(health: JsonObject | undefined, url: string): Found | undefin
 async function probe(exchange: Exchange, url: string, isHealthRead: boolean): Promise<Found> {
   const path = 'api/storage/_health_check';
   try {
-    const answer = await sendLevel0(exchange, { method: 'GET', path, timeoutMs: TIMEOUT_MS });
-    if (!answer.isMissing && !Object.hasOwn(answer.json, 'value'))
-      throw strangerError(`GET ${url}${path}`, 'JSON without a value');
+    await sendLevel0(exchange, {
+      method: 'GET',
+      path,
+      timeoutMs: TIMEOUT_MS,
+      answerOf: (json) => Object.hasOwn(json, 'value') || undefined,
+    });
   } catch (error) {
     if (isConnectionFailure(error) && (await answersOpaquely(url))) {
       throw new StorageError(

@@ -1,34 +1,47 @@
 /**
- * One HTTP exchange with a storage server: JSON in, JSON out, within a time limit.
+ * One HTTP exchange with a storage server: JSON in, JSON out, within a time limit that includes all attempts.
  *
- * An answer is believed by its body, not only by its status: proxies answer 200 and 404 with HTML of their own.
+ * ky sends, pauses, repeats, and ends what takes too long. This file decides which answers are believed: an answer is believed by its
+ * body, not only by its status, because proxies answer 200 and 404 with HTML of their own. An answer whose body was cut is none.
  * Redirects are refused, because a redirected PUT may arrive as a GET, or at another server.
  *
  * Spec: RFC 9110, RFC 6750.
  */
-import ky, { isHTTPError, isTimeoutError, type RetryOptions } from 'ky';
+import ky, { isTimeoutError } from 'ky';
 import { closedError, StorageError } from '../core/errors.ts';
 import { isObject, type JsonObject } from '../core/json.ts';
 import { isToken, type Token } from '../core/options.ts';
-import { retryAfterMs, withTimeLimit } from '../core/time.ts';
+import { type BackOff, backOffMs, retryAfterMs, withTimeLimit } from '../core/time.ts';
 import { codeOf, ofSilence, ofStatus, ofTimeout, platformCodes, strangerError } from './errors.ts';
 
 /** One request. */
-export interface HttpRequest {
+export interface HttpRequest<T> {
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
   /** Path below the base URL, without a leading slash. */
   readonly path: string;
   /** JSON text. */
-  readonly body?: string;
-  /** Milliseconds, instead of the backend's. */
+  readonly body?: string | undefined;
+  /** Milliseconds for all attempts, their pauses and bodies. Default: the backend's. */
   readonly timeoutMs?: number;
-  /** When it may be sent again; each attempt has the time limit then. */
-  readonly retry?: RetryOptions;
-  /** Sent without the token. */
+  /** Default: it is sent once. */
+  readonly repeats?: Repeats;
+  /** Whether it is sent without the token. */
   readonly isAnonymous?: boolean;
+  /** What the object of a 2xx answer holds, or `undefined` if that is not a whole answer to this request. */
+  answerOf(json: JsonObject): T | undefined;
 }
 
-/** A request that did not come to a 2xx with a JSON object. */
+/** When an attempt that failed is repeated. Nothing is repeated for which the time limit leaves no room. */
+export interface Repeats {
+  /** The most repetitions. */
+  readonly limit: number;
+  /** The pauses, unless `Retry-After` asks for a longer one. */
+  readonly pauses: BackOff;
+  /** Whether to repeat after this failure. */
+  after(failure: Failure): boolean;
+}
+
+/** An attempt without an answer, or with one that is refused or not believed. */
 export interface Failure {
   readonly ok: false;
   /** What to reject with. `cause` is the platform's own error: it is missing where there was an answer. */
@@ -43,11 +56,11 @@ export interface Failure {
   readonly isSent: boolean;
 }
 
-/** What came of one request. */
-export type Reply = { readonly ok: true; readonly json: JsonObject } | Failure;
+/** What came of a request: its answer, or the failure of its last attempt. */
+export type Reply<T> = { readonly ok: true; readonly answer: T } | Failure;
 
 /** Sends one request. Never rejects. */
-export type Exchange = (request: HttpRequest) => Promise<Reply>;
+export type Exchange = <T>(request: HttpRequest<T>) => Promise<Reply<T>>;
 
 /** A sender of requests below `base`, until `signal` aborts. */
 export function createExchange(
@@ -56,58 +69,108 @@ export function createExchange(
   signal: AbortSignal,
   token: Token | undefined,
 ): Exchange {
-  return async ({ method, path, body, retry, isAnonymous = false, timeoutMs = defaultTimeoutMs }) => {
-    const subject = `${method} ${base}${path}`;
-    let bearer: string | undefined;
-    if (!isAnonymous && token !== undefined)
+  return async <T>(request: HttpRequest<T>) => {
+    const { method, path, body, repeats, isAnonymous = false, timeoutMs = defaultTimeoutMs } = request;
+    const deadline = performance.now() + timeoutMs;
+    /** The attempt that is under way, or that was the last. */
+    const last: { reply?: Reply<T> | undefined; isSent: boolean } = { isSent: false };
+    let pauseMs = 0;
+
+    async function attempt(sending: Request): Promise<Reply<T>> {
+      if (!isAnonymous && token !== undefined)
+        try {
+          const bearer = await askToken(token, deadline - performance.now(), signal);
+          sending.headers.set('authorization', `Bearer ${bearer}`);
+        } catch (error) {
+          return failed(error as StorageError, { isSent: false });
+        }
+      last.isSent = true;
       try {
-        bearer = await askToken(token, timeoutMs, signal);
+        // ky copies a request before each attempt. The body is added here, so that it is never copied.
+        return await replyOf(await fetch(sending, body === undefined ? {} : { body }), request, base);
       } catch (error) {
-        return failed(error as StorageError, { isSent: false });
-      }
-    // A request that is never retried here has its limit as a whole, its body included.
-    const late = AbortSignal.timeout(Math.ceil(timeoutMs));
-    try {
-      const answer = ky(base + path, {
-        method,
-        signal: retry ? signal : AbortSignal.any([signal, late]),
-        timeout: retry ? timeoutMs : false,
-        redirect: 'manual',
-        credentials: 'omit',
-        // Only where there is something to cache: a request past the cache is one past a page's remembered preflights too.
-        ...(method === 'GET' && { cache: 'no-store' }),
-        retry: retry ?? 0,
-        headers: {
-          accept: 'application/json',
-          ...(body !== undefined && { 'content-type': 'application/json' }),
-          ...(bearer !== undefined && { authorization: `Bearer ${bearer}` }),
-        },
-        ...(body !== undefined && { body }),
-      });
-      const type = mediaType(await answer);
-      // The promise's own text() has ky's time limit, the response's has none.
-      const found = objectOf(await answer.text(), type);
-      return typeof found === 'string' ? failed(strangerError(subject, found)) : { ok: true, json: found };
-    } catch (error) {
-      if (signal.aborted) return failed(closedError());
-      if ((!retry && late.aborted) || isTimeoutError(error))
-        return failed(new StorageError('timeout', ofTimeout(base, timeoutMs), { cause: error }));
-      if (!isHTTPError(error)) {
         const codes = platformCodes(error);
         return failed(new StorageError('unavailable', ofSilence(base, codes), { cause: error }), {
           isSent: !codes.some((code) => NOT_CONNECTED.test(code)),
         });
       }
-      const { status, headers } = error.response;
-      const type = mediaType(error.response);
-      const json = isJson(type) && isObject(error.data) ? error.data : undefined;
-      return failed(new StorageError(codeOf(status, json), ofStatus(base, { status, type, json }, subject)), {
-        status,
-        json,
-        retryAfterMs: retryAfterMs(headers.get('retry-after')),
-      });
     }
+
+    try {
+      await ky(base + path, {
+        method,
+        signal,
+        redirect: 'manual',
+        credentials: 'omit',
+        // Only where there is something to cache: a request past the cache is one past a page's remembered preflights too.
+        ...(method === 'GET' && { cache: 'no-store' }),
+        headers: {
+          accept: 'application/json',
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+        },
+        timeout: false,
+        totalTimeout: timeoutMs,
+        // To ky an attempt is a fetch that includes the body. It rejects unless the answer is believed.
+        async fetch(sending) {
+          last.reply = undefined;
+          last.isSent = false;
+          const reply = await attempt(sending as Request);
+          // Then the time limit has passed, or the storage was closed.
+          (sending as Request).signal.throwIfAborted();
+          last.reply = reply;
+          if (reply.ok) return new Response();
+          throw reply.error;
+        },
+        retry: {
+          limit: repeats?.limit ?? 0,
+          methods: [method.toLowerCase() as 'get'],
+          shouldRetry({ retryCount }) {
+            const { reply } = last;
+            if (!reply || reply.ok || !repeats?.after(reply)) return false;
+            pauseMs = Math.max(reply.retryAfterMs, backOffMs(retryCount, repeats.pauses));
+            return performance.now() + pauseMs < deadline;
+          },
+          delay: () => pauseMs,
+        },
+      });
+    } catch (cause) {
+      const { isSent } = last;
+      if (signal.aborted) return failed(closedError(), { isSent });
+      // Where the limit passes during a pause, the failure before it says more.
+      if (!last.reply)
+        return isTimeoutError(cause)
+          ? failed(new StorageError('timeout', ofTimeout(base, timeoutMs), { cause }), { isSent })
+          : failed(new StorageError('unavailable', ofSilence(base, []), { cause }), { isSent });
+    }
+    return last.reply as Reply<T>;
   };
+}
+
+/** What an answer is worth. Rejects where its body is cut. */
+async function replyOf<T>(
+  response: Response,
+  { method, path, answerOf }: HttpRequest<T>,
+  base: string,
+): Promise<Reply<T>> {
+  const subject = `${method} ${base}${path}`;
+  const { ok, status, headers } = response;
+  const type = headers.get('content-type')?.split(';')[0]?.trim() || 'nothing';
+  // The status of a refusal says enough where its body cannot be read.
+  const text = await (ok ? response.text() : response.text().catch(() => ''));
+  const found = objectOf(text, type);
+  if (ok) {
+    if (typeof found === 'string') return failed(strangerError(subject, found));
+    const answer = answerOf(found);
+    return answer === undefined
+      ? failed(strangerError(subject, 'JSON of an unexpected shape'))
+      : { ok, answer };
+  }
+  const json = typeof found === 'string' ? undefined : found;
+  return failed(new StorageError(codeOf(status, json), ofStatus(base, { status, type, json }, subject)), {
+    status,
+    json,
+    retryAfterMs: retryAfterMs(headers.get('retry-after')),
+  });
 }
 
 /** A failure. Without more, it is one without an answer. */
@@ -151,15 +214,9 @@ export async function askToken(token: Token, limitMs: number, signal: AbortSigna
 /** The codes of Node.js for a connection that was never made. Browsers do not tell. */
 const NOT_CONNECTED = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|E(HOST|NET)UNREACH|UND_ERR_CONNECT_TIMEOUT)$/;
 
-const mediaType = (response: Response): string =>
-  response.headers.get('content-type')?.split(';')[0]?.trim() || 'nothing';
-
-/** Whether a media type is one of JSON. */
-const isJson = (type: string): boolean => /[/+]json$/i.test(type);
-
 /** The object that a body is, or what it is instead, in words. */
 function objectOf(text: string, type: string): JsonObject | string {
-  if (!isJson(type)) return `${type}, not JSON`;
+  if (!/[/+]json$/i.test(type)) return `${type}, not JSON`;
   try {
     const json: unknown = JSON.parse(text);
     return isObject(json) ? json : 'JSON that is not an object';

@@ -3,8 +3,8 @@
  */
 
 import { StorageError } from '../core/errors.ts';
+import type { Unanswered } from '../remote/level1/protocol.ts';
 import { nameOf } from '../remote/level1/protocol.ts';
-import type { Unanswered } from '../remote/level1/request.ts';
 
 /** Why a replay ended before the outbox was empty. */
 export interface Stop {

@@ -30,7 +30,7 @@ describe('a server that cannot be used', () => {
   const unusable: ReadonlyArray<readonly [string, OldServer['intercept'], RegExp]> = [
     ['answers 200 with HTML to everything', always(200, html, '<!doctype html>'), /text\/html, not JSON/],
     ['answers 404 with HTML', always(404, html, '<h1>Not Found</h1>'), /404 text\/html/],
-    ['answers JSON that is not ours', always(200, json, '{"status":"ok"}'), /without a value/],
+    ['answers JSON that is not ours', always(200, json, '{"status":"ok"}'), /JSON of an unexpected shape/],
     ['answers a JSON 404 of its own', always(404, json, '{"error":"no such page"}'), /404/],
     ['answers truncated JSON', always(200, json, '{"status":"o'), /not complete JSON/],
     ['answers a list', always(200, json, '[]'), /not an object/],

@@ -232,6 +232,32 @@ describe('a server that fails later', () => {
     }
   });
 
+  it('repeats a request after 503 when Retry-After has passed, and not at all where that is beyond the time limit', async () => {
+    open({ timeout: 5000 });
+    await storage.ready();
+    for (const [seconds, attempts] of [
+      ['1', 2],
+      ['60', 1],
+    ] as const) {
+      const before = server.seen.length;
+      let refusals = 1;
+      server.intercept = (_, response) => {
+        if (refusals-- <= 0) return false;
+        response.writeHead(503, { ...json, 'retry-after': seconds }).end('{"error":"busy"}');
+        return true;
+      };
+      const begun = performance.now();
+      const outcome = await storage.set('a', 1).catch(({ code }) => code);
+      const took = performance.now() - begun;
+      expect([outcome, server.seen.length - before]).toEqual([
+        attempts === 2 ? undefined : 'unavailable',
+        attempts,
+      ]);
+      if (attempts === 2) expect(took).toBeGreaterThanOrEqual(1000);
+      else expect(took).toBeLessThan(5000);
+    }
+  });
+
   it('does not believe an import that stored fewer entries than were sent: it sends them one by one', async () => {
     open();
     server.intercept = (request, response) => {

@@ -8,7 +8,7 @@ import { StorageError } from '../../core/errors.ts';
 import type { JsonObject } from '../../core/json.ts';
 import { compareKeys, type KeyRange, select } from '../../core/order.ts';
 import { strangerError } from '../errors.ts';
-import type { Exchange, HttpRequest } from '../http.ts';
+import type { Exchange, HttpRequest, Repeats } from '../http.ts';
 
 const API = 'api/storage/';
 const MAX_PATH = 4000;
@@ -17,30 +17,25 @@ const SHADOWED: ReadonlySet<string> = new Set(['keys', 'export', 'stats']);
 const KEY_NOT_FOUND = 'Key not found';
 
 /**
- * How a request is repeated that may be sent twice (RFC 9110 §9.2.2): after a status that says that the server did not carry it out.
+ * A request that may be sent twice (RFC 9110 §9.2.2) is repeated after a status that says that the server did not carry it out.
  * An old server answers 500 when it loses a race on INSERT.
  */
-const REPEATED: NonNullable<HttpRequest['retry']> = {
+const REPEATS: Repeats = {
   limit: 2,
-  methods: ['get', 'put', 'post', 'delete'],
-  statusCodes: [429, 500, 503],
-  maxRetryAfter: 5000,
-  shouldRetry: ({ error }) => ('response' in error ? undefined : false),
+  pauses: { firstMs: 300, longestMs: 600, jitter: 'equal' },
+  after: ({ status }) => status === 429 || status === 500 || status === 503,
 };
 
-/** An answer: 2xx with its object, or `isMissing`, the 404 for a key that does not exist. */
-export type Answer = { readonly isMissing: false; readonly json: JsonObject } | { readonly isMissing: true };
-
 /**
- * Sends one request.
+ * Sends one request. Returns `undefined` for the 404 of a key that does not exist.
  *
  * @throws {StorageError} `unavailable` (with `cause` only when there was no answer at all), `timeout`, `too-large`, `quota`,
  *   `forbidden`, `refused`, `closed`.
  */
-export async function sendLevel0(exchange: Exchange, request: HttpRequest): Promise<Answer> {
+export async function sendLevel0<T>(exchange: Exchange, request: HttpRequest<T>): Promise<T | undefined> {
   const reply = await exchange(request);
-  if (reply.ok) return { isMissing: false, json: reply.json };
-  if (reply.status === 404 && reply.json?.error === KEY_NOT_FOUND) return { isMissing: true };
+  if (reply.ok) return reply.answer;
+  if (reply.status === 404 && reply.json?.error === KEY_NOT_FOUND) return undefined;
   throw reply.error;
 }
 
@@ -83,80 +78,70 @@ export interface Level0 {
  * @param url The server's base URL, for messages.
  */
 export function createLevel0(exchange: Exchange, url: string): Level0 {
-  const notOurs = (path: string, answered: string): StorageError => strangerError(`${url}${path}`, answered);
-  const found = (answer: Answer, path: string): JsonObject => {
-    if (answer.isMissing) throw notOurs(path, '404');
-    return answer.json;
+  type Sending<T> = Pick<HttpRequest<T>, 'method' | 'body' | 'answerOf'>;
+  const send = <T>(path: string, request: Sending<T>): Promise<T | undefined> =>
+    sendLevel0(exchange, { repeats: REPEATS, ...request, path: API + path });
+  /** A request that does not name a key, or a key that must exist. */
+  const demand = async <T>(path: string, request: Sending<T>): Promise<T> => {
+    const answer = await send(path, request);
+    if (answer === undefined) throw notOurs(request.method, path, 'that a key does not exist');
+    return answer;
   };
-  const checkSuccess = (answer: Answer, path: string): JsonObject => {
-    const json = found(answer, path);
-    if (json.success !== true) throw notOurs(path, 'JSON without success');
-    return json;
-  };
-  const sendRepeated = (method: HttpRequest['method'], path: string, body?: string): Promise<Answer> =>
-    sendLevel0(exchange, { method, path, retry: REPEATED, ...(body !== undefined && { body }) });
-  const read = async (path: string): Promise<JsonObject> => found(await sendRepeated('GET', path), path);
+  const notOurs = (method: string, path: string, answered: string): StorageError =>
+    strangerError(`${method} ${url}${API}${path}`, answered);
 
   const level0: Level0 = {
     async get(key) {
       if (onlyExported(key)) {
         const found = member(await level0.export(), key);
         // An export without the key proves nothing: an answer that is not the server's holds no key either.
-        if (found === undefined && (await level0.keys({ prefix: key })).includes(key)) {
-          throw notOurs(`${API}export`, 'JSON without a key that is listed');
-        }
+        if (found === undefined && (await level0.keys({ prefix: key })).includes(key))
+          throw notOurs('GET', 'export', 'JSON without a key that is listed');
         return found;
       }
-      const path = pathOf(key);
-      const answer = await sendRepeated('GET', path);
-      if (answer.isMissing) return undefined;
-      const value = member(answer.json, 'value');
-      if (value === undefined) throw notOurs(path, 'JSON without a value');
-      return value;
+      return send(encodeURIComponent(key), { method: 'GET', answerOf: (json) => member(json, 'value') });
     },
     async put({ key, text }) {
-      const path = pathOf(key);
-      checkSuccess(await sendRepeated('PUT', path, `{"value":${text}}`), path);
+      const body = `{"value":${text}}`;
+      await demand(encodeURIComponent(key), { method: 'PUT', body, answerOf: success });
     },
     async import(entries) {
-      const path = `${API}import`;
       const body = `{${entries.map(({ key, text }) => `${JSON.stringify(key)}:${text}`).join()}}`;
-      const { imported } = checkSuccess(await sendRepeated('POST', path, body), path);
-      if (imported !== entries.length) {
-        throw notOurs(path, `imported ${imported} of ${entries.length}`);
-      }
+      const { imported } = await demand('import', { method: 'POST', body, answerOf: success });
+      if (imported !== entries.length)
+        throw notOurs('POST', 'import', `imported ${imported} of ${entries.length}`);
     },
     async delete(key) {
-      const path = pathOf(key);
-      const answer = await sendRepeated('DELETE', path);
       // A key that does not exist is what was asked for.
-      if (!answer.isMissing) checkSuccess(answer, path);
+      await send(encodeURIComponent(key), { method: 'DELETE', answerOf: success });
     },
     async clear() {
-      const path = `${API}clear`;
-      // Never repeated: it would delete what others have stored after it.
-      checkSuccess(await sendLevel0(exchange, { method: 'POST', path }), path);
+      // Never repeated: it would delete what others have stored meanwhile.
+      const request = { method: 'POST', path: `${API}clear`, answerOf: success } as const;
+      if (!(await sendLevel0(exchange, request))) throw notOurs('POST', 'clear', 'that a key does not exist');
     },
     async keys(range) {
-      const path = `${API}keys`;
-      const { keys } = await read(path);
-      if (!Array.isArray(keys) || keys.some((key) => typeof key !== 'string')) {
-        throw notOurs(path, 'JSON without a list of keys');
-      }
+      const keys = await demand('keys', {
+        method: 'GET',
+        answerOf: ({ keys }) =>
+          Array.isArray(keys) && keys.every((key) => typeof key === 'string')
+            ? (keys as string[])
+            : undefined,
+      });
       return select(keys.sort(compareKeys), range);
     },
-    export: () => read(`${API}export`),
-    async stats() {
-      const path = `${API}stats`;
-      const { total_keys: keys, total_size_bytes: sizeBytes } = await read(path);
-      if (typeof keys !== 'number' || typeof sizeBytes !== 'number') {
-        throw notOurs(path, 'JSON without counts');
-      }
-      return { keys, sizeBytes };
-    },
+    export: () => demand('export', { method: 'GET', answerOf: (json) => json }),
+    stats: () =>
+      demand('stats', {
+        method: 'GET',
+        answerOf: ({ total_keys: keys, total_size_bytes: sizeBytes }) =>
+          typeof keys === 'number' && typeof sizeBytes === 'number' ? { keys, sizeBytes } : undefined,
+      }),
   };
   return level0;
 }
+
+const success = (json: JsonObject): JsonObject | undefined => (json.success === true ? json : undefined);
 
 /** Whether only `export()` can read this key. */
 export const onlyExported = (key: string): boolean => SHADOWED.has(key) || unaddressable(key) !== undefined;
@@ -183,5 +168,3 @@ function unaddressable(key: string): string | undefined {
 /** An own member of a parsed object, also one named like a member of `Object.prototype`. */
 export const member = (json: JsonObject, name: string): Read | undefined =>
   Object.hasOwn(json, name) ? { value: json[name] } : undefined;
-
-const pathOf = (key: string): string => API + encodeURIComponent(key);

@@ -7,8 +7,7 @@ import { StorageError } from '../../core/errors.ts';
 import type { JsonObject } from '../../core/json.ts';
 import { type Bounds, boundsOf, compareKeys, isWithin, type KeyRange } from '../../core/order.ts';
 import { type Delivery, entryOf, errorOf } from './batches.ts';
-import type { Delivered, Level1 } from './protocol.ts';
-import type { Settled } from './request.ts';
+import type { Delivered, Level1, Settled } from './protocol.ts';
 
 /** Keys that are listed with one request, and those of them whose values are read soon. */
 const KEYS = 10_000;

@@ -13,9 +13,9 @@ import {
   nameOf,
   type Observer,
   type Result,
+  type Unanswered,
   type WireOp,
 } from './protocol.ts';
-import type { Unanswered } from './request.ts';
 
 /** Why a batch has no results. */
 export class BatchFailure {

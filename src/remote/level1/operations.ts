@@ -20,7 +20,6 @@ import {
   type Observer,
   type WireOp,
 } from './protocol.ts';
-import { createAsk } from './request.ts';
 import { runUpdates, type Update } from './update.ts';
 
 /** The protocol, and the requests that it is made of. */
@@ -37,14 +36,13 @@ export interface Protocol1 extends Protocol {
 export function createLevel1Protocol(
   exchange: Exchange,
   timeout: number,
-  signal: AbortSignal,
   health: JsonObject,
   observer?: Observer,
 ): Protocol1 {
   const epoch = typeof health.epoch === 'string' ? health.epoch : undefined;
   const limits = limitsOf(health);
   const tellsChanges = Array.isArray(health.capabilities) && health.capabilities.includes('changes');
-  const level1 = createLevel1(createAsk(exchange, timeout, signal), epoch, limits, tellsChanges);
+  const level1 = createLevel1(exchange, epoch, limits, tellsChanges);
   const delivery = createDelivery(createWriter(level1, observer), limits);
   return {
     level1,

@@ -1,11 +1,12 @@
 /**
- * The level-1 protocol: its endpoints, a function each (docs/contract.md, sections 5 and 6).
+ * The level-1 protocol: its endpoints, and when a request is sent again (docs/contract.md, sections 5, 6 and 12.4).
  *
- * Every answer is checked for the shape that the contract gives it, result by result: anything else is a lost answer.
+ * Every answer is checked for the shape that the contract defines, result by result. Any other answer is a lost one. A lost answer is
+ * not a failure: the same request is sent again, with the same numbers, until it has an answer or its time has passed.
  */
 import type { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
-import type { Ask, Settled } from './request.ts';
+import type { Exchange, Failure, HttpRequest, Repeats } from '../http.ts';
 
 /** One operation as it travels. */
 export type WireOp =
@@ -76,7 +77,22 @@ export interface Limits {
   readonly bodyBytes: number;
 }
 
-/** What a level-1 server can be asked. Each settles within the time limit. */
+/** What a request came to, after all attempts. */
+export type Settled<T> = { readonly answer: T; readonly error?: undefined } | Unanswered;
+
+/** A request without the answer that was asked for. */
+export interface Unanswered {
+  readonly answer?: undefined;
+  readonly error: StorageError;
+  /** The status of a refusal that the server itself gave; `undefined` where the answer was lost. */
+  readonly refused: number | undefined;
+  /** The `type` of a refusal (9.2). */
+  readonly type: unknown;
+  /** Whether the server may have carried it out, or may still do so. */
+  readonly inDoubt: boolean;
+}
+
+/** The requests of level 1. Each settles within the time limit. */
 export interface Level1 {
   readonly limits: Limits;
   /** Whether there is a change feed. */
@@ -93,12 +109,12 @@ const API = 'api/v1/';
 export const NEVER = '0';
 
 /**
- * Speak level 1 over `ask`.
+ * Level 1 over `exchange`.
  *
- * @param known The epoch, where the detection has learned it.
+ * @param known The epoch, if `/health` named it.
  */
 export function createLevel1(
-  ask: Ask,
+  exchange: Exchange,
   known: string | undefined,
   limits: Limits,
   tellsChanges: boolean,
@@ -121,16 +137,65 @@ export function createLevel1(
     epoch: () => epoch,
     batch(head, ops) {
       const body = bodyOf(head, ops);
-      return ask(
-        { method: 'POST', path: `${API}batch`, body },
-        learning(({ results: list, seq }, epoch) => {
+      return ask(exchange, {
+        method: 'POST',
+        path: `${API}batch`,
+        body,
+        answerOf: learning(({ results: list, seq }, epoch) => {
           const results = resultsOf(list, ops, epoch);
           return results && isCount(seq) ? { results, epoch, seq } : undefined;
         }),
-      );
+      });
     },
-    read: (path, check) => ask({ method: 'GET', path: API + path }, learning(check)),
+    read: (path, check) => ask(exchange, { method: 'GET', path: API + path, answerOf: learning(check) }),
   };
+}
+
+/** The statuses of a proxy, or of a server that has no time. They say nothing about the request. */
+const LOST: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
+/** After so many attempts in a row without any answer there is no server. They take about 1.5 s. */
+const SILENT = 6;
+const REPEATS: Omit<Repeats, 'after'> = {
+  // However long the time limit is.
+  limit: 1000,
+  pauses: { firstMs: 50, longestMs: 1000, jitter: 'equal' },
+};
+
+/** Sends a request until it has an answer. */
+async function ask<T>(exchange: Exchange, request: HttpRequest<T>): Promise<Settled<T>> {
+  let inDoubt = false;
+  let silent = 0;
+  let lost: StorageError | undefined;
+  const after = (failure: Failure): boolean => {
+    if (isDefinite(failure)) return false;
+    inDoubt ||= failure.isSent;
+    lost = failure.error;
+    silent = lost.code === 'unavailable' && lost.cause !== undefined ? silent + 1 : 0;
+    return silent < SILENT;
+  };
+  const reply = await exchange({ ...request, repeats: { ...REPEATS, after } });
+  if (reply.ok) return { answer: reply.answer };
+  const { error, status: refused, json, isSent } = reply;
+  if (isDefinite(reply)) return { error, refused, type: json?.type, inDoubt };
+  return {
+    // That the last attempt ran out of time says less than what came before it.
+    error: error.code === 'timeout' ? (lost ?? error) : error,
+    refused: undefined,
+    type: undefined,
+    inDoubt: inDoubt || isSent,
+  };
+}
+
+/** Whether a failure says that the server has understood the request and carried out nothing of it. */
+function isDefinite({ error, status, json, isSent }: Failure): boolean {
+  if (status === undefined) return !isSent && error.code !== 'unavailable';
+  // A proxy says these without JSON: too large, and a redirect, whose status a browser shows as 0.
+  if (status === 413 || status < 400) return true;
+  return (
+    typeof json?.error === 'string' &&
+    ((status >= 400 && status < 500) || status === 507) &&
+    !LOST.has(status)
+  );
 }
 
 function bodyOf({ epoch, client }: BatchHead, ops: readonly WireOp[]): string {
