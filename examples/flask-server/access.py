@@ -1,10 +1,10 @@
 """
-Who may call: pages by their origin, callers by their token, and on a loopback server without tokens everybody.
+Access: which pages may call (by origin) and which clients (by token). On loopback without tokens every client may.
 
-Tokens are known by their SHA-256 hashes alone. A token names a tenant, whose records are all that the caller can
-reach, and a scope, which contains the ones before it.
+The server knows only the SHA-256 hashes of tokens. A token belongs to a tenant, whose records are all that the caller
+can reach, and has a scope, which includes the scopes before it.
 
-Spec: docs/contract.md (Who may call), Fetch §3.2 (CORS), RFC 6750.
+Spec: docs/contract.md, 9.10 to 9.15; Fetch §3.2 (CORS); RFC 6750.
 """
 
 import functools
@@ -29,7 +29,7 @@ Token = namedtuple("Token", "tenant scope digest")
 
 
 def read_origins(listed):
-    """ALLOWED_ORIGINS as `*` or one pattern; compiled, for flask-cors would take the text `[::1]` for a pattern."""
+    """ALLOWED_ORIGINS as `*` or a compiled pattern: flask-cors would read the text `[::1]` as a pattern."""
     origins = [origin.strip().rstrip("/") for origin in listed.split(",") if origin.strip()]
     if "*" in origins:
         return "*"
@@ -38,14 +38,14 @@ def read_origins(listed):
 
 
 def read_tokens(listed):
-    """TOKENS, or the end of this process: its message shows no entry, for that may be a token."""
+    """Parses TOKENS. A wrong entry ends the process. The message does not show the entry: it may be a token."""
     tokens = []
     for number, entry in enumerate(filter(None, re.split(r"[\s,]+", listed)), 1):
         match = re.fullmatch(r"([A-Za-z0-9_-]{1,64}):(read|write|admin):([0-9A-Fa-f]{64})", entry)
         if not match:
             sys.exit(
                 f"TOKENS: entry {number} is not <tenant>:<read|write|admin>:<SHA-256 of the token, 64 hex digits>."
-                " npm run token -- <tenant> <scope> makes one."
+                " npm run token -- <tenant> <scope> creates one."
             )
         tokens.append(Token(match[1], match[2], match[3].lower()))
     return tokens
@@ -55,8 +55,21 @@ ORIGINS = read_origins(os.environ.get("ALLOWED_ORIGINS") or "")
 TOKENS = read_tokens(os.environ.get("TOKENS") or "")
 
 
-def admit():
-    """No page elsewhere may write here, nor reach a loopback server by a name of its own (DNS rebinding)."""
+def check_host_setting():
+    """Ends the process if HOST is reachable from other machines and no token protects the data."""
+    if not LISTENS_ON_LOOPBACK and not TOKENS and os.environ.get("ALLOW_ANONYMOUS") != "true":
+        sys.exit(
+            f"HOST={HOST} is reachable from other machines, and no TOKENS are set: anyone who can reach this server may"
+            " read, change and delete everything. Set TOKENS (npm run token), leave HOST unset, or set"
+            " ALLOW_ANONYMOUS=true if you want this."
+        )
+
+
+def check_access():
+    """
+    Runs before each request. Pages of other origins may not write. A page whose own name was made to resolve to
+    loopback (DNS rebinding) sends that name as Host, and is refused.
+    """
     host = request.environ.get("HTTP_HOST", "")
     if LISTENS_ON_LOOPBACK and not TOKENS and not re.fullmatch(rf"{LOOPBACK}(?::\d*)?", host, re.IGNORECASE):
         refuse(403, "Host not allowed")
@@ -74,7 +87,7 @@ def admit():
 
 
 def caller():
-    """(tenant, scope), both None for nobody. All tokens are compared, so the time that it takes tells nothing."""
+    """(tenant, scope); both are None for an unknown caller. Compares every token, so that timing reveals nothing."""
     if not TOKENS:
         return ANONYMOUS_TENANT, "admin"
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -83,18 +96,18 @@ def caller():
     return found[0][:2] if found and scheme.lower() == "bearer" else (None, None)
 
 
-def require(scope):
+def check_scope(scope):
     if SCOPES.index(g.scope) < SCOPES.index(scope):
-        challenge(403, f"The token's scope is {g.scope}; this needs {scope}", 'Bearer error="insufficient_scope"')
+        challenge(403, f"This needs a token with the scope {scope}", 'Bearer error="insufficient_scope"')
 
 
-def needs(scope):
-    """Decorates a view that is only for callers of this scope."""
+def requires(scope):
+    """Decorates a view for callers with this scope."""
 
     def decorate(view):
         @functools.wraps(view)
         def allowed(*arguments, **named):
-            require(scope)
+            check_scope(scope)
             return view(*arguments, **named)
 
         return allowed

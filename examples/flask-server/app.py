@@ -1,9 +1,11 @@
 """
-Flask server of @codeforge/storage: both levels of the wire contract over one SQLite file. Here: level 0, and what
-holds for every request.
+The Flask server of @codeforge/storage: both levels of the wire contract over one SQLite file. This module has level 0,
+and what applies to every request.
 
-Many gunicorn workers and threads stand over that file. A write is answered when its transaction is durable. The text
-of a value is stored as it came and spliced into answers: never printed anew, so no digit or escape can change.
+Many gunicorn workers and threads share the file. A write is answered after its transaction is durable. The text of a
+value is stored and returned exactly as it was sent: it is never serialized again, so no digit or escape changes.
+
+Run it with gunicorn (see README.md). `python app.py` starts a development server.
 
 Spec: docs/contract.md, RFC 8259 (JSON), RFC 9110 (HTTP, §13 preconditions), RFC 3986 §2.1.
 """
@@ -19,12 +21,13 @@ from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
+import development
 import level1
 import messages
 import transfer
-from access import ORIGINS, TOKENS, admit, needs
+from access import ORIGINS, TOKENS, check_access, requires
 from adoption import adopt_old_table
-from database import DATABASE_PATH, forget_daily, is_result, prepare
+from database import DATABASE_PATH, delete_expired_daily, is_result, prepare
 from json_text import to_json
 from messages import answer, check_key, failure, in_chunks, read_members, refuse, success
 from records import reading, snapshot, writing
@@ -33,7 +36,7 @@ KEY_PREFIX = "/api/storage/"
 
 
 class KeyConverter(BaseConverter):
-    """All that is left of the path. Only the router uses it: the views ask `addressed_key`."""
+    """Matches the rest of the path, for the router only: views call `addressed_key`."""
 
     regex = r"[\s\S]+"
     part_isolating = False
@@ -45,13 +48,13 @@ app.url_map.converters["key"] = KeyConverter
 for routes in (level1.routes, transfer.routes):
     app.register_blueprint(routes, url_prefix="/api/v1")
 app.wsgi_app = messages.remember_response(app.wsgi_app)
-app.before_request(admit)
+app.before_request(check_access)
 CORS(
     app,
     origins=ORIGINS,
     send_wildcard=True,
     always_send=False,
-    vary_header=False,  # `finish` sets it, also on answers to requests without Origin: caches mix the two up
+    vary_header=False,  # `finish` sets it, also for requests without Origin: a cache must not mix these answers
     methods=["GET", "PUT", "POST", "DELETE"],
     allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Last-Event-ID"],
     expose_headers=["ETag", "Retry-After", "WWW-Authenticate"],
@@ -69,7 +72,7 @@ def refused(error):
 
 @app.errorhandler(HTTPException)
 def failed(error):
-    """Flask's own refusals, and what nobody expected: by the name of the status, never the text of an exception."""
+    """Errors of Flask, and unexpected ones: the name of the status, never the text of an exception."""
     allow = error.get_response().headers.get("Allow")
     return failure(error.code, error.name, headers={"Allow": allow} if allow else None)
 
@@ -111,12 +114,12 @@ def health():
     return answer(to_json(state))
 
 
-# Level 0. `keys`, `export` and `stats` are routes of GET, `clear` and `import` of POST; with any other method they are
-# keys like all others. /api/storage itself is none: an old client that sends DELETE there by mistake wipes nothing.
+# Level 0. `keys`, `export` and `stats` are routes for GET, `clear` and `import` for POST. With any other method these
+# names are ordinary keys. /api/storage itself is not a route: old clients send DELETE there by mistake.
 
 
 def addressed_key():
-    """What follows the prefix in the raw URI, unescaped once: no router's idea of `//` or `%2F` comes between."""
+    """Everything after the prefix in the raw URI, unescaped once. A router would change `//` and `%2F`."""
     path = re.sub(r"^https?://[^/?]*", "", request.environ["RAW_URI"], flags=re.IGNORECASE).split("?", 1)[0]
     if not path.startswith(KEY_PREFIX):
         refuse(404, "Not Found")
@@ -130,7 +133,7 @@ def addressed_key():
 
 
 def precondition(tag):
-    """The status that the request's preconditions ask for (RFC 9110 §13.2.2), or None. `tag`: the entry's, if any."""
+    """The status that the preconditions demand (RFC 9110 §13.2.2), or None. `tag`: the entry's tag, or None."""
     if "If-Match" in request.headers and not (tag and names("If-Match", tag)):
         return 412
     if "If-None-Match" in request.headers and tag and names("If-None-Match", tag, weakly=True):
@@ -139,13 +142,13 @@ def precondition(tag):
 
 
 def names(header, tag, weakly=False):
-    """Whether the header lists this tag, or is `*`. Our tags hold no comma, so the list may be split there."""
+    """Whether the header lists this tag or is `*`. Tags of this server contain no comma, so the list is split there."""
     listed = [name.strip() for name in request.headers[header].split(",")]
     return listed == ["*"] or f'"{tag}"' in listed or (weakly and f'W/"{tag}"' in listed)
 
 
 def find_tagged(records, key):
-    """The record under a key and its tag, both None where there is none."""
+    """The record of a key and its tag; both are None for a missing key."""
     record = records.find(key)
     return record, record and records.tag(record.rev)
 
@@ -155,14 +158,14 @@ def tagged(tag):
 
 
 @app.get("/api/storage/keys")
-@needs("read")
+@requires("read")
 def keys():
     with reading(g.tenant) as records:
         return answer(to_json({"keys": [key for key, _, _ in records.keys()]}))
 
 
 @app.get("/api/storage/<key:_>")
-@needs("read")
+@requires("read")
 def read(_):
     with reading(g.tenant) as records:
         record, tag = find_tagged(records, addressed_key())
@@ -177,7 +180,7 @@ def read(_):
 
 @app.put("/api/storage/<key:_>")
 @app.post("/api/storage/<key:_>")  # old clients
-@needs("write")
+@requires("write")
 def write(_):
     key = addressed_key()
     check_key(key)
@@ -193,7 +196,7 @@ def write(_):
 
 
 @app.delete("/api/storage/<key:_>")
-@needs("write")
+@requires("write")
 def delete(_):
     key = addressed_key()
     with writing(g.tenant) as records:
@@ -207,7 +210,7 @@ def delete(_):
 
 
 @app.post("/api/storage/clear")
-@needs("admin")
+@requires("admin")
 def clear():
     with writing(g.tenant) as records:
         records.clear()
@@ -215,7 +218,7 @@ def clear():
 
 
 @app.post("/api/storage/import")
-@needs("admin")
+@requires("admin")
 def import_all():
     entries = read_members()
     if entries is None:
@@ -229,7 +232,7 @@ def import_all():
 
 
 @app.get("/api/storage/export")
-@needs("admin")
+@requires("admin")
 def export():
     records = snapshot(g.tenant)
     response = answer(in_chunks(export_texts(records)))
@@ -238,7 +241,7 @@ def export():
 
 
 def export_texts(records):
-    """The bare object in pieces."""
+    """Yields the pieces of one JSON object."""
     separator = "{"
     for key, _, value in records.all():
         yield f"{separator}{to_json(key)}:{value}"
@@ -247,7 +250,7 @@ def export_texts(records):
 
 
 @app.get("/api/storage/stats")
-@needs("read")
+@requires("read")
 def stats():
     with reading(g.tenant) as records:
         count, size = records.measure()
@@ -256,4 +259,7 @@ def stats():
 
 
 prepare(adopt_old_table)
-threading.Thread(target=forget_daily, daemon=True).start()
+threading.Thread(target=delete_expired_daily, daemon=True).start()
+
+if __name__ == "__main__":
+    development.serve(app)

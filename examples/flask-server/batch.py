@@ -1,5 +1,5 @@
 """
-A batch: operations in their order, each numbered write of a client once.
+Batches: operations apply in their order, and each numbered write of a client applies once.
 
 Spec: docs/contract.md, 5.
 """
@@ -11,10 +11,10 @@ from json_text import elements, members, string, to_json
 from messages import MAX_ANSWER_BYTES, MAX_VALUE_BYTES, invalid_key, is_portable, problem_type, refuse
 
 MAX_OPERATIONS = 2000
-NEEDED_SCOPES = {"get": "read", "head": "read", "put": "write", "delete": "write", "clear": "admin"}
+REQUIRED_SCOPES = {"get": "read", "head": "read", "put": "write", "delete": "write", "clear": "admin"}
 WRITES = ("put", "delete", "clear")
-LARGEST_N = 2**53 - 1  # the largest whole number that all readers of JSON take for what it is
-ANYTHING = object()  # the condition of an operation that has none
+LARGEST_N = 2**53 - 1  # the largest integer that every JSON reader represents exactly
+NO_CONDITION = object()
 
 Batch = namedtuple("Batch", "epoch client atomic operations")
 Operation = namedtuple("Operation", "op key value n condition")
@@ -23,7 +23,7 @@ MISSING = {"status": 404, "error": "Key not found"}
 NOT_APPLIED = {"status": 424, "error": "Another operation of this atomic batch failed"}
 ANSWER_TOO_LARGE = {
     "status": 413,
-    "error": f"The values of an answer are {MAX_ANSWER_BYTES} bytes at most: ask for this key again",
+    "error": f"The values of this answer are over the limit of {MAX_ANSWER_BYTES} bytes: request this key again",
     "type": problem_type("answer-too-large"),
 }
 VALUE_TOO_LARGE = {
@@ -33,7 +33,7 @@ VALUE_TOO_LARGE = {
 }
 
 
-# What was asked
+# Parsing
 
 
 def read_batch(text):
@@ -44,7 +44,7 @@ def read_batch(text):
     if operations is None:
         refuse(400, "ops must be an array")
     if len(operations) > MAX_OPERATIONS:
-        refuse(400, f"A batch has {MAX_OPERATIONS} operations at most")
+        refuse(400, f"A batch may have {MAX_OPERATIONS} operations at most")
     atomic = body.get("atomic", "false")
     if atomic not in ("true", "false"):
         refuse(400, "atomic must be true or false")
@@ -65,13 +65,13 @@ def read_string(found, name):
 
 def read_operation(found):
     op = string((found or {}).get("op", ""))
-    if op not in NEEDED_SCOPES:
-        refuse(400, f"op must be one of {', '.join(NEEDED_SCOPES)}")
+    if op not in REQUIRED_SCOPES:
+        refuse(400, f"op must be one of {', '.join(REQUIRED_SCOPES)}")
     key = None if op == "clear" else read_string(found, "key")
     if op == "put" and "value" not in found:
         refuse(400, "A put needs a value")
     if op not in WRITES:
-        return Operation(op, key, None, None, ANYTHING)
+        return Operation(op, key, None, None, NO_CONDITION)
     return Operation(op, key, found.get("value"), read_number(found), read_condition(op, found))
 
 
@@ -88,7 +88,7 @@ def read_number(found):
 def read_condition(op, found):
     name = "ifSeq" if op == "clear" else "ifRev"
     if name not in found:
-        return ANYTHING
+        return NO_CONDITION
     if name == "ifRev" and found[name] == "null":
         return None
     return read_string(found, name)
@@ -110,13 +110,13 @@ def writes(batch):
     return any(operation.op in WRITES for operation in batch.operations)
 
 
-# What is done
+# Execution
 
 
 def run_batch(records, batch):
-    """The results, in the order of the operations."""
+    """Runs a batch and returns its results in the order of the operations."""
     if batch.epoch not in (None, records.epoch):
-        refuse(409, "The server's data is of another epoch", "epoch-changed")
+        refuse(409, "The data is of another epoch: list everything again", "epoch-changed")
     numbers = numbers_of(batch)
     used = known_results(records, batch.client, numbers) if numbers else {}
     results = (run_all_or_none if batch.atomic else run_each)(records, batch, used)
@@ -127,10 +127,10 @@ def run_batch(records, batch):
 
 
 def known_results(records, client, numbers):
-    """What the client's last writes were answered, by their numbers."""
+    """The results of the client's last writes by their numbers."""
     row = records.client(client)
     if row is None and numbers[0] > 1:
-        refuse(409, "The server does not know this client", "client-unknown")
+        refuse(409, "This server does not know the client: start again with n 1", "client-unknown")
     if row and not row.first <= numbers[0] <= row.last + 1:
         refuse(409, f"The last n of this client is {row.last}", "op-gap")
     return dict(enumerate(row.results, row.first)) if row else {}
@@ -142,7 +142,7 @@ def run_each(records, batch, used):
 
 
 def run_all_or_none(records, batch, used):
-    """After the first write that fails, nothing is done, and what was done before is undone."""
+    """After the first write that fails, no further operation is tried and all earlier ones are undone."""
     room, failed, results = Room(), False, []
     undo = records.savepoint()
     for operation in batch.operations:
@@ -164,7 +164,7 @@ def fails(operation, result):
 
 
 def undone(records, operation, result):
-    """A result after its batch was undone: what it says is true of what is there now."""
+    """The result of an operation after its batch was undone. It describes the stored state."""
     if not fails(operation, result):
         return NOT_APPLIED
     return conflict(records, operation, Room()) if result["status"] == 412 else result
@@ -173,7 +173,7 @@ def undone(records, operation, result):
 def run(records, operation, room):
     op, key, value, _, condition = operation
     if op == "clear":
-        unmet = condition not in (ANYTHING, str(records.seq))
+        unmet = condition not in (NO_CONDITION, str(records.seq))
         return conflict(records, operation, room) if unmet else done(records.clear())
     if op == "put" and not is_portable(key):
         return {"status": 400, "error": invalid_key(key), "type": problem_type("invalid-key")}
@@ -187,13 +187,13 @@ def run(records, operation, room):
         return MISSING
     if op == "head":
         return {**done(rev), "size": records.size(key)}
-    if condition not in (ANYTHING, rev and str(rev)):
+    if condition not in (NO_CONDITION, rev and str(rev)):
         return conflict(records, operation, room)
     return done(records.put(key, value) if op == "put" else records.delete(key))
 
 
 def read(records, key, room):
-    if room.full:  # a value that is not answered is not read: it may be large, and asked for often
+    if room.full:  # a value that is not returned is not read: it may be large
         return MISSING if records.rev(key) is None else ANSWER_TOO_LARGE
     record = records.find(key)
     if record is None:
@@ -206,7 +206,7 @@ def done(rev):
 
 
 def conflict(records, operation, room):
-    """An unmet condition, and what is there instead."""
+    """The result of a failed condition: it has the current state."""
     result = {"status": 412, "error": "Precondition failed"}
     if operation.op == "clear":
         return {**result, "rev": str(records.seq)}
@@ -221,7 +221,7 @@ def conflict(records, operation, room):
 
 
 class Room:
-    """For the values in one answer: always for the first, and for none after the first that is left out."""
+    """The room for values in one answer. The first value always fits. After one that does not, none does."""
 
     def __init__(self):
         self.used_bytes = 0

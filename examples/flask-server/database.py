@@ -1,14 +1,14 @@
 """
-The SQLite file: its tables, which the TypeScript server reads and writes too, and transactions over it.
+The SQLite file: its tables, and transactions. The TypeScript server reads and writes the same tables.
 
-- `meta`: `epoch` names this incarnation of the data.
-- `tenants`: `seq` counts a tenant's changes and only grows; `cleared` is its value at the last clear, `forgotten` the
-  highest revision among the tombstones that are gone.
-- `records`: keys with values, and those deleted since the last clear, without one (tombstones). The value stands last:
-  SQLite walks through a large one to reach what stands behind it.
-- `clients`: of each client its last numbered writes, `first_n` to `last_n`, and their results.
+- `meta`: `epoch` identifies this incarnation of the data.
+- `tenants`: `seq` counts a tenant's changes and never decreases. `cleared` is its value at the last clear. `forgotten`
+  is the highest revision of all expired tombstones.
+- `records`: entries, and tombstones (without a value) for keys that were deleted since the last clear. The value is the
+  last column: SQLite reads through a large value to reach the columns after it.
+- `clients`: the last numbered writes of each client, `first_n` to `last_n`, and their results.
 
-Durable with WAL and synchronous=FULL. A transaction that writes takes the write lock before it reads, so no two
+WAL with synchronous=FULL makes commits durable. A write transaction takes the write lock before it reads. So no two
 writers decide on the same state, and sequence numbers are committed in their order.
 """
 
@@ -23,10 +23,10 @@ from contextlib import closing, contextmanager
 DATABASE_PATH = os.path.abspath(os.environ.get("DATABASE_PATH") or "codeforge-flask.db")
 LOCK_WAIT_SECONDS = 10
 DAY_SECONDS = 24 * 60 * 60
-KEPT_MS = 30 * DAY_SECONDS * 1000
+RETENTION_MS = 30 * DAY_SECONDS * 1000
 own = threading.local()
-write_turn = threading.Lock()  # SQLite's own waiting polls, so the threads of one worker queue here first
-stopping = threading.Event()  # set when this process is asked to end
+write_lock = threading.Lock()  # SQLite polls for its lock, so the threads of one worker wait here first
+stopping = threading.Event()  # set when this process begins to stop
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value);
@@ -45,7 +45,8 @@ CREATE TABLE IF NOT EXISTS clients (
 
 
 def is_result(error, name):
-    return getattr(error, "sqlite_errorname", "SQLITE_BUSY").startswith(name)  # told from Python 3.11 on
+    # Python before 3.11 has no sqlite_errorname.
+    return getattr(error, "sqlite_errorname", "SQLITE_BUSY").startswith(name)
 
 
 def now_ms():
@@ -67,7 +68,7 @@ def database():
 
 @contextmanager
 def transaction(db, begin="BEGIN IMMEDIATE"):
-    """Holds the write lock from its begin, unless told otherwise; durable when the block is left."""
+    """A transaction, by default with the write lock from its begin. It is durable after the block."""
     db.execute(begin)
     try:
         yield db
@@ -78,23 +79,23 @@ def transaction(db, begin="BEGIN IMMEDIATE"):
 
 
 def data_version(db):
-    """Another number after every commit of another connection, whichever process it is in."""
+    """A number that changes after each commit of another connection, in any process."""
     return db.execute("PRAGMA data_version").fetchone()[0]
 
 
 def prepare(adopt):
-    """Make the tables or find them made, and `adopt(db)` older ones; any number of workers may do this at once."""
+    """Creates missing tables and calls `adopt(db)`. Any number of workers may do this at once."""
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
         try:
             with closing(connect()) as db:
-                db.execute("PRAGMA journal_mode=WAL")  # does not wait for a lock itself, hence the loop
+                db.execute("PRAGMA journal_mode=WAL")  # does not wait for a lock, so this is a loop
                 with transaction(db):
                     for statement in TABLES.split(";"):
                         db.execute(statement)
                     db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?)", (secrets.token_hex(8),))
                     adopt(db)
-                    forget_old(db)
+                    delete_expired(db)
                 return
         except sqlite3.OperationalError as error:
             if not is_result(error, "SQLITE_BUSY") or time.monotonic() > deadline:
@@ -102,9 +103,9 @@ def prepare(adopt):
             time.sleep(0.05)
 
 
-def forget_old(db):
-    """Drop tombstones, and what is kept for the retries of clients, after 30 days."""
-    old = (now_ms() - KEPT_MS,)
+def delete_expired(db):
+    """Deletes tombstones and stored results of clients that are older than 30 days."""
+    old = (now_ms() - RETENTION_MS,)
     gone = "FROM records WHERE value IS NULL AND deleted_at_ms < ?"
     db.execute(
         "UPDATE tenants SET forgotten ="
@@ -115,10 +116,10 @@ def forget_old(db):
     db.execute("DELETE FROM clients WHERE used_at_ms < ?", old)
 
 
-def forget_daily():
+def delete_expired_daily():
     while not stopping.wait(DAY_SECONDS):
         try:
             with closing(connect()) as db, transaction(db):
-                forget_old(db)
+                delete_expired(db)
         except sqlite3.OperationalError:
-            logging.getLogger("app").exception("What is old was not forgotten; tomorrow again")
+            logging.getLogger("app").exception("Could not delete expired tombstones; the next attempt is tomorrow")

@@ -1,8 +1,8 @@
 """
-How gunicorn runs app.py: read by gunicorn itself when it starts in this folder.
+The configuration of gunicorn, which reads this file when it starts in this folder.
 
-Threads, because a browser keeps idle connections open and each would hold a worker without them. Idle
-connections live longer than clients reuse them, so that no write is sent into one that is just closing.
+Workers have threads, because browsers keep idle connections open and each would block a worker without threads. Idle
+connections stay open longer than clients reuse them, so that no write is sent while one closes.
 """
 
 import json
@@ -17,23 +17,25 @@ from gunicorn.workers.gthread import ThreadWorker
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from access import LISTENS_ON_LOOPBACK, TOKENS
+from access import HOST, LISTENS_ON_LOOPBACK, TOKENS, check_host_setting
 from database import stopping
 
 ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
 def ignore_further_signals():
-    """Ctrl-C reaches a worker twice, by the terminal and by gunicorn: within a handler the second would wait for locks
-    that the first one holds."""
+    """
+    A worker receives Ctrl-C twice, from the terminal and from gunicorn. A second handler inside the first one would
+    wait for locks that the first one holds.
+    """
     for ending in ENDING:
         signal.signal(ending, signal.SIG_IGN)
 
 
 class StorageWorker(ThreadWorker):
     """
-    On SIGTERM it answers what is under way and lets nobody wait: callers that wait for a change are answered, and
-    idle connections closed. What is not HTTP is answered as all else is: in JSON.
+    On SIGTERM, the worker finishes the requests under way, answers callers that wait for a change, and closes idle
+    connections. Malformed HTTP is answered in JSON too.
     """
 
     def init_signals(self):
@@ -46,7 +48,7 @@ class StorageWorker(ThreadWorker):
         stopping.set()
         for idle in ("keepalived_conns", "pending_conns"):
             for connection in getattr(self, idle, ()):
-                connection.timeout = 0  # the main loop's next round closes it
+                connection.timeout = 0  # the next iteration of the main loop closes it
 
     def handle_quit(self, sig, frame):
         ignore_further_signals()
@@ -57,7 +59,7 @@ class StorageWorker(ThreadWorker):
         if not isinstance(exc, ParseException):
             super().handle_error(req, client, addr, exc)
             return
-        self.log.warning("Not HTTP: %s", exc)
+        self.log.warning("Malformed HTTP: %s", exc)
         statuses = {LimitRequestLine: 431, LimitRequestHeaders: 431, ExpectationFailed: 417}
         status = HTTPStatus(statuses.get(type(exc), 400))
         text = "The request line or a header is over the limit" if status == 431 else status.phrase
@@ -70,30 +72,24 @@ class StorageWorker(ThreadWorker):
         try:
             util.write(client, (head + payload).encode())
         except OSError:
-            pass  # gone
+            pass  # the caller disconnected
 
 
-host = (os.environ.get("HOST") or "127.0.0.1").strip("[]")
 port = os.environ.get("PORT") or "5001"
-bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+bind = f"[{HOST}]:{port}" if ":" in HOST else f"{HOST}:{port}"
 workers = int(os.environ.get("WORKERS") or min(4, max(2, os.cpu_count() or 2)))
 worker_class = StorageWorker
 threads = 16
 keepalive = 65  # seconds
-limit_request_line = 8190  # bytes, the most gunicorn takes: room for a long key's percent-escapes
-forwarder_headers = ""  # or a local caller's header SCRIPT_NAME would move the routes
-control_socket_disable = True  # from 25.1 on there would be one in the home folder, the same for every server
+limit_request_line = 8190  # bytes, the maximum of gunicorn: room for a long key with percent-escapes
+forwarder_headers = ""  # otherwise a local caller could move the routes with the header SCRIPT_NAME
+control_socket_disable = True  # gunicorn 25.1 and later create one in the home folder, shared by all servers
 
-if not LISTENS_ON_LOOPBACK and not TOKENS and os.environ.get("ALLOW_ANONYMOUS") != "true":
-    sys.exit(
-        f"HOST={host} serves other machines, and TOKENS is not set: whoever reaches this server may read, change and"
-        " wipe everything. Set TOKENS (npm run token), or ALLOW_ANONYMOUS=true if that is what you want, or leave"
-        " HOST unset."
-    )
+check_host_setting()
 
 
 def pre_fork(server, worker):
-    """A signal waits until the new worker has handlers: the ones that it inherits would lose it."""
+    """Blocks signals until the new worker has its own handlers: the inherited ones would ignore them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
 
@@ -102,4 +98,4 @@ os.register_at_fork(after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UN
 
 def on_starting(server):
     if not LISTENS_ON_LOOPBACK and not TOKENS:
-        server.log.warning("No tokens: whoever reaches %s may read, change and wipe everything", bind)
+        server.log.warning("No tokens are set: anyone who can reach %s may read, change and delete everything", bind)

@@ -1,5 +1,5 @@
 """
-JSON texts, and where the values in them lie, so that a value can be stored as it came.
+Finds the values in a JSON text, so that they can be stored exactly as they were sent.
 
 Spec: RFC 8259.
 """
@@ -31,7 +31,7 @@ def to_json(value):
 
 
 def nesting(text):
-    """How deep brackets nest; asked before the parser, which recurses."""
+    """The levels of arrays and objects. Check it before parsing: the parser recurses."""
     if text.count("[") + text.count("{") <= MAX_NESTING:
         return 0
     outside_strings = re.sub(r"\\.", "", text, flags=re.DOTALL).split('"')[::2]
@@ -47,7 +47,7 @@ def after(pattern, text, at):
 
 
 def begins_with(bracket, text):
-    """Whether this is an object, or an array. If not, it is JSON nevertheless."""
+    """Whether the text starts with this bracket. Any other text is checked to be JSON."""
     if text.lstrip(" \t\n\r")[:1] == bracket:
         return True
     GRAMMAR.decode(text)
@@ -92,7 +92,7 @@ def elements(text):
 
 
 def string(text):
-    """What a JSON string says; None for any other JSON text. Its surrogates need not be in pairs."""
+    """The value of a JSON string, which may have lone surrogates. None for any other JSON text."""
     return GRAMMAR.decode(text) if text[:1] == '"' else None
 
 

@@ -1,5 +1,5 @@
 """
-Level 1 of the wire contract: batches, keys, counts and changes.
+Level 1: batches, keys, counts and changes.
 
 Spec: docs/contract.md, 5 to 7.
 """
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from flask import Blueprint, g, request
 
 import batch as batches
-from access import needs, require
+from access import check_scope, requires
 from database import data_version, database, stopping
 from json_text import to_json
 from messages import MAX_ANSWER_BYTES, MAX_BODY_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, answer, parse, read_body, refuse
@@ -27,9 +27,9 @@ LIMITS = {
     "bodyBytes": MAX_BODY_BYTES,
     "answerBytes": MAX_ANSWER_BYTES,
 }
-LOOK_SECONDS = 0.1
-MAX_WAITING = 8  # half of a worker's threads (gunicorn.conf.py): whoever comes then is answered at once
-waiting_places = threading.BoundedSemaphore(MAX_WAITING)
+POLL_SECONDS = 0.1
+MAX_WAITING = 8  # half of a worker's threads (gunicorn.conf.py); a further request is answered immediately
+waiting_slots = threading.BoundedSemaphore(MAX_WAITING)
 routes = Blueprint("level1", __name__)
 
 
@@ -37,7 +37,7 @@ routes = Blueprint("level1", __name__)
 
 
 def parameters():
-    """Those of the URL; of equal names the last one counts."""
+    """The parameters of the URL. The last of equal names counts."""
     try:
         text = request.environ["QUERY_STRING"].encode("latin-1").decode("utf-8")
         if re.search(r"%(?![0-9A-Fa-f]{2})", text):
@@ -47,15 +47,15 @@ def parameters():
         refuse(400, "Malformed percent-escape in the query")
 
 
-def integer(query, name, usual, least, most):
-    text = query.get(name, str(usual))
+def integer(query, name, default, least, most):
+    text = query.get(name, str(default))
     if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= most:
         refuse(400, f"{name} must be a whole number from {least} to {most}")
     return int(text)
 
 
 def choice(query, name, choices):
-    """The first one unless told."""
+    """The first choice is the default."""
     text = query.get(name, choices[0])
     if text not in choices:
         refuse(400, f"{name} must be one of {', '.join(choices)}")
@@ -63,7 +63,7 @@ def choice(query, name, choices):
 
 
 def stamp(records):
-    """Which state of the data an answer is about."""
+    """The state of the data that an answer describes."""
     return {"epoch": records.epoch, "seq": records.seq}
 
 
@@ -74,7 +74,7 @@ def stamp(records):
 def batch():
     asked = parse(batches.read_batch, read_body(), around=3)
     for operation in asked.operations:
-        require(batches.NEEDED_SCOPES[operation.op])
+        check_scope(batches.REQUIRED_SCOPES[operation.op])
     with (writing if batches.writes(asked) else reading)(g.tenant) as records:
         results = batches.run_batch(records, asked)
     texts = ",".join(map(batches.result_text, results))
@@ -82,7 +82,7 @@ def batch():
 
 
 @routes.get("/keys")
-@needs("read")
+@requires("read")
 def keys():
     query = parameters()
     limit = integer(query, "limit", 1000, 1, 10_000)
@@ -93,7 +93,7 @@ def keys():
 
 
 @routes.get("/stats")
-@needs("read")
+@requires("read")
 def stats():
     with reading(g.tenant) as records:
         count, size = records.measure()
@@ -101,27 +101,27 @@ def stats():
 
 
 @routes.get("/changes")
-@needs("read")
+@requires("read")
 def changes():
     query = parameters()
     limit = integer(query, "limit", 500, 1, 1000)
     deadline = time.monotonic() + integer(query, "wait", 0, 0, 60)
     epoch, since = read_cursor(query.get("since"))
-    version = data_version(database())  # before reading, or a commit in between would not be noticed
+    version = data_version(database())  # before reading, so that a later commit is noticed
     texts, text = read_changes(epoch, since, limit)
-    if texts or time.monotonic() >= deadline or not waiting_places.acquire(blocking=False):
+    if texts or time.monotonic() >= deadline or not waiting_slots.acquire(blocking=False):
         return answer(text)
     try:
         while not texts and commit_after(version, deadline):
             version = data_version(database())
             texts, text = read_changes(epoch, since, limit)
     finally:
-        waiting_places.release()
+        waiting_slots.release()
     return answer(text)
 
 
 def read_cursor(text):
-    """(epoch, seq); the epoch is None where there is no cursor yet."""
+    """(epoch, seq). The epoch is None without a cursor."""
     if text is None:
         return None, 0
     match = re.fullmatch(r"(.+)\.([0-9]{1,30})", text)
@@ -131,10 +131,10 @@ def read_cursor(text):
 
 
 def read_changes(epoch, since, limit):
-    """The changes after the cursor, and the answer with them."""
+    """The changes after the cursor as texts, and the answer that contains them."""
     with reading(g.tenant) as records:
         if epoch not in (None, records.epoch) or since > records.seq:
-            refuse(409, "The cursor is of another epoch: list everything again", "epoch-changed")
+            refuse(409, "The data is of another epoch: list everything again", "epoch-changed")
         if 0 < since < records.forgotten:
             refuse(410, "The cursor is older than the tombstones: list everything again", "cursor-gone")
         texts, size, more = [], 0, False
@@ -156,20 +156,20 @@ def change_text(change):
 
 
 def commit_after(version, deadline):
-    """Whether somebody has committed before the time is over, the caller has left, or this process is to end."""
-    while time.monotonic() < deadline and not caller_left():
-        if stopping.wait(LOOK_SECONDS):
+    """Whether a commit came before the deadline. False also when the caller disconnects or the process stops."""
+    while time.monotonic() < deadline and not caller_is_gone():
+        if stopping.wait(POLL_SECONDS):
             return False
         if data_version(database()) != version:
             return True
     return False
 
 
-def caller_left():
+def caller_is_gone():
     connection = request.environ.get("gunicorn.socket")
     try:
         return connection is not None and connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except (BlockingIOError, ValueError):  # it is silent; TLS does not tell
+    except (BlockingIOError, ValueError):  # nothing was sent, or a TLS socket, which cannot be peeked
         return False
     except OSError:
         return True

@@ -1,7 +1,8 @@
 """
-HTTP messages: how the body of a request is read, and how answers are made, errors among them.
+HTTP messages: reading request bodies, and making answers and error answers.
 
-No answer holds the text of an exception. An error has the members of RFC 9457 beside the `error` of old clients.
+No answer contains the text of an exception. An error has the members of RFC 9457 and the `error` that clients of
+level 0 read.
 
 Spec: docs/contract.md (1 and 9), RFC 9110, RFC 9457.
 """
@@ -21,10 +22,10 @@ from gunicorn.http.errors import ParseException
 from json_text import MAX_NESTING, members, nesting, to_json
 
 MAX_BODY_BYTES = int(os.environ.get("MAX_BODY_BYTES") or 8 * 1024 * 1024)
-MAX_VALUE_BYTES = max(MAX_BODY_BYTES - 8 * 1024, MAX_BODY_BYTES // 2)  # the rest is for what surrounds it
+MAX_VALUE_BYTES = max(MAX_BODY_BYTES - 8 * 1024, MAX_BODY_BYTES // 2)  # the rest is for the text around a value
 MAX_ANSWER_BYTES = MAX_BODY_BYTES
 MAX_KEY_BYTES = 1024
-COMPRESSED_FROM_BYTES = 16 * 1024
+MIN_COMPRESSED_BYTES = 16 * 1024
 CHUNK_CHARACTERS = 64 * 1024
 SILENCE_SECONDS = 30
 DISCARD_SECONDS = 5
@@ -35,7 +36,7 @@ PROBLEM_TYPE = "application/problem+json"
 
 
 def answer(text, status=200, headers=None, mimetype="application/json"):
-    """`text` may be an iterator: then it is sent as it is made."""
+    """`text` may be an iterator. It is then sent while it is made."""
     return Response(text, status, headers, mimetype=mimetype)
 
 
@@ -62,7 +63,7 @@ def problem_type(name):
 
 
 def failure(status, error, name=None, headers=None):
-    """An error answer. `name` is the problem's, where the contract gives it one."""
+    """An error answer. `name` is the problem's name: see docs/contract.md, 9.2."""
     body = {"error": error, "type": problem_type(name), "title": HTTPStatus(status).phrase, "status": status}
     body["detail"] = error
     body.update(g.get("error_members", {}))
@@ -71,7 +72,7 @@ def failure(status, error, name=None, headers=None):
 
 
 class Refusal(Exception):
-    """Ends the request with its `response`."""
+    """Ends the request with `response`."""
 
     def __init__(self, response):
         super().__init__(response.status)
@@ -79,13 +80,13 @@ class Refusal(Exception):
 
 
 def refuse(*arguments, **named):
-    """End the request with this `failure`."""
+    """Ends the request with an error answer: see `failure`."""
     raise Refusal(failure(*arguments, **named))
 
 
 def compress(response):
-    """gzip where the caller takes it; not what has an ETag, which would have to be another one then."""
-    small = not response.is_streamed and response.calculate_content_length() < COMPRESSED_FROM_BYTES
+    """Compresses a large answer if the caller accepts gzip, unless it has an ETag: that would have to change too."""
+    small = not response.is_streamed and response.calculate_content_length() < MIN_COMPRESSED_BYTES
     if small or "ETag" in response.headers or response.status_code == 204:
         return
     response.vary.add("Accept-Encoding")
@@ -108,7 +109,7 @@ def gzipped(chunks):
 
 
 def read(take):
-    """What `take()` reads of the body. Refuses a caller that falls silent, and a body that is no HTTP."""
+    """Returns what `take()` reads from the body. Refuses callers that pause too long, and malformed bodies."""
     connection = request.environ.get("gunicorn.socket")
     try:
         if connection:
@@ -134,14 +135,14 @@ def read_body():
     body = b"" if length > MAX_BODY_BYTES else read(lambda: request.stream.read(MAX_BODY_BYTES + 1))
     if max(length, len(body)) > MAX_BODY_BYTES:
         refuse(413, f"The body is over the limit of {MAX_BODY_BYTES} bytes")
-    if len(body) < length:  # the caller left; half a body may look like a whole one
+    if len(body) < length:  # a body that was cut may still be valid JSON
         refuse(400, "The body ended early")
     g.body_read = True
     return body
 
 
 def parse(parser, text, around=1):
-    """`parser(text)` of a text in UTF-8 in which values stand `around` levels deep."""
+    """Returns `parser(text)` for a text in UTF-8. `around`: the levels around a value."""
     try:
         text = text.decode("utf-8")
         if nesting(text) > MAX_NESTING + around:
@@ -152,7 +153,7 @@ def parse(parser, text, around=1):
 
 
 def read_members():
-    """The JSON object in the body, as `members` gives it."""
+    """Reads the JSON object in the body: see `members`."""
     return parse(members, read_body())
 
 
@@ -166,7 +167,7 @@ def shown(key):
 
 
 def invalid_key(key):
-    return f"Invalid key {shown(key)}: 1 to {MAX_KEY_BYTES} bytes of well-formed UTF-8 without U+0000"
+    return f"Invalid key {shown(key)}: a key is 1 to {MAX_KEY_BYTES} bytes of UTF-8 without U+0000"
 
 
 def check_key(key):
@@ -174,7 +175,7 @@ def check_key(key):
         refuse(400, invalid_key(key), "invalid-key")
 
 
-# Bodies that a refusal leaves unread
+# Unread bodies of refused requests
 
 
 def has_unread_body():
@@ -183,7 +184,7 @@ def has_unread_body():
 
 
 def remember_response(serve):
-    """Keeps gunicorn's response within reach: it alone can end the connection."""
+    """Makes gunicorn's response available to `end_connection`: only it can close the connection."""
 
     def serve_remembered(environ, start_response):
         environ["gunicorn.response"] = getattr(start_response, "__self__", None)
@@ -193,7 +194,7 @@ def remember_response(serve):
 
 
 def end_connection(response):
-    """Or the caller's next request would come on this connection while its last body is being discarded."""
+    """Closes the connection, so that no further request arrives on it while the rest of the body is discarded."""
     environ = request.environ
     if environ["gunicorn.response"]:
         environ["gunicorn.response"].force_close()
@@ -201,7 +202,7 @@ def end_connection(response):
 
 
 def discard_body(environ):
-    """After a refusal, read what the caller still sends: a socket closed before that resets and loses the answer."""
+    """Reads the rest of the body. A socket that is closed earlier is reset, and the caller may lose the answer."""
     connection = environ.get("gunicorn.socket")
     if not connection:
         return
@@ -211,4 +212,4 @@ def discard_body(environ):
         while time.monotonic() < deadline and environ["wsgi.input"].read(64 * 1024):
             pass
     except (OSError, ParseException):
-        pass  # gone, silent or no HTTP: gunicorn closes it
+        pass  # disconnected, silent or malformed: gunicorn closes it

@@ -1,7 +1,7 @@
 """
-One tenant's records inside a transaction: all that is read and written of them, one method each.
+The records of one tenant inside a transaction: every SQL statement about them.
 
-A key may be any text here; one with surrogates that are not in pairs is simply never found.
+A key may be any text. A key with lone surrogates is never found.
 """
 
 import json
@@ -9,7 +9,7 @@ import re
 from collections import namedtuple
 from contextlib import contextmanager
 
-from database import connect, database, now_ms, transaction, write_turn
+from database import connect, database, now_ms, transaction, write_lock
 
 ANONYMOUS_TENANT = "default"
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -21,8 +21,8 @@ Client = namedtuple("Client", "first last results")
 
 class Records:
     """
-    `seq`, which every change counts up, is written by `save`. SQLite compares texts by their bytes in UTF-8: that is
-    the order of keys.
+    Each change increments `seq`; `save` writes it. Keys are in the order of their UTF-8 bytes, in which SQLite compares
+    texts.
     """
 
     def __init__(self, db, tenant):
@@ -56,11 +56,11 @@ class Records:
         return self.column("rev", key)
 
     def size(self, key):
-        """In bytes."""
+        """Bytes of the value."""
         return self.column("LENGTH(CAST(value AS BLOB))", key)
 
     def column(self, expression, key):
-        """Of the key's row; None where there is no such key."""
+        """The value of an SQL expression for the key's row; None for a missing key."""
         if SURROGATE.search(key):
             return None
         row = self.db.execute(
@@ -69,7 +69,7 @@ class Records:
         return row and row[0]
 
     def put(self, key, value):
-        """The new revision, as for the other changes."""
+        """Returns the new revision, as `delete` and `clear` do."""
         self.seq += 1
         self.db.execute(
             "INSERT INTO records (tenant, key, value, rev) VALUES (?, ?, ?, ?) ON CONFLICT (tenant, key)"
@@ -87,14 +87,14 @@ class Records:
         return self.seq
 
     def clear(self):
-        """Tombstones go too: the clear itself stands for them."""
+        """Deletes tombstones too: the clear replaces them."""
         self.seq += 1
         self.db.execute("DELETE FROM records WHERE tenant = ?", (self.tenant,))
         self.cleared, self.forgotten = self.seq, 0
         return self.seq
 
     def savepoint(self):
-        """A function that undoes what is changed from now on."""
+        """Returns a function that undoes all later changes."""
         before = self.seq, self.cleared, self.forgotten
         self.db.execute("SAVEPOINT attempt")
 
@@ -105,9 +105,9 @@ class Records:
         return undo
 
     def keys(self, prefix="", after="", limit=-1):
-        """(key, rev, size) in order."""
+        """Yields (key, rev, size) in order."""
         rows = self.db.execute(
-            # One bound is for the index, the other is looked at then.
+            # The first bound uses the index, the second only filters.
             "SELECT key, rev, LENGTH(CAST(value AS BLOB)) FROM records"
             " WHERE tenant = :tenant AND key >= MAX(:prefix, :after) AND key > :after AND value IS NOT NULL"
             " ORDER BY key LIMIT :limit",
@@ -119,7 +119,7 @@ class Records:
             yield row
 
     def all(self):
-        """(key, rev, value) in order, read as they are asked for."""
+        """Yields (key, rev, value) in order, as they are read."""
         return self.db.execute(
             "SELECT key, rev, value FROM records WHERE tenant = ? AND value IS NOT NULL ORDER BY key", (self.tenant,)
         )
@@ -133,7 +133,7 @@ class Records:
         ).fetchone()
 
     def changes(self, after):
-        """Each key's last change after this sequence number, in their order, read as they are asked for."""
+        """Yields the last change of each key after this sequence number, in order, as they are read."""
         if after < self.cleared:
             yield Change("clear", None, self.cleared, None)
         rows = self.db.execute(
@@ -158,8 +158,8 @@ class Records:
 
 @contextmanager
 def writing(tenant):
-    """The tenant's records in a transaction that is durable when the block is left."""
-    with write_turn, transaction(database()) as db:
+    """The tenant's records in a write transaction. It is durable after the block."""
+    with write_lock, transaction(database()) as db:
         records = Records(db, tenant)
         yield records
         records.save()
@@ -167,13 +167,13 @@ def writing(tenant):
 
 @contextmanager
 def reading(tenant):
-    """One state of the tenant's records; holds back nobody."""
+    """One state of the tenant's records. It blocks no other transaction."""
     with transaction(database(), "BEGIN") as db:
         yield Records(db, tenant)
 
 
 def snapshot(tenant):
-    """One state of the tenant's records until its `db` is closed: a connection of its own, for reading at leisure."""
+    """One state of the tenant's records on a separate connection, until its `db` is closed. It may be read slowly."""
     db = connect()
     db.execute("BEGIN")
     return Records(db, tenant)

@@ -1,5 +1,5 @@
 """
-Level 1 of the wire contract: export and import as NDJSON, in flat memory however many records there are.
+Level 1: export and import as NDJSON, with constant memory for any number of records.
 
 Spec: docs/contract.md, 8; NDJSON (a JSON text a line); SHA-256 (FIPS 180-4) of all bytes before the last line.
 """
@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from flask import Blueprint, g, request
 
-from access import needs
+from access import requires
 from json_text import members, string, to_json
 from level1 import choice, parameters, stamp
 from messages import MAX_BODY_BYTES, answer, check_key, check_type, in_chunks, parse, read, refuse, shown, timestamp
@@ -17,14 +17,14 @@ from records import reading, snapshot, writing
 
 NDJSON_TYPE = "application/x-ndjson"
 FORMAT = "codeforge-storage"
-MAX_LINE_BYTES = MAX_BODY_BYTES + 8 * 1024  # the largest value that a body can bring, and what surrounds it
+MAX_LINE_BYTES = MAX_BODY_BYTES + 8 * 1024  # the largest value of a body, and the text around it
 GROUP_RECORDS = 500
 GROUP_CHARACTERS = 1024 * 1024
 routes = Blueprint("transfer", __name__)
 
 
 @routes.get("/export")
-@needs("admin")
+@requires("admin")
 def export():
     records = snapshot(g.tenant)
     response = answer(in_chunks(export_lines(records)), mimetype=NDJSON_TYPE)
@@ -44,12 +44,12 @@ def export_lines(records):
 def header_and_records(records):
     yield to_json({"format": FORMAT, "version": 1, **stamp(records), "timestamp": timestamp()}) + "\n"
     for key, rev, value in records.all():
-        on_one_line = re.sub(r"[\r\n]", " ", value)  # strings hold none: only between tokens, where a space does as well
+        on_one_line = re.sub(r"[\r\n]", " ", value)  # line breaks are between tokens only, where a space means the same
         yield f'{to_json({"key": key, "rev": str(rev)})[:-1]},"value":{on_one_line}}}\n'
 
 
 @routes.post("/import")
-@needs("admin")
+@requires("admin")
 def import_records():
     query = parameters()
     mode = choice(query, "mode", ["overwrite", "skip", "fail"])
@@ -71,7 +71,7 @@ def import_records():
 
 
 def store(records, group, mode, dry_run):
-    """Store a group in the transaction of `records`; how many of it were not skipped."""
+    """Stores a group in the transaction of `records`. Returns the number of records that were not skipped."""
     new = 0
     for key, value in group:
         exists = mode != "overwrite" and records.rev(key) is not None
@@ -86,7 +86,7 @@ def store(records, group, mode, dry_run):
 
 
 def groups(pairs):
-    """(key, value) pairs in lists that a transaction may hold."""
+    """Yields lists of (key, value) pairs for one transaction each."""
     group, size = [], 0
     for pair in pairs:
         group.append(pair)
@@ -99,7 +99,7 @@ def groups(pairs):
 
 
 def body_records():
-    """(key, value) of each record in the body, which has to have its first and its last line."""
+    """Yields (key, value) of each record in the body. Refuses a body without the first or the last line."""
     before = sha256()
     lines = body_lines(before)
     check_header(next(lines, None))
@@ -108,7 +108,7 @@ def body_records():
         if "key" not in found and "end" in found:
             check_end(found, count, before.hexdigest())
             if next(lines, None) is not None:
-                refuse(400, "There is more after the last line", "incomplete-import")
+                refuse(400, "The body has lines after the last line of the export", "incomplete-import")
             return
         key, value = string(found.get("key", "")), found.get("value")
         if key is None or value is None:
@@ -116,7 +116,7 @@ def body_records():
         check_key(key)
         count += 1
         yield key, value
-    refuse(400, "The last line is missing: this is not a whole export", "incomplete-import")
+    refuse(400, "The last line of the export is missing: the export is incomplete", "incomplete-import")
 
 
 def check_header(found):
@@ -125,19 +125,19 @@ def check_header(found):
 
 
 def check_end(found, count, before):
-    """`before` is the SHA-256 of what came before the last line."""
+    """`before`: the SHA-256 of all bytes before the last line."""
     if found["end"] != "true" or found.get("count") != str(count):
-        refuse(400, f"The last line does not end {count} records", "incomplete-import")
+        refuse(400, f"The last line has another count than the {count} records before it", "incomplete-import")
     if "sha256" in found and string(found["sha256"]) != before:
         refuse(
             400,
-            f"The SHA-256 before the last line is {before}, not what that says: the export is damaged",
+            f"The SHA-256 in the last line is wrong (expected {before}): the export is damaged",
             "incomplete-import",
         )
 
 
 def body_lines(before):
-    """The members of each line's object; empty lines are none. `before` is a hash of the bytes of all earlier lines."""
+    """Yields the members of each line's object, except empty lines. `before` hashes all earlier lines."""
     while True:
         line = read(lambda: request.stream.readline(MAX_LINE_BYTES + 2))
         if not line:

@@ -25,6 +25,13 @@ export function flaskSkipReason(): string | undefined {
   return 'skipped' in result ? result.skipped : undefined;
 }
 
+/** How Python is called for the server. Only where `flaskSkipReason` gives none. */
+export function flaskPython(): { readonly command: string; readonly cwd: string } {
+  const result = python();
+  if ('skipped' in result) throw new Error(`No Flask server can run here: ${result.skipped}`);
+  return { command: result.python, cwd: finder.flaskFolder };
+}
+
 /** What a test may choose. */
 export interface FlaskServerOptions {
   /** A database that the test keeps; otherwise a new one that goes with the server. */
@@ -32,6 +39,8 @@ export interface FlaskServerOptions {
   readonly port?: number;
   /** More environment, such as `ALLOWED_ORIGINS` or `WORKERS` (4 unless told). */
   readonly env?: Record<string, string>;
+  /** The arguments of Python, by default those that start gunicorn. */
+  readonly args?: readonly string[];
 }
 
 /** Start one; resolves when it answers. */
@@ -39,12 +48,12 @@ export async function startFlaskServer({
   databasePath,
   port,
   env,
+  args = finder.gunicornArguments,
 }: FlaskServerOptions = {}): Promise<RunningServer> {
-  const result = python();
-  if ('skipped' in result) throw new Error(`No Flask server can run here: ${result.skipped}`);
+  const { command, cwd } = flaskPython();
   return startOverDatabase(databasePath, (path) =>
-    startServer(result.python, finder.gunicornArguments, {
-      cwd: finder.flaskFolder,
+    startServer(command, args, {
+      cwd,
       detached: true,
       env: { WORKERS: '4', DATABASE_PATH: path, ...env },
       ...(port !== undefined && { port }),

@@ -48,9 +48,7 @@ async function main(): Promise<void> {
   });
   log.info({ url, database: config.databasePath }, 'listening');
   if (!isLoopbackAddress(config.host) && config.tokens.length === 0)
-    log.warn(
-      'no tokens are configured: anyone who can reach this server may read, change and delete everything',
-    );
+    log.warn('no tokens are set: anyone who can reach this server may read, change and delete everything');
 
   await stopRequested;
   log.info('stopping');
