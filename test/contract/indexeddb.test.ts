@@ -139,7 +139,7 @@ describe('IndexedDB', () => {
       expect(listed).toEqual(entries.slice(0, 50).map(([key]) => key));
       expect(await storage.stats()).toMatchObject({ keys: 103 });
       expect(await storage.keys()).toHaveLength(103);
-      await expect(new Response(await storage.export()).text()).rejects.toMatchObject(named);
+      await expect(storage.export({ as: 'blob' })).rejects.toMatchObject(named);
       const refused: string[] = [];
       const backup = await storage.export({ as: 'blob', onRefused: ({ key }) => void refused.push(key) });
       expect(refused).toEqual(['k050', '🗝2']);
