@@ -25,6 +25,8 @@ export interface Snapshot {
   readonly value: unknown;
   /** Whether the value is or contains a Blob or a File. */
   readonly hasBlob?: boolean;
+  /** Whether the value is or contains an Error. */
+  readonly hasError?: boolean;
 }
 
 /** A value, and the revision that it is. */

@@ -1,10 +1,10 @@
 /**
- * The inside of an envelope: devalue's array form, with forms of our own for Blob, File and Error.
+ * The content of an envelope: devalue's array form, with additional forms for Blob, File and Error.
  *
- * Loaded only when a value needs it. Cycles and shared references keep their identity, through an Error's `cause` too.
+ * Cycles and shared references keep their identity, also through the `cause` of an Error.
  */
 import { stringify, unflatten } from 'devalue';
-import { makeError, setHidden } from './values.ts';
+import { type ErrorForm, formOf, makeError, setCause } from './values.ts';
 
 interface BlobForm {
   bytes: ArrayBuffer;
@@ -13,9 +13,6 @@ interface BlobForm {
   lastModified?: number;
 }
 
-/** An array, because an old server sorts the members of objects: in a cycle the cause must come last. */
-type ErrorForm = [name: string, message: string, stack: string | undefined, cause?: unknown];
-
 /** The array form of a value that `snapshot` accepted. */
 export async function seal(value: unknown): Promise<string> {
   const blobs = new Map<unknown, BlobForm>();
@@ -23,32 +20,26 @@ export async function seal(value: unknown): Promise<string> {
     [...blobsIn(value, new Set())].map(async (blob) => blobs.set(blob, await blobForm(blob))),
   );
   return stringify(value, {
-    File: (met: unknown) => blobs.get(met)?.name !== undefined && blobs.get(met),
-    Blob: (met: unknown) => blobs.get(met),
-    Error: (met: unknown) => met instanceof Error && errorForm(met),
+    File: (found: unknown) => blobs.get(found)?.name !== undefined && blobs.get(found),
+    Blob: (found: unknown) => blobs.get(found),
+    Error: (found: unknown) => found instanceof Error && formOf(found),
   });
 }
 
-/** The value of an array form. Throws whatever devalue throws at malformed input. */
+/** The value of an array form. Throws devalue's own error if the form is malformed. */
 export function unseal(form: unknown): unknown {
   const errors = new Map<ErrorForm, Error>();
   return unflatten(form as number | unknown[], {
     File: ({ bytes, name, ...options }: BlobForm) => new File([bytes], name ?? '', options),
     Blob: ({ bytes, type }: BlobForm) => new Blob([bytes], { type }),
-    // In a cycle through `cause` the same form comes here twice, the first time before its cause is known.
+    // In a cycle through `cause`, this is called twice with one form: the first time the form has no cause yet.
     Error: (form: ErrorForm) => {
-      const [name, message, stack] = form;
-      const error = errors.get(form) ?? makeError(name, message, stack);
+      const error = errors.get(form) ?? makeError(form);
       errors.set(form, error);
-      if (3 in form) setHidden(error, 'cause', form[3]);
+      if (3 in form) setCause(error, form[3]);
       return error;
     },
   });
-}
-
-function errorForm(error: Error): ErrorForm {
-  const { name, message, stack } = error;
-  return 'cause' in error ? [name, message, stack, error.cause] : [name, message, stack];
 }
 
 async function blobForm(blob: Blob): Promise<BlobForm> {
@@ -57,16 +48,16 @@ async function blobForm(blob: Blob): Promise<BlobForm> {
   return form;
 }
 
-/** Every Blob that a value reaches. */
-function* blobsIn(value: unknown, met: Set<unknown>): Iterable<Blob> {
-  if (typeof value !== 'object' || value === null || met.has(value)) return;
-  met.add(value);
+/** Every Blob inside a value. */
+function* blobsIn(value: unknown, visited: Set<unknown>): Iterable<Blob> {
+  if (typeof value !== 'object' || value === null || visited.has(value)) return;
+  visited.add(value);
   if (value instanceof Blob) yield value;
   else if (ArrayBuffer.isView(value)) return;
   else {
     const inside =
       value instanceof Map ? [...value].flat() : value instanceof Set ? value : Object.values(value);
-    for (const member of inside) yield* blobsIn(member, met);
-    if (value instanceof Error) yield* blobsIn(value.cause, met);
+    for (const member of inside) yield* blobsIn(member, visited);
+    if (value instanceof Error) yield* blobsIn(value.cause, visited);
   }
 }

@@ -1,23 +1,22 @@
 /**
- * What a value may be.
+ * Which values can be stored.
  *
- * Both backends accept the same set: plain JSON, and the part of the structured-clone algorithm that JSON text can
- * carry (docs/contract.md, Values). `snapshot` checks a value and copies it in one walk that reads each property once, at the
- * moment of the call: what the caller changes afterwards does not change what is stored, and an observing proxy around
- * plain data is read, not stored.
+ * Both backends accept the same values: plain JSON, and the part of the structured-clone algorithm that JSON text can express
+ * (docs/contract.md, Values). `snapshot` checks a value and copies it in one pass, which reads each property once, during the
+ * call. Later changes by the caller do not change the stored value. A proxy around plain data is copied as that data.
  *
  * Spec: HTML, Safe passage of structured data (StructuredSerialize).
  */
 import type { Snapshot } from './backend.ts';
 import { StorageError } from './errors.ts';
 
-/** Deeper values are refused on both backends: a server answers 400 to them. */
+/** Deeper values are refused on both backends, because a server answers 400 to them. */
 const MAX_DEPTH = 200;
 
 const ERRORS = /^(Error|(Eval|Range|Reference|Syntax|Type|URI)Error)$/;
 const VIEWS = /^(DataView|(Uint8Clamped|(Big)?(Int|Uint)\d+|Float\d+)Array)$/;
 
-/** What the others are copied by. A Blob and a File cannot change. */
+/** How instances of the other supported classes are copied. Blobs and Files are immutable. */
 const BUILTINS: Readonly<Record<string, (value: never) => object>> = {
   Map: () => new Map(),
   Set: () => new Set(),
@@ -28,25 +27,39 @@ const BUILTINS: Readonly<Record<string, (value: never) => object>> = {
   File: (value: File) => value,
 };
 
-/** How a step into a value is written: a name, or a call such as `keys()`. */
+/** A step of a path that is written with a dot: a name, or a call such as `keys()`. */
 const NAME = /^[\p{L}_$][\p{L}\p{N}_$]*(\(.*\))?$/u;
 
 /**
- * Check `value` and copy it.
- *
- * @param key What it is to be stored under, for the message.
- * @throws {StorageError} `unsupported-value`, naming the path to what cannot be stored.
+ * An Error as data. It is an array whose last item is the cause, because an old server sorts the members of objects, and in a
+ * cycle the cause must come last.
  */
-export function snapshot(value: unknown, key?: string): Snapshot {
-  // Most values are texts; this is the shortest way.
+export type ErrorForm = [name: string, message: string, stack: string | undefined, cause?: unknown];
+
+/**
+ * Checks `value` and copies it.
+ *
+ * @param key The key to be written, for error messages.
+ * @param toForms If given, Errors are copied as forms, and each form is added to it.
+ * @param fromForms Arrays that are copied as the Errors whose forms they are.
+ * @throws {StorageError} `unsupported-value`, with the path to the part that cannot be stored.
+ */
+export function snapshot(
+  value: unknown,
+  key?: string,
+  toForms?: ErrorForm[],
+  fromForms?: ReadonlySet<unknown>,
+): Snapshot {
+  // The fast path: most values are strings.
   if (typeof value === 'string') return { plain: true, value };
   const copies = new Map<unknown, unknown>();
   let plain = true;
   let hasBlob = false as boolean;
-  /** Whether a key was met that only JSON carries. */
+  let hasError = false as boolean;
+  /** Whether the value has a property that only JSON can express. */
   let json = false;
   let depth = 0;
-  /** Where the walk ended, and why. */
+  /** The path to the part that was refused, and the reason. */
   let path = '';
   let reason = '';
 
@@ -55,7 +68,7 @@ export function snapshot(value: unknown, key?: string): Snapshot {
     throw why;
   };
 
-  /** A member's copy; `step` leads to it. */
+  /** Copies a member. `step` is its step of the path. */
   const inner = (member: unknown, step: string): unknown => {
     depth += 1;
     try {
@@ -69,7 +82,7 @@ export function snapshot(value: unknown, key?: string): Snapshot {
     }
   };
 
-  /** Known before its members are copied, so that a cycle finds it. */
+  /** Registers a copy before its members are copied, so that a cycle finds it. */
   const keep = <T extends object>(value: object, made: T): T => {
     copies.set(value, made);
     return made;
@@ -84,12 +97,13 @@ export function snapshot(value: unknown, key?: string): Snapshot {
     }
     const object = value as object;
     const known = copies.get(object);
-    // An object met twice, in a cycle or beside, keeps its identity: JSON cannot say that.
+    // An object that appears twice, also in a cycle, keeps its identity. JSON cannot express that.
     plain &&= known === undefined && !('toJSON' in object);
     if (known !== undefined) return known;
     if (depth === MAX_DEPTH) refuse(`nested more than ${MAX_DEPTH} levels deep`);
+    if (fromForms?.has(object)) return copyError(object, object as ErrorForm);
     const prototype = Object.getPrototypeOf(object);
-    // The prototype of arrays is an array itself, in every realm; that of a subclass is not.
+    // In every realm the prototype of arrays is an array. The prototype of a subclass is not.
     if (Array.isArray(object) && Array.isArray(prototype)) return copyMembers(object, keep(object, []));
     if (!Array.isArray(object) && isPlainPrototype(prototype)) return copyMembers(object, keep(object, {}));
     plain = false;
@@ -100,7 +114,7 @@ export function snapshot(value: unknown, key?: string): Snapshot {
     const names = Reflect.ownKeys(object);
     if (Array.isArray(object)) {
       (made as unknown as unknown[]).length = object.length;
-      // A hole has no form in JSON.
+      // JSON cannot express holes.
       plain &&= names.length === object.length + 1;
     }
     for (const name of names as string[]) {
@@ -126,14 +140,12 @@ export function snapshot(value: unknown, key?: string): Snapshot {
     const symbol = Object.getOwnPropertySymbols(object)[0];
     if (tag === 'Error' && ERRORS.test(made)) {
       // Structured clone keeps the standard names only. Engines add hidden properties of their own, such as a line number.
-      const { name, message, stack } = object as Error;
-      if (!ERRORS.test(name)) refuse(`an Error with the name ${name}`);
+      const form = formOf(object as Error);
+      if (!ERRORS.test(form[0])) refuse(`an Error with the name ${form[0]}`);
       refuseProperty(symbol ?? Object.keys(object).find((key) => !/^(name|message|stack|cause)$/.test(key)));
-      const error = keep(object, makeError(name, message, stack));
-      if ('cause' in object) setHidden(error, 'cause', inner(object.cause, 'cause'));
-      return error;
+      return copyError(object, form);
     }
-    // Listing the keys of a large view takes seconds; properties of its own are ignored, as structured clone does.
+    // Listing the keys of a large view takes seconds. Its own properties are ignored, as in structured clone.
     if (tag === made && VIEWS.test(tag)) {
       const { buffer, byteOffset } = object as DataView;
       const length = tag === 'DataView' ? (object as DataView).byteLength : (object as Uint8Array).length;
@@ -143,7 +155,7 @@ export function snapshot(value: unknown, key?: string): Snapshot {
     const build = tag === made && Object.hasOwn(BUILTINS, tag) ? BUILTINS[tag] : undefined;
     if (build === undefined) refuse(`an instance of ${made || 'a class'}`);
     if ((object as ArrayBuffer).resizable) refuse('a resizable ArrayBuffer');
-    // Node.js keeps its own state in symbols there.
+    // Node.js stores internal state in symbols of these.
     if (/^(Blob|File)$/.test(tag)) hasBlob = true;
     else refuseProperty(symbol ?? Object.getOwnPropertyNames(object).find((key) => key !== 'lastIndex'));
     const built = keep(object, build?.(object as never) as object);
@@ -158,10 +170,25 @@ export function snapshot(value: unknown, key?: string): Snapshot {
     return built;
   };
 
+  /** Copies an Error, given as its form, or to its form. */
+  const copyError = (object: object, [name, message, stack, ...cause]: ErrorForm): object => {
+    plain = false;
+    hasError = true;
+    const form: ErrorForm = [name, message, stack];
+    const made = keep(object, toForms ? form : makeError(form));
+    toForms?.push(form);
+    if (cause.length > 0) {
+      form[3] = inner(cause[0], 'cause');
+      if (!toForms) setCause(made as Error, form[3]);
+    }
+    return made;
+  };
+
   try {
     const copied = copy(value);
     if (json && !plain) refuse('an object with its own __proto__ beside values that JSON has no form for');
-    return { plain, value: copied, ...(hasBlob && { hasBlob }) };
+    const checked: Snapshot = { plain, value: copied };
+    return hasBlob || hasError ? { ...checked, hasBlob, hasError } : checked;
   } catch (cause) {
     const text = reason ? `is ${reason}, which cannot be stored.` : `cannot be read: ${String(cause)}`;
     const subject = key === undefined ? '' : `Key ${key}: `;
@@ -173,13 +200,13 @@ export function snapshot(value: unknown, key?: string): Snapshot {
   }
 }
 
-/** Whether JSON gives a primitive back as it was. */
+/** Whether JSON restores a primitive exactly. */
 const isJson = (value: unknown): boolean =>
   typeof value === 'number'
     ? Number.isFinite(value) && !Object.is(value, -0)
     : value !== undefined && typeof value !== 'bigint';
 
-/** The prototype of what `{}`, `Object.create(null)`, or the `{}` of another realm made. */
+/** Whether this is the prototype of `{}` in any realm, or of `Object.create(null)`. */
 const isPlainPrototype = (prototype: object | null): boolean =>
   prototype === null ||
   (Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, 'isPrototypeOf'));
@@ -191,15 +218,25 @@ const globals = globalThis as unknown as Readonly<Record<string, unknown>>;
 
 const OWN_DATA = { enumerable: true, configurable: true, writable: true };
 
-/** An Error of the standard class of that name. */
-export function makeError(name: string, message: string, stack: string | undefined): Error {
+/** The form of an Error, with its cause itself. */
+export function formOf(error: Error): ErrorForm {
+  const { name, message, stack } = error;
+  const form: ErrorForm = [name, String(message), typeof stack === 'string' ? stack : undefined];
+  if ('cause' in error) form[3] = error.cause;
+  return form;
+}
+
+/** The Error of a form, of the standard class of its name and without a cause. */
+export function makeError([name, message, stack]: ErrorForm): Error {
   const known = ERRORS.test(name) ? name : 'Error';
   const error = new (globals[known] as ErrorConstructor)(message);
   setHidden(error, 'stack', stack);
   return error;
 }
 
-/** Set a property as the engine sets an Error's: not enumerable. */
-export function setHidden(error: Error, name: 'stack' | 'cause', value: unknown): void {
+export const setCause = (error: Error, cause: unknown): void => setHidden(error, 'cause', cause);
+
+/** Sets a property as engines set the properties of Errors: it is not enumerable. */
+function setHidden(error: Error, name: 'stack' | 'cause', value: unknown): void {
   Object.defineProperty(error, name, { ...OWN_DATA, value, enumerable: false });
 }

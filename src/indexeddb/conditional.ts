@@ -24,6 +24,7 @@ import { snapshot } from '../core/values.ts';
 import { type Connection, type Requested, settled } from './connection.ts';
 import { asStorageError, readError, subjectOf } from './errors.ts';
 import { issue, outcomesOf } from './requests.ts';
+import { fromStored } from './stored-value.ts';
 
 /** The outcome of an operation, the last request that it made, and what that request does. */
 interface Decision {
@@ -86,7 +87,7 @@ async function decide(store: IDBObjectStore, operation: Dependent): Promise<Deci
   if (read.error) return unchanged(rejected(readError(read.error, key, false)));
   if (type === 'update') {
     try {
-      const next = operation.change(read.result);
+      const next = operation.change(fromStored(read.result));
       return changed(fulfilled(next.value), { type: 'put', key, ...next });
     } catch (error) {
       // The app's own error is passed on unchanged.
@@ -107,7 +108,7 @@ async function decide(store: IDBObjectStore, operation: Dependent): Promise<Deci
  * @throws {StorageError} `unsupported-value` if another program stored a value that has no fingerprint.
  */
 function outcomeOf(operation: Revised, found: { readonly value: unknown } | null): Outcome | undefined {
-  const current = found ? entryOf(operation.key, found.value) : undefined;
+  const current = found ? entryOf(operation.key, fromStored(found.value)) : undefined;
   if (operation.type === 'entry') return fulfilled(current);
   if (operation.ifRevision === (current?.revision ?? null)) return undefined;
   const attempted = operation.type === 'put' ? operation.value : undefined;

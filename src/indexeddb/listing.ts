@@ -14,6 +14,7 @@ import { type Bounds, boundsOf, compareKeys, isWithin, type KeyRange, select } f
 import { snapshot } from '../core/values.ts';
 import { type Connection, settled } from './connection.ts';
 import { readError, resultOf } from './errors.ts';
+import { fromStored } from './stored-value.ts';
 
 /** Code units that IndexedDB and the contract order differently. */
 const HIGH_UNIT = /[\ud800-\uffff]/;
@@ -124,12 +125,18 @@ export async function keysOf(reader: Reader, range: KeyRange): Promise<string[]>
 /**
  * The entries of a range, in its order, in pages. The next page is read while the caller handles one.
  *
+ * @param convert Makes the value of what is stored.
  * @throws {StorageError} `unsupported-value` at an entry whose value cannot be read, after the entries before it.
  */
-export async function* entriesOf(reader: Reader, range: KeyRange): AsyncGenerator<Page> {
+export async function* entriesOf(
+  reader: Reader,
+  range: KeyRange,
+  convert: (stored: unknown) => unknown = fromStored,
+): AsyncGenerator<Page> {
   for await (const page of pagesOf(reader, range, true)) {
     const at = page.findIndex(([, value]) => value instanceof StorageError);
-    yield at < 0 ? page : page.slice(0, at);
+    const readable = at < 0 ? page : page.slice(0, at);
+    yield readable.map(([key, value]) => [key, convert(value)] as const);
     if (at >= 0) throw page[at]?.[1];
   }
 }
@@ -324,7 +331,7 @@ export async function statsOf(reader: Reader, codec: LoadCodec): Promise<Storage
 async function sizeOfText(value: unknown, codec: LoadCodec): Promise<number> {
   let copy: Snapshot;
   try {
-    copy = snapshot(value);
+    copy = snapshot(fromStored(value));
   } catch {
     // Another program stored it, or it cannot be read.
     return 0;

@@ -119,10 +119,8 @@ export function createOldReader(name: OldName, timeout: number): OldReader {
       return { version: db.version, entries: resultOf(count, 'The number of records') };
     },
     async *records(after) {
-      for await (const page of entriesOf(
-        { read, readInSteps },
-        after === undefined ? {} : { start: keyAfter(after) },
-      ))
+      const range = after === undefined ? {} : { start: keyAfter(after) };
+      for await (const page of entriesOf({ read, readInSteps }, range, asItIs))
         for (const [key, record] of page) yield recordOf(layout, key, record);
       // After the strings: what stands for such a key in a report could be the key of another record, and is the one that counts.
       for await (const key of otherKeys(read)) yield { key: shown(key), refused: noString(name, key) };
@@ -135,6 +133,8 @@ export function createOldReader(name: OldName, timeout: number): OldReader {
 }
 
 const ignore = (): void => {};
+
+const asItIs = (stored: unknown): unknown => stored;
 
 const unavailable = (text: string, options?: ErrorOptions): StorageError =>
   new StorageError('unavailable', text, options);

@@ -8,6 +8,7 @@ import { fulfilled, isRead, type Operation, type Outcome, rejected } from '../co
 import { type Connection, type Requested, settled } from './connection.ts';
 import { readError, writeError } from './errors.ts';
 import { pageSizeFor } from './listing.ts';
+import { fromStored, toStored } from './stored-value.ts';
 
 const DONE = fulfilled();
 
@@ -29,7 +30,8 @@ export function outcomesOf(operations: readonly Operation[], requests: readonly 
     if (error && operation.type === 'get') return rejected(readError(error, operation.key, works));
     if (error) return rejected(writeError(error, operation));
     if (!isRead(operation)) return DONE;
-    return fulfilled(operation.type === 'has' ? request.result !== undefined : request.result);
+    const { result } = request;
+    return fulfilled(operation.type === 'has' ? result !== undefined : fromStored(result));
   });
 }
 
@@ -61,7 +63,7 @@ function request(store: IDBObjectStore, operation: Operation): Requested {
   if (type === 'clear') return store.clear();
   if (type !== 'put') return store[type === 'has' ? 'getKey' : (type as 'get' | 'delete')](operation.key);
   try {
-    return store.put(operation.value, operation.key);
+    return store.put(toStored(operation), operation.key);
   } catch (error) {
     // Any other error concerns the whole transaction.
     if ((error as DOMException).name !== 'DataCloneError') throw error;

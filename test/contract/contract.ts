@@ -318,6 +318,40 @@ export function contract(subject: Subject): void {
       const loop = (await storage.get('looped')) as Error & { cause: { looped: Error } };
       expect(loop.cause.looped).toBe(loop);
       expect([loop.name, loop.message]).toEqual(['URIError', 'looped']);
+      expect(loop.stack).toBe(looped.stack);
+    });
+
+    it('keeps Errors inside of anything, beside Blobs, with their identity', async () => {
+      const storage = await open();
+      const inner = new TypeError('inner', { cause: new Map([['at', new Date(7)]]) });
+      const outer = new Error('outer', { cause: inner });
+      const blob = new Blob(['bytes']);
+      await storage.set('v', { list: [outer, inner], map: new Map([[inner, new Set([outer])]]), blob });
+      const read = async (): Promise<void> => {
+        const got = (await storage.get('v')) as {
+          list: [Error, TypeError];
+          map: Map<TypeError, Set<Error>>;
+          blob: Blob;
+        };
+        const [first, second] = got.list;
+        expect([first.message, first.stack, first.cause]).toEqual(['outer', outer.stack, second]);
+        expect(first.cause).toBe(second);
+        expect(second).toBeInstanceOf(TypeError);
+        expect([second.message, second.stack]).toEqual(['inner', inner.stack]);
+        expect(second.cause).toStrictEqual(new Map([['at', new Date(7)]]));
+        expect([...got.map.keys()][0]).toBe(second);
+        expect([...(got.map.get(second) ?? [])][0]).toBe(first);
+        expect(await got.blob.text()).toBe('bytes');
+      };
+      await read();
+      if (!revised) return;
+      await storage.update('v', (value) => value);
+      await read();
+      const entry = await storage.getEntry('v');
+      await storage.set('v', entry?.value, { ifRevision: entry?.revision ?? null });
+      await read();
+      const [[, listed]] = (await Array.fromAsync(storage.entries())) as [[string, { list: [Error] }]];
+      expect(listed.list[0].stack).toBe(outer.stack);
     });
 
     it('keeps Blobs and Files: bytes, type, name and time', async () => {

@@ -149,6 +149,36 @@ describe('IndexedDB', () => {
       await Promise.all([storage.close(), copy.close()]);
     });
 
+  it('reads Errors as another program or an older version has stored them', async () => {
+    const database = freshName();
+    await fillAsAnotherProgram(database, [['e', { list: [new RangeError('raw')] }]]);
+    const storage = open(database);
+    const { list } = (await storage.get('e')) as { list: [RangeError] };
+    expect(list[0]).toBeInstanceOf(RangeError);
+    expect(list[0].message).toBe('raw');
+    await storage.close();
+  });
+
+  it('leaves it to no engine to clone an Error, and stores every other value as it is', async () => {
+    const storage = open(freshName());
+    const put = vi.spyOn(IDBObjectStore.prototype, 'put');
+    const value = { a: [new Map([[1, new Date(5)]])] };
+    await storage.set('plain', value);
+    await storage.set('error', new Map([['e', new Error('e', { cause: new Error('cause') })]]));
+    const [[plain], [error]] = put.mock.calls as [[unknown], [unknown]];
+    expect(plain).toEqual(value);
+    const seen = new Set<unknown>();
+    const visit = (member: unknown): void => {
+      if (typeof member !== 'object' || member === null || seen.has(member)) return;
+      seen.add(member);
+      expect(member).not.toBeInstanceOf(Error);
+      (member instanceof Map ? [...member].flat() : Object.values(member)).forEach(visit);
+    };
+    visit(error);
+    expect(seen.size).toBeGreaterThan(4);
+    await storage.close();
+  });
+
   it('gives similar values different revisions, and equal values equal ones', async () => {
     const shared = { a: 1 };
     const cyclic: { self?: unknown } = {};

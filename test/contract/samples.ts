@@ -88,6 +88,8 @@ export const VALUES: ReadonlyArray<readonly [string, unknown]> = [
   ['200 levels', JSON.parse('['.repeat(200) + ']'.repeat(200))],
   ['something that looks like an envelope', { $cf: [1, 2] }],
   ['something that looks like an escaped envelope', { $cf$$: { $cf: 1 } }],
+  ['something that looks like stored Errors', { $cfErrors: ['text', ['Error', 'text', undefined]] }],
+  ['something that looks like stored Errors twice', { $cfErrors: [{ $cfErrors: [1] }], other: 2 }],
   ['$cf beside another key', { $cf: 1, other: 2 }],
   ['a toJSON that is no function', { toJSON: 1 }],
   ['undefined', undefined],
