@@ -1,3 +1,10 @@
+/**
+ * What the package contains, each built by itself:
+ * - `index.js`, `full.js`: ES modules for bundlers and Node.js; dependencies are imported.
+ * - `index.cjs`: CommonJS for `require` and Jest, both entries in one file. It contains its ESM-only dependencies, and no `import()`.
+ * - `codeforge-storage.js`, `codeforge-storage.global.js`: one file each, for pages without a bundler.
+ * - `cli.js`: the command, with the libraries that only it needs.
+ */
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defineConfig, type Options } from 'tsup';
@@ -8,70 +15,102 @@ const entry = Object.values(packageJson.exports)
   .filter((target) => typeof target !== 'string')
   .map((target) => target.import.default.replace('./dist/', 'src/').replace(/\.js$/, '.ts'));
 
-const library: Options = {
-  entry,
-  format: ['esm', 'cjs'],
-  platform: 'browser',
-  target: 'es2022',
-  dts: true,
-  sourcemap: true,
-  splitting: true,
-  // Rollup's pass. Without it `splitting` writes the building machine's paths into the CommonJS maps.
-  treeshake: true,
-  // The command is built at the same time.
-  clean: ['!cli.js', '!cli-licenses.txt'],
+/** The entry whose imports are all static. */
+const FULL = 'src/full.ts';
+
+const common: Options = { splitting: false, clean: false };
+
+const library: Options = { ...common, platform: 'browser', target: 'es2022', sourcemap: true };
+
+/** Declarations use `AsyncDisposable`, which is not in the `lib` of most projects. */
+const dts = { banner: '/// <reference lib="esnext.disposable" />' };
+
+/** A file for each file of `src`: what an app's bundler leaves out, and which parts it loads together, is then exact. */
+const modules: Options = {
+  ...library,
+  entry: ['src/**/*.ts', '!src/cli/**'],
+  format: 'esm',
+  bundle: false,
+  dts: { ...dts, entry },
   plugins: [
     {
-      // Rollup and tsup each add the comment that names the source map.
-      name: 'one-source-map-comment',
-      async buildEnd({ writtenFiles }) {
-        for (const { name } of writtenFiles.filter((file) => /\.c?js$/.test(file.name))) {
-          const code = await readFile(name, 'utf8');
-          await writeFile(name, code.replace(/(\n\/\/# sourceMappingURL=\S+)\1/, '$1'));
-        }
-      },
+      name: 'extensions',
+      // Both extensions have the same length: source maps stay true.
+      renderChunk: (code, { map }) => ({
+        code: code.replace(/(\b(?:from|import) ?\(?"\.[^"]*\.)ts"/g, '$1js"'),
+        map: map ?? null,
+      }),
     },
   ],
 };
 
-/** The `codeforge-storage` command: one file, with the libraries that only it needs inside. */
+const commonJs: Options = {
+  ...library,
+  entry: { index: FULL },
+  format: 'cjs',
+  dts,
+  // `require` of an ES module fails in Jest, and in Node.js before 20.19.
+  noExternal: ['ky', 'devalue', /^@noble\/hashes/],
+};
+
+const withoutBundler: Options = {
+  ...library,
+  entry: { 'codeforge-storage': FULL },
+  format: ['esm', 'iife'],
+  globalName: 'CodeforgeStorage',
+  minify: true,
+  noExternal: [/./],
+  banner: {
+    js: `/*! ${packageJson.name} ${packageJson.version}, ${packageJson.license}. It contains other packages: their licences are in licenses.txt beside this file. */`,
+  },
+  esbuildPlugins: [
+    licences('licenses.txt', 'The files of @codeforge/storage contain code of these packages'),
+  ],
+};
+
+/** The `codeforge-storage` command. */
 const command: Options = {
+  ...common,
   entry: { cli: 'src/cli/main.ts' },
   format: 'esm',
   platform: 'node',
   target: 'node20',
-  splitting: false,
-  clean: false,
-  // What was CommonJS asks for Node.js's own modules by require().
+  // CommonJS libraries call require() for modules of Node.js.
   banner: {
     js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",
   },
-  esbuildPlugins: [
-    {
-      name: 'licenses',
-      setup(build) {
-        build.initialOptions.metafile = true;
-        build.onEnd(async ({ metafile }) => {
-          await mkdir('dist', { recursive: true });
-          await writeFile('dist/cli-licenses.txt', await licensesOf(Object.keys(metafile?.inputs ?? {})));
-        });
-      },
-    },
-  ],
+  esbuildPlugins: [licences('cli-licenses.txt', 'The codeforge-storage command contains these packages')],
 };
 
-/** The licences of the packages that files are from. Each has to come along with the code. */
-async function licensesOf(files: readonly string[]): Promise<string> {
+/** Writes the licences of the packages that a build contains to a file of `dist`. */
+function licences(name: string, title: string): NonNullable<Options['esbuildPlugins']>[number] {
+  return {
+    name: 'licences',
+    setup(build) {
+      build.initialOptions.metafile = true;
+      build.onEnd(async ({ metafile }) => {
+        await mkdir('dist', { recursive: true });
+        await writeFile(
+          join('dist', name),
+          `${title}:\n\n${await licencesOf(Object.keys(metafile?.inputs ?? {}))}`,
+        );
+      });
+    },
+  };
+}
+
+/** The licences of the packages that files are from. */
+async function licencesOf(files: readonly string[]): Promise<string> {
   const folders = files.map((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0]);
   const texts: string[] = [];
   for (const folder of [...new Set(folders)].sort()) {
     if (folder === undefined) continue;
     const { name, version } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8'));
     const file = (await readdir(folder)).find((found) => /^licen[cs]e/i.test(found));
-    if (file === undefined) throw new Error(`${name} is in the command, but has no licence file.`);
+    if (file === undefined) throw new Error(`${name} is part of a build, but has no licence file.`);
     texts.push(`${name} ${version}\n\n${(await readFile(join(folder, file), 'utf8')).trim()}\n`);
   }
-  return `The codeforge-storage command contains these packages:\n\n${texts.join(`\n${'-'.repeat(80)}\n\n`)}`;
+  return texts.join(`\n${'-'.repeat(80)}\n\n`);
 }
 
-export default defineConfig([library, command]);
+export default defineConfig([modules, commonJs, withoutBundler, command]);

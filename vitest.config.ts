@@ -74,6 +74,16 @@ export default defineConfig({
           hookTimeout: 60_000,
         },
       },
+      {
+        // The packed package: the alias to the source is not used.
+        test: {
+          name: 'packages',
+          include: ['test/packages/*.test.ts'],
+          globalSetup: ['test/packages/setup.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+        },
+      },
       inBrowser('chromium', launched('chromium')),
       inBrowser('firefox', launched('firefox', 'moz-firefox')),
       inBrowser('webkit', webkit(browserPath('webkit'))),

@@ -1,81 +1,92 @@
-// `npm run size`: what an app downloads, in brotli bytes, held by limits.
-// The built package is bundled as an app would bundle it: by Vite, minified, each dynamic import a chunk of its own. Vite's
-// own helper of 0.6 kB, which comes with an app's first dynamic import, is not counted.
+// `npm run size`: what an app downloads, in brotli bytes and files, held by limits.
+// The built package is bundled as an app would bundle it: by Vite, minified, each `import()` a file of its own. Vite's own helper of
+// 0.6 kB, which comes with an app's first `import()`, is not counted.
+import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { brotliCompressSync } from 'node:zlib';
 import { build } from 'vite';
 
 const root = resolve(import.meta.dirname, '..');
-const APP = 'virtual:app';
+const APP = resolve(root, 'app.js');
 
-const { output } = await build({
-  root,
-  configFile: false,
-  logLevel: 'error',
-  build: { write: false, target: 'es2022', modulePreload: false, rollupOptions: { input: APP } },
-  plugins: [
-    {
-      name: 'app',
-      enforce: 'pre',
-      resolveId: (id) => (id === APP ? resolve(root, 'app.js') : undefined),
-      load(id) {
-        if (id === resolve(root, 'app.js'))
-          return `import { createStorage } from '@codeforge/storage'; globalThis.storage = createStorage();`;
+/** The chunks of an app that calls `createStorage()` of an entry, by name. */
+async function bundle(entry) {
+  const { output } = await build({
+    root,
+    configFile: false,
+    publicDir: false,
+    logLevel: 'error',
+    build: { write: false, target: 'es2022', modulePreload: false, rollupOptions: { input: APP } },
+    plugins: [
+      {
+        name: 'app',
+        enforce: 'pre',
+        resolveId: (id) => (id === APP ? APP : undefined),
+        load: (id) =>
+          id === APP
+            ? `import { createStorage } from '${entry}'; globalThis.storage = createStorage();`
+            : undefined,
+        transform: (_, id) =>
+          id.endsWith('vite/preload-helper.js')
+            ? 'export const __vitePreload = (load) => load();'
+            : undefined,
       },
-      transform: (_, id) =>
-        id.endsWith('vite/preload-helper.js') ? 'export const __vitePreload = (load) => load();' : undefined,
-    },
-  ],
-});
-const chunks = new Map(output.map((chunk) => [chunk.fileName, chunk]));
+    ],
+  });
+  return new Map(output.map((chunk) => [chunk.fileName, chunk]));
+}
 
-/** The chunks that load together with `names`. */
-function closure(names) {
+/** The codes of the chunks that hold these modules, and of all that they import statically. */
+function loaded(chunks, ...modules) {
   const found = new Set();
   const visit = (name) => {
     if (found.has(name)) return;
     found.add(name);
     chunks.get(name).imports.forEach(visit);
   };
-  names.forEach(visit);
-  return found;
+  for (const module of modules) {
+    const holder = [...chunks.values()].find(({ moduleIds }) => moduleIds?.some((id) => module.test(id)));
+    if (!holder) throw new Error(`No chunk holds ${module}.`);
+    visit(holder.fileName);
+  }
+  return [...found].map((name) => chunks.get(name).code);
 }
-/** What `names` load that `others` have not loaded already. */
-const without = (names, others) => closure(names).difference(closure(others));
-const chunkOf = (source) => {
-  const chunk = output.find(({ moduleIds }) => moduleIds?.some((id) => source.test(id)));
-  if (!chunk) throw new Error(`No chunk holds ${source}.`);
-  return chunk.fileName;
-};
 
-const entry = chunkOf(/\/app\.js$/);
-const flask = chunkOf(/\/ky\/distribution\/core\/Ky\.js$/);
-const level0 = chunkOf(/\/dist\/batch-\w+\.js$/);
-const level1 = chunkOf(/\/dist\/batch-\w+\.js$/);
-const sync = chunkOf(/\/dist\/served-\w+\.js$/);
+const main = await bundle('@codeforge/storage');
+const full = await bundle('@codeforge/storage/full');
+const codes = (chunks) => [...chunks.values()].map(({ code }) => code);
+const file = (name) => [readFileSync(resolve(root, 'dist', name))];
+
+const [APP_CODE, SERVER] = [/\/app\.js$/, /\/dist\/sync\/index\.js$/];
 const rows = [
-  ['IndexedDB only: all that createStorage() loads', closure([entry]), 6450],
-  [
-    'sync: mirror, outbox and replay, loaded with a server',
-    without([sync], [entry, flask, level0, level1]),
-    13_950,
-  ],
-  ['with a server of level 0: that, the Flask backend and ky', closure([entry, sync, flask, level0]), 35_700],
-  ['with a server of level 1: the same', closure([entry, sync, flask, level1]), 34_550],
-  [
-    'everything: migration, backups, revisions and devalue too, loaded when used',
-    closure([...chunks.keys()]),
-    63_100,
-  ],
+  {
+    name: 'main entry: the whole key-value API over IndexedDB',
+    codes: loaded(main, APP_CODE),
+    bytes: 8700,
+    files: 1,
+  },
+  {
+    name: 'with a server of level 1: all that is loaded',
+    codes: loaded(main, APP_CODE, SERVER),
+    bytes: 31_000,
+    files: 3,
+  },
+  { name: 'with transfer too: everything', codes: codes(main) },
+  { name: './full in an app: everything', codes: codes(full), files: 1 },
+  { name: 'codeforge-storage.js, for pages without a bundler', codes: file('codeforge-storage.js') },
+  { name: 'codeforge-storage.global.js, for script tags', codes: file('codeforge-storage.global.js') },
 ];
 
+const number = (value) => value.toLocaleString('en');
 let over = 0;
-for (const [name, names, limit] of rows) {
-  const sizes = [...names].map((chunk) => brotliCompressSync(chunks.get(chunk).code).length);
-  const bytes = sizes.reduce((sum, size) => sum + size, 0);
-  if (bytes > limit) over += 1;
+for (const row of rows) {
+  const bytes = row.codes.reduce((sum, code) => sum + brotliCompressSync(code).length, 0);
+  const files = row.codes.length;
+  const isOver = bytes > (row.bytes ?? bytes) || files > (row.files ?? files);
+  if (isOver) over += 1;
+  const of = (limit) => (limit === undefined ? '' : ` of ${number(limit)}`);
   process.stdout.write(
-    `${bytes > limit ? 'OVER' : 'ok  '} ${String(bytes).padStart(6)} of ${limit} B brotli  ${name}\n`,
+    `${isOver ? 'OVER' : 'ok  '} ${`${number(bytes)}${of(row.bytes)} B`.padEnd(18)} ${`${files}${of(row.files)} files`.padEnd(12)} ${row.name}\n`,
   );
 }
 process.exitCode = over > 0 ? 1 : 0;

@@ -91,7 +91,7 @@ check('lint', '@biomejs/biome/bin/biome', 'ci', '--colors=off', '--error-on-warn
 check('types', 'typescript/bin/tsc');
 check('unused code and dependencies', 'knip/bin/knip.js');
 check('the OpenAPI document', '@redocly/cli/bin/cli.js', 'lint', 'docs/openapi.yaml');
-check('build', 'tsup/dist/cli-default.js', '--silent');
+check('build', '../scripts/build.mjs');
 
 const skippedBrowsers = ensureBrowsers();
 for (const [name, reason] of skippedBrowsers) skip(`everything in ${ENGINES[name].title}`, reason);
@@ -100,7 +100,8 @@ if (python.skipped) skip('the Flask server', python.skipped);
 
 // One after the other: the simulation uses every core, and the others wait for clocks, servers and pages.
 const browsers = Object.keys(ENGINES).filter((name) => !skippedBrowsers.has(name));
-for (const project of ['simulation', 'node', 'servers', ...browsers]) {
+const packages = browsers.includes('chromium') ? ['packages'] : [];
+for (const project of ['simulation', 'node', 'servers', ...packages, ...browsers]) {
   say(`\n▶ tests: ${project}`);
   vitest(project, python.python ? { PYTHON: python.python } : {});
 }

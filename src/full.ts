@@ -12,7 +12,7 @@ import { buildStorage } from './storage.ts';
 import * as server from './sync/index.ts';
 import * as transfer from './transfer/index.ts';
 
-export * from './index.ts';
+export * from './public.ts';
 
 /**
  * Creates a storage. As `createStorage()` of the main entry, with every part contained.

@@ -3,33 +3,5 @@
  *
  * @module
  */
-export type { EntryOf, KeyOf, KeyValueStorage } from './api.ts';
-export { type BackupForm, backupFileName } from './backup-format/format.ts';
-export type { CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
-export { readConfig, type StorageOptions } from './config.ts';
-export type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
-export {
-  type Conflict,
-  ConflictError,
-  type ConflictPolicy,
-  type ConflictValue,
-  type Resolution,
-} from './core/conflict.ts';
-export { StorageError, type StorageErrorCode } from './core/errors.ts';
-export type { Logger, Token } from './core/options.ts';
-export type { StorageStatus } from './core/session.ts';
 export { createStorage } from './create-storage.ts';
-export { MigrationError, type MigrationFailure } from './transfer/copy/errors.ts';
-export type {
-  AdoptOptions,
-  BackupSource,
-  CopyOptions,
-  ExportOptions,
-  ExportProgress,
-  ImportOptions,
-  MigrateOptions,
-  MigrationPlan,
-  MigrationProgress,
-  OldDatabase,
-  OnConflict,
-} from './transfer/copy/options.ts';
+export * from './public.ts';

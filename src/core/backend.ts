@@ -68,7 +68,8 @@ export interface StorageStats {
   readonly keys: number;
   /**
    * Bytes of all values as JSON text in UTF-8, keys not counted. On IndexedDB, a value that cannot be read, or that another
-   * program stored and that has no JSON text, counts as 0 bytes. Its entry is counted in `keys`.
+   * program stored and that has no JSON text, counts as 0 bytes. Its entry is counted in `keys`. While the part that writes values
+   * other than JSON has not been loaded and cannot be, such as offline, the size of these values is estimated.
    */
   readonly sizeBytes: number;
 }

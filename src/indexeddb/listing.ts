@@ -314,21 +314,27 @@ async function readPage(
 }
 
 /** Loads the text form of values that JSON has no form for. */
-export type LoadCodec = () => Promise<Pick<typeof import('../core/json.ts'), 'encode'>>;
+export type LoadCodec = () => Promise<Codec>;
+type Codec = Pick<typeof import('../core/json.ts'), 'encode'>;
 
 /** The number and size of all entries. IndexedDB records no sizes, so every value is read. */
 export async function statsOf(reader: Reader, codec: LoadCodec): Promise<StorageStats> {
   let keys = 0;
   let sizeBytes = 0;
+  let loading: Promise<Codec | undefined> | undefined;
+  const codecOnce = () => {
+    loading ??= codec().catch(() => undefined);
+    return loading;
+  };
   for await (const page of pagesOf(reader, {}, true)) {
     keys += page.length;
-    for (const [, value] of page) sizeBytes += await sizeOfText(value, codec);
+    for (const [, value] of page) sizeBytes += await sizeOfText(value, codecOnce);
   }
   return { keys, sizeBytes };
 }
 
-/** The bytes of a value's JSON text; 0 if it has none, or if its Blobs cannot be read. */
-async function sizeOfText(value: unknown, codec: LoadCodec): Promise<number> {
+/** The bytes of a value's JSON text, estimated without a codec; 0 if it has none, or if its Blobs cannot be read. */
+async function sizeOfText(value: unknown, codec: () => Promise<Codec | undefined>): Promise<number> {
   let copy: Snapshot;
   try {
     copy = snapshot(fromStored(value));
@@ -337,9 +343,10 @@ async function sizeOfText(value: unknown, codec: LoadCodec): Promise<number> {
     return 0;
   }
   if (copy.plain && !mayNeedEscape(copy.value)) return utf8Length(JSON.stringify(copy.value));
-  const { encode } = await codec();
+  const loaded = await codec();
+  if (loaded === undefined) return sizeOf(value);
   try {
-    return utf8Length(await encode(copy));
+    return utf8Length(await loaded.encode(copy));
   } catch {
     return 0;
   }

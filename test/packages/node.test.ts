@@ -1,0 +1,85 @@
+/** The package in Node.js without IndexedDB, and the command. */
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import type { RunningServer } from '../support/running-server.ts';
+import { startTypescriptServer } from '../support/typescript-server.ts';
+import { nodeVersions, run } from './nodes.ts';
+
+const { alone } = inject('packages');
+const PROGRAM = join(alone, 'node_modules/@codeforge/storage/dist/cli.js');
+
+let server: RunningServer;
+beforeAll(async () => {
+  server = await startTypescriptServer();
+});
+afterAll(() => server.stop());
+
+/** Importing is harmless; a call without IndexedDB says what is missing; a server works. */
+const CODE = `
+  const local = createStorage({ logger: false });
+  const { code } = await local.get('key').catch((error) => error);
+  const storage = createStorage({ useFlask: true, flaskUrl: process.env.SERVER_URL, logger: false });
+  await storage.set('node', { when: new Date(5), n: 1n });
+  const { when, n } = await storage.get('node');
+  const file = await (await storage.export({ as: 'blob', prefix: 'node' })).text();
+  await storage.close();
+  process.stdout.write(JSON.stringify([code, when.getTime(), String(n), file.includes('"node"')]));`;
+
+for (const { name, path } of nodeVersions())
+  describe(name, () => {
+    for (const entry of ['@codeforge/storage', '@codeforge/storage/full']) {
+      const used = async (...args: string[]) => {
+        const ended = await run(path, args, { cwd: alone, env: { SERVER_URL: server.url } });
+        expect(ended).toMatchObject({ code: 0, stdout: JSON.stringify(['unavailable', 5, '1', true]) });
+      };
+      it(`import from '${entry}'`, () =>
+        used('--input-type=module', '-e', `import { createStorage } from '${entry}'; ${CODE}`));
+      it(`require('${entry}')`, () =>
+        used(
+          '--input-type=commonjs',
+          '-e',
+          `const { createStorage } = require('${entry}'); (async () => { ${CODE} })();`,
+        ));
+    }
+
+    it('the classes are the same in both entries', async () => {
+      const esm = `import * as a from '@codeforge/storage'; import * as b from '@codeforge/storage/full';`;
+      const cjs = `const [a, b] = [require('@codeforge/storage'), require('@codeforge/storage/full')];`;
+      const print = `process.stdout.write(String(a.StorageError === b.StorageError));`;
+      for (const [type, code] of [
+        ['module', esm],
+        ['commonjs', cjs],
+      ])
+        expect(await run(path, [`--input-type=${type}`, '-e', code + print], { cwd: alone })).toMatchObject({
+          stdout: 'true',
+        });
+    });
+
+    it('the command', async () => {
+      const command = async (...args: string[]): Promise<string> => {
+        const ended = await run(path, [PROGRAM, ...args], { cwd: alone });
+        expect(ended.code, ended.stderr).toBe(0);
+        return ended.stdout;
+      };
+      await fetch(`${server.url}/api/storage/exact`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: '{"value":12345678901234567890}',
+      });
+      const file = `${randomUUID()}.ndjson`;
+      expect(JSON.parse(await command('status', server.url, '--json')).keys).toBeGreaterThan(0);
+      expect(await command('export', server.url)).toContain('"value":12345678901234567890}');
+      await command('export', server.url, file);
+      expect(JSON.parse(await command('verify', file, '--json')).checksum).toBe('verified');
+      expect(JSON.parse(await command('import', server.url, file, '--json')).verified).toBeGreaterThan(0);
+      const backups = ['--once', '--dir', `backups ${randomUUID()}`];
+      expect(JSON.parse(await command('backup', server.url, ...backups, '--json')).verified).toBeTruthy();
+      expect(await command('backup', '--help')).toContain('--every <schedule>');
+    });
+  });
+
+it('npx finds the command', async () => {
+  const { stdout } = await run('npx', ['--no-install', 'codeforge-storage', '--help'], { cwd: alone });
+  expect(stdout).toContain('backup [options]');
+});
