@@ -1,7 +1,7 @@
 /**
  * What an app holds: the methods of a storage, and what each promises.
  */
-import type { CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
+import type { ClearOptions, CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 import type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
 import type { Conflict, Resolution } from './core/conflict.ts';
 import type { StorageStatus } from './core/session.ts';
@@ -104,11 +104,18 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    */
   count(options?: CountOptions): Promise<number>;
   /**
-   * Delete everything.
+   * Deletes every entry, or every entry whose key begins with `prefix`.
    *
-   * @throws {StorageError} `refused`
+   * Takes effect in program order, like `set`. On IndexedDB, both forms are one transaction. On a server, `clear()` is one request.
+   * `clear({ prefix })` lists the keys there and deletes them: it is not atomic, and if it rejects, some keys may have been deleted.
+   * A key that another client writes meanwhile stays (on a server of level 0 it may be deleted).
+   *
+   * @param options `prefix`: a text that is not empty. Every other argument is rejected and deletes nothing, so that
+   * `onclick={storage.clear}` and a misspelled option do not delete everything.
+   * @throws {StorageError} `invalid-option` before any I/O; `refused`; `unsupported` for a prefix while the server is unreachable:
+   * nothing was deleted.
    */
-  clear(): Promise<void>;
+  clear(options?: ClearOptions): Promise<void>;
   /**
    * Read many keys: their values in the order of `keys`, `undefined` for each that is missing.
    *

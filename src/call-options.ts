@@ -24,6 +24,12 @@ export interface ListOptions extends CountOptions {
   readonly reverse?: boolean | undefined;
 }
 
+/** Which entries to delete. */
+export interface ClearOptions {
+  /** Only keys that begin with this text, which must not be empty. */
+  readonly prefix: string;
+}
+
 /** Which state a `set` is for. */
 export interface SetOptions {
   /**

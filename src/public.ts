@@ -3,7 +3,7 @@
  */
 export type { EntryOf, KeyOf, KeyValueStorage } from './api.ts';
 export { type BackupForm, backupFileName } from './backup-format/format.ts';
-export type { CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
+export type { ClearOptions, CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 export { readConfig, type StorageOptions } from './config.ts';
 export type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
 export {

@@ -4,7 +4,7 @@
  * Keys, values and options are checked here, before any I/O. Every call then goes through one queue to the session in use.
  */
 import type { KeyValueStorage } from './api.ts';
-import type { CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
+import type { ClearOptions, CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 import { resolveOptions, type StorageOptions } from './config.ts';
 import type { Condition, Snapshot } from './core/backend.ts';
 import { closedError } from './core/errors.ts';
@@ -182,7 +182,12 @@ export function buildStorage<Schema extends object>(
       const range = checkOptions<CountOptions>('count()', options, RANGE_RULES);
       return queue.alone((session) => session.count(range));
     },
-    clear: () => queue.call(() => ({ type: 'clear' })),
+    clear: (options) =>
+      queue.call(() =>
+        options === undefined
+          ? { type: 'clear' }
+          : { type: 'clear-prefix', prefix: checkClearPrefix(options) },
+      ),
     getMany: (keys) =>
       queue.callAll(() => listOf(keys).map((key) => ({ type: 'get', key: checkReadKey(key) }))),
     async setMany(entries) {
@@ -270,6 +275,15 @@ function conditionOf(
 
 const RANGE_RULES = { prefix: RULES.text, start: RULES.text, end: RULES.text };
 const LIST_RULES = { ...RANGE_RULES, limit: RULES.count, reverse: RULES.boolean };
+
+function checkClearPrefix(options: unknown): string {
+  const { prefix } = checkOptions<ClearOptions>('clear()', options, { prefix: RULES.text });
+  if (prefix) return prefix;
+  // A prefix that is missing or empty by mistake must not delete everything.
+  throw invalidOption(
+    'clear(options) takes { prefix } with a prefix that is not empty. To delete everything, call clear() without an argument.',
+  );
+}
 
 function listOf<T>(items: Iterable<T>): T[] {
   if (typeof items === 'string' || typeof items?.[Symbol.iterator] !== 'function')

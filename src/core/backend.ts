@@ -54,7 +54,9 @@ export type Operation =
   | ({ readonly type: 'delete'; readonly key: string } & Condition)
   | ({ readonly type: 'put'; readonly key: string } & Snapshot & Condition)
   | { readonly type: 'update'; readonly key: string; readonly change: (current: unknown) => Snapshot }
-  | { readonly type: 'clear' };
+  | { readonly type: 'clear' }
+  /** Deletes every key that begins with `prefix`. Not a `clear` with a member, so that no code takes it for one. */
+  | { readonly type: 'clear-prefix'; readonly prefix: string };
 
 /**
  * What became of one operation: the value of a `get` or `update`, the `StoredEntry` of an `entry`, the boolean of a `has`,
@@ -76,6 +78,9 @@ export interface StorageStats {
 
 /** Whether an operation changes nothing. */
 export const isRead = ({ type }: Operation): boolean => type === 'get' || type === 'entry' || type === 'has';
+
+/** An operation that both levels of a server's protocol know: on one key, or on all. */
+export type ProtocolOperation = Exclude<Operation, { type: 'clear-prefix' }>;
 
 /** Whether an operation is about revisions: it reads one, or holds only for one. */
 export const isRevised = (operation: Operation): operation is Revised =>
@@ -147,10 +152,59 @@ export interface Backend {
 }
 
 /** The part of a backend that moves entries: what each level of a server's protocol provides. */
-export type Protocol = Pick<Backend, 'run' | 'keys' | 'entries' | 'stats'> & Required<Pick<Backend, 'check'>>;
+export interface Protocol
+  extends Pick<Backend, 'keys' | 'entries' | 'stats'>,
+    Required<Pick<Backend, 'check'>> {
+  run(operations: readonly ProtocolOperation[]): Promise<Outcome[]>;
+  /**
+   * The operations that delete the keys that begin with `prefix` as they are now: where the server has revisions, only if nobody
+   * has written them since.
+   */
+  deletesOf(prefix: string): Promise<Delete[]>;
+}
+
+/** A delete. */
+export type Delete = Extract<Operation, { type: 'delete' }>;
 
 /** The outcome of an operation that succeeded. */
 export const fulfilled = (value?: unknown): Outcome => ({ status: 'fulfilled', value });
+
+/**
+ * Runs a batch on a medium that has no operation for `clear-prefix`: each is carried out by `clear`, after the operations before it
+ * and before the operations after it.
+ */
+export async function runWithClears(
+  operations: readonly Operation[],
+  run: (operations: readonly ProtocolOperation[]) => Promise<Outcome[]>,
+  clear: (prefix: string) => Promise<Outcome>,
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  let part: ProtocolOperation[] = [];
+  for (const operation of operations) {
+    if (operation.type !== 'clear-prefix') {
+      part.push(operation);
+      continue;
+    }
+    outcomes.push(...(await runPart(part, run)), await clear(operation.prefix).catch(rejected));
+    part = [];
+  }
+  if (part.length === operations.length) return run(part);
+  return [...outcomes, ...(await runPart(part, run))];
+}
+
+const runPart = async (
+  part: readonly ProtocolOperation[],
+  run: (operations: readonly ProtocolOperation[]) => Promise<Outcome[]>,
+): Promise<Outcome[]> =>
+  part.length === 0 ? [] : run(part).catch((reason) => part.map(() => rejected(reason)));
+
+/** The outcome of a `clear-prefix` that was carried out by deletes. A key that somebody has written meanwhile stays, which is right. */
+export const outcomeOfClear = (deletes: readonly Outcome[]): Outcome =>
+  deletes.find(
+    (outcome) =>
+      outcome.status === 'rejected' &&
+      (outcome.reason as { code?: unknown } | undefined)?.code !== 'conflict',
+  ) ?? fulfilled();
 
 /** The outcome of an operation that failed. */
 export const rejected = (reason: unknown): Outcome => ({ status: 'rejected', reason });

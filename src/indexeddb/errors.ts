@@ -31,7 +31,7 @@ export function asStorageError(error: unknown, subject: string): StorageError {
 
 /** The subject of an error message about an operation. */
 export const subjectOf = (operation: Operation): string =>
-  'key' in operation ? `Key ${operation.key}` : operation.type;
+  'key' in operation ? `Key ${operation.key}` : 'clear()';
 
 /** The result of a request that is done. Throws its error as a `StorageError`. */
 export function resultOf<T>({ result, error }: Pick<IDBRequest<T>, 'result' | 'error'>, subject: string): T {

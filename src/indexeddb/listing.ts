@@ -54,6 +54,10 @@ export function endOf(prefix: string): IDBValidKey {
   return endOfStrings();
 }
 
+/** All string keys that begin with `prefix`. */
+export const prefixRange = (prefix: string): IDBKeyRange =>
+  IDBKeyRange.bound(prefix, endOf(prefix), false, true);
+
 /** The number of entries like these that one request should read. */
 export function pageSizeFor(values: readonly unknown[]): number {
   const samples = [0, values.length >> 1, values.length - 1].map((i) => sizeOf(values[i]));

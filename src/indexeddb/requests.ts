@@ -7,7 +7,7 @@
 import { fulfilled, isRead, type Operation, type Outcome, rejected } from '../core/backend.ts';
 import { type Connection, type Requested, settled } from './connection.ts';
 import { readError, writeError } from './errors.ts';
-import { pageSizeFor } from './listing.ts';
+import { pageSizeFor, prefixRange } from './listing.ts';
 import { fromStored, toStored } from './stored-value.ts';
 
 const DONE = fulfilled();
@@ -46,7 +46,7 @@ function substitutesOf(operations: readonly Operation[]): number[] {
     const operation = operations[i] as Operation;
     substitutes[i] = i;
     // A write before a clear stays: the clear removes it anyway.
-    if (operation.type === 'clear') continue;
+    if (!('key' in operation)) continue;
     if (isRead(operation)) next.delete(operation.key);
     else {
       const substitute = next.get(operation.key) ?? i;
@@ -61,6 +61,7 @@ function substitutesOf(operations: readonly Operation[]): number[] {
 function request(store: IDBObjectStore, operation: Operation): Requested {
   const { type } = operation;
   if (type === 'clear') return store.clear();
+  if (type === 'clear-prefix') return store.delete(prefixRange(operation.prefix));
   if (type !== 'put') return store[type === 'has' ? 'getKey' : (type as 'get' | 'delete')](operation.key);
   try {
     return store.put(toStored(operation), operation.key);
@@ -111,8 +112,8 @@ function earlyGets(operations: readonly Operation[]): ReadonlyMap<Operation, str
   const early = new Map<Operation, string>();
   const used = new Set<string>();
   for (const operation of operations) {
-    // Gets after a clear see an empty store.
-    if (operation.type === 'clear') break;
+    // Gets after a clear see a store that lacks keys.
+    if (!('key' in operation)) break;
     if (operation.type === 'get' && !used.has(operation.key)) early.set(operation, operation.key);
     if (operation.type === 'get' || !isRead(operation)) used.add(operation.key);
   }

@@ -3,7 +3,13 @@
  *
  * The first call detects the server, and the highest level of the contract that both sides speak (docs/contract.md, section 4).
  */
-import type { Backend, Protocol, Snapshot } from '../core/backend.ts';
+import {
+  type Backend,
+  outcomeOfClear,
+  type Protocol,
+  runWithClears,
+  type Snapshot,
+} from '../core/backend.ts';
 import type { Token } from '../core/options.ts';
 import { isUnbounded } from '../core/order.ts';
 import { detect, type Found } from './detection.ts';
@@ -22,7 +28,7 @@ export interface Detected {
 }
 
 /** A storage server. */
-export interface FlaskBackend extends Backend {
+export interface FlaskBackend extends Backend, Pick<Protocol, 'deletesOf'> {
   check(key: string, value: Snapshot): Promise<void>;
   /** What the last successful detection found. */
   readonly detected: () => Detected | undefined;
@@ -92,7 +98,13 @@ export function createFlaskBackend(
       const isOther = (found.health !== undefined) !== (detected?.level === 1);
       if (found.isHealthRead && isOther) protocol = Promise.resolve(use(found));
     },
-    run: async (operations) => (await opened()).run(operations),
+    async run(operations) {
+      const protocol = await opened();
+      return runWithClears(operations, protocol.run, async (prefix) =>
+        outcomeOfClear(await protocol.run(await protocol.deletesOf(prefix))),
+      );
+    },
+    deletesOf: async (prefix) => (await opened()).deletesOf(prefix),
     keys: async (range) => (await opened()).keys(range),
     async *entries(range) {
       yield* (await opened()).entries(range);

@@ -5,7 +5,7 @@
  * numbers, so that it applies once.
  */
 
-import { isDependent, isRead, type Operation, type Outcome, rejected } from '../core/backend.ts';
+import { isDependent, isRead, type Outcome, type ProtocolOperation, rejected } from '../core/backend.ts';
 import type { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import type { FlaskBackend } from '../remote/backend.ts';
@@ -32,26 +32,28 @@ export interface Called {
   appended(): Promise<void>;
 }
 
-type Conditional = Extract<Operation, { type: 'put' | 'delete' }>;
+type Conditional = Extract<ProtocolOperation, { type: 'put' | 'delete' }>;
 
 type Computed = NonNullable<InDoubt['computed']>;
 
 /** What came of what was sent. */
 interface Sent {
-  readonly outcomes: Map<Operation, Outcome>;
+  readonly outcomes: Map<ProtocolOperation, Outcome>;
   /** What the server did not answer, or was not asked. */
-  readonly left: readonly Operation[];
+  readonly left: readonly ProtocolOperation[];
   readonly why?: StorageError;
-  readonly computed: ReadonlyMap<Operation, Computed>;
+  readonly computed: ReadonlyMap<ProtocolOperation, Computed>;
 }
 
 /** A runner of batches. */
-export function createCalls(called: Called): (operations: readonly Operation[]) => Promise<Outcome[]> {
+export function createCalls(
+  called: Called,
+): (operations: readonly ProtocolOperation[]) => Promise<Outcome[]> {
   const { flask, tables, local, learner, link, writesHere } = called;
 
   /** What is to be carried out here, though the server is there. */
-  async function here(operations: readonly Operation[]): Promise<Set<Operation>> {
-    const chosen = new Set<Operation>();
+  async function here(operations: readonly ProtocolOperation[]): Promise<Set<ProtocolOperation>> {
+    const chosen = new Set<ProtocolOperation>();
     const waiting = await tables
       .read(async (reading) =>
         (await reading.waits()) ? new Set((await reading.pending()).keys()) : undefined,
@@ -71,9 +73,9 @@ export function createCalls(called: Called): (operations: readonly Operation[]) 
   }
 
   /** Send a batch, updates by themselves: after an answer that is lost nothing more is sent. */
-  async function send(operations: readonly Operation[]): Promise<Sent> {
-    const outcomes = new Map<Operation, Outcome>();
-    const computed = new Map<Operation, Computed>();
+  async function send(operations: readonly ProtocolOperation[]): Promise<Sent> {
+    const outcomes = new Map<ProtocolOperation, Outcome>();
+    const computed = new Map<ProtocolOperation, Computed>();
     let rest = operations;
     while (rest.length > 0) {
       const updates = rest[0]?.type === 'update';
@@ -85,7 +87,7 @@ export function createCalls(called: Called): (operations: readonly Operation[]) 
       if (!flask.level1()) await learner.outcomes(part, found);
       let why: StorageError | undefined;
       let shutOut: boolean | undefined;
-      const left: Operation[] = [];
+      const left: ProtocolOperation[] = [];
       for (const [i, operation] of part.entries()) {
         const outcome = found[i] as Outcome;
         const error = outcome.status === 'rejected' ? (outcome.reason as StorageError) : undefined;
@@ -103,11 +105,11 @@ export function createCalls(called: Called): (operations: readonly Operation[]) 
 
   /** Carry out here what has to be. Settles what is in doubt. */
   async function finish(
-    operations: readonly Operation[],
+    operations: readonly ProtocolOperation[],
     { outcomes, left, why, computed }: Sent,
   ): Promise<void> {
     const doubt = learner.takeDoubt();
-    const doubts = new Map<Operation, InDoubt>();
+    const doubts = new Map<ProtocolOperation, InDoubt>();
     if (doubt)
       for (const [operation, mark] of marksOf(doubt, left))
         doubts.set(operation, { mark, computed: computed.get(operation) });
@@ -126,8 +128,8 @@ export function createCalls(called: Called): (operations: readonly Operation[]) 
   }
 
   /** Conditions on states that were named here while they waited, as the server names them. */
-  async function named(operations: readonly Operation[]): Promise<readonly Operation[]> {
-    const isLocal = (operation: Operation): operation is Conditional =>
+  async function named(operations: readonly ProtocolOperation[]): Promise<readonly ProtocolOperation[]> {
+    const isLocal = (operation: ProtocolOperation): operation is Conditional =>
       'ifRevision' in operation && Boolean(operation.ifRevision?.startsWith(LOCAL));
     const keys = operations.filter(isLocal).map(({ key }) => key);
     if (keys.length === 0) return operations;
@@ -150,7 +152,7 @@ export function createCalls(called: Called): (operations: readonly Operation[]) 
     // A value that an update or a condition starts from is read first, where the mirror may not have it.
     const needed = writesHere ? [...chosen].filter(isDependent) : [];
     if (needed.length > 0) {
-      await flask.run(needed.map(({ key }): Operation => ({ type: 'get', key }))).catch(() => []);
+      await flask.run(needed.map(({ key }): ProtocolOperation => ({ type: 'get', key }))).catch(() => []);
       await learner.learned();
     }
     const sent = await send(operations.filter((operation) => !chosen.has(operation)));
@@ -166,7 +168,10 @@ export function createCalls(called: Called): (operations: readonly Operation[]) 
 }
 
 /** An update that notes what it has computed. */
-function remembering(operation: Operation, computed: Map<Operation, Computed>): Operation {
+function remembering(
+  operation: ProtocolOperation,
+  computed: Map<ProtocolOperation, Computed>,
+): ProtocolOperation {
   if (operation.type !== 'update') return operation;
   return {
     ...operation,
@@ -180,13 +185,16 @@ function remembering(operation: Operation, computed: Map<Operation, Computed>): 
 }
 
 /** The numbers under which operations may have arrived: those of a key in their order, its updates as one. */
-function marksOf({ client, first, writes }: Doubt, left: readonly Operation[]): Map<Operation, Mark> {
+function marksOf(
+  { client, first, writes }: Doubt,
+  left: readonly ProtocolOperation[],
+): Map<ProtocolOperation, Mark> {
   const numbers = new Map<string, number[]>();
   for (const [i, op] of writes.entries()) {
     const key = 'key' in op ? op.key : ALL;
     numbers.set(key, [...(numbers.get(key) ?? []), first + i]);
   }
-  const marks = new Map<Operation, Mark>();
+  const marks = new Map<ProtocolOperation, Mark>();
   for (const operation of left) {
     if (isRead(operation)) continue;
     const list = numbers.get('key' in operation ? operation.key : ALL);

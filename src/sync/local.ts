@@ -13,8 +13,8 @@ import {
   isDependent,
   isRead,
   isRevised,
-  type Operation,
   type Outcome,
+  type ProtocolOperation,
   rejected,
   type Snapshot,
   type StoredEntry,
@@ -46,7 +46,7 @@ export interface InDoubt {
 }
 
 /** The writes of a batch that may have arrived, by their operation. */
-export type Doubts = ReadonlyMap<Operation, InDoubt>;
+export type Doubts = ReadonlyMap<ProtocolOperation, InDoubt>;
 
 /** What is here of the keys that a batch is about. */
 interface Draft {
@@ -56,7 +56,7 @@ interface Draft {
 
 /** A runner of batches over `tables`. `client` names this origin to the server, should nothing be stored yet. */
 export function createLocal(tables: Tables, client: string) {
-  const read = async (reading: Reading, operations: readonly Operation[]): Promise<Draft> => {
+  const read = async (reading: Reading, operations: readonly ProtocolOperation[]): Promise<Draft> => {
     const keys = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL)));
     const places = await reading.places([...keys.add(ALL)]);
     const meta = (await reading.meta()) ?? nothingKnown(client);
@@ -72,7 +72,7 @@ export function createLocal(tables: Tables, client: string) {
   };
 
   return async function run(
-    operations: readonly Operation[],
+    operations: readonly ProtocolOperation[],
     doubts: Doubts = new Map(),
   ): Promise<Outcome[]> {
     const texts = await encoded(operations, doubts);
@@ -115,10 +115,10 @@ export function createLocal(tables: Tables, client: string) {
 
 /** The values of a batch as they travel, or why they cannot. */
 async function encoded(
-  operations: readonly Operation[],
+  operations: readonly ProtocolOperation[],
   doubts: Doubts,
-): Promise<Map<Operation, Held | StorageError>> {
-  const texts = new Map<Operation, Held | StorageError>();
+): Promise<Map<ProtocolOperation, Held | StorageError>> {
+  const texts = new Map<ProtocolOperation, Held | StorageError>();
   for (const operation of operations) {
     const value = operation.type === 'put' ? operation : doubts.get(operation)?.computed?.value;
     if (!value || !('key' in operation)) continue;
@@ -154,9 +154,9 @@ const stampOf = ({ places, meta }: Draft): string =>
   ]);
 
 async function carryOut(
-  operation: Operation,
+  operation: ProtocolOperation,
   draft: Draft,
-  texts: ReadonlyMap<Operation, Held | StorageError>,
+  texts: ReadonlyMap<ProtocolOperation, Held | StorageError>,
   doubt: InDoubt | undefined,
 ): Promise<unknown> {
   const { places, meta } = draft;
@@ -239,7 +239,7 @@ async function carryOut(
 
 /** What a write that may have arrived was made on, where that is its own and not what the mirror has. */
 async function baseOf(
-  operation: Exclude<Operation, { type: 'clear' }>,
+  operation: Exclude<ProtocolOperation, { type: 'clear' }>,
   { computed }: InDoubt,
   { seen }: Place,
   { era, epoch }: Meta,

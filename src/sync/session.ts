@@ -5,7 +5,7 @@
  * mirror, and writes go into the outbox, which is sent when it is back (replay.ts). What a call promised holds in both cases: a
  * write resolves when the server has answered 2xx, or when the outbox is on the disk.
  */
-import type { SyncState } from '../core/backend.ts';
+import { type Outcome, outcomeOfClear, runWithClears, type SyncState } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { hash } from '../core/hash.ts';
 import { isHidden, onNetworkBack, unref } from '../core/platform.ts';
@@ -197,6 +197,44 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     },
   });
 
+  async function flush(): Promise<void> {
+    const last = await tables.read(async (reading) => (await reading.meta())?.rows ?? 0);
+    if (link.state() !== 'online') await link.connect();
+    if (link.state() === 'online') void drain();
+    for (;;) {
+      await round;
+      const [first] = await tables.read((reading) => reading.first(1));
+      if (!first || first.n > last) return;
+      // Others go on writing, and there may be no end of that.
+      if (!draining) break;
+    }
+    const code = link.state() === 'auth-required' ? 'forbidden' : 'unavailable';
+    throw new StorageError(code, `Writes still wait: ${link.reason()}`);
+  }
+
+  /** Deletes the keys with a prefix at the server, after the writes that wait for it. The outbox has no entry for this. */
+  async function clearPrefix(prefix: string): Promise<Outcome> {
+    if (link.state() !== 'online')
+      throw new StorageError(
+        'unsupported',
+        `clear({ prefix }) needs the server, which is not reachable (${link.reason()}). Nothing was deleted. Call it again when status().state is 'online', or delete the keys with deleteMany().`,
+      );
+    if (await tables.read((reading) => reading.waits()).catch(() => false)) await flush();
+    try {
+      const deletes = await flask.deletesOf(prefix);
+      const outcomes = await flask.run(deletes);
+      if (!flask.level1()) await learner.outcomes(deletes, outcomes);
+      const outcome = outcomeOfClear(outcomes);
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome;
+    } catch (error) {
+      // The deletes may still arrive. They are not in the outbox, so the client uses up their numbers before its next write.
+      learner.takeDoubt()?.settle(false);
+      if (isAway(error as StorageError)) link.lost(error as StorageError);
+      throw error;
+    }
+  }
+
   const lists = createLists({ flask, tables, link, run, isShutOut: server.isShutOut });
 
   const ignoreNetwork = onNetworkBack(() => {
@@ -221,25 +259,12 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       else if (!opened) await flask.open().catch(link.lost);
       if (link.state() !== 'online') await connection.open();
     },
-    run,
+    run: (operations) => runWithClears(operations, run, clearPrefix),
     ...lists,
     async check(key, value) {
       if (link.state() === 'online') await flask.check(key, value);
     },
-    async flush() {
-      const last = await tables.read(async (reading) => (await reading.meta())?.rows ?? 0);
-      if (link.state() !== 'online') await link.connect();
-      if (link.state() === 'online') void drain();
-      for (;;) {
-        await round;
-        const [first] = await tables.read((reading) => reading.first(1));
-        if (!first || first.n > last) return;
-        // Others go on writing, and there may be no end of that.
-        if (!draining) break;
-      }
-      const code = link.state() === 'auth-required' ? 'forbidden' : 'unavailable';
-      throw new StorageError(code, `Writes still wait: ${link.reason()}`);
-    },
+    flush,
     conflicts: () => listConflicts(tables),
     async resolve(key, choice) {
       await resolveConflicts(tables, key, choice);

@@ -7,6 +7,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type KeyValueStorage, StorageError, type StorageStatus } from '../../src/index.ts';
+import { callArguments } from './arguments.ts';
 import { closed } from './closed.ts';
 import { codeOf } from './codes.ts';
 import { byBytes, programs } from './programs.ts';
@@ -651,6 +652,8 @@ export function contract(subject: Subject): void {
     }
 
     ranges(open);
+
+    callArguments(open, subject.state);
 
     closed(open);
 

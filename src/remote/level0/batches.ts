@@ -4,7 +4,7 @@
  * A batch is cut into waves. A wave never writes a key that it uses twice, so the requests of one wave run in parallel, and the waves
  * keep the program's order. After a request without an answer no other request is started.
  */
-import type { Operation, Outcome, Protocol } from '../../core/backend.ts';
+import type { Outcome, Protocol, ProtocolOperation } from '../../core/backend.ts';
 import { fulfilled, isRead, isRevised, rejected } from '../../core/backend.ts';
 import { chunksOf, createBisection } from '../../core/chunks.ts';
 import { StorageError } from '../../core/errors.ts';
@@ -50,6 +50,7 @@ export function createLevel0Protocol(exchange: Exchange, url: string): Protocol 
   return {
     run: (operations) => runOnLevel0(level0, operations),
     keys: level0.keys,
+    deletesOf: async (prefix) => (await level0.keys({ prefix })).map((key) => ({ type: 'delete', key })),
     entries: (range) => entriesOnLevel0(level0, range),
     stats: level0.stats,
     async check(key, value) {
@@ -61,7 +62,7 @@ export function createLevel0Protocol(exchange: Exchange, url: string): Protocol 
 }
 
 /** Carries out a batch. */
-async function runOnLevel0(level0: Level0, operations: readonly Operation[]): Promise<Outcome[]> {
+async function runOnLevel0(level0: Level0, operations: readonly ProtocolOperation[]): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (const wave of waves(operations, outcomes)) {
     const lost = await parallel(await requestsOf(level0, wave, operations, outcomes));
@@ -136,7 +137,7 @@ async function readAll(read: ReadKey, keys: readonly string[]): Promise<Array<Re
 }
 
 /** Cuts a batch where the order of two operations matters. Operations that cannot be sent at all are settled here. */
-function* waves(operations: readonly Operation[], outcomes: Outcome[]): Iterable<number[]> {
+function* waves(operations: readonly ProtocolOperation[], outcomes: Outcome[]): Iterable<number[]> {
   let wave: number[] = [];
   /** The keys of the wave, and whether it writes them. */
   let touched = new Map<string, boolean>();
@@ -162,7 +163,7 @@ function* waves(operations: readonly Operation[], outcomes: Outcome[]): Iterable
   if (wave.length > 0) yield wave;
 }
 
-function refusalOf(operation: Operation): StorageError | undefined {
+function refusalOf(operation: ProtocolOperation): StorageError | undefined {
   if (operation.type === 'clear') return undefined;
   if (operation.type === 'update' || isRevised(operation))
     return new StorageError(
@@ -176,7 +177,7 @@ function refusalOf(operation: Operation): StorageError | undefined {
 async function requestsOf(
   level0: Level0,
   wave: readonly number[],
-  operations: readonly Operation[],
+  operations: readonly ProtocolOperation[],
   outcomes: Outcome[],
 ): Promise<Task[]> {
   const tasks: Task[] = [];
@@ -222,7 +223,7 @@ async function requestsOf(
   });
 
   for (const i of wave) {
-    const operation = operations[i] as Operation;
+    const operation = operations[i] as ProtocolOperation;
     switch (operation.type) {
       case 'put':
         try {

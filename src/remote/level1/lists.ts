@@ -1,7 +1,7 @@
 /**
  * Keys, entries and counts of a server of level 1 (docs/contract.md, section 6).
  */
-import type { Protocol } from '../../core/backend.ts';
+import type { Delete, Protocol } from '../../core/backend.ts';
 import { type ChunkLimits, chunksOf } from '../../core/chunks.ts';
 import { StorageError } from '../../core/errors.ts';
 import type { JsonObject } from '../../core/json.ts';
@@ -27,6 +27,12 @@ export function createLists(level1: Level1, delivery: Delivery): Omit<Protocol, 
     async *entries(range) {
       for await (const page of pagesIn(level1, range, KEYS_TO_READ))
         for (const keys of chunksOf(page, READ_AT_ONCE)) yield await readEntries(delivery, keys);
+    },
+    async deletesOf(prefix) {
+      const deletes: Delete[] = [];
+      for await (const page of pagesIn(level1, { prefix }, KEYS))
+        for (const { key, revision } of page) deletes.push({ type: 'delete', key, ifRevision: revision });
+      return deletes;
     },
     stats: async () =>
       answerOf(
@@ -128,9 +134,10 @@ function answerOf<T>(sent: Settled<T>): T {
   return sent.answer;
 }
 
-/** A key, and the bytes of its value; 0 where the server does not tell. */
+/** A key, its revision, and the bytes of its value; 0 where the server does not tell. */
 interface KeySize {
   readonly key: string;
+  readonly revision: string;
   readonly size: number;
 }
 
@@ -140,7 +147,7 @@ interface KeyPage {
   readonly next: string | undefined;
 }
 
-function pageOf({ keys: list, next }: JsonObject, prefix: string, after = ''): KeyPage | undefined {
+function pageOf({ keys: list, next, epoch }: JsonObject, prefix: string, after = ''): KeyPage | undefined {
   if (!Array.isArray(list)) return undefined;
   const keys: KeySize[] = [];
   let last = after;
@@ -148,7 +155,8 @@ function pageOf({ keys: list, next }: JsonObject, prefix: string, after = ''): K
     const key: unknown = item?.key;
     // Strictly ascending, so that a walk always ends.
     if (typeof key !== 'string' || !key.startsWith(prefix) || compareKeys(key, last) <= 0) return undefined;
-    keys.push({ key, size: isCount(item.size) ? item.size : 0 });
+    if (!/^\d+$/.test(item.rev)) return undefined;
+    keys.push({ key, revision: `${epoch}.${item.rev}`, size: isCount(item.size) ? item.size : 0 });
     last = key;
   }
   if (next === null) return { keys, next: undefined };

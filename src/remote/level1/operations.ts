@@ -3,7 +3,7 @@
  *
  * Updates that stand together are carried out together, between what stands before them and what stands after.
  */
-import type { Condition, Operation, Outcome, Protocol } from '../../core/backend.ts';
+import type { Condition, Outcome, Protocol, ProtocolOperation } from '../../core/backend.ts';
 import { fulfilled, rejected } from '../../core/backend.ts';
 import { ConflictError } from '../../core/conflict.ts';
 import { StorageError } from '../../core/errors.ts';
@@ -70,7 +70,7 @@ function limitsOf({ limits }: JsonObject): Limits {
 /** An operation that is no update, and where its outcome goes. */
 interface Simple {
   readonly i: number;
-  readonly operation: Exclude<Operation, { type: 'update' }>;
+  readonly operation: Exclude<ProtocolOperation, { type: 'update' }>;
 }
 
 /**
@@ -81,7 +81,7 @@ interface Simple {
 async function runOnLevel1(
   delivery: Delivery,
   timeout: number,
-  operations: readonly Operation[],
+  operations: readonly ProtocolOperation[],
 ): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   let simple: Simple[] = [];
