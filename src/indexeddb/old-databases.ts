@@ -10,6 +10,7 @@
 import { StorageError } from '../core/errors.ts';
 import { keyAfter } from '../core/order.ts';
 import { findIndexedDb } from '../core/platform.ts';
+import { withTimeLimit } from '../core/time.ts';
 import { type Connection, settled } from './connection.ts';
 import { asStorageError, resultOf } from './errors.ts';
 
@@ -139,25 +140,22 @@ const asItIs = (stored: unknown): unknown => stored;
 const unavailable = (text: string, options?: ErrorOptions): StorageError =>
   new StorageError('unavailable', text, options);
 
-/** Open a database that exists. Nothing where there is none: none is made. */
-function openExisting(name: string, timeout: number): Promise<IDBDatabase | undefined> {
-  return new Promise((resolve, reject) => {
-    if (!findIndexedDb())
-      throw unavailable(
-        'There is no IndexedDB here: old databases are adopted in the browser that has them.',
-      );
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      const text = `IndexedDB database ${name} did not open within ${timeout} ms: close the other tabs that hold it.`;
-      reject(new StorageError('blocked', text));
-    }, timeout);
-    const opening = mayExist(name).then((may) => {
-      // Whoever has waited too long must not be given a connection that nobody closes.
-      if (!may || late) return undefined;
-      return openAsItIs(name, (db) => late && db.close());
-    });
-    opening.then(resolve, reject).finally(() => clearTimeout(timer));
+/** Opens a database that exists. Returns `undefined` where there is none: none is created. */
+async function openExisting(name: string, timeout: number): Promise<IDBDatabase | undefined> {
+  if (!findIndexedDb())
+    throw unavailable('There is no IndexedDB here: old databases are adopted in the browser that has them.');
+  let isLate = false;
+  const open = async (): Promise<IDBDatabase | undefined> => {
+    // After the time limit nobody would close the connection.
+    if (!(await mayExist(name)) || isLate) return undefined;
+    return openAsItIs(name, (db) => isLate && db.close());
+  };
+  return withTimeLimit(open(), timeout, () => {
+    isLate = true;
+    throw new StorageError(
+      'blocked',
+      `IndexedDB database ${name} did not open within ${timeout} ms: close the other tabs that hold it.`,
+    );
   });
 }
 

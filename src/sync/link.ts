@@ -8,6 +8,7 @@
 import type { SyncState } from '../core/backend.ts';
 import type { StorageError } from '../core/errors.ts';
 import { unref } from '../core/platform.ts';
+import { backOffMs } from '../core/time.ts';
 
 /** Milliseconds. */
 const FIRST_PAUSE = 500;
@@ -64,9 +65,9 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
 
   const pause = (): number => {
     const young = performance.now() - (awaySince ?? Number.POSITIVE_INFINITY) < YOUNG;
-    const longest = Math.min(FIRST_PAUSE * 2 ** tries, young ? LONGEST_YOUNG_PAUSE : LONGEST_PAUSE);
     tries += 1;
-    return Math.max(askedToWaitMs(), Math.random() * longest);
+    const longestMs = young ? LONGEST_YOUNG_PAUSE : LONGEST_PAUSE;
+    return Math.max(askedToWaitMs(), backOffMs(tries, { firstMs: FIRST_PAUSE, longestMs }));
   };
   const after = (ms: number, work: () => void): void => {
     clearTimeout(timer);

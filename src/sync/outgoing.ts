@@ -1,7 +1,7 @@
 /**
  * Writes that wait, as they travel to a server of level 1.
  */
-
+import { chunksOf } from '../core/chunks.ts';
 import { utf8Length } from '../core/keys.ts';
 import { NEVER, OP_BYTES, type WireOp } from '../remote/level1/protocol.ts';
 import { ALL, type Meta, type Row } from './rules.ts';
@@ -12,13 +12,11 @@ const HEAD_BYTES = 256;
 
 /** As many rows as a request should hold, of `bytes` at most. */
 export function fitting(rows: readonly Row[], bytes: number): readonly Row[] {
-  const most = Math.min(bytes, MOST_BYTES) - HEAD_BYTES;
-  let sum = 0;
-  const end = rows.findIndex(({ key, held }, i) => {
-    sum += OP_BYTES + utf8Length(JSON.stringify([key, held?.json]));
-    return i > 0 && sum > most;
+  const [first = []] = chunksOf(rows, {
+    bytes: Math.min(bytes, MOST_BYTES) - HEAD_BYTES,
+    sizeOf: ({ key, held }) => OP_BYTES + utf8Length(JSON.stringify([key, held?.json])),
   });
-  return end < 0 ? rows : rows.slice(0, end);
+  return first;
 }
 
 /** A write that waits as it travels: it holds only for what its writer had seen. */

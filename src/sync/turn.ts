@@ -8,6 +8,7 @@
  * Spec: W3C Web Locks API.
  */
 import { findLocks } from '../core/platform.ts';
+import { sleep } from '../core/time.ts';
 import type { Tables } from './tables.ts';
 
 /** Runs `work` while no other tab is at work under that name. Rejects where it was aborted before. */
@@ -34,7 +35,7 @@ export function createTurn(name: string, tables: Tables, signal: AbortSignal): T
     });
   return async (work) => {
     while (!(await take((now) => now + LEASE))) {
-      await new Promise((done) => setTimeout(done, RETRY));
+      await sleep(RETRY, signal);
       signal.throwIfAborted();
     }
     const renewal = setInterval(() => void take((now) => now + LEASE).catch(() => false), RENEWAL);

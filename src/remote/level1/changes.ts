@@ -1,5 +1,5 @@
 /**
- * Changes of a server of level 1, since a cursor (docs/contract.md, section 7).
+ * The change feed of a server of level 1, from a cursor on (docs/contract.md, section 7).
  */
 import { isObject, type JsonObject } from '../../core/json.ts';
 import { type Level1, nameOf } from './protocol.ts';
@@ -12,14 +12,14 @@ export interface Changes {
     /** The key; empty for a clear. */
     readonly key: string;
     readonly rev: number;
-    /** The value; nothing where there is none any more. */
+    /** The value; `undefined` if the key was deleted. */
     readonly held: { readonly json: unknown } | undefined;
   }>;
   readonly seq: number;
   readonly more: boolean;
 }
 
-/** What the answer to `changes` holds, or nothing where it is not a whole one. */
+/** What an answer to `changes` holds, or `undefined` if it is not a whole one. */
 export function changesOf({ epoch, changes, next, more }: JsonObject): Changes | undefined {
   const seq = Number(/\.(\d+)$/.exec(String(next))?.[1] ?? Number.NaN);
   if (!Array.isArray(changes) || !Number.isSafeInteger(seq) || typeof more !== 'boolean') return undefined;
@@ -46,7 +46,7 @@ export function changesOf({ epoch, changes, next, more }: JsonObject): Changes |
 
 const PAGE = 1000;
 
-/** Where the changes of a server stand. */
+/** The cursor after the server's last change. */
 export async function position(level1: Level1): Promise<string> {
   const { answer, error } = await level1.batch({}, []);
   if (!answer) throw error;
@@ -54,8 +54,8 @@ export async function position(level1: Level1): Promise<string> {
 }
 
 /**
- * The keys that were written since a position, and the position after them; nothing where everything may have been: the server was
- * cleared or restored, or no longer knows.
+ * The keys that were written since a cursor, and the cursor after them. `undefined` if every key may have been written: the server was
+ * cleared or restored, or no longer knows that cursor.
  */
 export async function changedSince(
   level1: Level1,

@@ -9,14 +9,14 @@ import { type Bounds, boundsOf, compareKeys, isWithin, type KeyRange } from '../
 import { type Delivery, entryOf, errorOf } from './batches.ts';
 import type { Delivered, Level1, Settled } from './protocol.ts';
 
-/** Keys that are listed with one request, and those of them whose values are read soon. */
+/** The keys that one request lists, and fewer of them if their values are read next. */
 const KEYS = 10_000;
 const KEYS_TO_READ = 2000;
-/** Entries of a page, and bytes of their values, unless it is one. */
+/** The entries of a page, and the bytes of their values. A page of one entry may have more. */
 const ENTRIES = 500;
 const BYTES = 4 * 1024 * 1024;
 
-/** What lists and counts over `level1`. */
+/** The lists and counts of a backend over `level1`. */
 export function createLists(level1: Level1, delivery: Delivery): Omit<Protocol, 'run' | 'check'> {
   return {
     async keys(range) {
@@ -134,7 +134,7 @@ function answerOf<T>(sent: Settled<T>): T {
   return sent.answer;
 }
 
-/** A key, its revision, and the bytes of its value; 0 where the server does not tell. */
+/** A key, its revision, and the bytes of its value; 0 if the server does not say. */
 interface KeySize {
   readonly key: string;
   readonly revision: string;

@@ -1,8 +1,8 @@
 /**
- * Batches sent so that each write applies once, and none overtakes a later one (docs/contract.md, 5.10 to 5.14, 12.3 to 12.7).
+ * Exactly-once numbering: each write applies once, and none overtakes a later one (docs/contract.md, 5.10 to 5.14, 12.3 to 12.7).
  *
- * At most one batch with writes is under way. Its writes are numbered, so that it can be sent again. Where its answer never
- * comes it is in doubt: before the next write its numbers are used up, and then it has happened or never will.
+ * At most one batch with writes is under way. Its writes are numbered, so the batch can be sent again. If its answer never comes, the
+ * batch is in doubt: its numbers are used up before the next write, and after that it has been applied or never will be.
  */
 import type { StorageError } from '../../core/errors.ts';
 import { lateRefusal } from '../errors.ts';
@@ -20,7 +20,7 @@ import {
 /** Why a batch has no results. */
 export class BatchFailure {
   readonly error: StorageError;
-  /** Whether smaller batches may fare better: the server read it, and refused it as a whole. */
+  /** Whether smaller batches may succeed: the server has read this one, and has refused it as a whole. */
   readonly isDivisible: boolean;
 
   constructor(error: StorageError, isDivisible = false) {
@@ -39,7 +39,7 @@ export interface Writer {
   send(ops: readonly WireOp[]): Promise<readonly Result[]>;
 }
 
-/** After so many changes of the epoch during one batch it is given up. */
+/** How often a batch is sent again because the server's epoch has changed. */
 const EPOCH_CHANGES = 3;
 
 /** A writer with a client identifier of its own. */
@@ -48,18 +48,18 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
   let next = 1;
   /** How many writes from `next` on are in doubt. */
   let doubt = 0;
-  /** Why, where somebody else decides what becomes of them. */
-  let held: StorageError | undefined;
+  /** Why, while the observer decides what becomes of them. Nothing is written meanwhile. */
+  let blocked: StorageError | undefined;
   let busy: Promise<unknown> = Promise.resolve();
 
-  /** A client that no server knows: numbers begin again. */
+  /** Begins again as a client that no server knows. */
   function renew(): void {
     client = newClient();
     next = 1;
     doubt = 0;
   }
 
-  /** Use up the numbers of a batch in doubt. */
+  /** Uses up the numbers of a batch in doubt. */
   async function fence(): Promise<void> {
     if (doubt === 0) return;
     const ops = Array.from({ length: doubt }, (): WireOp => ({ op: 'fence' }));
@@ -73,7 +73,7 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
 
   async function write(ops: readonly WireOp[]): Promise<readonly Result[]> {
     const writes = ops.filter(isWrite).length;
-    if (writes > 0 && held) throw new BatchFailure(held);
+    if (writes > 0 && blocked) throw new BatchFailure(blocked);
     if (writes > 0) await fence();
     let epochChanges = 0;
     let renewed = false;
@@ -82,9 +82,9 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
       if (writes > 0 && inDoubt) {
         doubt = writes;
         if (observer) {
-          held = error;
+          blocked = error;
           const settle = (noted: boolean): void => {
-            held = undefined;
+            blocked = undefined;
             if (noted) renew();
           };
           observer.inDoubt({ client, first: next, writes: ops.filter(isWrite), settle });
@@ -106,15 +106,15 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
       }
       inDoubt ||= sent.inDoubt;
       if (isForgotten(sent) && !renewed) {
-        // Nothing has applied, and nothing of this client ever will.
+        // Nothing of this client has been applied, and nothing will be.
         renew();
         renewed = true;
         inDoubt = false;
       } else if (nameOf(sent.type) === 'epoch-changed' && epochChanges < EPOCH_CHANGES) {
         epochChanges += 1;
-        // Any answer names the epoch.
-        const learned = await level1.batch({}, []);
-        if (!learned.answer) throw fail(learned.error);
+        // Every answer names the epoch.
+        const handshake = await level1.batch({}, []);
+        if (!handshake.answer) throw fail(handshake.error);
         epoch = level1.epoch();
       } else {
         const known = sent.refused === undefined || !inDoubt || writes === 0;
@@ -123,13 +123,13 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     }
   }
 
-  /** The epoch that a batch names: none where nothing in it depends on one. */
+  /** The epoch that a batch names, if a condition in it depends on one. */
   function epochFor(ops: readonly WireOp[]): string | undefined {
     const revisions = ops
       .map((op) => ('ifRevision' in op ? op.ifRevision : undefined))
       .filter((revision) => typeof revision === 'string');
     if (revisions.length === 0) return undefined;
-    // Where no answer has named it yet, a revision's own: the server refuses the batch if that is another one.
+    // Before the first answer it is a revision's own epoch: the server refuses the batch if its epoch is another one.
     return level1.epoch() ?? revisions.map(epochOf).find((epoch) => epoch !== undefined);
   }
 
@@ -143,11 +143,11 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
   };
 }
 
-/** Whether the server does not know where this client's numbers are. */
+/** Whether the server does not know the numbers of this client. */
 const isForgotten = ({ type }: Unanswered): boolean =>
   nameOf(type) === 'op-gap' || nameOf(type) === 'client-unknown';
 
-/** Whether the size or the content of a part may be why the whole was refused. */
+/** Whether one operation may be the reason for which the whole batch was refused. */
 const isDivisible = ({ refused }: Unanswered): boolean => refused === 413 || refused === 400;
 
 /** 128 random bits. `randomUUID` is missing on plain-http pages. */

@@ -1,7 +1,7 @@
 /**
- * A batch over the level-1 protocol: operations in, outcomes out, in the program's order.
+ * Operations of a backend → operations of the level-1 protocol → outcomes, in the program's order.
  *
- * Updates that stand together are carried out together, between what stands before them and what stands after.
+ * Updates that follow each other are carried out together, after all operations before them and before all operations after them.
  */
 import type { Condition, Outcome, Protocol, ProtocolOperation } from '../../core/backend.ts';
 import { fulfilled, rejected } from '../../core/backend.ts';
@@ -22,7 +22,7 @@ import {
 } from './protocol.ts';
 import { runUpdates, type Update } from './update.ts';
 
-/** The protocol, and the requests that it is made of. */
+/** The protocol, and its requests. */
 export interface Protocol1 extends Protocol {
   readonly level1: Level1;
 }
@@ -30,8 +30,8 @@ export interface Protocol1 extends Protocol {
 /**
  * Level 1 over `exchange`.
  *
- * @param timeout Milliseconds a request, its resends included.
- * @param health What the server says about itself.
+ * @param timeout Milliseconds for which an update is repeated that meets other writers.
+ * @param health What `/health` of the server says.
  */
 export function createLevel1Protocol(
   exchange: Exchange,
@@ -54,7 +54,7 @@ export function createLevel1Protocol(
   };
 }
 
-/** Limits as a server announces them. What it does not announce it will say when it is met. */
+/** The limits that a server announces. Where it announces none, it refuses what exceeds its own. */
 function limitsOf({ limits }: JsonObject): Limits {
   const limit = (name: keyof Limits): number => {
     const value = isObject(limits) ? limits[name] : undefined;
@@ -67,17 +67,13 @@ function limitsOf({ limits }: JsonObject): Limits {
   };
 }
 
-/** An operation that is no update, and where its outcome goes. */
+/** An operation other than an update, and where its outcome goes. */
 interface Simple {
   readonly i: number;
   readonly operation: Exclude<ProtocolOperation, { type: 'update' }>;
 }
 
-/**
- * Carry out a batch.
- *
- * @param timeout Milliseconds for which updates that meet other writers are tried again.
- */
+/** Carries out a batch. */
 async function runOnLevel1(
   delivery: Delivery,
   timeout: number,

@@ -8,33 +8,33 @@ import type { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
 import type { Exchange, Failure, HttpRequest, Repeats } from '../http.ts';
 
-/** One operation as it travels. */
+/** One operation in a request. */
 export type WireOp =
   | { readonly op: 'get' | 'head'; readonly key: string }
   | { readonly op: 'put'; readonly key: string; readonly text: string; readonly ifRevision?: Revision }
   | { readonly op: 'delete'; readonly key: string; readonly ifRevision?: Revision }
   | { readonly op: 'clear'; readonly ifSeq?: number }
-  /** Uses up an `n` and changes nothing, whatever `n` stood for before: its result may be of any shape. */
+  /** Uses up an `n` and changes nothing. If `n` was used before, its stored result may have any shape. */
   | { readonly op: 'fence' };
 
 type Revision = string | null | undefined;
 
-/** What became of one operation. */
+/** The server's result of one operation. */
 export interface Result {
   readonly status: number;
   /** The name of its error (9.2). */
   readonly problem: string | undefined;
   readonly error: string;
-  /** `<epoch>.<rev>`, where the answer names one. */
+  /** `<epoch>.<rev>`, if the answer names one. */
   readonly revision: string | undefined;
-  /** The parsed value, where the answer holds one. */
+  /** The parsed value, if the answer holds one. */
   readonly value?: { readonly json: unknown };
 }
 
-/** What became of an operation: the server's result, or why there is none. */
+/** The server's result of one operation, or why there is none. */
 export type Delivered = Result | StorageError;
 
-/** What a batch was answered. */
+/** The answer to a batch. */
 export interface BatchAnswer {
   /** As many as operations. */
   readonly results: readonly Result[];
@@ -43,13 +43,13 @@ export interface BatchAnswer {
   readonly seq: number;
 }
 
-/** Who is told what the server answers, before the calls that asked for it are. */
+/** Is told what the server answers, before the calls that asked for it are settled. */
 export interface Observer {
-  /** A batch is about to be sent. What is returned comes back with its answer. */
+  /** A batch is about to be sent. The returned number comes back with its answer. */
   asking(): number;
   /** A batch and its answer. */
   answered(ops: readonly WireOp[], answer: BatchAnswer, asked: number): Promise<void>;
-  /** Writes whose answer is lost. Until they are settled nothing else is written. */
+  /** Writes whose answer was lost. Nothing else is written until they are settled. */
   inDoubt(batch: Doubt): void;
 }
 
@@ -59,18 +59,18 @@ export interface Doubt {
   readonly first: number;
   /** The writes, one a number. */
   readonly writes: readonly WireOp[];
-  /** Let go of them: whoever has noted them uses up their numbers. `false`: the writer itself does, before its next write. */
+  /** Releases the writes. `true`: the observer uses up their numbers. `false`: the writer does so before its next write. */
   settle(noted: boolean): void;
 }
 
-/** What goes with the operations of a batch. */
+/** The members of a batch besides its operations. */
 export interface BatchHead {
   readonly epoch?: string | undefined;
   /** With the number of the first write. */
   readonly client?: { readonly id: string; readonly n: number } | undefined;
 }
 
-/** What a server announced. */
+/** The limits that a server announced. */
 export interface Limits {
   readonly valueBytes: number;
   readonly batchOps: number;
@@ -97,10 +97,10 @@ export interface Level1 {
   readonly limits: Limits;
   /** Whether there is a change feed. */
   readonly tellsChanges: boolean;
-  /** The incarnation of the data, as the last answer named it. */
+  /** The epoch of the data, as the last answer named it. */
   readonly epoch: () => string | undefined;
   batch(head: BatchHead, ops: readonly WireOp[]): Promise<Settled<BatchAnswer>>;
-  /** What stands at a path below the level's. `check` returns what the answer holds, or `undefined` when it is not a whole one. */
+  /** GET of a path of this level. `check` returns what the answer holds, or `undefined` if it is not a whole one. */
   read<T>(path: string, check: (json: JsonObject) => T | undefined): Promise<Settled<T>>;
 }
 
@@ -121,8 +121,8 @@ export function createLevel1(
 ): Level1 {
   let epoch = known;
 
-  /** A check that also learns the epoch. */
-  const learning =
+  /** A check that also stores the epoch. */
+  const withEpoch =
     <T>(check: (json: JsonObject, epoch: string) => T | undefined) =>
     (json: JsonObject): T | undefined => {
       if (typeof json.epoch !== 'string' || json.epoch === '') return undefined;
@@ -141,13 +141,13 @@ export function createLevel1(
         method: 'POST',
         path: `${API}batch`,
         body,
-        answerOf: learning(({ results: list, seq }, epoch) => {
+        answerOf: withEpoch(({ results: list, seq }, epoch) => {
           const results = resultsOf(list, ops, epoch);
           return results && isCount(seq) ? { results, epoch, seq } : undefined;
         }),
       });
     },
-    read: (path, check) => ask(exchange, { method: 'GET', path: API + path, answerOf: learning(check) }),
+    read: (path, check) => ask(exchange, { method: 'GET', path: API + path, answerOf: withEpoch(check) }),
   };
 }
 
@@ -225,19 +225,19 @@ function opText(op: WireOp, epoch: string | undefined): string {
   return text + value + condition;
 }
 
-/** The bytes that an operation is in a body at most, its value's text not counted. */
+/** The most bytes of an operation in a body, without its value and key. */
 export const OP_BYTES = 96;
 
 const REVISION = /^(.+)\.([1-9]\d*)$/s;
 
-/** The `ifRev` of a revision: one of another epoch, or of no server, is never current (12.7). */
+/** The `ifRev` of a revision. A revision of another epoch, or not of a server, is never current (12.7). */
 function revOf(revision: string | null, epoch: string | undefined): string | null {
   if (revision === null) return null;
   const [, of, rev] = REVISION.exec(revision) ?? [];
   return of !== undefined && of === epoch && rev !== undefined ? rev : NEVER;
 }
 
-/** The epoch that a revision is of, where it looks like one. */
+/** The epoch of a revision, or `undefined` if it is not a server's. */
 export const epochOf = (revision: string): string | undefined => {
   const epoch = REVISION.exec(revision)?.[1];
   return epoch !== undefined && /^[\w-]{1,64}$/.test(epoch) ? epoch : undefined;

@@ -1,8 +1,8 @@
 /**
- * `update` on a server: read, change, and write only if nothing was written in between; else again with what is there.
+ * `update` on a server: read, compute, and write if nothing was written in between. Otherwise repeat with the current value.
  *
- * Updates of many keys go together: one batch that reads them, one that writes them, and then only those that met another
- * writer. Those of one key are computed one after the other and written once.
+ * Updates of many keys travel together: one batch reads the keys, one writes them, and further ones repeat those that met another
+ * writer. The updates of one key are computed one after the other and written once.
  */
 import {
   fulfilled,
@@ -22,19 +22,19 @@ import type { Delivered, WireOp } from './protocol.ts';
 /** An update, and where its outcome goes. */
 export type Update = Extract<Operation, { type: 'update' }> & { readonly i: number };
 
-/** The updates of one key, and what they start from. */
+/** The updates of one key, and its current entry. */
 interface Group {
   readonly key: string;
   readonly updates: readonly Update[];
   readonly current: StoredEntry | undefined;
 }
 
-/** What the updates of one key came to, and the write that would make it true. */
+/** The results of the updates of one key, and the write that stores them. */
 interface Computed {
   readonly group: Group;
-  /** An outcome for each update, once `op` has applied. */
+  /** An outcome for each update, valid once `op` is applied. */
   readonly outcomes: readonly Outcome[];
-  /** `undefined` where none of them changes anything. */
+  /** `undefined` if there is nothing to store. */
   readonly op: WireOp | undefined;
   /** The value that `op` stores. */
   readonly value: unknown;
@@ -43,7 +43,11 @@ interface Computed {
 /** The pauses of writers that keep changing the same key. */
 const PAUSES = { firstMs: 20, longestMs: 200 };
 
-/** Carry out updates that stand together. Sets the outcome of each. */
+/**
+ * Carries out updates that follow each other. Sets the outcome of each.
+ *
+ * @param timeout Milliseconds after which an update that still meets other writers rejects with a conflict.
+ */
 export async function runUpdates(
   delivery: Delivery,
   timeout: number,
@@ -55,7 +59,7 @@ export async function runUpdates(
   const settle = ({ updates }: Group, made: readonly Outcome[]): void => {
     for (const [at, { i }] of updates.entries()) outcomes[i] = made[at] as Outcome;
   };
-  /** Nothing was stored. A function that threw rejects its own call, whatever else there was. */
+  /** Nothing was stored. A call whose function threw rejects with that. */
   const fail = ({ group, outcomes: made }: Computed, error: unknown): void =>
     settle(
       group,
@@ -92,7 +96,7 @@ export async function runUpdates(
   }
 }
 
-/** The updates by key, with what is there. Those whose key cannot be read are settled. */
+/** The updates by key, with the current entries. Updates whose key cannot be read are settled. */
 async function readGroups(
   delivery: Delivery,
   updates: readonly Update[],
@@ -117,14 +121,14 @@ async function readGroups(
   return groups;
 }
 
-/** Compute the updates of one key, each on what the one before it gave. */
+/** Computes the updates of one key, each from the result of the one before it. */
 async function compute(delivery: Delivery, group: Group): Promise<Computed> {
   const { key, updates, current } = group;
   let last: Snapshot | undefined;
   const outcomes = updates.map(({ change }) => {
     try {
       const value = last === undefined ? current?.value : last.value;
-      // Each function gets a copy of its own: it may change it, and throw then.
+      // Each function gets its own copy, because it may change the copy and then throw.
       last = change(updates.length === 1 ? value : snapshot(value).value);
       return fulfilled(last.value);
     } catch (error) {
