@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
- * The `codeforge-storage` command: backups of a storage server, and what goes with them.
+ * The `codeforge-storage` command: backs up, restores, moves and inspects storage servers.
  *
- * The process ends with an exit code of `exit-codes.ts`, and whatever ends it leaves no temporary file.
+ * The process ends with one of the exit codes of ui/errors.ts. It leaves no temporary file, except when it is killed.
  */
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
@@ -11,21 +11,21 @@ import { backupCommand } from './commands/backup.ts';
 import { exportCommand } from './commands/export.ts';
 import { importCommand } from './commands/import.ts';
 import { migrateCommand } from './commands/migrate.ts';
+import { type Life, TOKEN_VARIABLE } from './commands/options.ts';
 import { statusCommand } from './commands/status.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { removeTemporary } from './files/files.ts';
-import { CommandError, EXIT, EXIT_HELP, exitCodeOf, withAdvice } from './ui/exit-codes.ts';
-import { type Life, TOKEN_VARIABLE } from './ui/options.ts';
-import { createTerminal, heedStreams, takeStdout } from './ui/terminal.ts';
+import { CommandError, EXIT, EXIT_HELP, exitCodeOf, withAdvice } from './ui/errors.ts';
+import { createTerminal, handleStreamErrors, reserveStdout } from './ui/terminal.ts';
 
-/** Asked for also where the command line as a whole is not understood. */
-const JSON_WANTED = process.argv.includes('--json');
+/** Read before the command line is parsed, because parsing may fail. */
+const IS_JSON = process.argv.includes('--json');
 
-/** Milliseconds after a signal in which what is under way may end by itself. */
-const GRACE = 5000;
+/** How long the command may take to end after a signal, in milliseconds. */
+const GRACE_MS = 5000;
 
-/** What to do about a token that is missing, unknown, or may do too little. */
-const TOKENS = `A token is given with --token or ${TOKEN_VARIABLE}, and to migrate with --from-token and --to-token.`;
+/** What to do when the server refuses access. */
+const TOKEN_ADVICE = `Give a token with --token or ${TOKEN_VARIABLE}; for "migrate", with --from-token and --to-token.`;
 
 const { version } = createRequire(import.meta.url)('@codeforge/storage/package.json') as { version: string };
 
@@ -37,9 +37,9 @@ function createProgram(life: Life): Command {
       'after',
       `
 Environment:
-  ${TOKEN_VARIABLE}       the token, instead of --token
-  CODEFORGE_STORAGE_FROM_TOKEN  the tokens of migrate, instead of --from-token
-  CODEFORGE_STORAGE_TO_TOKEN    and --to-token
+  ${TOKEN_VARIABLE}       instead of --token
+  CODEFORGE_STORAGE_FROM_TOKEN  instead of --from-token of migrate
+  CODEFORGE_STORAGE_TO_TOKEN    instead of --to-token of migrate
 ${EXIT_HELP}
 Examples:
   codeforge-storage status http://localhost:5001
@@ -55,8 +55,8 @@ Examples:
     verifyCommand,
     backupCommand,
   ];
-  // With --json its words are a member of the line.
-  program.configureOutput({ outputError: (text, write) => JSON_WANTED || write(text) });
+  // With --json, the message is a member of the JSON line.
+  program.configureOutput({ outputError: (text, write) => IS_JSON || write(text) });
   for (const create of commands) program.addCommand(create(life).copyInheritedSettings(program));
   for (const command of [program, ...program.commands]) command.exitOverride();
   return program;
@@ -67,41 +67,42 @@ async function main(): Promise<void> {
   let ended: NodeJS.Signals | undefined;
   const end = (signal: NodeJS.Signals): void => {
     const code = 128 + constants.signals[signal];
-    // The second time, at once.
+    // A second signal ends the process at once.
     if (ended !== undefined) process.exit(code);
     ended = signal;
-    life.abort(new CommandError(EXIT.failed, `Ended by ${signal}.`));
-    setTimeout(() => process.exit(code), GRACE).unref();
+    life.abort(new CommandError(EXIT.failed, `The command was ended by ${signal}.`));
+    setTimeout(() => process.exit(code), GRACE_MS).unref();
   };
   process.on('SIGINT', end).on('SIGTERM', end).on('SIGHUP', end).on('exit', removeTemporary);
-  heedStreams(EXIT.failed);
+  handleStreamErrors();
   const program = createProgram(life);
   try {
     await program.parseAsync();
   } catch (error) {
     if (!(error instanceof CommanderError)) fail(error, ended);
-    // Help and version are errors to commander, with the code 0.
-    else if (error.exitCode !== 0) misused(error, program.args[0]);
+    // For commander, --help and --version are errors with the code 0.
+    else if (error.exitCode !== 0) reportUsage(error, program.args[0]);
   }
 }
 
-function misused({ message, code }: CommanderError, command: string | undefined): void {
+function reportUsage({ message, code }: CommanderError, command: string | undefined): void {
   process.exitCode = EXIT.usage;
-  if (!JSON_WANTED) return;
-  // Whoever reads an export from a pipe must not take this for one.
-  if (command === 'export') takeStdout();
-  const told = code === 'commander.help' ? 'Name a command.' : message.replace(/^error: /, '');
+  if (!IS_JSON) return;
+  // The reader of a pipe must not take this for a backup.
+  if (command === 'export') reserveStdout();
+  const text =
+    code === 'commander.help' ? 'No command was given. See --help.' : message.replace(/^error: /, '');
   const terminal = createTerminal({ json: true });
-  terminal.complain(told);
-  terminal.failure({ ok: false, error: told, exitCode: EXIT.usage });
+  terminal.complain(text);
+  terminal.failure({ ok: false, error: text, exitCode: EXIT.usage });
 }
 
 function fail(error: unknown, ended: NodeJS.Signals | undefined): void {
   const code = ended === undefined ? exitCodeOf(error) : 128 + constants.signals[ended];
-  const told = code === EXIT.refused ? withAdvice(error, TOKENS) : (error as Error);
-  const { message } = told;
-  const details = told instanceof CommandError ? told.details : {};
-  const terminal = createTerminal({ json: JSON_WANTED });
+  const reported = code === EXIT.refused ? withAdvice(error, TOKEN_ADVICE) : (error as Error);
+  const { message } = reported;
+  const details = reported instanceof CommandError ? reported.details : {};
+  const terminal = createTerminal({ json: IS_JSON });
   terminal.complain(message);
   terminal.failure({ ok: false, error: message, exitCode: code, ...details });
   process.exitCode = code;

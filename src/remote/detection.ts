@@ -90,7 +90,7 @@ async function probe(exchange: Exchange, url: string, isHealthRead: boolean): Pr
   const reason =
     isHealthRead || health
       ? `${url}health announced no contract: level 0`
-      : `${url}health could not be read, and ${url}${path} answered as level 0 does`;
+      : `${url}health could not be read, and the server answers as level 0 does`;
   return (
     announced(health, url) ?? {
       health: undefined,

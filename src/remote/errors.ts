@@ -26,21 +26,13 @@ export function codeOf(status: number, body: unknown): StorageErrorCode {
   return isDefinite && body !== undefined ? 'refused' : 'unavailable';
 }
 
-/**
- * The message of a status that a whole request was answered with.
- *
- * @param request Names the request where its answer is not a storage server's. Default: `subject`.
- */
-export function ofStatus(
-  subject: string,
-  { status, type, json }: RefusedAnswer,
-  request: string = subject,
-): string {
+/** The message of a status that a whole request was answered with. */
+export function ofStatus(subject: string, { status, type, json }: RefusedAnswer): string {
   const text = textOf(json?.error);
   // A browser shows a redirect that it did not follow with the status 0.
   if (status < 400) return `${subject}: the server answered with a redirect. Configure its final address.`;
   const isKnown = status !== 404 && (json !== undefined || sentenceOf(status) !== undefined);
-  return isKnown ? ofRefusal(subject, status, text) : ofStranger(request, `${status} ${type}${text}`);
+  return isKnown ? ofRefusal(subject, status, text) : ofStranger(subject, `${status} ${type}${text}`);
 }
 
 /** The message of a status that one operation of a batch was answered with. */

@@ -147,26 +147,19 @@ export function createExchange(
 }
 
 /** What an answer is worth. Rejects where its body is cut. */
-async function replyOf<T>(
-  response: Response,
-  { method, path, answerOf }: HttpRequest<T>,
-  base: string,
-): Promise<Reply<T>> {
-  const subject = `${method} ${base}${path}`;
+async function replyOf<T>(response: Response, { answerOf }: HttpRequest<T>, base: string): Promise<Reply<T>> {
   const { ok, status, headers } = response;
   const type = headers.get('content-type')?.split(';')[0]?.trim() || 'nothing';
   // The status of a refusal says enough where its body cannot be read.
   const text = await (ok ? response.text() : response.text().catch(() => ''));
   const found = objectOf(text, type);
   if (ok) {
-    if (typeof found === 'string') return failed(strangerError(subject, found));
+    if (typeof found === 'string') return failed(strangerError(base, found));
     const answer = answerOf(found);
-    return answer === undefined
-      ? failed(strangerError(subject, 'JSON of an unexpected shape'))
-      : { ok, answer };
+    return answer === undefined ? failed(strangerError(base, 'JSON of an unexpected shape')) : { ok, answer };
   }
   const json = typeof found === 'string' ? undefined : found;
-  return failed(new StorageError(codeOf(status, json), ofStatus(base, { status, type, json }, subject)), {
+  return failed(new StorageError(codeOf(status, json), ofStatus(base, { status, type, json })), {
     status,
     json,
     retryAfterMs: retryAfterMs(headers.get('retry-after')),

@@ -12,8 +12,8 @@ import {
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it, onTestFinished, vi } from 'vitest';
+import { parseSchedule, waitUntil } from '../../src/cli/commands/schedule.ts';
 import { openBackupFolder } from '../../src/cli/files/backup-folder.ts';
-import { parseSchedule, waitUntil } from '../../src/cli/files/schedule.ts';
 import { always, json, type OldServer, startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, type Running, run, runJson, start } from './command.ts';
@@ -164,7 +164,7 @@ it('a run that fails is reported, keeps what is there, and is tried again', asyn
   running.child.kill('SIGINT');
   const { code, stderr } = await running.ended;
   expect(code).toBe(0);
-  expect(stderr).toMatch(/No backup of .* was made.*Earlier ones stay; the next try is at/);
+  expect(stderr).toMatch(/The backup of .* failed: .* Earlier backups stay\. Next attempt: \d/);
   expect(readdirSync(dir)).toHaveLength(1);
 });
 
@@ -182,7 +182,7 @@ it('a damaged backup does not count, and files of other names are never removed'
   const { stdout, stderr } = await run([...once, '--json']);
   const { file, removed } = JSON.parse(stdout);
   expect(removed).toEqual([first.slice(dir.length + 1)]);
-  expect(stderr).toMatch(new RegExp(`${basename(damaged)} is damaged: it does not count`));
+  expect(stderr).toMatch(new RegExp(`${basename(damaged)} is damaged\\. It is not removed`));
   expect(readdirSync(dir).sort()).toEqual(
     [...foreign, ...[damaged, second, file].map((path) => path.slice(dir.length + 1))].sort(),
   );
@@ -216,7 +216,7 @@ it('what is called like a backup and is none, or goes meanwhile, keeps nothing f
   const look = async (path: string) => {
     const name = basename(path);
     seen.push(name);
-    return name === gone ? 'gone' : name === damaged ? 'damaged' : 'whole';
+    return name === gone ? 'gone' : name === damaged ? 'damaged' : 'complete';
   };
   const made = join(dir, newest);
   expect(await folder.retain(2, made, look)).toEqual([]);

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { readArchive } from '../../src/cli/files/archive.ts';
-import { exitCodeOf } from '../../src/cli/ui/exit-codes.ts';
+import { exitCodeOf } from '../../src/cli/ui/errors.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { freshFolder, run, runJson } from './command.ts';
@@ -80,5 +80,5 @@ it('a changed byte is found by the checksum', async () => {
 it('a file that is not there is no damaged one', async () => {
   const { code, stderr } = await run(['verify', join(freshFolder(), 'nothing')]);
   expect(code).toBe(1);
-  expect(stderr).toContain('it is not there');
+  expect(stderr).toContain('it does not exist');
 });

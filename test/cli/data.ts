@@ -1,7 +1,7 @@
 /** Data for servers, and what they hold, as the texts that they are. */
 
 import { readBackup } from '../../src/backup-format/reader.ts';
-import { createDigest } from '../../src/cli/files/files.ts';
+import { createDigest } from '../../src/cli/files/archive.ts';
 
 /** Key and text of a value. */
 export type Texts = Readonly<Record<string, string>>;

@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { fingerprint } from '../../src/cli/files/canonical.ts';
+import { fingerprint } from '../../src/cli/files/fingerprint.ts';
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
 import { always, json, startOldServer } from '../support/old-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
@@ -70,7 +70,7 @@ describe.each(KINDS)('from $name', (from) => {
       const source = await started(from, 'source');
       await store(source, texts);
       const keys = Object.keys(texts).length;
-      expect(await runJson(['export', source, file])).toMatchObject({ ok: true, keys });
+      expect(await runJson(['export', source, file, '--force'])).toMatchObject({ ok: true, keys });
       expect(await runJson(['verify', file])).toMatchObject({ keys, checksum: 'verified' });
       const backup = await textsOf(readFileSync(file));
       if (from.level === 1) expect(backup).toEqual(texts);
@@ -139,7 +139,7 @@ describe.each(KINDS)('into $name', (kind) => {
     const { url, file } = await fixture();
     const { code, stdout, stderr } = await run(['import', url, file, '--mode', 'fail', '--json']);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/holds 1 of the keys .*"there".*Nothing was sent/);
+    expect(stderr).toMatch(/already has 1 key of .*"there".*Nothing was sent/);
     expect(JSON.parse(stdout)).toMatchObject({ ok: false, exitCode: 1, existingKeys: ['there'] });
     expect(await exportedBy(url)).toEqual({ there: '"theirs"', other: '1' });
   });
@@ -150,7 +150,7 @@ it('an old server that spoils a number is found out', async () => {
   onTestFinished(old.close);
   const { code, stdout, stderr } = await run(['import', old.url, '-', '--json'], { stdin: asObject(EXACT) });
   expect(code).toBe(1);
-  expect(stderr).toContain('1 have another value ("12345678901234567890")');
+  expect(stderr).toContain('1 key with a different value ("12345678901234567890")');
   const keys = Object.keys(EXACT).length;
   expect(JSON.parse(stdout)).toMatchObject({ verified: keys - 1, different: 1, missing: 0 });
 });
@@ -184,11 +184,11 @@ it('a byte order mark is not sent to a server', async () => {
   expect(await runJson(['import', server.url, '-'], { stdin })).toMatchObject({ imported: 1, verified: 1 });
 });
 
-it('a server without checksums gets one in the file', async () => {
+it('an export keeps the epoch, the sequence number and the revisions of the server, and gets a checksum', async () => {
   const old = await startOldServer();
   onTestFinished(old.close);
   const lines =
-    '{"format":"codeforge-storage","version":1,"epoch":"e"}\n{"key":"a","rev":"1","value":1.10}\n';
+    '{"format":"codeforge-storage","version":1,"epoch":"e","seq":7}\n{"key":"a","rev":"1","value":1.10}\n';
   const health = { status: 'ok', contract: 1, epoch: 'e', seq: 1, capabilities: ['batch', 'keys', 'ndjson'] };
   const answers: Record<string, string> = {
     '/health': JSON.stringify({ ...health, limits: { valueBytes: 1e6, batchOps: 100, bodyBytes: 1e6 } }),
@@ -201,8 +201,10 @@ it('a server without checksums gets one in the file', async () => {
   };
   const { code, stdout } = await run(['export', old.url]);
   expect(code).toBe(0);
-  expect(stdout.startsWith(lines)).toBe(true);
-  expect(stdout.slice(lines.length)).toMatch(/^\{"end":true,"count":1,"sha256":"[0-9a-f]{64}"\}\n$/);
+  const [header = '', record, last = ''] = stdout.split('\n');
+  expect(JSON.parse(header)).toMatchObject({ version: 1, epoch: 'e', seq: 7, keys: 1 });
+  expect(record).toBe('{"key":"a","rev":"1","value":1.10}');
+  expect(last).toMatch(/^\{"end":true,"count":1,"sha256":"[0-9a-f]{64}"\}$/);
   expect(await textsOf(stdout)).toEqual({ a: '1.10' });
 });
 

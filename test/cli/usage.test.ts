@@ -1,12 +1,12 @@
 /** What the command says of itself, and what it does with what it does not understand. */
-import { chmodSync, lstatSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { expect, it, onTestFinished } from 'vitest';
 import { startOldServer } from '../support/old-server.ts';
 import { freshFolder, run } from './command.ts';
 
 const OPTIONS: Record<string, string[]> = {
   status: ['--token', '--timeout'],
-  export: ['--token', '--timeout', '--format'],
+  export: ['--token', '--timeout', '--format', '--force', '--leave-out'],
   import: ['--token', '--timeout', '--mode', '--dry-run'],
   migrate: ['--from-token', '--to-token', '--timeout', '--mode', '--dry-run'],
   verify: [],
@@ -58,7 +58,12 @@ it('a malformed token is not shown', async () => {
   expect(stdout + stderr).not.toContain('cret');
 });
 
-it('a backup folder that cannot be made ends the start', async () => {
+it('an address without a scheme gets a hint', async () => {
+  const { stderr } = await run(['status', 'localhost:5001']);
+  expect(stderr).toContain('did you mean http://localhost:5001?');
+});
+
+it('a backup folder that cannot be created ends the start', async () => {
   const cwd = freshFolder();
   const { code, stderr } = await run(['verify', cwd, '--quiet']);
   expect(code).toBe(1);
@@ -78,27 +83,4 @@ it('--quiet prints nothing but errors, and data on stdout stays alone', async ()
   expect(code).toBe(0);
   expect(JSON.parse(stdout)).toEqual({ a: 1 });
   expect(JSON.parse(stderr)).toMatchObject({ ok: true, keys: 1 });
-});
-
-it('an export goes to the file behind a link, and never in the place of a folder or a device', async () => {
-  const old = await startOldServer();
-  onTestFinished(old.close);
-  const cwd = freshFolder();
-  writeFileSync(`${cwd}/file`, '');
-  symlinkSync('file', `${cwd}/link`);
-  expect((await run(['export', old.url, 'link'], { cwd })).code).toBe(0);
-  expect(lstatSync(`${cwd}/link`).isSymbolicLink()).toBe(true);
-  expect(readFileSync(`${cwd}/file`, 'utf8')).toContain('"end":true');
-  // Who may read it is as before.
-  chmodSync(`${cwd}/file`, 0o640);
-  expect((await run(['export', old.url, 'file'], { cwd })).code).toBe(0);
-  expect(lstatSync(`${cwd}/file`).mode & 0o777).toBe(0o640);
-  symlinkSync('nowhere', `${cwd}/dangling`);
-  const dangling = await run(['export', old.url, 'dangling'], { cwd });
-  expect(dangling.code).toBe(1);
-  expect(dangling.stderr).toContain('dangling: it is not there');
-  expect(lstatSync(`${cwd}/dangling`).isSymbolicLink()).toBe(true);
-  const { code, stderr } = await run(['export', old.url, cwd]);
-  expect(code).toBe(1);
-  expect(stderr).toContain('no regular file');
 });

@@ -1,80 +1,72 @@
 /** `codeforge-storage export <url> [file]` */
-import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import type { BackupForm } from '../../backup-format/format.ts';
-import { backupFileName } from '../../backup-format/format.ts';
-import { type Sink, stdout, writeWhole } from '../files/files.ts';
-import { codeWithout, leaveOutOption, tellLeftOut } from '../files/left-out.ts';
-import { type Exported, exportTo } from '../server/exporting.ts';
+import { type BackupForm, backupFileName } from '../../backup-format/format.ts';
+import { isStdout, type Sink, stdoutSink, writeFile } from '../files/files.ts';
+import { type Exported, exportTo } from '../server/export.ts';
 import { openServer } from '../server/server.ts';
-import { CommandError, EXIT } from '../ui/exit-codes.ts';
+import { counted, reserveStdout } from '../ui/terminal.ts';
 import {
   connectionOf,
-  counted,
   createServerCommand,
   type Life,
+  leaveOutOption,
+  leftOutCode,
+  reportLeftOut,
   type ServerOptions,
   serverUrl,
   terminalOf,
-} from '../ui/options.ts';
-import { takeStdout } from '../ui/terminal.ts';
+} from './options.ts';
 
 interface ExportOptions extends ServerOptions {
   readonly format: BackupForm;
   readonly leaveOut: boolean;
+  readonly force?: boolean;
 }
 
-/** Everything that a server holds, in a file or on stdout. */
+/** Writes everything on a server into a file or to stdout. */
 export const exportCommand = (life: Life): Command =>
-  createServerCommand('export', 'write everything that a server holds into a file')
+  createServerCommand('export', 'write everything on a server into a file')
     .description(
-      `Write everything that a server holds into a file, as a backup.
+      `Write everything on a server into a backup file.
 
-The file is written under a temporary name and gets its own when it is whole and on the disk; whatever happens, no part
-of it stays behind. On stdout the last line is written when everything before it has been checked: without it the data
-is cut, and "verify" and "import" refuse it. Values are passed on digit by digit.
+The file is written under a temporary name. It gets its own name when it is complete and on the disk. If the export
+fails, no part of it stays. An existing file is replaced only with --force. A pipe gets the bytes directly: its last line
+comes after everything before it was checked, and without that line "verify" and "import" refuse the backup. Values keep
+all their digits.
 
-A server may hold keys from before there was a limit. They are in no backup: --leave-out writes everything else.`,
+An old server may have keys that are invalid today, for example because they are too long. No backup can contain them:
+--leave-out exports everything else.`,
     )
-    .argument('<url>', "the server's address", serverUrl)
+    .argument('<url>', 'the address of the server', serverUrl)
     .argument(
       '[file]',
-      'the file; "-" for stdout. Without it: stdout where that is piped, else codeforge-backup-YYYY-MM-DD.ndjson here, unless that exists',
+      'the file, or "-" for stdout; by default stdout if it is piped, otherwise codeforge-backup-YYYY-MM-DD.ndjson in the current folder',
     )
     .addOption(
-      new Option(
-        '--format <format>',
-        'lines with count and checksum, or one bare JSON object for old programs',
-      )
+      new Option('--format <format>', 'ndjson, with count and checksum, or one JSON object for old programs')
         .choices(['ndjson', 'json'])
         .default('ndjson'),
     )
+    .option('-f, --force', 'replace the file if it exists')
     .addOption(leaveOutOption())
     .action(async (url: string, file: string | undefined, options: ExportOptions) => {
-      const { format, leaveOut } = options;
+      const { format, leaveOut, force = false } = options;
       const terminal = terminalOf(options);
-      const path = file ?? (process.stdout.isTTY ? freshName(format) : '-');
-      const aside = path === '-';
-      // From the beginning: a failure told there could be taken for a backup by whoever reads it.
-      if (aside) takeStdout();
-      const server = await openServer(connectionOf(url, options, life));
-      const write = (sink: Sink): Promise<Exported> =>
-        exportTo(server, { form: format, leaveOut }, sink, terminal);
-      const { leftOut, ...done } = aside ? await write(stdout()) : await writeWhole(path, write);
-      const left = tellLeftOut(leftOut, url, terminal);
-      process.exitCode = codeWithout(leftOut);
+      const path = file ?? (process.stdout.isTTY ? backupFileName(new Date(), format) : '-');
+      const toStdout = await isStdout(path);
+      // From the beginning: the reader of a pipe must not take an error message for a backup.
+      if (toStdout) reserveStdout();
+      const write = async (sink: Sink): Promise<Exported> => {
+        const server = await openServer(connectionOf(url, options, life));
+        return exportTo(server, { form: format, leaveOut }, sink, terminal);
+      };
+      const { leftOut, ...result } = toStdout
+        ? await write(stdoutSink())
+        : await writeFile(path, write, { replace: force });
+      const left = reportLeftOut(leftOut, url, terminal);
+      process.exitCode = leftOutCode(leftOut);
       terminal.result(
-        `Exported ${counted(done.keys, 'key')} of ${url}${aside ? '' : ` to ${path}`} (${counted(done.bytes, 'byte')}).`,
-        { ok: true, url, ...(!aside && { file: path }), format, ...done, ...left },
+        `Exported ${counted(result.keys, 'key')} from ${url}${toStdout ? '' : ` to ${path}`} (${counted(result.bytes, 'byte')}).`,
+        { ok: true, url, ...(!toStdout && { file: path }), format, ...result, ...left },
       );
     });
-
-function freshName(form: BackupForm): string {
-  const name = backupFileName(new Date(), form);
-  if (existsSync(name))
-    throw new CommandError(
-      EXIT.failed,
-      `${name} exists: name the file to write, to replace it too. Nothing was written.`,
-    );
-  return name;
-}

@@ -1,25 +1,27 @@
 /** `codeforge-storage migrate <from-url> <to-url>` */
 import type { Command } from 'commander';
 import { readArchive } from '../files/archive.ts';
-import { withSpool } from '../files/files.ts';
-import { codeWithout, leaveOutOption, tellLeftOut } from '../files/left-out.ts';
-import { exportTo } from '../server/exporting.ts';
-import { importInto, type Mode } from '../server/importing.ts';
+import { withTemporaryFile } from '../files/files.ts';
+import { exportTo } from '../server/export.ts';
+import { importInto, type Mode } from '../server/import.ts';
 import { openServer } from '../server/server.ts';
-import { CommandError, EXIT } from '../ui/exit-codes.ts';
+import { CommandError, EXIT } from '../ui/errors.ts';
+import { counted } from '../ui/terminal.ts';
+import { winnerOf } from './import.ts';
 import {
   type CommonOptions,
   connectionOf,
-  counted,
   createCommand,
   type Life,
+  leaveOutOption,
+  leftOutCode,
   modeOption,
+  reportLeftOut,
   serverUrl,
   terminalOf,
   timeoutOption,
   tokenOption,
-} from '../ui/options.ts';
-import { countsOf } from './import.ts';
+} from './options.ts';
 
 interface MigrateOptions extends CommonOptions {
   readonly timeout: number;
@@ -30,18 +32,18 @@ interface MigrateOptions extends CommonOptions {
   readonly leaveOut: boolean;
 }
 
-/** Everything that one server holds into another. */
+/** Copies everything from one server to another. */
 export const migrateCommand = (life: Life): Command =>
-  createCommand('migrate', 'copy everything from one server to another, and verify it there')
+  createCommand('migrate', 'copy everything from one server to another, and verify every key')
     .description(
-      `Copy everything that one server holds to another, of either level.
+      `Copy everything from one server to another. Both may be old servers (level 0).
 
-The source's export goes into a temporary file (in TMPDIR) and is checked there before anything is sent; the source is
-only read. Values are passed on digit by digit. Afterwards the target's export is read and every key compared: "verified"
-counts what is equal. What is written to the source meanwhile is not copied.`,
+The export of the source goes into a temporary file (in TMPDIR) and is checked there before anything is sent. The source
+is only read. Values keep all their digits. After the copy, the target's export is read and every key is compared:
+"verified" counts the keys that are equal. Keys that are written to the source during the copy may be missing.`,
     )
-    .argument('<from-url>', 'the server that is read', serverUrl)
-    .argument('<to-url>', 'the server that is written', serverUrl)
+    .argument('<from-url>', 'the server to read from', serverUrl)
+    .argument('<to-url>', 'the server to write to', serverUrl)
     .addOption(
       tokenOption('--from-token <token>', 'CODEFORGE_STORAGE_FROM_TOKEN', 'bearer token for the source'),
     )
@@ -49,33 +51,34 @@ counts what is equal. What is written to the source meanwhile is not copied.`,
     .addOption(timeoutOption())
     .addOption(modeOption())
     .addOption(leaveOutOption())
-    .option('--dry-run', 'say what would be stored, and store nothing')
+    .option('--dry-run', 'only say what would be stored')
     .action(async (from: string, to: string, options: MigrateOptions) => {
       const { mode, dryRun = false, leaveOut, timeout, fromToken, toToken } = options;
       if (from === to && fromToken === toToken)
-        throw new CommandError(EXIT.usage, `${from} is both source and target: name two servers.`);
+        throw new CommandError(EXIT.usage, `Source and target are both ${from}. Give two different servers.`);
       const terminal = terminalOf(options);
       const source = await openServer(connectionOf(from, { timeout, token: fromToken }, life));
       const target = await openServer(connectionOf(to, { timeout, token: toToken }, life));
-      const { done, leftOut } = await withSpool(async (path, fill) => {
+      const { result, leftOut } = await withTemporaryFile(async (path, fill) => {
         let leftOut: readonly string[] = [];
         await fill(async (sink) => {
           ({ leftOut } = await exportTo(source, { form: 'ndjson', leaveOut }, sink, terminal));
         });
-        const name = `the export of ${from}`;
-        const archive = await readArchive(path, { name, signal: life.signal }, countsOf(mode));
-        return { leftOut, done: await importInto(target, archive, { mode, dryRun }, terminal) };
+        const reading = { name: `the export of ${from}`, signal: life.signal };
+        const archive = await readArchive(path, reading, winnerOf(mode));
+        return { leftOut, result: await importInto(target, archive, { mode, dryRun }, terminal) };
       });
-      const left = tellLeftOut(leftOut, from, terminal);
-      process.exitCode = codeWithout(leftOut);
-      const stay =
-        done.skipped > 0
-          ? `, ${counted(done.skipped, 'key')} at the target ${dryRun ? 'would stay' : 'stayed'}`
+      const left = reportLeftOut(leftOut, from, terminal);
+      process.exitCode = leftOutCode(leftOut);
+      const { keys, imported, skipped, verified } = result;
+      const kept =
+        skipped > 0
+          ? ` ${counted(skipped, 'existing key')} ${dryRun ? 'would stay' : 'stayed'} at the target.`
           : '';
       terminal.result(
         dryRun
-          ? `${from} holds ${counted(done.keys, 'key')}: ${done.imported} would be stored at ${to}${stay}. Nothing was.`
-          : `Migrated ${counted(done.imported, 'key')} from ${from} to ${to}${stay}; ${counted(done.verified, 'key')} verified there.`,
-        { ok: true, from, to, mode, ...done, ...left },
+          ? `${from} has ${counted(keys, 'key')}: ${imported} would be stored at ${to}.${kept} Nothing was stored.`
+          : `Copied ${counted(imported, 'key')} from ${from} to ${to} and verified ${verified}.${kept}`,
+        { ok: true, from, to, mode, ...result, ...left },
       );
     });

@@ -2,23 +2,24 @@
 import type { Command } from 'commander';
 import { getJson } from '../server/http.ts';
 import { openServer } from '../server/server.ts';
+import { counted } from '../ui/terminal.ts';
 import {
   connectionOf,
-  counted,
   createServerCommand,
   type Life,
   type ServerOptions,
   serverUrl,
   terminalOf,
-} from '../ui/options.ts';
+} from './options.ts';
 
-/** What a server is, and how much it holds. */
+/** Shows what a server is and how much it stores. */
 export const statusCommand = (life: Life): Command =>
-  createServerCommand('status', 'say what a server is and how much it holds')
+  createServerCommand('status', 'show what a server is and how much it stores')
     .description(
-      'Say which level of the contract a server speaks and why that was found, how many keys and bytes of values it holds, and what it announces: capabilities, limits, epoch.',
+      `Show which level of the contract a server speaks and how that was detected, the number of its keys and of the bytes of
+its values, and what it announces: capabilities, limits, epoch.`,
     )
-    .argument('<url>', "the server's address", serverUrl)
+    .argument('<url>', 'the address of the server', serverUrl)
     .action(async (url: string, options: ServerOptions) => {
       const connection = connectionOf(url, options, life);
       const server = await openServer(connection);
@@ -33,9 +34,9 @@ export const statusCommand = (life: Life): Command =>
       terminalOf(options).result(
         [
           `${url} speaks level ${level}: ${reason}`,
-          !read && 'Its /health could not be read: the level may be a higher one.',
+          !read && 'Its health endpoint gave no complete answer, so the level may be higher.',
           `${counted(keys, 'key')}, ${counted(sizeBytes, 'byte')} of values`,
-          ...Object.entries(announced).map(([name, value]) => `${name}: ${inWords(value)}`),
+          ...Object.entries(announced).map(([name, value]) => `${name}: ${format(value)}`),
         ]
           .filter(Boolean)
           .join('\n'),
@@ -43,7 +44,7 @@ export const statusCommand = (life: Life): Command =>
       );
     });
 
-function inWords(value: unknown): string {
+function format(value: unknown): string {
   if (Array.isArray(value)) return value.join(', ');
   if (typeof value !== 'object' || value === null) return String(value);
   return Object.entries(value)

@@ -1,14 +1,16 @@
 /** `codeforge-storage verify <file…>` */
 import type { Command } from 'commander';
 import { checkFile } from '../files/archive.ts';
-import { EXIT, type ExitCode, exitCodeOf } from '../ui/exit-codes.ts';
-import { type CommonOptions, counted, createCommand, type Life, terminalOf } from '../ui/options.ts';
+import { EXIT, type ExitCode, exitCodeOf } from '../ui/errors.ts';
+import { counted } from '../ui/terminal.ts';
+import { type CommonOptions, createCommand, type Life, terminalOf } from './options.ts';
 
-/** Whether backups are whole. */
+/** Checks that backups are complete. */
 export const verifyCommand = (life: Life): Command =>
-  createCommand('verify', 'say whether backups are whole')
+  createCommand('verify', 'check that backups are complete and undamaged')
     .description(
-      'Read backups from end to end and say whether they are whole: every line and key, their count, the checksum. A bare JSON object has neither count nor checksum: that it ends is all that can be said.',
+      `Read backups from beginning to end, and check every line and key, the count, and the checksum. A JSON object has no count
+and no checksum: only its syntax can be checked.`,
     )
     .argument('<files...>', 'the backups')
     .action(async (files: readonly string[], options: CommonOptions) => {
@@ -16,13 +18,11 @@ export const verifyCommand = (life: Life): Command =>
       let worst: ExitCode = EXIT.done;
       for (const file of files) {
         try {
-          const { summary, bytes } = await checkFile(file, {
-            signal: life.signal,
-            progress: terminal.progress(`verify ${file}`, undefined),
-          });
+          const progress = terminal.progress(`verify ${file}`, undefined);
+          const { summary, bytes } = await checkFile(file, { signal: life.signal, progress });
           const { form, count, checksum, header } = summary;
           terminal.result(
-            `${file} is whole: ${form === 'json' ? 'a bare JSON object' : 'NDJSON'}, ${counted(count, 'key')}, ${counted(bytes, 'byte')}, ${checksum === 'verified' ? 'checksum verified' : 'without a checksum'}.`,
+            `${file} is complete: ${form === 'json' ? 'a JSON object' : 'NDJSON'}, ${counted(count, 'key')}, ${counted(bytes, 'byte')}, ${checksum === 'verified' ? 'checksum verified' : 'no checksum'}.`,
             { ok: true, file, form, keys: count, bytes, checksum, ...(header && { header }) },
           );
         } catch (error) {

@@ -1,62 +1,95 @@
 /**
- * A backup file that has been read from end to end: only then anything is done with it.
+ * Backup files that are read from beginning to end before anything is done with them.
  */
-
-import type { BackupRecord, BackupSummary } from '../../backup-format/format.ts';
-import { StorageError } from '../../core/errors.ts';
-import { readToEnd, recordsOf } from '../server/server.ts';
-import { CommandError, EXIT, exitCodeOf } from '../ui/exit-codes.ts';
+import { createHash } from 'node:crypto';
+import {
+  type BackupRecord,
+  type BackupSummary,
+  type Digest,
+  InvalidBackup,
+} from '../../backup-format/format.ts';
+import { type ReadOptions, readBackup } from '../../backup-format/reader.ts';
+import { CommandError, EXIT } from '../ui/errors.ts';
 import type { Progress } from '../ui/terminal.ts';
-import { fingerprint } from './canonical.ts';
 import { readFile } from './files.ts';
+import { fingerprint } from './fingerprint.ts';
 
-/** A file that is whole. */
-export interface Checked {
+/** A new SHA-256 of `node:crypto`. */
+export function createDigest(): Digest {
+  const hash = createHash('sha256');
+  return { update: (bytes) => void hash.update(bytes), hex: () => hash.digest('hex') };
+}
+
+/** The records of a backup. */
+export const recordsOf = (
+  bytes: AsyncIterable<Uint8Array>,
+  options?: ReadOptions,
+): AsyncGenerator<readonly BackupRecord[], BackupSummary> => readBackup(bytes, createDigest(), options);
+
+/**
+ * Reads records to their end.
+ *
+ * @param take Receives each page.
+ * @returns The summary. Before it, nobody knows whether the backup is complete.
+ */
+export async function readToEnd(
+  records: AsyncGenerator<readonly BackupRecord[], BackupSummary>,
+  take: (page: readonly BackupRecord[]) => void,
+): Promise<BackupSummary> {
+  for (;;) {
+    const step = await records.next();
+    if (step.done) return step.value;
+    take(step.value);
+  }
+}
+
+/** A file that is complete and undamaged. */
+export interface CheckedFile {
   readonly path: string;
-  /** What it is called in messages. */
+  /** Its name in messages. */
   readonly name: string;
   readonly summary: BackupSummary;
-  /** Bytes of the file. */
+  /** The size of the file in bytes. */
   readonly bytes: number;
-  /** Keys that no server takes, and that are left out. */
+  /** Invalid keys that were skipped. */
   readonly leftOut: readonly string[];
 }
 
-/** How many records of a file are to be sent. */
-export const recordsIn = ({ summary, leftOut }: Checked): number => summary.count - leftOut.length;
+/** The number of records that can be imported. */
+export const recordsIn = ({ summary, leftOut }: CheckedFile): number => summary.count - leftOut.length;
 
-/** A file that is whole, and what it holds. */
-export interface Archive extends Checked {
+/** A checked file, and a fingerprint of what it contains. */
+export interface Archive extends CheckedFile {
   /**
-   * The fingerprint of each key's value. Memory grows with the number of keys, about 200 MB a million, not with their
-   * values.
+   * The fingerprint of each key's value. It takes about 200 MB of memory for a million keys, however large the values are.
    */
   readonly values: Map<string, string>;
 }
 
-interface Reading {
+interface CheckOptions {
   readonly signal: AbortSignal;
-  /** What the file is called in messages; its path unless told. */
+  /** The file's name in messages. By default its path. */
   readonly name?: string;
   readonly progress?: Progress;
-  /** Whether to leave out what no server takes. Otherwise one such key is refused. */
+  /** Whether to skip invalid keys. By default, such a key is an error. */
   readonly leaveOut?: boolean;
 }
 
 /**
- * Read a backup from end to end.
+ * Reads a backup file from beginning to end.
  *
- * @throws {CommandError} `damaged` where it is cut or damaged.
+ * @param take Receives each page of records.
+ * @throws {CommandError} `damaged` if the file is cut or damaged.
  */
 export async function checkFile(
   path: string,
-  { signal, name = path, progress, leaveOut }: Reading,
+  { signal, name = path, progress, leaveOut }: CheckOptions,
   take: (page: readonly BackupRecord[]) => void = () => {},
-): Promise<Checked> {
+): Promise<CheckedFile> {
   let bytes = 0;
   let records = 0;
   const leftOut: string[] = [];
-  async function* counted(): AsyncGenerator<Uint8Array> {
+  async function* chunks(): AsyncGenerator<Uint8Array> {
     for await (const chunk of readFile(path)) {
       signal.throwIfAborted();
       bytes += chunk.length;
@@ -64,39 +97,37 @@ export async function checkFile(
     }
   }
   try {
-    const left = leaveOut ? (key: string) => leftOut.push(key) : undefined;
-    const summary = await readToEnd(recordsOf(counted(), left), (page) => {
+    const options = leaveOut ? { onInvalidKey: (key: string) => leftOut.push(key) } : {};
+    const summary = await readToEnd(recordsOf(chunks(), options), (page) => {
       take(page);
       records += page.length;
       progress?.at(records);
     });
     return { path, name, summary, bytes, leftOut };
   } catch (error) {
-    if (exitCodeOf(error) !== EXIT.damaged) throw error;
-    const { message, cause } = error as Error;
-    const isOfKey = cause instanceof StorageError;
-    const told = isOfKey ? `${name} is refused: ${message}` : `${name} is cut or damaged: ${message}`;
-    throw new CommandError(EXIT.damaged, told, { file: name });
+    if (!(error instanceof InvalidBackup)) throw error;
+    const what = error.flaw === 'key' ? 'cannot be imported' : 'is cut or damaged';
+    throw new CommandError(EXIT.damaged, `${name} ${what}. ${error.message}`, { file: name });
   } finally {
     progress?.end();
   }
 }
 
 /**
- * Read a backup from end to end, and remember what it holds.
+ * Reads a backup file from beginning to end, and takes a fingerprint of each value.
  *
- * @param counts Which of the values counts where a key is named twice.
- * @throws {CommandError} `damaged` where it is cut or damaged.
+ * @param winner Which value counts for a key that comes twice.
+ * @throws {CommandError} `damaged` if the file is cut or damaged.
  */
 export async function readArchive(
   path: string,
-  reading: Reading,
-  counts: 'first' | 'last' = 'last',
+  options: CheckOptions,
+  winner: 'first' | 'last' = 'last',
 ): Promise<Archive> {
   const values = new Map<string, string>();
-  const checked = await checkFile(path, reading, (page) => {
+  const checked = await checkFile(path, options, (page) => {
     for (const { key, text } of page)
-      if (counts === 'last' || !values.has(key)) values.set(key, fingerprint(text));
+      if (winner === 'last' || !values.has(key)) values.set(key, fingerprint(text));
   });
   return { ...checked, values };
 }

@@ -1,104 +1,83 @@
 /**
- * A storage server as the command sees it: found by the SDK's own detection, read and written as streams of backup records.
+ * A storage server: detected as the SDK detects it, and read as a stream of backup records.
  */
-
-import type { BackupRecord, BackupSummary } from '../../backup-format/format.ts';
-import { readBackup } from '../../backup-format/reader.ts';
+import { type BackupRecord, type BackupSummary, InvalidBackup } from '../../backup-format/format.ts';
+import type { NdjsonOptions } from '../../backup-format/ndjson.ts';
 import type { StorageStats } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
 import { createFlaskBackend, type Detected } from '../../remote/backend.ts';
-import { createDigest } from '../files/files.ts';
-import { CommandError, EXIT } from '../ui/exit-codes.ts';
-import type { Connection } from './exchange.ts';
-import { download } from './http.ts';
+import { recordsOf } from '../files/archive.ts';
+import { CommandError, EXIT } from '../ui/errors.ts';
+import { type Connection, download } from './http.ts';
 
-/** The media type of newline-delimited JSON. */
-export const NDJSON = 'application/x-ndjson';
-
-/** A server that has answered. */
+/** A server that was detected. */
 export interface Server {
   readonly connection: Connection;
   readonly detected: Detected;
-  /** How much it holds. */
   stats(): Promise<StorageStats>;
-  /** All its keys. */
+  /** All keys. */
   keys(): Promise<string[]>;
-  /** The bytes of its export: NDJSON at level 1, a bare object at level 0. */
-  exported(): Promise<AsyncGenerator<Uint8Array>>;
-  /** Let go of it. Only who asks again and again has to. */
+  /**
+   * Reads all entries. Before it returns, nobody knows whether the export is complete.
+   *
+   * @throws {StorageError} `unavailable` if the export is cut or damaged.
+   * @throws {CommandError} if it contains an invalid key and there is no `onInvalidKey`.
+   */
+  records(options?: NdjsonOptions): AsyncGenerator<readonly BackupRecord[], BackupSummary>;
+  /** Only a process that opens many servers needs to close them. */
   close(): Promise<void>;
 }
 
 /**
- * Ask a server who it is.
+ * Detects a server.
  *
- * @throws {StorageError} when it is no storage server, or does not answer.
+ * @throws {StorageError} if it does not answer, or is not a storage server.
  */
 export async function openServer(connection: Connection): Promise<Server> {
-  const { url, timeout, token, signal } = connection;
-  const backend = createFlaskBackend(url, timeout, token);
-  const interrupted = (): void => void backend.close();
-  signal.addEventListener('abort', interrupted);
-  // What was cut off by the command's own end is no failure of the server.
-  const ask = <T>(answer: Promise<T>): Promise<T> =>
+  const { url, timeoutMs, token, signal } = connection;
+  const backend = createFlaskBackend(url, timeoutMs, token);
+  const close = (): void => void backend.close();
+  signal.addEventListener('abort', close);
+  // An error that the command's own end has caused is not the server's.
+  const unlessAborted = <T>(answer: Promise<T>): Promise<T> =>
     answer.catch((error) => {
       signal.throwIfAborted();
       throw error;
     });
-  await ask(backend.open());
+  await unlessAborted(backend.open());
   const detected = backend.detected();
-  if (detected === undefined) throw new StorageError('unavailable', `${url} did not say who it is.`);
+  if (detected === undefined)
+    throw new StorageError('unavailable', `${url} could not be detected. Try again.`);
+  const [path, form] =
+    detected.level === 1 ? (['api/v1/export', 'ndjson'] as const) : (['api/storage/export', 'json'] as const);
   return {
     connection,
     detected,
-    stats: () => ask(backend.stats()),
-    keys: () => ask(backend.keys({})),
-    exported: () => download(connection, detected.level === 1 ? 'api/v1/export' : 'api/storage/export'),
+    stats: () => unlessAborted(backend.stats()),
+    keys: () => unlessAborted(backend.keys({})),
+    async *records(options) {
+      try {
+        return yield* recordsOf(await download(connection, path), { ...options, form });
+      } catch (error) {
+        throw exportError(error, url);
+      }
+    },
     close() {
-      signal.removeEventListener('abort', interrupted);
+      signal.removeEventListener('abort', close);
       return backend.close();
     },
   };
 }
 
-/**
- * The records among bytes.
- *
- * @param leaveOut Told of keys that no server takes. Without it one such key is refused.
- * @throws {StorageError} `invalid-backup` where a file is cut or damaged.
- */
-export const recordsOf = (
-  bytes: AsyncIterable<Uint8Array>,
-  leaveOut?: (key: string) => void,
-): AsyncGenerator<readonly BackupRecord[], BackupSummary> =>
-  readBackup(bytes, createDigest(), leaveOut && { onInvalidKey: leaveOut });
-
-/**
- * Read records to their end.
- *
- * @param take Gets each page.
- * @returns What the backup turned out to be: only now it is known to be whole.
- */
-export async function readToEnd(
-  records: AsyncGenerator<readonly BackupRecord[], BackupSummary>,
-  take: (page: readonly BackupRecord[]) => void,
-): Promise<BackupSummary> {
-  for (;;) {
-    const step = await records.next();
-    if (step.done) return step.value;
-    take(step.value);
-  }
-}
-
-/** What is wrong with a server's export is that server's fault, and nobody's file. */
-export function ofExport(error: unknown, url: string): unknown {
-  if (!(error instanceof StorageError) || error.code !== 'invalid-backup') return error;
-  const [what] = error.message.split(' Nothing should be imported');
-  const message = `The export of ${url} is refused: ${what}`;
-  if (error.cause instanceof StorageError)
+/** A flaw in a server's export is a failure of that server, not of a file. */
+function exportError(error: unknown, url: string): unknown {
+  if (!(error instanceof InvalidBackup)) return error;
+  if (error.flaw === 'key')
     return new CommandError(
       EXIT.failed,
-      `${message} Delete it there, store it under another key, or leave it out: --leave-out.`,
+      `The export of ${url} contains an invalid key: ${error.problem} Delete the key there, store its value under another key, or use --leave-out.`,
     );
-  return new StorageError('unavailable', `${message} Try again.`, { cause: error });
+  return new StorageError('unavailable', `The export of ${url} is damaged: ${error.problem} Try again.`, {
+    cause: error,
+  });
 }

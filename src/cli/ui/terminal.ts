@@ -1,66 +1,73 @@
 /**
- * What the command says: results on stdout, everything else on stderr. Where stdout carries data, all of it on stderr.
+ * What the command prints: results on stdout, everything else on stderr. While stdout carries a backup, everything goes to
+ * stderr.
  *
- * With `--json` there is one line of JSON a result and nothing else on that stream; with `--quiet` only errors.
+ * With `--json`, each result is one line of JSON, and nothing else is printed on that stream. With `--quiet`, only errors are
+ * printed.
  */
 import cliProgress from 'cli-progress';
-import type { ExitCode } from './exit-codes.ts';
+import { EXIT } from './errors.ts';
 
 /** Milliseconds between two plain lines of progress. */
-const BETWEEN_LINES = 5000;
+const BETWEEN_LINES_MS = 5000;
+
+/** The most keys that a message or a line of JSON names. */
+export const KEYS_SHOWN = 20;
+
+/** The most characters of a key in a message. A line of JSON has all of them. */
+const KEY_CHARACTERS = 100;
 
 /** Whether stdout carries a backup: nothing else may come between its bytes. */
-let carriesData = false;
+let stdoutIsData = false;
 
-/** From now on stdout carries data, and results go to stderr. */
-export function takeStdout(): void {
-  carriesData = true;
+/** From now on stdout carries a backup, and results go to stderr. */
+export function reserveStdout(): void {
+  stdoutIsData = true;
 }
 
 /**
- * Have failures of stdout and stderr heard of: unheard, one ends the process in the middle of what it does.
+ * Handles errors of stdout and stderr. Without a listener, such an error would end the process in the middle of its work.
  *
- * Whoever reads them may go at any time, as `head` does, and what is done goes on. What could not be printed for another
- * reason, such as a full disk, makes the exit code of what would have been a success that of a failure.
+ * A reader may close its end at any time, as `head` does, and the work continues. Any other error, such as a full disk, turns
+ * success into a failure.
  */
-export function heedStreams(failed: ExitCode): void {
+export function handleStreamErrors(): void {
   for (const stream of [process.stdout, process.stderr])
     stream.on('error', ({ code, message }: NodeJS.ErrnoException) => {
-      // Data has a sink of its own, which fails.
-      if (code === 'EPIPE' || (carriesData && stream === process.stdout)) return;
+      // The sink of a backup reports its own errors.
+      if (code === 'EPIPE' || (stdoutIsData && stream === process.stdout)) return;
       process.once('exit', () => {
-        process.exitCode ||= failed;
+        process.exitCode ||= EXIT.failed;
       });
       if (stream === process.stdout)
         process.stderr.write(`codeforge-storage: The result could not be printed: ${message}.\n`);
     });
 }
 
-const results = (): NodeJS.WriteStream => (carriesData ? process.stderr : process.stdout);
+const resultStream = (): NodeJS.WriteStream => (stdoutIsData ? process.stderr : process.stdout);
 
-/** How far something is. */
+/** Shows how far a task is. */
 export interface Progress {
-  /** So much is done. */
+  /** The number of keys that are done. */
   at(done: number): void;
-  /** There is no more. */
   end(): void;
 }
 
-/** Where the command's words go. */
+/** Where the command prints. */
 export interface Terminal {
-  /** A result: words for a person, or the same as JSON. */
-  result(words: string, json: object): void;
-  /** A failure, as JSON, where that is asked for. */
+  /** A result, as text for people and as JSON. */
+  result(text: string, json: object): void;
+  /** A failure, as JSON. Prints nothing without `--json`. */
   failure(json: object): void;
-  /** Something that is good to know. */
-  note(words: string): void;
-  /** Something that went wrong. */
-  complain(words: string): void;
-  /** Show how far something is: a bar on a terminal, lines every few seconds elsewhere. */
+  /** Information. */
+  note(text: string): void;
+  /** A warning or an error. */
+  complain(text: string): void;
+  /** Begins to show progress: a bar on a terminal, a line every few seconds elsewhere. */
   progress(label: string, total: number | undefined): Progress;
 }
 
-/** A terminal over this process's streams. */
+/** A terminal that prints on the streams of this process. */
 export function createTerminal({
   json = false,
   quiet = false,
@@ -73,19 +80,19 @@ export function createTerminal({
     stream.write(`${text}\n`);
   };
   return {
-    result(words, object) {
-      if (json) write(results(), JSON.stringify(object));
-      else if (!quiet) write(results(), words);
+    result(text, object) {
+      if (json) write(resultStream(), JSON.stringify(object));
+      else if (!quiet) write(resultStream(), text);
     },
     failure: (object) => {
-      if (json) write(results(), JSON.stringify(object));
+      if (json) write(resultStream(), JSON.stringify(object));
     },
-    note: (words) => {
-      if (!silent) write(process.stderr, words);
+    note: (text) => {
+      if (!silent) write(process.stderr, text);
     },
-    complain: (words) => {
-      // Where stderr has the lines of JSON, those say it.
-      if (!(json && carriesData)) write(process.stderr, `codeforge-storage: ${words}`);
+    complain: (text) => {
+      // If stderr has the lines of JSON, they contain the message.
+      if (!(json && stdoutIsData)) write(process.stderr, `codeforge-storage: ${text}`);
     },
     progress(label, total) {
       if (silent) return { at() {}, end() {} };
@@ -104,7 +111,7 @@ function bar(label: string, total: number | undefined): Progress {
         : `${label} | {value} keys`,
       hideCursor: true,
       clearOnComplete: true,
-      // Signals end the command in an order of its own.
+      // The command handles signals itself.
       gracefulExit: false,
     },
     cliProgress.Presets.shades_classic,
@@ -112,7 +119,7 @@ function bar(label: string, total: number | undefined): Progress {
   shown.start(known ? total : 1, 0);
   return {
     at(done) {
-      // Keys may have come since they were counted.
+      // Keys may have been added since they were counted.
       if (known && done > total) shown.setTotal(done);
       shown.update(done);
     },
@@ -125,10 +132,21 @@ function lines(label: string, total: number | undefined): Progress {
   return {
     at(done) {
       const now = performance.now();
-      if (now - last < BETWEEN_LINES) return;
+      if (now - last < BETWEEN_LINES_MS) return;
       last = now;
       process.stderr.write(`${label}: ${done}${total === undefined ? '' : ` of ${total}`} keys\n`);
     },
     end() {},
   };
 }
+
+/** `1,234 keys`, `1 key`. */
+export const counted = (count: number, what: string): string =>
+  `${count.toLocaleString('en')} ${what}${count === 1 ? '' : 's'}`;
+
+/** The first of a list of keys, quoted. */
+export const listed = (keys: readonly string[]): string =>
+  keys
+    .slice(0, KEYS_SHOWN)
+    .map((key) => JSON.stringify(key.length > KEY_CHARACTERS ? `${key.slice(0, KEY_CHARACTERS)}…` : key))
+    .join(', ') + (keys.length > KEYS_SHOWN ? ' …' : '');

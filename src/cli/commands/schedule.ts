@@ -1,27 +1,27 @@
-/** When something is done again: an interval, or a cron expression. */
-import { setTimeout as delay } from 'node:timers/promises';
+/** When a task runs again: at an interval, or by a cron expression. */
 import { Cron } from 'croner';
+import { sleep } from '../../core/time.ts';
 
-/** Says when the next turn is. */
+/** Tells when the next run is. */
 export interface Schedule {
   /**
-   * The first turn after both times, in milliseconds since the epoch; `undefined` where there is none.
+   * The next run, in milliseconds since the epoch; `undefined` if there is none.
    *
-   * @param last When the last turn was. Where the clock was set back since, that is still to come, and counts as now.
-   * @param now Turns that have passed meanwhile are left out.
+   * @param last The time of the last run. If the clock was set back and this is in the future, it counts as now.
+   * @param now Runs before this time are skipped.
    */
   next(last: number, now: number): number | undefined;
 }
 
 const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** Milliseconds that are slept at a time: a clock that was set, or a machine that slept, is noticed then. */
-const NAP = 60_000;
+/** The longest sleep. Afterwards, a clock that was set or a machine that was suspended is noticed. */
+const LONGEST_SLEEP_MS = 60_000;
 
 /**
- * Read a schedule: `30s`, `15m`, `1h`, `1d`, or a cron expression of five or six fields in this machine's time.
+ * Parses a schedule: `30s`, `15m`, `1h`, `1d`, or a cron expression of five or six fields in this machine's time zone.
  *
- * @throws {Error} saying what is wrong.
+ * @throws {Error} that says what is wrong.
  */
 export function parseSchedule(text: string): Schedule {
   const [, count, unit = ''] = /^([1-9]\d{0,5})([smhd])$/.exec(text.trim()) ?? [];
@@ -36,21 +36,21 @@ export function parseSchedule(text: string): Schedule {
   }
   if (!/\s/.test(text.trim()))
     throw new Error(
-      'It is an interval, such as 30s, 15m, 1h or 1d, or a cron expression, such as "0 3 * * *".',
+      'It must be an interval, such as 30s, 15m, 1h or 1d, or a cron expression, such as "0 3 * * *".',
     );
   const cron = new Cron(text.trim());
   const next = (_: number, now: number): number | undefined => cron.nextRun(new Date(now))?.getTime();
-  if (next(0, Date.now()) === undefined) throw new Error('It never comes.');
+  if (next(0, Date.now()) === undefined) throw new Error('This time never comes.');
   return { next };
 }
 
 /**
- * Wait until a time.
+ * Waits until a time.
  *
  * @param time Milliseconds since the epoch.
- * @param clock Tells the time.
- * @returns Whether it has come. Not where the clock was set back meanwhile: the time may be far away now.
- * @throws the signal's reason when that ends the wait.
+ * @param clock Returns the current time.
+ * @returns `true` at that time; `false` if the clock was set back meanwhile, because the time may now be far away.
+ * @throws the reason of `signal` when it aborts.
  */
 export async function waitUntil(
   time: number,
@@ -63,6 +63,6 @@ export async function waitUntil(
     if (now < before) return false;
     if (now >= time) return true;
     before = now;
-    await delay(Math.min(time - now, NAP), undefined, { signal }).catch(() => {});
+    await sleep(Math.min(time - now, LONGEST_SLEEP_MS), signal);
   }
 }

@@ -1,6 +1,6 @@
 /** Two texts are the same value exactly where no digit and no character is lost. */
 import { expect, it } from 'vitest';
-import { fingerprint } from '../../src/cli/files/canonical.ts';
+import { fingerprint } from '../../src/cli/files/fingerprint.ts';
 
 it.each([
   ['1.10', '1.1'],

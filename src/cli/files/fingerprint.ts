@@ -1,21 +1,22 @@
 /**
- * Whether two JSON texts are the same value, digit by digit: an old server prints what it has parsed in its own way.
+ * Whether two JSON texts are the same value, with all digits: an old server prints what it has parsed in its own way.
  *
- * The order of an object's members, spaces and escapes do not count. Numbers are compared as the decimals that they are, so
- * `1.10` is `1.1`, and `12345678901234567890` is not what a program of doubles makes of it.
+ * The order of an object's members, white space and escapes do not matter. Numbers are compared as decimals: `1.10` equals
+ * `1.1`, and `12345678901234567890` differs from what a double makes of it.
  *
  * Spec: RFC 8259.
  */
 import { createHash } from 'node:crypto';
+import { endOfString } from '../../backup-format/json-text.ts';
 
-/** Equal for equal values, and for others as good as never: 128 bits of the SHA-256 of the canonical text. */
+/** Equal for equal values; different for different ones, up to collisions of 128 bits of SHA-256. */
 export const fingerprint = (text: string): string =>
   createHash('sha256').update(canonical(text)).digest().toString('latin1', 0, 16);
 
 /**
- * One text for all texts of a value.
+ * The same text for every text of a value.
  *
- * @param text A valid JSON text, of no more levels than a backup's reader lets through.
+ * @param text A valid JSON text that nests no deeper than a backup's reader allows, because this recurses.
  */
 function canonical(text: string): string {
   let at = 0;
@@ -37,7 +38,7 @@ function canonical(text: string): string {
     return /^[-\d]/.test(token) ? number(token) : token;
   }
   function object(): string {
-    // Of equal names the last one counts.
+    // Of equal names the last one wins.
     const members = new Map<string, string>();
     for (let token = next(); token !== '}'; token = next()) {
       if (token === ',') continue;
@@ -57,26 +58,15 @@ function canonical(text: string): string {
 const SPACE = /[\t\n\r ]*/y;
 const SCALAR = /[-+.\w]+/y;
 
-/** The index after the string that opens at `start`. */
-function endOfString(text: string, start: number): number {
-  let quote = text.indexOf('"', start + 1);
-  for (;;) {
-    let before = quote;
-    while (text[before - 1] === '\\') before -= 1;
-    if ((quote - before) % 2 === 0) return quote + 1;
-    quote = text.indexOf('"', quote + 1);
-  }
-}
-
-/** Without needless escapes. */
+/** The string with only the escapes that it needs. */
 const string = (token: string): string => (token.includes('\\') ? JSON.stringify(JSON.parse(token)) : token);
 
-/** As digits without zeros at either end, and the power of ten that they count. */
+/** The significant digits, and the power of ten that they are multiplied by. */
 function number(token: string): string {
   const [, sign = '', whole = '', fraction = '', power = '0'] =
     /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(token) ?? [];
   const all = (whole + fraction).replace(/^0+/, '');
-  // By hand: a pattern would try every run of zeros on its way, and a number may be as long as a value.
+  // Not with a pattern: it would try every run of zeros on its way, and a number may be as long as a value.
   let end = all.length;
   while (all[end - 1] === '0') end -= 1;
   const digits = all.slice(0, end);

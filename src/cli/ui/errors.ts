@@ -1,9 +1,9 @@
 /**
- * How the command ends: its exit codes, and which of them an error stands for.
+ * How the command fails: its exit codes, and which of them an error has.
  */
 import { StorageError, type StorageErrorCode } from '../../core/errors.ts';
 
-/** Exit codes of the command. A process that a signal ended has 128 and the signal's number, as in a shell. */
+/** The exit codes. A process that a signal ended has 128 plus the number of the signal, as in a shell. */
 export const EXIT = {
   done: 0,
   failed: 1,
@@ -20,23 +20,23 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 /** For `--help`. */
 export const EXIT_HELP = `
 Exit codes:
-  0  done, and what was to be compared was compared
-  1  failed; the message says what was done and what was not
-  2  wrong usage: an argument or option that is missing or malformed
-  3  the server cannot be reached, is no storage server, or went away in the middle
-  4  the server refused this caller: token, scope or origin
-  5  a backup that is cut or damaged; nothing of it was sent
-  6  done, but for keys that no server takes; they were left out, as --leave-out asked, and are named
-  129, 130, 143  ended by a hangup, Ctrl-C or SIGTERM; backup --every ends with 0 then
+  0  success: everything was done and verified
+  1  failure: the message says what was done and what was not
+  2  wrong usage: an argument or option is missing or invalid
+  3  the server does not answer, is not a storage server, or went away during a transfer
+  4  the server refused access: check the token, its scope, or the allowed origins
+  5  the backup is cut or damaged; nothing was sent
+  6  success, except for invalid keys: --leave-out skipped them, and the message names them
+  129, 130, 143  ended by SIGHUP, Ctrl-C or SIGTERM; "backup --every" ends with 0 instead
 `;
 
-/** A failure of the command itself. */
+/** A failure of the command. */
 export class CommandError extends Error {
   readonly exitCode: ExitCode;
-  /** Members for `--json`. */
+  /** Further members of the JSON line. */
   readonly details: Readonly<Record<string, unknown>>;
 
-  /** @param message What failed, on what, and what to do. */
+  /** @param message What failed, on which file or URL, and what to do next. */
   constructor(exitCode: ExitCode, message: string, details: Readonly<Record<string, unknown>> = {}) {
     super(message);
     this.name = 'CommandError';
@@ -45,7 +45,7 @@ export class CommandError extends Error {
   }
 }
 
-const OF_CODE: Partial<Record<StorageErrorCode, ExitCode>> = {
+const BY_CODE: Partial<Record<StorageErrorCode, ExitCode>> = {
   'invalid-option': EXIT.usage,
   unavailable: EXIT.unreachable,
   timeout: EXIT.unreachable,
@@ -53,13 +53,13 @@ const OF_CODE: Partial<Record<StorageErrorCode, ExitCode>> = {
   'invalid-backup': EXIT.damaged,
 };
 
-/** The exit code that an error stands for. */
+/** The exit code of an error. */
 export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof CommandError) return error.exitCode;
-  return (error instanceof StorageError && OF_CODE[error.code]) || EXIT.failed;
+  return (error instanceof StorageError && BY_CODE[error.code]) || EXIT.failed;
 }
 
-/** The same failure with more to say. Its exit code stays. */
+/** The same failure with a longer message. */
 export function withAdvice(error: unknown, advice: string): CommandError {
   const { message } = error as Error;
   const details = error instanceof CommandError ? error.details : {};
