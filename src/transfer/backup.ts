@@ -6,7 +6,7 @@ import { sha256 } from '../backup-format/digest.ts';
 import { type BackupRecord, type BackupSummary, InvalidBackup } from '../backup-format/format.ts';
 import { writeObject } from '../backup-format/json-object.ts';
 import { writeNdjson } from '../backup-format/ndjson.ts';
-import { readBackup } from '../backup-format/reader.ts';
+import { type ReadOptions, readBackup } from '../backup-format/reader.ts';
 import { closedError, StorageError } from '../core/errors.ts';
 import { decode } from '../core/json.ts';
 import { utf8Length } from '../core/keys.ts';
@@ -25,7 +25,7 @@ import {
   type MigrationPlan,
   type MigrationProgress,
 } from './copy/options.ts';
-import { inPages, isSendable, type Moving, type Source, sourceOf } from './copy/source.ts';
+import { inPages, isSendable, type Moving, prepared, type Source, sourceOf } from './copy/source.ts';
 
 const TYPES = { ndjson: 'application/x-ndjson', json: 'application/json' } as const;
 /** Bytes of a Blob in the making that are kept in memory; those before them are Blobs already, which engines put on disk. */
@@ -152,14 +152,14 @@ export async function importInto(
   const signal = AbortSignal.any(checked.signal ? [checked.signal, ended.signal] : [ended.signal]);
   try {
     blob = bytes instanceof Blob ? bytes : await gathered(chunksOf(bytes, signal));
-    ({ count } = await verified(blob, onProgress, signal));
+    ({ count } = await verified(blob, checked, onProgress, signal));
   } catch (error) {
     if (error instanceof StorageError) throw error;
     throw stopped('import', emptyTally(), error, { signal: checked.signal, resumes: false });
   } finally {
     await context.letGo(reading);
   }
-  const source: Source = { entries: () => entriesOf(blob), count: async () => count };
+  const source: Source = { entries: () => entriesOf(blob, checked), count: async () => count };
   const target = await context.session();
   return migrate({ ...checked, onProgress, name: 'import', source, target });
 }
@@ -190,10 +190,11 @@ function bytesOf(source: BackupSource): Blob | ReadableStream<Uint8Array> {
 /** Read a backup to its end: only that tells that it is whole. */
 async function verified(
   blob: Blob,
+  options: Pick<ImportOptions, 'onRefused'>,
   onProgress: ((progress: MigrationProgress) => void) | undefined,
   signal: AbortSignal | undefined,
 ): Promise<BackupSummary> {
-  const pages = readBackup(chunksOf(blob.stream(), signal), sha256());
+  const pages = readBackup(chunksOf(blob.stream(), signal), sha256(), keysFor(options));
   let done = 0;
   let bytes = 0;
   let last: string | undefined;
@@ -201,7 +202,7 @@ async function verified(
   for (;;) {
     const { value, done: isLast } = await pages.next();
     if (isLast) {
-      if (!ordered) await checkDistinct(blob, signal);
+      if (!ordered) await checkDistinct(blob, options, signal);
       return value;
     }
     done += value.length;
@@ -216,9 +217,13 @@ async function verified(
 }
 
 /** Keys that come in order are distinct. In any other order they have to be remembered: a number would count one twice. */
-async function checkDistinct(blob: Blob, signal: AbortSignal | undefined): Promise<void> {
+async function checkDistinct(
+  blob: Blob,
+  options: Pick<ImportOptions, 'onRefused'>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const keys = new Set<string>();
-  for await (const page of readBackup(chunksOf(blob.stream(), signal), sha256()))
+  for await (const page of readBackup(chunksOf(blob.stream(), signal), sha256(), keysFor(options)))
     for (const { key } of page) {
       if (keys.has(key)) throw new InvalidBackup('malformed', `Key ${JSON.stringify(key)}`, 'comes twice');
       keys.add(key);
@@ -252,9 +257,18 @@ async function* chunksOf(
   }
 }
 
-async function* entriesOf(blob: Blob): AsyncGenerator<Moving> {
-  for await (const page of readBackup(chunksOf(blob.stream()), sha256()))
+/** What becomes of keys that cannot be stored: without `onRefused` a backup with such a key is refused as a whole. */
+const keysFor = (
+  { onRefused }: Pick<ImportOptions, 'onRefused'>,
+  onInvalidKey: (key: string) => void = () => {},
+): ReadOptions => (onRefused ? { onInvalidKey } : {});
+
+async function* entriesOf(blob: Blob, options: Pick<ImportOptions, 'onRefused'>): AsyncGenerator<Moving> {
+  const invalid: string[] = [];
+  const reading = keysFor(options, (key) => void invalid.push(key));
+  for await (const page of readBackup(chunksOf(blob.stream()), sha256(), reading))
     for (const { key, text } of page) yield await movingOf(key, text);
+  for (const key of new Set(invalid)) yield await prepared(key, undefined);
 }
 
 async function movingOf(key: string, text: string): Promise<Moving> {

@@ -6,7 +6,7 @@
  * read: memory does not grow with the number of entries.
  */
 import { catchUp, isBegun, sweep } from './catch-up.ts';
-import { CHANGED, stopped, unfinished } from './errors.ts';
+import { CHANGED, type Failed, isLeftOut, stopped, unfinished } from './errors.ts';
 import { count, emptyTally, type Journal, journalPage, pagesWith, type Tally, writtenOf } from './journal.ts';
 import type { CheckedOptions, MigrationPlan, MigrationProgress } from './options.ts';
 import { planOf } from './plan.ts';
@@ -52,6 +52,16 @@ const ROUNDS = 8;
 export async function migrate(migration: Migration): Promise<number | MigrationPlan> {
   const { source, target, signal, name } = migration;
   const tally = emptyTally();
+  let reported = false;
+  /** Whether nothing has failed but the entries that are left out, which are reported. */
+  const isComplete = (): boolean => {
+    const { onRefused } = migration;
+    const failed = [...tally.failed];
+    if (failed.some(([, failure]) => !onRefused || !isLeftOut(failure))) return false;
+    if (!reported) for (const [key, { reason }] of failed) onRefused?.({ key, reason });
+    reported = true;
+    return true;
+  };
   try {
     signal?.throwIfAborted();
     await target.open();
@@ -62,7 +72,7 @@ export async function migrate(migration: Migration): Promise<number | MigrationP
     if (journal) await goOn(migration, journal, tally);
     if (migration.onConflict === 'fail') {
       const plan = await planOf(source, target, progress.of('plan'));
-      const failed = await obstaclesOf(plan, journal);
+      const failed = await obstaclesOf(migration, plan, journal);
       if (failed.size > 0) {
         if (journal?.ends.length === 0) await journal.end();
         throw unfinished(name, { ...tally, failed }, tally.verified === 0);
@@ -78,31 +88,33 @@ export async function migrate(migration: Migration): Promise<number | MigrationP
       await look(true);
       await migration.settle?.(async () => {
         await look(false);
-        return tally.failed.size === 0;
+        return isComplete();
       });
-      if (tally.failed.size === 0)
+      if (isComplete())
         await journal.end().catch((error) => {
           // Where the target is in use already, nothing is as it was before.
           if (!migration.activate) throw error;
         });
     }
+    if (!journal) isComplete();
   } catch (error) {
     throw stopped(name, tally, error, { signal, resumes: migration.openJournal !== undefined });
   }
-  if (tally.failed.size > 0) throw unfinished(name, tally, false);
+  if (!isComplete()) throw unfinished(name, tally, false);
   return tally.verified;
 }
 
 /** What keeps a migration with `onConflict: 'fail'` from beginning. */
 async function obstaclesOf(
+  { onRefused }: Migration,
   { conflicts, refused }: MigrationPlan,
   journal: Journal | undefined,
-): Promise<Map<string, string>> {
+): Promise<Map<string, Failed>> {
   // What was changed at the source since it was written there is brought over.
   const written = journal && (await writtenOf(journal, conflicts));
-  return new Map([
-    ...refused.map(({ key, reason }) => [key, reason] as const),
-    ...conflicts.filter((key) => !written?.has(key)).map((key) => [key, CHANGED] as const),
+  return new Map<string, Failed>([
+    ...(onRefused ? [] : refused).map(({ key, reason }) => [key, { reason, refused: true }] as const),
+    ...conflicts.filter((key) => !written?.has(key)).map((key) => [key, { reason: CHANGED }] as const),
   ]);
 }
 

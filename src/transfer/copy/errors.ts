@@ -45,11 +45,23 @@ export class MigrationError extends StorageError {
   }
 }
 
+/** Why an entry is not at the target as it is at the source. */
+export interface Failed {
+  readonly reason: string;
+  /** Whether the source cannot provide the entry, or the target refuses it: another attempt would end in the same way. */
+  readonly refused?: boolean;
+  /** Whether the target may hold what this migration has written before. */
+  readonly written?: boolean;
+}
+
+/** Whether an entry may be left out: the target then holds nothing of it that comes from this migration. */
+export const isLeftOut = ({ refused, written }: Failed): boolean => refused === true && written !== true;
+
 /** What was done until then. */
 interface Done {
   readonly verified: number;
   readonly skipped: number;
-  readonly failed: ReadonlyMap<string, string>;
+  readonly failed: ReadonlyMap<string, Failed>;
 }
 
 /** Why an entry is not brought over with `'fail'`. */
@@ -59,7 +71,7 @@ export const CHANGED = 'The target holds another value under this key.';
 const TOLD = 3;
 
 const failuresOf = ({ failed }: Done): MigrationFailure[] =>
-  Array.from(failed, ([key, reason]) => ({ key, reason }));
+  Array.from(failed, ([key, { reason }]) => ({ key, reason }));
 
 /** The error of a migration that came to its end without every entry. */
 export function unfinished(name: string, done: Done, nothingWritten: boolean): MigrationError {
@@ -70,8 +82,9 @@ export function unfinished(name: string, done: Done, nothingWritten: boolean): M
   const advice = failed.some(({ reason }) => reason === CHANGED)
     ? "mend or delete those entries, or choose 'overwrite' or 'skip' for what the target holds with another value"
     : 'mend or delete those entries';
+  const leave = [...done.failed.values()].every(isLeftOut) ? ', or leave them out with onRefused' : '';
   return new MigrationError(
-    `${failed.length} entries cannot be brought over (${told.join('; ')}${more}), ${rest}. The source is untouched: ${advice}, and call ${name}() again.`,
+    `${failed.length} entries cannot be brought over (${told.join('; ')}${more}), ${rest}. The source is untouched: ${advice}${leave}, and call ${name}() again.`,
     done.verified,
     failed,
     { skipped: done.skipped },

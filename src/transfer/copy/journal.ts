@@ -6,6 +6,7 @@
  */
 import { hash } from '../../core/hash.ts';
 import { compareKeys } from '../../core/order.ts';
+import type { Failed } from './errors.ts';
 import { isSendable, type Moving } from './source.ts';
 import { type Fate, isOwn } from './target.ts';
 
@@ -67,7 +68,7 @@ export const hashOf = (entry: Moving): number => (isSendable(entry) ? hash(entry
 export interface Tally {
   verified: number;
   skipped: number;
-  readonly failed: Map<string, string>;
+  readonly failed: Map<string, Failed>;
 }
 
 export const emptyTally = (): Tally => ({ verified: 0, skipped: 0, failed: new Map() });
@@ -78,7 +79,7 @@ export function count(tally: Tally, { keys, fates }: JournalPage, sign: 1 | -1 =
     const key = keys[i] as string;
     if (fate === 'skipped') tally.skipped += sign;
     else if (typeof fate === 'string') tally.verified += sign;
-    else if (sign > 0) tally.failed.set(key, fate.reason);
+    else if (sign > 0) tally.failed.set(key, fate);
     else tally.failed.delete(key);
   }
 }

@@ -45,6 +45,13 @@ export interface CopyOptions {
   readonly dryRun?: boolean | undefined;
   /** Called as it goes on. What it throws is logged. */
   readonly onProgress?: ((progress: MigrationProgress) => void) | undefined;
+  /**
+   * Called with each entry that is left out: one that cannot be read, whose key or value cannot be stored, or that the target
+   * refuses for good, for example because it is too large. The call then resolves with the number of the others. Without this
+   * option such an entry makes the call reject at the end, after the others were copied. Each entry is reported once, just before
+   * the call resolves or the target is activated. An error that the function throws rejects the call. A dry run does not call it.
+   */
+  readonly onRefused?: ((failure: MigrationFailure) => void) | undefined;
   /** Ends it. What was brought over until then stays. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -120,6 +127,7 @@ export interface CheckedOptions {
   readonly activate: boolean;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: MigrationProgress) => void) | undefined;
+  readonly onRefused: ((failure: MigrationFailure) => void) | undefined;
 }
 
 /**
@@ -138,9 +146,10 @@ export function checkCopyOptions(
     [conflictName]: oneOf('overwrite', 'skip', 'fail'),
     dryRun: RULES.boolean,
     onProgress: RULES.function,
+    onRefused: RULES.function,
     signal: RULES.signal,
     ...(call.startsWith('migrate') && { activate: RULES.boolean }),
   });
-  const { dryRun = false, activate = false, signal, onProgress } = given;
-  return { onConflict: given[conflictName] ?? 'overwrite', dryRun, activate, signal, onProgress };
+  const { dryRun = false, activate = false, signal, onProgress, onRefused } = given;
+  return { onConflict: given[conflictName] ?? 'overwrite', dryRun, activate, signal, onProgress, onRefused };
 }

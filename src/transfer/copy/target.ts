@@ -6,7 +6,7 @@ import { ConflictError } from '../../core/conflict.ts';
 import type { StorageError } from '../../core/errors.ts';
 import { encode } from '../../core/json.ts';
 import { snapshot } from '../../core/values.ts';
-import { CHANGED } from './errors.ts';
+import { CHANGED, type Failed } from './errors.ts';
 import type { OnConflict } from './options.ts';
 import { isSendable, type Moving, type Sendable } from './source.ts';
 
@@ -15,12 +15,6 @@ export type Target = Pick<Backend, 'run' | 'open' | 'check' | 'stats' | 'count'>
 
 /** What became of an entry: written by this migration and read back equal; there already, equal; left as it was; or why not. */
 export type Fate = 'written' | 'equal' | 'skipped' | Failed;
-
-/** Why an entry is not there as it is at the source. `written`: what this migration had written before may be there instead. */
-interface Failed {
-  readonly reason: string;
-  readonly written?: boolean;
-}
 
 /** Whether what the target holds is this migration's own, to replace and to delete. */
 export const isOwn = (fate: Fate | undefined): boolean =>
@@ -58,7 +52,7 @@ export async function send(
   // Where a page holds a key twice the last one counts.
   const entries = [...new Map(page.map((entry) => [entry.key, entry])).values()];
   for (const entry of entries)
-    if (!isSendable(entry)) fates.set(entry.key, { reason: reasonOf(entry.refused) });
+    if (!isSendable(entry)) fates.set(entry.key, { reason: reasonOf(entry.refused), refused: true });
   let rest = entries.filter(isSendable);
   if (manner.looksFirst) rest = await lookFirst(target, rest, manner, fates);
   const outcomes = await run(
@@ -77,7 +71,7 @@ export async function send(
       const { current } = outcome.reason;
       const equal = current !== undefined && (await isEqual(entry, current.value));
       fates.set(entry.key, equal ? 'equal' : fateOfConflict(manner.onConflict));
-    } else fates.set(entry.key, { reason: reasonOf(outcome.reason) });
+    } else fates.set(entry.key, { reason: reasonOf(outcome.reason), refused: true });
   }
   return { fates, written, bytes: written.reduce((sum, { bytes }) => sum + bytes, 0) };
 }
