@@ -63,6 +63,18 @@ it('only create-storage.ts loads parts, and there are three', () => {
     for (const { name, isDynamic } of importsOf(file)) expect(isDynamic, `${file} loads ${name}`).toBe(false);
 });
 
+it('no files import each other in a circle', () => {
+  const graph = new Map(files.map((file) => [file, importsOf(file).map(({ name }) => name)]));
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]): void => {
+    expect(path, `a circle: ${[...path, file].join(' → ')}`).not.toContain(file);
+    if (done.has(file)) return;
+    for (const next of graph.get(file) ?? []) if (graph.has(next)) visit(next, [...path, file]);
+    done.add(file);
+  };
+  for (const file of files) visit(file, []);
+});
+
 it('the library holds nothing of the command', () => {
   for (const file of files.filter((file) => folderOf(file) !== 'cli'))
     for (const { name } of importsOf(file))
