@@ -58,9 +58,8 @@ export function snapshot(
   let hasError = false as boolean;
   /** Whether the value has a property that only JSON can express. */
   let json = false;
-  let depth = 0;
-  /** The path to the part that was refused, and the reason. */
-  let path = '';
+  /** The path to the part that is being copied. If a part is refused, the path to that, and the reason. */
+  const path: string[] = [];
   let reason = '';
 
   const refuse = (why: string): never => {
@@ -70,16 +69,10 @@ export function snapshot(
 
   /** Copies a member. `step` is its step of the path. */
   const inner = (member: unknown, step: string): unknown => {
-    depth += 1;
-    try {
-      return copy(member);
-    } catch (error) {
-      path =
-        (isIndex(step) ? `[${step}]` : NAME.test(step) ? `.${step}` : `[${JSON.stringify(step)}]`) + path;
-      throw error;
-    } finally {
-      depth -= 1;
-    }
+    path.push(step);
+    const copied = copy(member);
+    path.pop();
+    return copied;
   };
 
   /** Registers a copy before its members are copied, so that a cycle finds it. */
@@ -100,33 +93,35 @@ export function snapshot(
     // An object that appears twice, also in a cycle, keeps its identity. JSON cannot express that.
     plain &&= known === undefined && !('toJSON' in object);
     if (known !== undefined) return known;
-    if (depth === MAX_DEPTH) refuse(`nested more than ${MAX_DEPTH} levels deep`);
+    if (path.length === MAX_DEPTH) refuse(`nested more than ${MAX_DEPTH} levels deep`);
     if (fromForms?.has(object)) return copyError(object, object as ErrorForm);
     const prototype = Object.getPrototypeOf(object);
     // In every realm the prototype of arrays is an array. The prototype of a subclass is not.
-    if (Array.isArray(object) && Array.isArray(prototype)) return copyMembers(object, keep(object, []));
-    if (!Array.isArray(object) && isPlainPrototype(prototype)) return copyMembers(object, keep(object, {}));
+    if (Array.isArray(object) && Array.isArray(prototype)) return copyMembers(object, object.slice());
+    if (!Array.isArray(object) && isPlainPrototype(prototype)) return copyMembers(object, { ...object });
     plain = false;
     return copyBuiltin(object, prototype?.constructor?.name);
   };
 
+  /** Copies the members of `made`, which is a shallow copy of `object`. */
   const copyMembers = <T extends object>(object: object, made: T): T => {
-    const names = Reflect.ownKeys(object);
-    if (Array.isArray(object)) {
-      (made as unknown as unknown[]).length = object.length;
-      // JSON cannot express holes.
-      plain &&= names.length === object.length + 1;
+    keep(object, made);
+    const names = Object.keys(made);
+    const all = Reflect.ownKeys(object);
+    const isArray = Array.isArray(made);
+    if (isArray) {
+      // Indexes come first, in ascending order. JSON cannot express holes.
+      const isDense = names.length === made.length && names.at(-1) === String(made.length - 1);
+      plain &&= isDense || made.length === 0;
     }
-    for (const name of names as string[]) {
-      if (Array.isArray(object) && name === 'length') continue;
-      const lost =
-        typeof name === 'symbol' ||
-        (Array.isArray(object) ? !isIndex(name) : !Object.prototype.propertyIsEnumerable.call(object, name));
-      if (lost) refuseProperty(name);
-      const member = inner(object[name as never], name);
+    // Symbols, and what is not enumerable or no index: all but the length of an array.
+    if (all.length > names.length + Number(isArray))
+      refuseProperty(all.find((name) => !names.includes(name as string) && !(isArray && name === 'length')));
+    for (const name of names) {
+      const member = made[name as never] as unknown;
       json ||= name === '__proto__';
-      if (name === '__proto__') Object.defineProperty(made, name, { value: member, ...OWN_DATA });
-      else made[name as never] = member as never;
+      if (typeof member === 'object' && member !== null) made[name as never] = inner(member, name) as never;
+      else if (typeof member !== 'string' && typeof member !== 'boolean') inner(member, name);
     }
     return made;
   };
@@ -194,11 +189,15 @@ export function snapshot(
     const subject = key === undefined ? '' : `Key ${key}: `;
     throw new StorageError(
       'unsupported-value',
-      `${subject}value${path} ${text}`,
+      `${subject}value${path.map(shownStep).join('')} ${text}`,
       reason ? undefined : { cause },
     );
   }
 }
+
+/** A step of a path, as it is written. */
+const shownStep = (step: string): string =>
+  isIndex(step) ? `[${step}]` : NAME.test(step) ? `.${step}` : `[${JSON.stringify(step)}]`;
 
 /** Whether JSON restores a primitive exactly. */
 const isJson = (value: unknown): boolean =>
@@ -209,6 +208,7 @@ const isJson = (value: unknown): boolean =>
 /** Whether this is the prototype of `{}` in any realm, or of `Object.create(null)`. */
 const isPlainPrototype = (prototype: object | null): boolean =>
   prototype === null ||
+  prototype === Object.prototype ||
   (Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, 'isPrototypeOf'));
 
 /** Whether a key is an array index: an integer below 2^32 - 1. */
