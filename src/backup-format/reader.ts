@@ -6,6 +6,7 @@
  *
  * Spec: docs/contract.md, 8; RFC 8259.
  */
+import { createCutter } from '../core/chunks.ts';
 import { decode, joined, piecesOf, show } from './bytes.ts';
 import {
   type BackupForm,
@@ -18,7 +19,7 @@ import {
 import { ObjectReader } from './json-object.ts';
 import { type NdjsonOptions, NdjsonReader } from './ndjson.ts';
 
-/** When a page of records is complete: at so many records, or characters of keys and values. */
+/** The most records of a page, and the most characters of their keys and values. A single record may be larger. */
 export interface PageSize {
   readonly records: number;
   readonly characters: number;
@@ -46,8 +47,7 @@ const WHITE_SPACE = [0x20, 0x09, 0x0d, LINE_FEED];
 const MARK = [0xef, 0xbb, 0xbf];
 
 /**
- * Reads a backup in pages of records, and returns its summary at the end. Only the last record of a page may exceed the
- * page's size.
+ * Reads a backup in pages of records, and returns its summary at the end.
  *
  * Only the summary says that the backup is complete: pages come before it. What a damaged backup must not change has to wait
  * for it. Values are raw texts of valid JSON that nest 200 levels at most. Keys are valid, in any order, and may come more
@@ -62,9 +62,15 @@ export async function* readBackup(
   digest: Digest,
   options: ReadOptions = {},
 ): AsyncGenerator<readonly BackupRecord[], BackupSummary> {
-  const pages = new Pages(options.page ?? PAGE);
+  const { records, characters } = options.page ?? PAGE;
+  const cutter = createCutter<BackupRecord>({ count: records, bytes: characters, sizeOf });
+  /** Pages that are complete and not handed on yet. */
+  const pages: BackupRecord[][] = [];
+  const take = (record: BackupRecord): void => {
+    const page = cutter.add(record);
+    if (page) pages.push(page);
+  };
   const create = (form: BackupForm): NdjsonReader | ObjectReader => {
-    const take = (record: BackupRecord): void => pages.add(record);
     return form === 'ndjson'
       ? new NdjsonReader(take, digest, options)
       : new ObjectReader(take, options.onInvalidKey);
@@ -80,7 +86,7 @@ export async function* readBackup(
         reader = form && create(form);
         reader?.push(head);
       }
-      yield* pages.complete();
+      yield* pages.splice(0);
     }
   }
   if (!reader) {
@@ -88,44 +94,13 @@ export async function* readBackup(
     reader.push(head);
   }
   const summary = reader.finish();
-  yield* pages.all();
+  yield* pages.splice(0);
+  const rest = cutter.rest();
+  if (rest.length > 0) yield rest;
   return summary;
 }
 
-/** Gathers records into pages. */
-class Pages {
-  readonly #size: PageSize;
-  #complete: BackupRecord[][] = [];
-  #page: BackupRecord[] = [];
-  #characters = 0;
-
-  constructor(size: PageSize) {
-    this.#size = size;
-  }
-
-  add(record: BackupRecord): void {
-    this.#page.push(record);
-    this.#characters += record.key.length + record.text.length;
-    if (this.#page.length >= this.#size.records || this.#characters >= this.#size.characters) this.#next();
-  }
-
-  complete(): readonly BackupRecord[][] {
-    const complete = this.#complete;
-    this.#complete = [];
-    return complete;
-  }
-
-  all(): readonly BackupRecord[][] {
-    if (this.#page.length > 0) this.#next();
-    return this.complete();
-  }
-
-  #next(): void {
-    this.#complete.push(this.#page);
-    this.#page = [];
-    this.#characters = 0;
-  }
-}
+const sizeOf = ({ key, text }: BackupRecord): number => key.length + text.length;
 
 /**
  * The form of a backup that begins with `head`, or `undefined` while more bytes are needed.

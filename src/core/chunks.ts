@@ -18,7 +18,12 @@ export interface ChunkLimits<T> {
 }
 
 /** Cuts items, in their order, as they are added. */
-function createCutter<T>({ count = Infinity, bytes: most = Infinity, sizeOf, startsChunk }: ChunkLimits<T>) {
+export function createCutter<T>({
+  count = Infinity,
+  bytes: most = Infinity,
+  sizeOf,
+  startsChunk,
+}: ChunkLimits<T>) {
   let chunk: T[] = [];
   let bytes = 0;
   const take = (): T[] => {
