@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defineBrowserProvider } from '@vitest/browser';
@@ -24,6 +24,12 @@ class WebkitProvider implements BrowserProvider {
 
   constructor(path: string | undefined) {
     this.#path = path;
+    // Where a signal ends the run, nobody calls `close()`.
+    process.once('exit', () => {
+      this.#browser?.kill('SIGKILL');
+      this.#display?.kill('SIGKILL');
+      this.#forget();
+    });
   }
 
   getCommandsContext(): Record<string, unknown> {
@@ -35,7 +41,7 @@ class WebkitProvider implements BrowserProvider {
     if (path === undefined)
       throw new Error('There is no MiniBrowser with an Xvfb: install webkit2gtk-driver and xvfb.');
     await this.close();
-    const home = mkdtempSync(join(tmpdir(), 'storage-webkit-'));
+    const home = mkdtempSync(join(profiles(), 'storage-webkit-'));
     this.#home = home;
     const display = spawn('Xvfb', ['-displayfd', '3', '-nolisten', 'tcp', '-screen', '0', '1280x800x24'], {
       stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
@@ -59,11 +65,31 @@ class WebkitProvider implements BrowserProvider {
   async close(): Promise<void> {
     await end(this.#browser);
     await end(this.#display);
+    this.#forget();
+  }
+
+  #forget(): void {
     if (this.#home !== undefined) rmSync(this.#home, { recursive: true, force: true, maxRetries: 10 });
     this.#browser = undefined;
     this.#display = undefined;
     this.#home = undefined;
   }
+}
+
+/**
+ * The folder of profiles: in memory where there is room. WebKit waits for the disk at each transaction of IndexedDB, which takes
+ * most of the time of the tests where others use the disk too.
+ */
+function profiles(): string {
+  const memory = '/dev/shm';
+  const gibibyte = 2 ** 30;
+  try {
+    const { bavail, bsize } = statfsSync(memory);
+    if (bavail * bsize >= gibibyte) return memory;
+  } catch {
+    // There is no such folder outside of Linux.
+  }
+  return tmpdir();
 }
 
 /** The number of the display: Xvfb chooses a free one, and writes it when it is ready. */
