@@ -12,6 +12,7 @@ export { checks as modernLevel0Checks };
 /** What must come back as it came, though a parser would print it otherwise. */
 export const EXACT_TEXTS = [
   ...['12345678901234567890', '1.10', '-0', '1E2', '1e+400', '"\\u00e9\\/"', '"\\ud800"', '[ 1 ,\n\t2 ]'],
+  ...['0.1e-7', '""', '"\\u0000"', '"\\/\\"\\\\"', '"[{"', '{"value":1}', '[[],[[]],{"a":[{}]}]'],
   ...['{"b":1,"a":2}', '{"1":1,"0":0}', '{"a":1,"a":2}', '{"__proto__":{"x":1}}', '"\u2028"'],
 ];
 
@@ -27,6 +28,8 @@ const MALFORMED = [
     '{"value":tru}',
     '{"value":"\n"}',
   ],
+  ...['{"value":1}{}', '{value:1}', '{"value":undefined}', '{"value":"\\u12"}', '{"value" 1}'],
+  ...['{"value":1 "a":2}', '{"value":[1,]}'],
   ...['{"value":"\\x"}', '\ufeff{"value":1}', '{"value":1}\u00a0'],
 ];
 
@@ -103,8 +106,10 @@ check('3.1', 'malformed JSON is 400', async (server) => {
     refused(await server.send('PUT', pathOf('a'), { headers: JSON_TYPE, body }), 400);
     refused(await server.importObject(body), 400);
   }
-  const noUtf8 = Buffer.from('{"value":"\xff"}', 'latin1');
-  refused(await server.send('PUT', pathOf('a'), { headers: JSON_TYPE, body: noUtf8 }), 400);
+  for (const bytes of ['\xff', '\xc3', '\xed\xa0\x80', '\xc0\x80', '\xf5\x80\x80\x80']) {
+    const noUtf8 = Buffer.from(`{"value":"${bytes}"}`, 'latin1');
+    refused(await server.send('PUT', pathOf('a'), { headers: JSON_TYPE, body: noUtf8 }), 400);
+  }
   same(await server.keys(), [], 'the keys');
 });
 
@@ -117,9 +122,9 @@ check('3.1', 'numbers that JSON does not have are 400', async (server) => {
 });
 
 check('3.1', 'malformed percent-escapes are 400', async (server) => {
-  for (const escaped of ['%', '%2', '%zz', 'a%', '%ff', '%c3', '%ed%a0%80', '%c0%80'])
-    for (const method of ['GET', 'PUT', 'DELETE']) {
-      const sent = method === 'PUT' ? { headers: JSON_TYPE, body: '{"value":1}' } : {};
+  for (const escaped of ['%', '%2', '%zz', 'a%', '%ff', '%c3', '%ed%a0%80', '%c0%80', '%f5%80%80%80'])
+    for (const method of ['GET', 'PUT', 'POST', 'DELETE']) {
+      const sent = method.startsWith('P') ? { headers: JSON_TYPE, body: '{"value":1}' } : {};
       refused(await server.send(method, `/api/storage/${escaped}`, sent), 400);
     }
   same(await server.keys(), [], 'the keys');
@@ -145,7 +150,13 @@ check('3.1', 'values nest 200 levels; deeper is 400', async (server) => {
 });
 
 check('3.1', 'another content type is 415', async (server) => {
-  for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/jsonp', undefined]) {
+  for (const type of [
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'application/jsonp',
+    'json',
+    undefined,
+  ]) {
     const sent = { headers: type === undefined ? {} : { 'content-type': type }, body: '{"value":1}' };
     refused(await server.send('PUT', pathOf('a'), sent), 415);
     refused(await server.send('POST', '/api/storage/import', sent), 415);

@@ -1,7 +1,8 @@
-/** The contract on a server of level 0 with a copy of its data beside it. */
-import { afterAll, beforeAll } from 'vitest';
+/** The contract on a server of level 0 as old apps have it: with a copy of its data beside it, and alone, where there is no IndexedDB. */
+import { afterAll, beforeAll, describe } from 'vitest';
 import { createStorage } from '../../src/index.ts';
 import { type OldServer, startOldServer } from '../support/old-server.ts';
+import { withoutIndexedDb } from '../support/without-indexeddb.ts';
 import { contract } from './contract.ts';
 import { openWithNothing } from './without-anything.ts';
 
@@ -37,4 +38,27 @@ contract({
     server.intercept = (request) => Boolean(request.socket.destroy());
     return storage;
   },
+});
+
+describe('without IndexedDB', () => {
+  withoutIndexedDb();
+
+  contract({
+    name: 'The Flask backend on a server of level 0',
+    gaps: ['path-keys', 'revisions', 'member-order'],
+    state: 'online',
+    level: 0,
+    async open() {
+      server.data.clear();
+      server.intercept = undefined;
+      return open();
+    },
+    async openBroken() {
+      server.intercept = undefined;
+      const storage = open();
+      await storage.ready();
+      server.intercept = (request) => Boolean(request.socket.destroy());
+      return storage;
+    },
+  });
 });

@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createStorage, type KeyValueStorage, StorageError, type StorageOptions } from '../../src/index.ts';
-import { contract } from '../contract/contract.ts';
 import { always, html, json, type OldServer, startOldServer } from '../support/old-server.ts';
 import { rejection } from '../support/rejection.ts';
 import { lendIndexedDb, withoutIndexedDb } from '../support/without-indexeddb.ts';
@@ -35,26 +34,6 @@ beforeEach(async () => {
 afterEach(async () => {
   await storage?.close();
   await server.close();
-});
-
-contract({
-  name: 'The Flask backend on a server of level 0 as old apps have it',
-  gaps: ['path-keys', 'revisions', 'member-order'],
-  state: 'online',
-  level: 0,
-  async open() {
-    server.data.clear();
-    return open();
-  },
-  async openBroken() {
-    open();
-    await storage.ready();
-    server.intercept = (request) => {
-      request.socket.destroy();
-      return true;
-    };
-    return storage;
-  },
 });
 
 describe('selecting the server', () => {
