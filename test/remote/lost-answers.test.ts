@@ -307,6 +307,8 @@ describe('an answer that says no', () => {
 });
 
 describe('a write in doubt', () => {
+  /** Short, because each test waits for it; long enough for a slow machine to answer what does not hang. */
+  const timeout = 1500;
   /** Let the next requests hang; returns what they held. */
   const hang = (times: number): Level1Request[] => {
     const held: Level1Request[] = [];
@@ -322,7 +324,7 @@ describe('a write in doubt', () => {
   const arrive = (request: Level1Request | undefined) => request?.batch && server.apply(request.batch);
 
   it('never overtakes a later write, however late it arrives', async () => {
-    await open({ timeout: 300 });
+    await open({ timeout });
     await storage.set('k', 'before');
     const held = hang(1);
     const late = await Promise.allSettled([storage.set('k', 'late'), storage.delete('x'), storage.clear()]);
@@ -339,7 +341,7 @@ describe('a write in doubt', () => {
   });
 
   it('has happened before a later write, if it arrives in between', async () => {
-    await open({ timeout: 300 });
+    await open({ timeout });
     const held = hang(1);
     expect(await rejection(storage.set('k', 'late'))).toMatchObject({ code: 'timeout' });
     expect(arrive(held[0])?.status).toBe(200);
@@ -350,7 +352,7 @@ describe('a write in doubt', () => {
   });
 
   it('holds back every write, and no read, until the server has answered for it', async () => {
-    await open({ timeout: 300 });
+    await open({ timeout });
     hang(3);
     expect(await rejection(storage.set('k', 1))).toMatchObject({ code: 'timeout' });
     expect(await rejection(storage.set('k', 2))).toMatchObject({ code: 'timeout' });
@@ -369,7 +371,7 @@ describe('a write in doubt', () => {
   ];
   for (const [name, spoil] of unread)
     it(`is remembered, and the level stays, when ready() is called while /health ${name}`, async () => {
-      await open({ timeout: 300 });
+      await open({ timeout });
       const held = hang(1);
       expect(await rejection(storage.set('k', 'late'))).toMatchObject({ code: 'timeout' });
       const before = storage.status();
@@ -387,7 +389,7 @@ describe('a write in doubt', () => {
     });
 
   it('is no longer in doubt where the server knows nothing of this client', async () => {
-    await open({ timeout: 300 });
+    await open({ timeout });
     await storage.set('a', 1);
     const held = hang(1);
     await rejection(storage.set('k', 'late'));

@@ -102,7 +102,8 @@ it('closes while writes wait, also where there are no Web Locks', async () => {
     for (let i = 0; i < turns; i += 1) await new Promise(setImmediate);
     await storage.close();
   }
-});
+  // 60 storages, one after the other.
+}, 60_000);
 
 it('a clear() that the token may not do is among the conflicts, and keeps nothing else waiting', async () => {
   const storage = open(server.url);
