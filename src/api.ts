@@ -247,29 +247,35 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
   /** What `import` would do: the backup is checked, what is there is read, and nothing is written. */
   import(source: BackupSource, options: ImportOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   /**
-   * The databases that older apps have left at this origin, as far as their layout is known: `codeforge-storage` with the store
-   * `kv-store`, string keys outside of the values; `CodeForgeDB` with the store `keyvalue`, records `{ key, value }`.
+   * The databases that older apps have left at this origin, with all of their stores: `codeforge-storage` and `CodeForgeDB`.
    *
-   * Nothing is created, upgraded or written, and the databases are let go of at once. One of these names with another layout is not
-   * listed (`adopt()` says what it is), nor is the one that this storage itself uses.
+   * Known stores are `kv-store` of `codeforge-storage` (keys outside of the values), and of `CodeForgeDB` `keyvalue` (records
+   * `{ key, value }`), `projects`, `files`, `models`, `components`, `workflows` (records with an `id`) and `settings` (records with
+   * a `key`). Any other store is listed too, without a `prefix`. The database that this storage itself uses is not listed.
    *
-   * @throws {StorageError} `unavailable` where there is no IndexedDB; `blocked` where another tab keeps one from opening.
+   * Nothing is created, upgraded or written, and the databases are closed before the call resolves.
+   *
+   * @throws {StorageError} `unavailable` if there is no IndexedDB; `blocked` if another tab keeps a database from opening.
    */
   oldDatabases(): Promise<OldDatabase[]>;
   /**
-   * Copy every entry of an old database into the backend in use, and read each back.
+   * Copies every entry of an old database to the backend in use, and reads each back.
    *
-   * The old database is only read, in pages, and stays as it is: old tabs of the old app go on writing to it, and may upgrade or
-   * delete it. It is not a snapshot: what they write meanwhile may or may not be copied. Called again, it begins anew.
+   * Records of the main store (`kv-store`, `keyvalue`) keep their keys. A record of another known store becomes the entry
+   * `<store>:<id>`, such as `projects:p1`, with the whole record as its value. An `id` that is a number becomes its decimal text.
    *
-   * @param name As `oldDatabases()` tells it. Records of `CodeForgeDB` may have other members: they are not copied.
-   * @param options What to do where the backend holds another value, and whether to write at all.
-   * @returns The number of entries that are stored, all verified; of those that `onConflict: 'skip'` left alone, none. With `dryRun`
-   * what would be done.
+   * The old database is only read, in pages, and does not change. Tabs of the old app can write to it, upgrade it and delete it
+   * meanwhile, so the copy is not a snapshot. Another call starts from the beginning.
+   *
+   * @param name A name that `oldDatabases()` lists. Members of `keyvalue` records besides `key` and `value` are not copied.
+   * @param options What to do where the backend holds another value, which entries to leave out, and whether to write at all.
+   * @returns The number of entries that are stored, all verified, without those that `onConflict: 'skip'` or `onRefused` left out.
+   * With `dryRun` the plan.
    * @throws {StorageError} before anything is written: `invalid-option`, also for the database that this storage itself uses;
-   * `unavailable` where there is no such database, or one with another layout; `blocked`.
-   * @throws {MigrationError} when anything less than every entry was stored. A key that is no string is named by its type and value,
-   * such as `number 42`.
+   * `unavailable` if there is no such database, or none of its stores is known; `blocked`.
+   * @throws {MigrationError} if not every record was stored. A record whose key is not a string is named by the type and value
+   * of the key, such as `number 42` or `projects: date 1970-01-01T00:00:00.000Z`, and a store of an unknown layout as
+   * `store <name>`.
    */
   adopt(name: OldDatabase['name'], options?: AdoptOptions & { readonly dryRun?: false }): Promise<number>;
   /** What `adopt` would do: both sides are read, and nothing is written. */

@@ -28,5 +28,6 @@ export type {
   MigrationPlan,
   MigrationProgress,
   OldDatabase,
+  OldStore,
   OnConflict,
 } from './transfer/copy/options.ts';

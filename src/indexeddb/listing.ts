@@ -117,7 +117,7 @@ export async function keysOf(reader: Reader, range: KeyRange): Promise<string[]>
   if (extent === undefined) return [];
   const keys: string[] = [];
   if (range.limit !== undefined) {
-    for await (const page of pagesOf(reader, range, false)) for (const [key] of page) keys.push(key);
+    for await (const page of rawPagesOf(reader, range, false)) for (const [key] of page) keys.push(key);
     return keys;
   }
   const [request] = await reader.read((store) => [store.getAllKeys(rangeOf(extent.ends))] as const);
@@ -129,18 +129,13 @@ export async function keysOf(reader: Reader, range: KeyRange): Promise<string[]>
 /**
  * The entries of a range, in its order, in pages. The next page is read while the caller handles one.
  *
- * @param convert Makes the value of what is stored.
  * @throws {StorageError} `unsupported-value` at an entry whose value cannot be read, after the entries before it.
  */
-export async function* entriesOf(
-  reader: Reader,
-  range: KeyRange,
-  convert: (stored: unknown) => unknown = fromStored,
-): AsyncGenerator<Page> {
-  for await (const page of pagesOf(reader, range, true)) {
+export async function* entriesOf(reader: Reader, range: KeyRange): AsyncGenerator<Page> {
+  for await (const page of rawPagesOf(reader, range, true)) {
     const at = page.findIndex(([, value]) => value instanceof StorageError);
     const readable = at < 0 ? page : page.slice(0, at);
-    yield readable.map(([key, value]) => [key, convert(value)] as const);
+    yield readable.map(([key, value]) => [key, fromStored(value)] as const);
     if (at >= 0) throw page[at]?.[1];
   }
 }
@@ -155,8 +150,11 @@ export async function countOf(reader: Reader, range: KeyRange): Promise<number> 
   return resultOf(request, 'The number of keys');
 }
 
-/** The pages of a range, in its order, with the entries whose value cannot be read; without values if only the keys are needed. */
-async function* pagesOf(reader: Reader, range: KeyRange, hasValues: boolean): AsyncGenerator<Page> {
+/**
+ * The pages of a range, in its order: the values as they are stored, and a `StorageError` in place of each that cannot be read.
+ * Without values if only the keys are needed.
+ */
+export async function* rawPagesOf(reader: Reader, range: KeyRange, hasValues: boolean): AsyncGenerator<Page> {
   const extent = extentOf(range);
   if (extent === undefined || range.limit === 0) return;
   const { bounds, firstBlock, lastBlock } = extent;
@@ -330,7 +328,7 @@ export async function statsOf(reader: Reader, codec: LoadCodec): Promise<Storage
     loading ??= codec().catch(() => undefined);
     return loading;
   };
-  for await (const page of pagesOf(reader, {}, true)) {
+  for await (const page of rawPagesOf(reader, {}, true)) {
     keys += page.length;
     for (const [, value] of page) sizeBytes += await sizeOfText(value, codecOnce);
   }

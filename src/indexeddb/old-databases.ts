@@ -1,49 +1,69 @@
 /**
- * The databases of older apps, read as they are found.
+ * The databases of older apps, read as they are.
  *
- * Invariants: nothing is created, no version is raised, every transaction only reads. Whoever wants to upgrade or delete the
- * database need not wait: the connection is closed for them, and another one is opened for the next page.
+ * Invariants: nothing is created, no version is raised, and every transaction only reads. Another connection that wants to upgrade
+ * or delete the database does not have to wait: this one is closed, and a new one is opened for the next page.
  *
  * Spec: W3C Indexed Database API 3.0.
  */
-
 import { StorageError } from '../core/errors.ts';
-import { keyAfter } from '../core/order.ts';
 import { findIndexedDb } from '../core/platform.ts';
 import { withTimeLimit } from '../core/time.ts';
 import { type Connection, settled } from './connection.ts';
-import { asStorageError, resultOf } from './errors.ts';
+import { asStorageError, readError, resultOf } from './errors.ts';
+import { endOf, type Reader, rawPagesOf } from './listing.ts';
 
-import { endOf, entriesOf } from './listing.ts';
-
-/** How an older app keeps its entries: one record each. */
-interface Layout {
-  readonly store: string;
-  /** Where a record has its key: `null`, outside, and then the record is the value; or the name of a member beside `value`. */
-  readonly keyPath: 'key' | null;
+/** How an older app stores its entries: one record each. */
+interface StoreLayout {
+  /** The member of a record that is its key; `null` if the key is outside of the record. */
+  readonly keyPath: 'key' | 'id' | null;
+  /** The member of a record that is the value of the entry. By default the whole record is. */
+  readonly member?: 'value';
+  /** The text before the record's key in the key of the entry. */
+  readonly prefix: string;
 }
 
-/** Those that are known, by the names of their databases. */
-export const LAYOUTS = {
-  'codeforge-storage': { store: 'kv-store', keyPath: null },
-  CodeForgeDB: { store: 'keyvalue', keyPath: 'key' },
-} as const satisfies Readonly<Record<string, Layout>>;
+const byId = (store: string): StoreLayout => ({ keyPath: 'id', prefix: `${store}:` });
 
-/** The name of a database whose layout is known. */
+/** The known stores, by the names of their databases. The first store of each has no prefix. */
+export const LAYOUTS = {
+  'codeforge-storage': { 'kv-store': { keyPath: null, prefix: '' } },
+  CodeForgeDB: {
+    keyvalue: { keyPath: 'key', member: 'value', prefix: '' },
+    projects: byId('projects'),
+    files: byId('files'),
+    models: byId('models'),
+    components: byId('components'),
+    workflows: byId('workflows'),
+    settings: { keyPath: 'key', prefix: 'settings:' },
+  },
+} as const satisfies Readonly<Record<string, Readonly<Record<string, StoreLayout>>>>;
+
+/** The name of a database with a known layout. */
 export type OldName = keyof typeof LAYOUTS;
 
-/** What a record is: its key and its value, or the key and why there is no value. */
+/** A record as an entry: its key and value, or a name for it and the reason why it cannot be adopted. */
 export type OldRecord =
   | { readonly key: string; readonly value: unknown }
   | { readonly key: string; readonly refused: StorageError };
 
-/** An old database, opened when it is first read, and again when the connection was let go. */
+/** A store of an old database. */
+export interface OldStoreSeen {
+  readonly name: string;
+  readonly entries: number;
+  /** `undefined` if the layout of the store is not known. */
+  readonly prefix: string | undefined;
+}
+
+/** An old database. It is opened for the first read, and again after the connection was closed. */
 export interface OldReader {
-  /** Its version, and how many records it has: nothing, but the reason, where there is no such database, or another layout. */
-  look(): Promise<{ readonly version: number; readonly entries: number } | string>;
-  /** The records whose key is a string, in byte order, after the key `after`; then those with another key. */
-  records(after?: string): AsyncGenerator<OldRecord>;
-  /** Let go of it. */
+  /** The version and the stores, known ones first. If there is no such database, or none with stores, the reason as text. */
+  look(): Promise<{ readonly version: number; readonly stores: readonly OldStoreSeen[] } | string>;
+  /**
+   * The records of all stores. A store of an unknown layout is one refused record, unless it is empty. The key of a refused
+   * record is a name for reports, which no entry has.
+   */
+  records(): AsyncGenerator<OldRecord>;
   close(): void;
 }
 
@@ -56,7 +76,8 @@ const KEYS_AT_ONCE = 250;
  * @param timeout Milliseconds that opening may take before it counts as blocked.
  */
 export function createOldReader(name: OldName, timeout: number): OldReader {
-  const layout: Layout = LAYOUTS[name];
+  const layouts: Readonly<Record<string, StoreLayout>> = LAYOUTS[name];
+  const [main] = Object.keys(layouts) as [string];
   let connection: Promise<IDBDatabase | string> | undefined;
   /** Rejects each read that is under way. */
   const reading = new Set<(reason: unknown) => void>();
@@ -64,16 +85,15 @@ export function createOldReader(name: OldName, timeout: number): OldReader {
   const open = (): Promise<IDBDatabase | string> => {
     if (connection !== undefined) return connection;
     const opening = openExisting(name, timeout).then((db) => {
-      const reason = mismatch(name, layout, db);
-      if (db === undefined || reason !== undefined) {
+      if (!db?.objectStoreNames.length) {
         db?.close();
-        return reason as string;
+        return `There is no IndexedDB database ${name} at this origin: nothing to adopt.`;
       }
       const forget = (): void => {
         if (connection === opening) connection = undefined;
       };
       db.onversionchange = () => {
-        // What is being read is read to its end before it closes.
+        // Reads that are under way finish before it closes.
         db.close();
         forget();
       };
@@ -93,38 +113,96 @@ export function createOldReader(name: OldName, timeout: number): OldReader {
     return db;
   };
 
-  const readInSteps: Connection['readInSteps'] = async (work) => {
-    const db = await existing();
-    let fail = (_reason: unknown): void => {};
-    const lost = new Promise<never>((_, reject) => {
-      fail = reject;
-      reading.add(fail);
+  function readerOf(store: string): Reader {
+    const readInSteps: Connection['readInSteps'] = async (work) => {
+      const db = await existing();
+      let fail = (_reason: unknown): void => {};
+      const lost = new Promise<never>((_, reject) => {
+        fail = reject;
+        reading.add(fail);
+      });
+      try {
+        const transaction = db.transaction(store, 'readonly');
+        transaction.onerror = (event) => event.preventDefault();
+        return await Promise.race([work(transaction.objectStore(store)), lost]);
+      } catch (error) {
+        throw asStorageError(error, `IndexedDB database ${name}`);
+      } finally {
+        reading.delete(fail);
+      }
+    };
+    return { readInSteps, read: (work) => readInSteps((store) => settled(work(store))) };
+  }
+
+  /** The stores, known ones first. */
+  async function storesOf(db: IDBDatabase): Promise<OldStoreSeen[]> {
+    const names = [...db.objectStoreNames];
+    const seen = names.map(async (store): Promise<OldStoreSeen> => {
+      const layout = Object.hasOwn(layouts, store) ? layouts[store] : undefined;
+      const { keyPath } = db.transaction(store, 'readonly').objectStore(store);
+      const [count] = await readerOf(store).read((store) => [store.count()] as const);
+      return {
+        name: store,
+        entries: resultOf(count, `The number of records in ${store}`),
+        prefix: layout?.keyPath === keyPath ? layout.prefix : undefined,
+      };
     });
-    try {
-      const transaction = db.transaction(layout.store, 'readonly');
-      transaction.onerror = (event) => event.preventDefault();
-      return await Promise.race([work(transaction.objectStore(layout.store)), lost]);
-    } catch (error) {
-      throw asStorageError(error, `IndexedDB database ${name}`);
-    } finally {
-      reading.delete(fail);
-    }
+    const order = (one: OldStoreSeen): number =>
+      one.prefix === undefined ? names.length : Object.keys(layouts).indexOf(one.name);
+    return (await Promise.all(seen)).sort((a, b) => order(a) - order(b));
+  }
+
+  const hasKey = async (store: string, key: string): Promise<boolean> => {
+    const [found] = await readerOf(store).read((store) => [store.getKey(key)] as const);
+    return resultOf(found, `Key ${key}`) !== undefined;
   };
-  const read: Connection['read'] = (work) => readInSteps((store) => settled(work(store)));
 
   return {
     async look() {
       const db = await open();
-      if (typeof db === 'string') return db;
-      const [count] = await read((store) => [store.count()] as const);
-      return { version: db.version, entries: resultOf(count, 'The number of records') };
+      return typeof db === 'string' ? db : { version: db.version, stores: await storesOf(db) };
     },
-    async *records(after) {
-      const range = after === undefined ? {} : { start: keyAfter(after) };
-      for await (const page of entriesOf({ read, readInSteps }, range, asItIs))
-        for (const [key, record] of page) yield recordOf(layout, key, record);
-      // After the strings: what stands for such a key in a report could be the key of another record, and is the one that counts.
-      for await (const key of otherKeys(read)) yield { key: shown(key), refused: noString(name, key) };
+    async *records() {
+      const stores = await storesOf(await existing());
+      const hasMain = stores[0]?.prefix === '';
+      /** A name for a report that is not the key of an entry. */
+      const nameFor = async (text: string): Promise<string> =>
+        hasMain && (await hasKey(main, text)) ? nameFor(`${text} (not the key of this name)`) : text;
+      const refuse = async (text: string, refused: StorageError): Promise<OldRecord> => ({
+        key: await nameFor(text),
+        refused,
+      });
+      for (const { name: store, entries, prefix } of stores) {
+        if (prefix === undefined) {
+          const reason = `The ${entries} records of the store ${store} were not copied: its layout is not known.`;
+          if (entries > 0)
+            yield await refuse(`store ${store}`, new StorageError('unsupported-value', reason));
+          continue;
+        }
+        const { member } = layouts[store] as StoreLayout;
+        const where = prefix === '' ? '' : `${store}: `;
+        const reader = readerOf(store);
+        const mayCollide = prefix !== '' && hasMain && (await hasPrefix(readerOf(main), prefix));
+        const recordOf = async (id: string, shownId: string, record: unknown): Promise<OldRecord> => {
+          const key = prefix + id;
+          if (record instanceof StorageError) return { key, refused: record };
+          if (mayCollide && (await hasKey(main, key)))
+            return refuse(where + shownId, doubled(`the store ${main} has an entry with the key ${key}`));
+          return member === undefined ? { key, value: record } : memberOf(key, record, member);
+        };
+        for await (const page of rawPagesOf(reader, {}, true))
+          for (const [id, record] of page) yield await recordOf(id, shown(id), record);
+        for await (const [id, record] of otherRecords(reader)) {
+          if (prefix === '' || typeof id !== 'number')
+            yield await refuse(where + shown(id), noString(store, id));
+          else if (await hasKey(store, String(id)))
+            yield await refuse(
+              where + shown(id),
+              doubled(`the store has a record with the text ${id} as key`),
+            );
+          else yield await recordOf(String(id), shown(id), record);
+        }
+      }
     },
     close() {
       connection?.then((db) => typeof db !== 'string' && db.close(), ignore);
@@ -134,8 +212,6 @@ export function createOldReader(name: OldName, timeout: number): OldReader {
 }
 
 const ignore = (): void => {};
-
-const asItIs = (stored: unknown): unknown => stored;
 
 const unavailable = (text: string, options?: ErrorOptions): StorageError =>
   new StorageError('unavailable', text, options);
@@ -159,7 +235,7 @@ async function openExisting(name: string, timeout: number): Promise<IDBDatabase 
   });
 }
 
-/** Whether a database is listed. Older engines have no list, and opening tells. */
+/** Whether a database is listed. Older engines have no list: there, opening shows it. */
 async function mayExist(name: string): Promise<boolean> {
   const listed = await findIndexedDb()
     ?.databases?.()
@@ -172,7 +248,7 @@ function openAsItIs(name: string, opened: (db: IDBDatabase) => void): Promise<ID
     const request = (findIndexedDb() as IDBFactory).open(name);
     let isNew = false;
     request.onupgradeneeded = () => {
-      // Without a version only a database that does not exist is upgraded: aborted, it never did.
+      // Without a version, only a database that does not exist is upgraded. An aborted upgrade does not create it.
       isNew = true;
       request.transaction?.abort();
     };
@@ -188,26 +264,20 @@ function openAsItIs(name: string, opened: (db: IDBDatabase) => void): Promise<ID
   });
 }
 
-/** Why a database is not one that is known, in words. */
-function mismatch(name: string, { store, keyPath }: Layout, db: IDBDatabase | undefined): string | undefined {
-  if (db === undefined) return `There is no IndexedDB database ${name} at this origin: nothing to adopt.`;
-  const wanted = `a store ${store} whose keys are ${keyPath === null ? 'outside of its values' : `in the member ${keyPath} of its records`}`;
-  const has = `IndexedDB database ${name} (version ${db.version}) has`;
-  const names = [...db.objectStoreNames];
-  if (!names.includes(store)) return `${has} the stores [${names.join(', ')}], and not ${wanted}.`;
-  const path = db.transaction(store, 'readonly').objectStore(store).keyPath;
-  if (path === keyPath) return undefined;
-  return `${has} a store ${store} with the key path ${JSON.stringify(path)}, and not ${wanted}.`;
-}
-
-function recordOf({ keyPath }: Layout, key: string, record: unknown): OldRecord {
-  if (keyPath === null) return { key, value: record };
-  if (Object.hasOwn(record as object, 'value')) return { key, value: (record as { value: unknown }).value };
+function memberOf(key: string, record: unknown, member: 'value'): OldRecord {
+  if (Object.hasOwn(record as object, member))
+    return { key, value: (record as Readonly<Record<string, unknown>>)[member] };
   return { key, refused: new StorageError('unsupported-value', `Key ${key}: its record has no value.`) };
 }
 
-/** The keys that are no strings, in pages of bounded size. */
-async function* otherKeys(read: Connection['read']): AsyncGenerator<IDBValidKey> {
+async function hasPrefix({ read }: Reader, prefix: string): Promise<boolean> {
+  const range = IDBKeyRange.bound(prefix, endOf(prefix), false, true);
+  const [count] = await read((store) => [store.count(range)] as const);
+  return resultOf(count, `The number of keys with ${prefix}`) > 0;
+}
+
+/** The records whose keys are not strings, read in pages. A `StorageError` in place of a record says why it cannot be read. */
+async function* otherRecords({ read }: Reader): AsyncGenerator<readonly [IDBValidKey, unknown]> {
   const below = (after?: IDBValidKey): IDBKeyRange =>
     after === undefined ? IDBKeyRange.upperBound('', true) : IDBKeyRange.bound(after, '', true, true);
   const above = (after?: IDBValidKey): IDBKeyRange =>
@@ -217,15 +287,25 @@ async function* otherKeys(read: Connection['read']): AsyncGenerator<IDBValidKey>
     for (;;) {
       const [request] = await read((store) => [store.getAllKeys(range, KEYS_AT_ONCE)] as const);
       const keys = resultOf(request, 'A page of keys');
-      yield* keys;
+      const records = await read((store) => keys.map((key) => store.get(key)));
+      for (const [i, key] of keys.entries()) {
+        const { error, result } = records[i] as IDBRequest;
+        yield [key, error ? readError(error, shown(key), true) : result];
+      }
       if (keys.length < KEYS_AT_ONCE) break;
       range = rangeAfter(keys.at(-1));
     }
   }
 }
 
-const noString = (name: string, key: IDBValidKey): StorageError =>
-  new StorageError('invalid-key', `A record of ${name} has the key ${shown(key)}, which is no string.`);
+const noString = (store: string, key: IDBValidKey): StorageError =>
+  new StorageError(
+    'invalid-key',
+    `A record of the store ${store} has the key ${shown(key)}, which is not a string.`,
+  );
+
+const doubled = (why: string): StorageError =>
+  new StorageError('invalid-key', `The record was not copied, because ${why}.`);
 
 /** A key as a report names it. */
 function shown(key: IDBValidKey): string {

@@ -1,9 +1,8 @@
 /**
- * Adoption as an app asks for it: what older apps have left at this origin, into the backend in use.
+ * Adoption: copies the entries of databases that older apps have left at this origin to the backend in use.
  *
  * Invariant: an old database is only read.
  */
-
 import { StorageError } from '../core/errors.ts';
 import { createOldReader, LAYOUTS, type OldName, type OldReader } from '../indexeddb/old-databases.ts';
 import { listenerOf, type TransferContext } from './context.ts';
@@ -13,7 +12,7 @@ import { prepared, type Source } from './copy/source.ts';
 
 const NAMES = Object.keys(LAYOUTS) as OldName[];
 
-/** The old databases that are there and can be adopted. */
+/** The databases of older apps at this origin. */
 export async function oldDatabases({ session, database, timeout }: TransferContext): Promise<OldDatabase[]> {
   await session();
   const found = await Promise.all(
@@ -21,7 +20,9 @@ export async function oldDatabases({ session, database, timeout }: TransferConte
       const reader = createOldReader(name, timeout);
       try {
         const seen = await reader.look();
-        return typeof seen === 'string' ? [] : [{ name, store: LAYOUTS[name].store, ...seen }];
+        if (typeof seen === 'string') return [];
+        const entries = seen.stores.reduce((sum, store) => sum + store.entries, 0);
+        return [{ name, version: seen.version, entries, stores: seen.stores }];
       } finally {
         reader.close();
       }
@@ -30,7 +31,7 @@ export async function oldDatabases({ session, database, timeout }: TransferConte
   return found.flat();
 }
 
-/** Every entry of an old database into the backend in use, each verified. */
+/** Copies every entry of an old database to the backend in use, and verifies each. */
 export async function adopt(
   context: TransferContext,
   given: unknown,
@@ -41,14 +42,22 @@ export async function adopt(
   const target = await context.session();
   const reader = createOldReader(name, context.timeout);
   try {
-    // Before anything else, so that what is not there is told as such.
+    // Before anything else: a missing database is reported as missing.
     const seen = await reader.look();
     if (typeof seen === 'string') throw new StorageError('unavailable', `adopt: ${seen}`);
+    const { version, stores } = seen;
+    if (stores.every(({ prefix }) => prefix === undefined)) {
+      const names = stores.map((store) => store.name).join(', ');
+      throw new StorageError(
+        'unavailable',
+        `adopt: IndexedDB database ${name} (version ${version}) has the stores [${names}], and none of a known layout (${Object.keys(LAYOUTS[name]).join(', ')}): nothing was copied.`,
+      );
+    }
     return await migrate({
       ...options,
       onProgress: listenerOf(context, options.onProgress),
       name: 'adopt',
-      source: sourceOf(reader, seen.entries),
+      source: sourceOf(reader, stores),
       target,
     });
   } finally {
@@ -71,10 +80,15 @@ function checkName(name: unknown, database: string): OldName {
   return known;
 }
 
-const sourceOf = (reader: OldReader, entries: number): Source => ({
-  async *entries(after) {
-    for await (const record of reader.records(after))
+const sourceOf = (reader: OldReader, stores: OldDatabase['stores']): Source => ({
+  async *entries() {
+    for await (const record of reader.records())
       yield 'refused' in record ? record : await prepared(record.key, record.value);
   },
-  count: async () => entries,
+  // A store of an unknown layout is one refused entry.
+  count: async () =>
+    stores.reduce(
+      (sum, { entries, prefix }) => sum + (prefix === undefined ? Math.min(entries, 1) : entries),
+      0,
+    ),
 });

@@ -128,7 +128,9 @@ describe('many entries', () => {
       await make(many(5000));
       const before = await bytesOf(name);
       const storage = open();
-      expect(await storage.oldDatabases()).toEqual([{ name, store, version, entries: 5000 }]);
+      expect(await storage.oldDatabases()).toEqual([
+        { name, version, entries: 5000, stores: [{ name: store, entries: 5000, prefix: '' }] },
+      ]);
       const pages: number[] = [];
       expect(await storage.adopt(name, { onProgress: ({ done }) => pages.push(done) })).toBe(5000);
       expect(pages.length).toBeGreaterThan(9);

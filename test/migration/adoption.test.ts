@@ -7,6 +7,7 @@ import {
   makeCodeForgeDb,
   makeCodeForgeStorage,
   makeDatabase,
+  makeFullCodeForgeDb,
 } from '../support/old-databases.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { failure } from '../support/rejection.ts';
@@ -37,14 +38,41 @@ const namesHere = async () => (await indexedDB.databases()).map(({ name }) => na
 const withoutList = () => vi.spyOn(indexedDB, 'databases').mockRejectedValue(new Error('no list'));
 
 describe('oldDatabases()', () => {
-  it('lists what is there, with its store, version and number of records', async () => {
+  it('lists what is there, with its stores, version and number of records', async () => {
     await fillBoth([
       ['a', 1],
       ['b', 2],
     ]);
     expect(await storage.oldDatabases()).toEqual([
-      { name: 'codeforge-storage', store: 'kv-store', version: 1, entries: 2 },
-      { name: 'CodeForgeDB', store: 'keyvalue', version: 2, entries: 2 },
+      {
+        name: 'codeforge-storage',
+        version: 1,
+        entries: 2,
+        stores: [{ name: 'kv-store', entries: 2, prefix: '' }],
+      },
+      { name: 'CodeForgeDB', version: 2, entries: 2, stores: [{ name: 'keyvalue', entries: 2, prefix: '' }] },
+    ]);
+  });
+
+  it('lists every store of the old app, and stores that nobody knows', async () => {
+    await makeFullCodeForgeDb();
+    expect(await storage.oldDatabases()).toEqual([
+      {
+        name: 'CodeForgeDB',
+        version: 2,
+        entries: 12,
+        stores: [
+          { name: 'keyvalue', entries: 2, prefix: '' },
+          ...['projects', 'files', 'models', 'components', 'workflows'].map((name) => ({
+            name,
+            entries: name === 'projects' ? 3 : 1,
+            prefix: `${name}:`,
+          })),
+          { name: 'settings', entries: 1, prefix: 'settings:' },
+          { name: 'empty', entries: 0, prefix: undefined },
+          { name: 'notes', entries: 2, prefix: undefined },
+        ],
+      },
     ]);
   });
 
@@ -69,20 +97,34 @@ describe('oldDatabases()', () => {
     expect(await storage.oldDatabases()).toMatchObject([{ name: 'CodeForgeDB', entries: 1 }]);
   });
 
-  it('does not list another layout under a known name; adopt() says what it is', async () => {
+  it('lists another layout under a known name, of which nothing can be adopted', async () => {
     await makeDatabase('codeforge-storage', 3, (db) => {
       db.createObjectStore('items');
       db.createObjectStore('other');
     });
     await makeDatabase('CodeForgeDB', 2, (db) => void db.createObjectStore('keyvalue', { keyPath: 'id' }));
-    expect(await storage.oldDatabases()).toEqual([]);
+    const unknown = { entries: 0, prefix: undefined };
+    expect(await storage.oldDatabases()).toEqual([
+      {
+        name: 'codeforge-storage',
+        version: 3,
+        entries: 0,
+        stores: [
+          { name: 'items', ...unknown },
+          { name: 'other', ...unknown },
+        ],
+      },
+      { name: 'CodeForgeDB', version: 2, entries: 0, stores: [{ name: 'keyvalue', ...unknown }] },
+    ]);
     expect(await failure(storage.adopt('codeforge-storage'))).toMatchObject({
       code: 'unavailable',
-      message: expect.stringContaining('(version 3) has the stores [items, other], and not a store kv-store'),
+      message: expect.stringContaining(
+        '(version 3) has the stores [items, other], and none of a known layout',
+      ),
     });
     expect(await failure(storage.adopt('CodeForgeDB'))).toMatchObject({
       code: 'unavailable',
-      message: expect.stringContaining('key path "id"'),
+      message: expect.stringContaining('the stores [keyvalue]'),
     });
   });
 
@@ -186,7 +228,7 @@ describe('adopt()', () => {
       'array ["a", number 1]',
     ]);
     expect(error.failed[0]?.reason).toContain('no value');
-    expect(error.failed[1]?.reason).toContain('no string');
+    expect(error.failed[1]?.reason).toContain('not a string');
     expect(await storage.keys()).toEqual(['kept', 'more']);
     expect(await storage.get('more')).toBe(1);
   });
@@ -198,7 +240,83 @@ describe('adopt()', () => {
       store.put('of the text', 'number 42');
     });
     const error = await failure(storage.adopt('codeforge-storage'));
-    expect(error).toMatchObject({ failed: [{ key: 'number 42' }] });
+    expect(error).toMatchObject({ migrated: 1, failed: [{ key: 'number 42 (not the key of this name)' }] });
+    expect(await storage.get('number 42')).toBe('of the text');
+  });
+
+  it('copies the records of every known store as <store>:<id>, and names the others', async () => {
+    await makeFullCodeForgeDb();
+    const before = await contentsOf('CodeForgeDB');
+    const error = await failure(storage.adopt('CodeForgeDB'));
+    expect(error).toMatchObject({
+      migrated: 10,
+      failed: [{ key: 'store notes', reason: expect.stringContaining('2 records of the store notes') }],
+    });
+    const refused: string[] = [];
+    const onRefused = ({ key }: { key: string }) => void refused.push(key);
+    expect(await storage.adopt('CodeForgeDB', { onRefused })).toBe(10);
+    expect(refused).toEqual(['store notes']);
+    expect(await storage.keys()).toEqual([
+      'a',
+      'b',
+      'components:x',
+      'files:x',
+      'models:x',
+      'projects:7',
+      'projects:p1',
+      'projects:ü',
+      'settings:theme',
+      'workflows:x',
+    ]);
+    expect(await storage.get('projects:p1')).toEqual({ id: 'p1', name: 'First', at: new Date(5) });
+    expect(await storage.get('projects:7')).toEqual({ id: 7, name: 'Seventh' });
+    expect(await storage.get('settings:theme')).toEqual({ key: 'theme', value: 'dark' });
+    expect(await contentsOf('CodeForgeDB')).toEqual(before);
+  });
+
+  it('never copies two records to one key: the second one is named', async () => {
+    await makeDatabase('CodeForgeDB', 2, (db) => {
+      db.createObjectStore('keyvalue', { keyPath: 'key' }).put({ key: 'projects:p1', value: 'of keyvalue' });
+      const projects = db.createObjectStore('projects', { keyPath: 'id' });
+      for (const id of ['p1', '42', 42, 43, new Date(0)]) projects.put({ id });
+    });
+    const error = await failure(storage.adopt('CodeForgeDB'));
+    expect(error.failed.map(({ key }) => key)).toEqual([
+      'projects: "p1"',
+      'projects: number 42',
+      'projects: date 1970-01-01T00:00:00.000Z',
+    ]);
+    expect(await storage.getMany(['projects:p1', 'projects:42', 'projects:43'])).toEqual([
+      'of keyvalue',
+      { id: '42' },
+      { id: 43 },
+    ]);
+    expect(error.migrated).toBe(3);
+  });
+
+  it('names a record that the engine cannot read, and copies the others', async () => {
+    await makeCodeForgeDb([
+      ['a', 1],
+      ['b', 2],
+      ['c', 3],
+    ]);
+    const { get, getAll } = IDBObjectStore.prototype;
+    const fail = (request: IDBRequest): IDBRequest =>
+      Object.defineProperties(request, {
+        error: { get: () => new DOMException('The file is gone.', 'NotReadableError'), set() {} },
+        result: { get: () => undefined, set() {} },
+      });
+    vi.spyOn(IDBObjectStore.prototype, 'get').mockImplementation(function (this: IDBObjectStore, key) {
+      const request = get.call(this, key);
+      return this.name === 'keyvalue' && key === 'b' ? fail(request) : request;
+    });
+    vi.spyOn(IDBObjectStore.prototype, 'getAll').mockImplementation(function (this: IDBObjectStore, ...args) {
+      const request = getAll.apply(this, args);
+      return this.name === 'keyvalue' ? fail(request) : request;
+    });
+    const error = await failure(storage.adopt('CodeForgeDB'));
+    expect(error).toMatchObject({ migrated: 2, failed: [{ key: 'b' }] });
+    expect(error.failed[0]?.reason).toContain('NotReadableError');
   });
 
   it('names hundreds of keys that are no strings, on both sides of those that are', async () => {

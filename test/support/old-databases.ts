@@ -35,6 +35,28 @@ export const makeCodeForgeDb = (entries: Entries): Promise<void> =>
     for (const [key, value] of entries) store.put({ key, value });
   });
 
+/** `CodeForgeDB` with every store of the old app, and two that are not of it. */
+export const makeFullCodeForgeDb = (): Promise<void> =>
+  makeDatabase('CodeForgeDB', 2, (db) => {
+    const keyvalue = db.createObjectStore('keyvalue', { keyPath: 'key' });
+    keyvalue.put({ key: 'a', value: 1 });
+    keyvalue.put({ key: 'b', value: 2 });
+    for (const name of ['projects', 'files', 'models', 'components', 'workflows']) {
+      const store = db.createObjectStore(name, { keyPath: 'id' });
+      if (name !== 'projects') store.put({ id: 'x', of: name });
+      else {
+        store.put({ id: 'p1', name: 'First', at: new Date(5) });
+        store.put({ id: 'ü' });
+        store.put({ id: 7, name: 'Seventh' });
+      }
+    }
+    db.createObjectStore('settings', { keyPath: 'key' }).put({ key: 'theme', value: 'dark' });
+    db.createObjectStore('empty');
+    const notes = db.createObjectStore('notes', { autoIncrement: true });
+    notes.put('one');
+    notes.put('two');
+  });
+
 /** Both of them with the same entries. */
 export async function fillBoth(entries: Entries): Promise<void> {
   await makeCodeForgeStorage(entries);

@@ -112,12 +112,25 @@ export type AdoptOptions = Omit<MigrateOptions, 'activate'>;
 export interface OldDatabase {
   /** Its name, for `adopt()`. */
   readonly name: 'codeforge-storage' | 'CodeForgeDB';
-  /** The object store that holds its entries. */
-  readonly store: string;
-  /** Its version, which is never raised. */
+  /** Its version. It is never raised. */
   readonly version: number;
-  /** Records of the store, those that cannot be adopted included. */
+  /** The number of records in all stores, including those that cannot be adopted. */
   readonly entries: number;
+  /** Its object stores, those that can be adopted first. */
+  readonly stores: readonly OldStore[];
+}
+
+/** An object store of an old database. */
+export interface OldStore {
+  /** Its name. */
+  readonly name: string;
+  /** The number of its records, including those that cannot be adopted. */
+  readonly entries: number;
+  /**
+   * The text that `adopt()` puts before the keys of this store, such as `projects:`; empty for the main store. `undefined` if the
+   * layout of the store is not known: `adopt()` names the store as one that it cannot copy.
+   */
+  readonly prefix: string | undefined;
 }
 
 /** Options, checked and complete. */
