@@ -1,25 +1,28 @@
 /**
- * The Backend contract: the one waist that every call passes.
+ * The Backend interface: the one narrow interface that every call passes through.
  *
- * A backend moves batches. It gets keys and values that were checked already and answers one result an operation,
- * because calls that travel together fail separately. It never swallows a failure, never answers "empty" for
- * "failed", and never retries for ever.
+ * A backend carries out batches. Its keys and values have already been checked. It returns one outcome for each operation, because
+ * calls in one batch fail separately. It never hides a failure, never returns "empty" for "failed", and never retries without end.
  */
 import type { KeyRange } from './order.ts';
 
-/** Who serves operations. */
+/** Which backend serves calls. */
 export type BackendType = 'indexeddb' | 'flask';
 
 /**
- * How a storage stands to its server: `'local'` where none is configured; `'online'`; `'offline'`, it was not reached and is asked
- * again; `'reconnecting'`, it is being asked, and brought up to date; `'auth-required'`, it lets this caller do nothing (option
- * `token`), and is asked again.
+ * The connection state of a storage.
+ *
+ * - `'local'`: no server is configured;
+ * - `'online'`: the server answers, and serves all calls;
+ * - `'offline'`: the server cannot be reached; the SDK tries again;
+ * - `'reconnecting'`: the SDK is connecting to the server and sending the outbox;
+ * - `'auth-required'`: the server rejects every request of this caller (see the option `token`); the SDK tries again.
  */
 export type SyncState = 'local' | 'online' | 'offline' | 'reconnecting' | 'auth-required';
 
-/** A value, copied and checked by `snapshot`: nobody else holds it. */
+/** A value that `snapshot` has checked and copied. No other code has a reference to the copy. */
 export interface Snapshot {
-  /** Whether JSON carries the value as it is. */
+  /** Whether the value is plain JSON, which travels without an envelope. */
   readonly plain: boolean;
   /** The copy. */
   readonly value: unknown;
@@ -29,20 +32,22 @@ export interface Snapshot {
   readonly hasError?: boolean;
 }
 
-/** A value, and the revision that it is. */
+/** A value and its revision. */
 export interface StoredEntry<Value = unknown> {
-  /** The value, the caller's own copy. */
+  /** The value: a copy that belongs to the caller. */
   readonly value: Value;
   /**
-   * Names this state of the key, for `ifRevision`. Opaque: compare it, store it, do not read it. On a server no two states
-   * of a key share one; a state that waits to be sent has a name of this origin, which holds beside the server's when it has
-   * arrived. IndexedDB keeps no revisions: there it is a fingerprint, so equal values have equal revisions, and
-   * a Blob counts by its size and type, a File by its name and `lastModified` too, not by its bytes.
+   * Identifies this state of the key, for `ifRevision`. Opaque: compare it and store it, but do not parse it.
+   *
+   * On a server each state of a key has a revision of its own. A write in the outbox has a revision of this origin, which stays
+   * valid, beside the server's, after the write was sent. On IndexedDB the revision is a fingerprint of the value: equal values have
+   * equal revisions. There a Blob is compared by size and type, and a File also by `name` and `lastModified`; their bytes are not
+   * compared.
    */
   readonly revision: string;
 }
 
-/** A write that holds only for one state: with a revision for that one, with `null` where there is nothing. */
+/** The condition of a write: with a revision, the key must still have it; with `null`, the key must not exist. */
 export interface Condition {
   readonly ifRevision?: string | null | undefined;
 }
@@ -55,38 +60,35 @@ export type Operation =
   | ({ readonly type: 'put'; readonly key: string } & Snapshot & Condition)
   | { readonly type: 'update'; readonly key: string; readonly change: (current: unknown) => Snapshot }
   | { readonly type: 'clear' }
-  /** Deletes every key that begins with `prefix`. Not a `clear` with a member, so that no code takes it for one. */
+  /** Deletes every key that begins with `prefix`. A type of its own, so that no code mistakes it for a `clear` of everything. */
   | { readonly type: 'clear-prefix'; readonly prefix: string };
 
-/**
- * What became of one operation: the value of a `get` or `update`, the `StoredEntry` of an `entry`, the boolean of a `has`,
- * or why it failed.
- */
+/** The outcome of one operation: the value of a `get` or `update`, the `StoredEntry` of an `entry`, the boolean of a `has`, or an error. */
 export type Outcome = PromiseSettledResult<unknown>;
 
-/** How much a backend holds. */
+/** The number and size of the stored entries. */
 export interface StorageStats {
   /** Number of entries. */
   readonly keys: number;
   /**
-   * Bytes of all values as JSON text in UTF-8, keys not counted. On IndexedDB, a value that cannot be read, or that another
-   * program stored and that has no JSON text, counts as 0 bytes. Its entry is counted in `keys`. While the part that writes values
-   * other than JSON has not been loaded and cannot be, such as offline, the size of these values is estimated.
+   * Bytes of all values as JSON text in UTF-8, without keys. On IndexedDB, a value that cannot be read, or that another
+   * program stored and that has no JSON text, counts as 0 bytes; its entry is counted in `keys`. If the codec, which writes values
+   * other than JSON, cannot be loaded, for example offline, the size of these values is estimated.
    */
   readonly sizeBytes: number;
 }
 
-/** Whether an operation changes nothing. */
+/** Whether an operation only reads. */
 export const isRead = ({ type }: Operation): boolean => type === 'get' || type === 'entry' || type === 'has';
 
-/** An operation that both levels of a server's protocol know: on one key, or on all. */
+/** An operation that both levels of the server protocol support: on one key, or on all. */
 export type ProtocolOperation = Exclude<Operation, { type: 'clear-prefix' }>;
 
-/** Whether an operation is about revisions: it reads one, or holds only for one. */
+/** Whether an operation needs revisions: it reads one, or its condition is one. */
 export const isRevised = (operation: Operation): operation is Revised =>
   operation.type === 'entry' || (operation as Condition).ifRevision !== undefined;
 
-/** Whether what becomes of an operation depends on what is there. */
+/** Whether the result of an operation depends on the stored value. */
 export const isDependent = (operation: Operation): operation is Dependent =>
   operation.type === 'update' || isRevised(operation);
 
@@ -94,17 +96,17 @@ export const isDependent = (operation: Operation): operation is Dependent =>
 export const holdsBlob = (operation: Operation): boolean =>
   operation.type === 'put' && operation.hasBlob === true;
 
-/** An operation that reads before it is decided. */
+/** An operation whose result depends on the stored value. */
 export type Dependent = Revised | Extract<Operation, { type: 'update' }>;
 
-/** An operation that is about revisions. */
+/** An operation that needs revisions. */
 export type Revised = Extract<Operation, { type: 'entry' | 'put' | 'delete' }>;
 
 /** Entries, in byte order of their keys. */
 export type Page = ReadonlyArray<readonly [key: string, value: unknown]>;
 
 /**
- * When a write to IndexedDB resolves: when the browser has handed it to the operating system (`relaxed`), or when it is flushed
+ * When a write to IndexedDB resolves: after the browser has handed it to the operating system (`relaxed`), or after it was flushed
  * to the disk (`strict`).
  *
  * @see W3C Indexed Database API 3.0, §2.7.1 Durability hint.
@@ -116,38 +118,38 @@ export interface RunOptions {
   readonly durability?: Durability;
 }
 
-/** A medium that holds entries. */
+/** A store of entries: IndexedDB or a server. */
 export interface Backend {
-  /** Which medium this is. */
+  /** The kind of this backend. */
   readonly type: BackendType;
   /**
-   * Resolves when the medium has answered once.
+   * Resolves when the database is open, or when the server has answered.
    *
    * @throws {StorageError} `unavailable`, `timeout`, `blocked`
    */
   open(): Promise<void>;
   /**
-   * Carry out a batch: as many outcomes as operations, in their order.
+   * Carries out a batch. Returns one outcome for each operation, in their order.
    *
-   * @param options `durability` of this batch. A server ignores it: what it has answered is on its disk.
-   * @throws {StorageError} when none of the batch was carried out.
+   * @param options `durability` of this batch. Servers ignore it: they answer a write after it is on their disk.
+   * @throws {StorageError} if no operation of the batch was carried out.
    */
   run(operations: readonly Operation[], options?: RunOptions): Promise<Outcome[]>;
-  /** The keys of a range, in byte order, or in the reverse of it. */
+  /** The keys of a range, in byte order, or with `reverse` in reverse byte order. */
   keys(range: KeyRange): Promise<string[]>;
   /** The entries of a range, in the order of their keys, in pages of bounded size. */
   entries(range: KeyRange): AsyncIterable<Page>;
-  /** How much it holds. */
+  /** The number of entries and the size of their values. */
   stats(): Promise<StorageStats>;
-  /** The number of entries of a range, whose `limit` and `reverse` make no difference. Without bounds it costs at most as much as `stats`. */
+  /** The number of entries of a range. Without bounds it costs at most as much as `stats`. */
   count(range: Omit<KeyRange, 'limit' | 'reverse'>): Promise<number>;
   /**
-   * Resolves where it would take this value, as far as that is known before it is asked.
+   * Resolves if the backend would accept this value, as far as that is known without sending it.
    *
    * @throws {StorageError} `invalid-key`, `too-large`, `unsupported-value`
    */
   check?(key: string, value: Snapshot): Promise<void>;
-  /** Let go of the medium. What is under way is cut off and rejects with `closed`. */
+  /** Closes the database or the connection. Calls in progress are aborted and reject with `closed`. */
   close(): Promise<void>;
 }
 
@@ -157,8 +159,8 @@ export interface Protocol
     Required<Pick<Backend, 'check'>> {
   run(operations: readonly ProtocolOperation[]): Promise<Outcome[]>;
   /**
-   * The operations that delete the keys that begin with `prefix` as they are now: where the server has revisions, only if nobody
-   * has written them since.
+   * Returns operations that delete the keys that now begin with `prefix`. If the server has revisions, each delete applies only if
+   * the key has not changed since.
    */
   deletesOf(prefix: string): Promise<Delete[]>;
 }
@@ -170,8 +172,8 @@ export type Delete = Extract<Operation, { type: 'delete' }>;
 export const fulfilled = (value?: unknown): Outcome => ({ status: 'fulfilled', value });
 
 /**
- * Runs a batch on a medium that has no operation for `clear-prefix`: each is carried out by `clear`, after the operations before it
- * and before the operations after it.
+ * Runs a batch on a backend without an operation for `clear-prefix`. Each `clear-prefix` is carried out by `clear`, after the
+ * operations before it and before the operations after it.
  */
 export async function runWithClears(
   operations: readonly Operation[],
@@ -198,7 +200,7 @@ const runPart = async (
 ): Promise<Outcome[]> =>
   part.length === 0 ? [] : run(part).catch((reason) => part.map(() => rejected(reason)));
 
-/** The outcome of a `clear-prefix` that was carried out by deletes. A key that somebody has written meanwhile stays, which is right. */
+/** The outcome of a `clear-prefix` that was carried out by deletes. A key that another client has written since then is kept. */
 export const outcomeOfClear = (deletes: readonly Outcome[]): Outcome =>
   deletes.find(
     (outcome) =>

@@ -1,23 +1,23 @@
 /**
- * Lists cut into chunks, by count and bytes, and lists that are cut because a chunk of them was refused.
+ * Chunks: lists split by count and bytes, and lists that are bisected because a part of them was refused.
  */
 
-/** How large a chunk may be. A single item is never cut, so a chunk of one item may be larger. */
+/** The limits of a chunk. A single item is never split, so a chunk of one item may exceed `bytes`. */
 export interface ChunkLimits<T> {
-  /** Items at most. Default: no limit. */
+  /** Maximum number of items. Default: no limit. */
   readonly count?: number;
-  /** Bytes of all items at most. Default: no limit. */
+  /** Maximum number of bytes of all items. Default: no limit. */
   readonly bytes?: number;
-  /** Bytes of one item. Default: none. */
+  /** The size of an item in bytes. Default: 0. */
   sizeOf?(item: T): number;
   /**
-   * Whether an item must be the first of a chunk for another reason. It is called once for each item, with the chunk that the item
-   * would join, which is empty where the list is cut before it anyway.
+   * Whether an item must be the first of a chunk for another reason. Called once for each item with the chunk that the item would
+   * join. That chunk is empty if the item starts a new chunk anyway.
    */
   startsChunk?(item: T, chunk: readonly T[]): boolean;
 }
 
-/** Cuts items, in their order, as they are added. */
+/** Splits items into chunks as they are added, in their order. */
 export function createCutter<T>({
   count = Infinity,
   bytes: most = Infinity,
@@ -33,7 +33,7 @@ export function createCutter<T>({
     return taken;
   };
   return {
-    /** Adds an item. Returns the chunk before it, if it begins a new one. */
+    /** Adds an item. Returns the previous chunk if the item starts a new one. */
     add(item: T): T[] | undefined {
       const size = sizeOf?.(item) ?? 0;
       let full = chunk.length > 0 && (chunk.length >= count || bytes + size > most) ? take() : undefined;
@@ -42,12 +42,12 @@ export function createCutter<T>({
       bytes += size;
       return full;
     },
-    /** The last chunk. Empty only where nothing was added. */
+    /** Returns the last chunk. It is empty only if no item was added. */
     rest: take,
   };
 }
 
-/** The items of a list in chunks, in their order. No chunk is empty. */
+/** Splits a list into chunks, in the order of the items. No chunk is empty. */
 export function* chunksOf<T>(items: Iterable<T>, limits: ChunkLimits<T>): Generator<T[], undefined> {
   const cutter = createCutter(limits);
   for (const item of items) {
@@ -58,7 +58,7 @@ export function* chunksOf<T>(items: Iterable<T>, limits: ChunkLimits<T>): Genera
   if (rest.length > 0) yield rest;
 }
 
-/** The same over items that arrive one after the other. */
+/** The same for an asynchronous iterable. */
 export async function* chunksOfStream<T>(
   items: AsyncIterable<T>,
   limits: ChunkLimits<T>,
@@ -72,26 +72,26 @@ export async function* chunksOfStream<T>(
   if (rest.length > 0) yield rest;
 }
 
-/** How a list is carried out whose parts may succeed where the whole is refused. */
+/** How to carry out a list whose parts may succeed although the whole list is refused. */
 export interface Bisection<T> {
-  /** Carries out a part, all or nothing. Rejects where nothing of it was carried out. */
+  /** Carries out a part, all or nothing. Rejects if nothing of it was carried out. */
   attempt(part: readonly T[]): Promise<void>;
-  /** Whether halves of a part may succeed after this failure, or another item may where the part is a single one. */
+  /** Whether, after this failure, a half of the part may succeed, or another item if the part is a single item. */
   isDivisible(error: unknown): boolean;
-  /** Takes note of a part that failed for good. What it throws ends the whole. */
+  /** Records a part that failed permanently. If it throws, the rest is not carried out. */
   fail(part: readonly T[], error: unknown): void;
-  /** Whether the failure of a single item counts towards the limit. Default: each does. */
+  /** Whether the failure of a single item counts towards the limit. Default: every failure counts. */
   counts?(error: unknown): boolean;
   /**
-   * How many single items may fail before parts are no longer halved: then the items are not the reason, and attempts would
-   * multiply. Default 3.
+   * Number of single items that may fail before parts are no longer bisected. With more failures the items are not the cause, and the
+   * number of attempts would multiply. Default 3.
    */
   readonly maxFailures?: number;
 }
 
 /**
- * Returns a function that carries out a list, and where it is refused as a whole, its halves, in their order, so that only items
- * that are refused alone fail. Its calls share one count of single failures.
+ * Returns a function that carries out a list. If the list is refused, the function carries out its halves, in their order, so that
+ * only items that are refused alone fail. All calls of the function share one count of failed items.
  */
 export function createBisection<T>(bisection: Bisection<T>): (items: readonly T[]) => Promise<void> {
   const { maxFailures = 3 } = bisection;

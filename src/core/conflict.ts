@@ -1,32 +1,34 @@
 /**
- * A conflict: a class of its own file, because an app without conditional writes does not load it.
+ * Conflicts: the error of a conditional write, conflicts of queued writes, and the policies that resolve them.
  */
 import type { StoredEntry } from './backend.ts';
 import { StorageError } from './errors.ts';
 
 /**
- * A write that was made for another state than the one that is there. Nothing was stored. Both sides are here, so that the
- * app can merge them, show them, or write again with `current.revision`.
+ * A conditional write was rejected because the key has another state than `ifRevision` requires. Nothing was stored.
+ *
+ * The error contains both values. The app can merge them or show them, and can write again with
+ * `ifRevision: error.current?.revision ?? null`.
  */
 export class ConflictError extends StorageError {
-  /** The key that was to be written. */
+  /** The key of the write. */
   readonly key: string;
-  /** The value that was to be stored; `undefined` for a delete. */
+  /** The value that was not stored; `undefined` for a delete. */
   readonly attempted: unknown;
-  /** What is there instead; `undefined` where there is nothing. */
+  /** The stored value and its revision; `undefined` if the key does not exist. */
   readonly current: StoredEntry | undefined;
 
   /**
-   * An error with both sides of a conflict.
+   * Creates the error of a conflict.
    *
-   * @param key The key.
-   * @param attempted The value that was to be stored.
-   * @param current What is there.
+   * @param key The key of the write.
+   * @param attempted The value that was not stored.
+   * @param current The stored value and its revision.
    */
   constructor(key: string, attempted: unknown, current: StoredEntry | undefined) {
     super(
       'conflict',
-      `Key ${key} is not in the state that this write was for; nothing was changed. Merge \`attempted\` and \`current\`, and write again.`,
+      `Key ${key} has another revision than this write requires; nothing was stored. Merge \`attempted\` and \`current\`, and write again.`,
     );
     this.name = 'ConflictError';
     this.key = key;
@@ -35,53 +37,57 @@ export class ConflictError extends StorageError {
   }
 }
 
-/** A value of one side of a conflict; nothing where the key did not exist there, or was not known. */
+/** One of the values of a conflict; `undefined` if the key did not exist, or if its value was not known. */
 export type ConflictValue =
   | {
-      /** It. */
+      /** The value. */
       readonly value: unknown;
     }
   | undefined;
 
 /**
- * A write that was acknowledged while the server was away, and that did not come to be the server's. It is kept until
- * `resolve()` settles it.
+ * A local value that the server does not have: a write that was acknowledged while the server was unreachable and then lost to
+ * another value, or a value that a restored server has lost. It is stored on this device until `resolve()` is called for its key.
  */
 export interface Conflict {
-  /** The key; empty for a `clear()`. */
+  /** The key; the empty string for a `clear()`. */
   readonly key: string;
   /**
-   * - `changed`: the server had something that the writer had not seen;
-   * - `rejected`: the server refused the write for good;
-   * - `restored`: the server was restored to an earlier state, and has lost the value.
+   * - `changed`: another client had changed the key, and this device had not seen that change;
+   * - `rejected`: the server rejected the write permanently, for example because the value is too large;
+   * - `restored`: the server was restored to an earlier state and has lost the value.
    */
   readonly reason: 'changed' | 'rejected' | 'restored';
-  /** What the writer had seen. */
+  /** The value that this device knew before the write. */
   readonly base: ConflictValue;
-  /** What was written here; nothing for a delete. */
+  /** The value that was written on this device; `undefined` for a delete. */
   readonly local: ConflictValue;
-  /** What the server held then. */
+  /** The value on the server when the conflict was detected. */
   readonly server: ConflictValue;
-  /** The same in words for people. */
+  /** A description of the conflict for people. */
   readonly detail: string;
-  /** When it was found, in milliseconds since 1970. */
+  /** When the conflict was detected, in milliseconds since 1970. */
   readonly atMs: number;
 }
 
-/** How a conflict is settled: by what was written here, by what the server has, or by another value. */
+/** How `resolve()` resolves a conflict: with the local value, the server's value, or another value. */
 export type Resolution =
   | 'local'
   | 'server'
   | {
-      /** What is to be stored. */
+      /** The value to store. */
       readonly value: unknown;
     };
 
 /**
- * What is done where the server has something that the writer of a value had not seen. The server's value stands
- * (`'keep-server'`), the local one replaces it (`'keep-local'`), or what a function makes of both, which may be a promise. Each side is
- * `undefined` where the key does not exist, or, for `base`, was not known; a result of `undefined` deletes the key. Where the
- * function fails, the server's value stands. A local value that does not come to be the server's is kept: `conflicts()`.
+ * Which value wins if another client has changed a key that this device has written while the server was unreachable.
+ *
+ * - `'keep-server'`: the server's value stays.
+ * - `'keep-local'`: the local value replaces the server's.
+ * - A function: it returns the value to store, or a promise of it. `undefined` deletes the key. Each argument is `undefined` if the
+ *   key did not exist; `base` also if its value was not known. If the function throws, the server's value stays.
+ *
+ * A local value that loses is kept and listed by `conflicts()`.
  */
 export type ConflictPolicy =
   | 'keep-server'

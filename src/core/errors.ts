@@ -1,30 +1,32 @@
 /**
- * The one error class of this package and its closed list of codes.
+ * The error class of this package and its closed list of codes.
  *
- * Callers branch on `code`, never on the message. The platform's own error is kept in `cause`.
+ * Callers branch on `code`, never on the message. The platform's own error is in `cause`.
  */
 /**
  * Why a call was rejected.
  *
- * Refused before any I/O:
- * - `invalid-option`: an option of {@link createStorage} or of a call is unknown or malformed;
- * - `invalid-key`: not a key that both backends can hold (see docs/contract.md, Keys);
- * - `unsupported-value`: not a value that both backends can hold; the message names the path inside it;
- * - `unsupported`: this backend cannot do it at all (for example `update` on a server without revisions);
- * - `wrong-backend`: a migration to the backend that is already in use;
- * - `closed`: the storage was closed, before the call or while it was under way.
+ * Before any I/O:
+ * - `invalid-option`: an option of {@link createStorage} or of a call is unknown or has an invalid value;
+ * - `invalid-key`: the key cannot be stored on both backends (docs/contract.md, Keys);
+ * - `unsupported-value`: the value cannot be stored on both backends, and the message names the path inside the value; or, from
+ *   IndexedDB, the stored value cannot be read;
+ * - `unsupported`: the backend does not support the call, such as `update` on a server without revisions;
+ * - `wrong-backend`: the storage already uses the target of the migration;
+ * - `closed`: the storage was closed before the call ended.
  *
- * From the medium:
- * - `unavailable`: no IndexedDB here, no server there, or an answer that is not the storage server's;
- * - `timeout`: no answer within the time limit: whether a write arrived is not known, unless the message says that nothing was stored;
- * - `too-large`: the server's limit on the size of one value;
- * - `quota`: the disk or the quota is full;
- * - `blocked`: another tab keeps the database from opening;
- * - `forbidden`: the server does not let this caller (its origin, host or token) do this;
- * - `conflict`: a write with `ifRevision`, or an `update`, met another state (`ConflictError`);
- * - `refused`: the server understood the request and refused it (its status is in the message);
- * - `invalid-backup`: what was to be imported is cut, damaged, or no backup: nothing of it was stored;
- * - `migration`: `MigrationError`.
+ * From the backend:
+ * - `unavailable`: IndexedDB or the server cannot be used, or the response is not a storage server's; a write may have arrived,
+ *   unless the message says that nothing was stored;
+ * - `timeout`: no response within the time limit; a write may have arrived, unless the message says that nothing was stored;
+ * - `too-large`: the value exceeds the server's size limit;
+ * - `quota`: the disk or the storage quota is full;
+ * - `blocked`: another tab prevents the database from opening;
+ * - `forbidden`: the server does not allow the operation to this origin, host or token;
+ * - `conflict`: the key did not have the required revision ({@link ConflictError});
+ * - `refused`: the server rejected the request; the message contains the HTTP status;
+ * - `invalid-backup`: the backup is incomplete, damaged, or not a backup; nothing of it was stored;
+ * - `migration`: not every entry was copied ({@link MigrationError}).
  */
 export type StorageErrorCode =
   | 'invalid-option'
@@ -44,16 +46,16 @@ export type StorageErrorCode =
   | 'invalid-backup'
   | 'migration';
 
-/** Every rejection of this package. The message says what failed, on which key or URL, and what to do. */
+/** The error of every rejected call. The message says what failed, on which key or URL, and what to do next. */
 export class StorageError extends Error {
-  /** What went wrong, from a closed list. */
+  /** Why the call was rejected, from a closed list. */
   readonly code: StorageErrorCode;
 
   /**
-   * An error of this package.
+   * Creates an error of this package.
    *
-   * @param code What went wrong.
-   * @param message What failed, on what, and what to do.
+   * @param code Why the call was rejected.
+   * @param message What failed, on which key or URL, and what to do next.
    * @param options `cause`: the platform's own error.
    */
   constructor(code: StorageErrorCode, message: string, options?: ErrorOptions) {
@@ -63,6 +65,6 @@ export class StorageError extends Error {
   }
 }
 
-/** Why a call on a closed storage is rejected. */
+/** The error of a call on a closed storage. */
 export const closedError = (): StorageError =>
   new StorageError('closed', 'This storage is closed: create a new one with createStorage().');

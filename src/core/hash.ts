@@ -1,5 +1,5 @@
 /**
- * A hash of text: cyrb53. No cryptography, but 53 well-mixed bits without waiting for a promise.
+ * A hash of a text: cyrb53, 53 bits. It is not cryptographic, but synchronous, unlike the digests of Web Crypto.
  */
 export function hash(text: string, seed: number): number {
   let a = 0xdeadbeef ^ seed;

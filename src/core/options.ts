@@ -5,18 +5,18 @@ import type { Durability } from './backend.ts';
 import type { ConflictPolicy } from './conflict.ts';
 import { StorageError } from './errors.ts';
 
-/** A bearer token, or a function that is asked for one before each request: it may fetch a fresh one. */
+/** A bearer token, or a function that returns one and is called before each request, so that it can fetch a fresh one. */
 export type Token = string | (() => string | Promise<string>);
 
-/** Whether a text can be a bearer token: visible ASCII, so that it is one header value. Spec: RFC 6750 §2.1. */
+/** Whether a value can be a bearer token: visible ASCII, which fits into one header value. @see RFC 6750 §2.1 */
 export const isToken = (token: unknown): token is string =>
   typeof token === 'string' && /^[\x21-\x7e]+$/.test(token);
 
-/** Where log lines go. `console` fits. */
+/** The receiver of log lines, such as `console`. */
 export interface Logger {
-  /** One line for the backend that is selected, and one each time that the server is back. */
+  /** Receives one line for the selected backend, and one each time the server is reachable again. */
   info(message: string): void;
-  /** One line each time that a configured server is away, with the reason, and one for values that it did not take. */
+  /** Receives one line, with the reason, each time a configured server becomes unreachable, and one for values that it rejected. */
   warn(message: string): void;
 }
 
@@ -33,7 +33,7 @@ export interface ResolvedOptions {
   readonly warning: string | undefined;
 }
 
-/** What an option may be: the test, and the same in words ("must be …"). */
+/** The rule of an option: a test, and the words for the error message ("must be …"). */
 export type OptionRule = readonly [isValid: (value: unknown) => boolean, words: string];
 
 /** Rules for the options that several methods share. */
@@ -45,7 +45,7 @@ export const RULES = {
   signal: [(value) => typeof (value as AbortSignal)?.throwIfAborted === 'function', 'an AbortSignal'],
 } satisfies Readonly<Record<string, OptionRule>>;
 
-/** A rule for one of some words. */
+/** A rule for an option that is one of several words. */
 export const oneOf = (...words: readonly string[]): OptionRule => [
   (value) => words.includes(value as string),
   words.map((word) => `'${word}'`).join(' or '),
@@ -54,11 +54,10 @@ export const oneOf = (...words: readonly string[]): OptionRule => [
 /**
  * Checks the options of a call. An option with the value `undefined` counts as left out.
  *
- * @param call Names the method, for the message: `export()`.
- * @param rules The options that the method has.
- * @returns The options; `{}` where none were given.
- * @throws {StorageError} `invalid-option` for anything but an object, for an option that the method does not have, and for a
- * value that the option cannot have.
+ * @param call The method in error messages, such as `export()`.
+ * @param rules The method's options and their rules.
+ * @returns The options; `{}` if `options` is `undefined`.
+ * @throws {StorageError} `invalid-option` if `options` is not an object, has an unknown option, or an option has an invalid value.
  */
 export function checkOptions<Options extends object>(
   call: string,
@@ -68,7 +67,7 @@ export function checkOptions<Options extends object>(
   if (options === undefined) return {};
   const names = Object.keys(rules);
   const known = `The options of ${call} are ${names.join(', ')}.`;
-  // Not an Event either, which an event handler gets: onclick={storage.clear}.
+  // This also rejects the Event that a handler receives: onclick={storage.clear}.
   if (
     Object.prototype.toString.call(options) !== '[object Object]' ||
     typeof options !== 'object' ||
@@ -83,7 +82,7 @@ export function checkOptions<Options extends object>(
   return options;
 }
 
-/** An error for an option or argument that a call cannot work with. */
+/** The error for an invalid option or argument. */
 export const invalidOption = (message: string): StorageError => new StorageError('invalid-option', message);
 
 function describe(value: unknown): string {

@@ -1,9 +1,9 @@
 /**
- * One turn's calls → one batch.
+ * The queue: calls of one turn of the event loop become one batch.
  *
- * Calls made in one turn of the event loop travel together, in program order, and settle each by itself. While one
- * batch is under way the next one gathers, so at most one is ever under way, and a call sees whatever was called
- * before it. A call that is no operation (listing, counting) takes its place in the same order.
+ * The calls of a batch keep their order, and each settles separately. Calls made while a batch runs form the next batch. At most one
+ * batch runs at a time, so a call sees the effects of all calls before it. Calls that are not operations, such as listing and
+ * counting, keep their position in the same order.
  */
 import type { Backend, Operation, Outcome } from './backend.ts';
 import { closedError } from './errors.ts';
@@ -19,29 +19,29 @@ type Step = Call[] | (() => Promise<void>);
 /** The order in which calls reach the backend. */
 export interface Queue<Target extends Backend> {
   /**
-   * Adds the operation that `make` makes to this turn's batch. Settles with its outcome, whose type is the caller's to know (see
-   * {@link Outcome}); rejects with what `make` throws.
+   * Adds the operation that `make` returns to this turn's batch. Settles with its outcome, whose type the caller knows (see
+   * {@link Outcome}). Rejects if `make` throws.
    */
   call<Value>(make: () => Operation): Promise<Value>;
-  /** The same with many: their values, or the first failure. */
+  /** The same for several operations. Resolves with their values, or rejects with the first failure. */
   callAll<Value>(make: () => Operation[]): Promise<Value[]>;
-  /** Run `task` after everything called before it and before everything called after it. */
+  /** Runs `task` after all calls before it and before all calls after it. */
   alone<T>(task: (backend: Target) => T | Promise<T>): Promise<T>;
-  /** Reject what waits, and everything called from now on. Resolves when nothing is under way. */
+  /** Rejects all queued and later calls with `closed`. Resolves when no call is in progress. */
   close(): Promise<void>;
 }
 
 /**
- * A queue in front of a backend.
+ * Creates a queue in front of a backend.
  *
- * @param ready The backend, once it is chosen. Asked for each batch, so that a failed start may be tried again.
+ * @param ready Returns the backend. It is called for each batch, so that a failed start can be repeated.
  */
 export function createQueue<Target extends Backend>(ready: () => Promise<Target>): Queue<Target> {
   const steps: Step[] = [];
   let drained: Promise<void> | undefined;
   let closed = false;
 
-  /** The backend, unless the storage is closed by then. */
+  /** Returns the backend, or throws if the storage was closed meanwhile. */
   async function open(): Promise<Target> {
     const backend = closed ? undefined : await ready();
     if (closed || backend === undefined) throw closedError();
@@ -49,7 +49,7 @@ export function createQueue<Target extends Backend>(ready: () => Promise<Target>
   }
 
   async function drain(): Promise<void> {
-    // The rest of this turn's calls come before the first step starts.
+    // Lets the other calls of this turn join the batch.
     await undefined;
     for (let step = steps.shift(); step !== undefined; step = steps.shift()) {
       await (Array.isArray(step) ? runBatch(open, step) : step());
@@ -67,7 +67,7 @@ export function createQueue<Target extends Backend>(ready: () => Promise<Target>
     else steps.push([call]);
   };
 
-  // What is thrown inside of `new Promise` rejects it.
+  // An error thrown inside `new Promise` rejects the promise.
   const queue: Queue<Target> = {
     call: <Value>(make: () => Operation) =>
       new Promise<Value>((resolve, reject) => {
@@ -82,7 +82,7 @@ export function createQueue<Target extends Backend>(ready: () => Promise<Target>
         steps.push(() => open().then(task).then(resolve, reject));
       }),
     async close() {
-      // What waits finds that out when its turn comes, which is at once.
+      // Queued calls are still processed, and `open` rejects each of them at once.
       closed = true;
       await drained;
     },

@@ -1,39 +1,39 @@
 /**
- * A session: what a storage holds and sends every call to. It is a backend that also knows how it stands to a server.
+ * A session: the backend that a storage sends every call to. It also knows the connection state.
  *
- * There are three: over IndexedDB alone (indexeddb/session.ts), over a server alone where there is no IndexedDB
- * (remote/session.ts), and over a server with an outbox and a mirror (sync/session.ts). A storage holds exactly one.
+ * There are three: IndexedDB only (indexeddb/session.ts), a server without IndexedDB (remote/session.ts), and a server with an
+ * outbox and a mirror (sync/session.ts). A storage has exactly one session at a time.
  */
 import type { Backend, BackendType, SyncState } from './backend.ts';
 import type { Conflict, Resolution } from './conflict.ts';
 import type { ResolvedOptions } from './options.ts';
 
-/** Which backend serves calls, and how the storage stands to its server. More members may come. */
+/** The status of a storage: its backend, its connection state and its outbox. More members may be added. */
 export interface StorageStatus {
-  /** As `getBackendType()`. */
+  /** The backend that serves calls: the same as `getBackendType()`. */
   readonly backend: BackendType;
   /** The connection state. */
   readonly state: SyncState;
-  /** The level of the server's protocol (docs/contract.md); `undefined` until a server was reached. */
+  /** The level of the server's protocol (docs/contract.md); `undefined` until the server was reached once. */
   readonly level: 0 | 1 | undefined;
-  /** Number of writes of this origin in the outbox: they are not at the server yet. */
+  /** Number of writes of this origin in the outbox. They are not on the server yet. */
   readonly pending: number;
-  /** Number of values that the server did not take: see `conflicts()`. */
+  /** Number of unresolved conflicts: see `conflicts()`. */
   readonly conflicts: number;
-  /** When this origin last synchronized with the server, in milliseconds since 1970. */
+  /** When this origin last synchronized with the server, in milliseconds since 1970; `undefined` if it never did. */
   readonly lastSyncAtMs: number | undefined;
-  /** Why this backend and this state, in words for people. */
+  /** Why this backend is in use and why the state is what it is: a text for people. */
   readonly reason: string;
 }
 
-/** A backend in use, with what a storage asks about its server. */
+/** The backend in use, with the methods of a storage that concern its server. */
 export interface Session extends Backend {
   status(): StorageStatus;
   /**
    * Resolves when calls can be served.
    *
-   * @param isFirst Whether the session was opened by this very call: then its server has answered just now.
-   * @throws {StorageError} if neither the server nor IndexedDB can serve calls.
+   * @param isFirst Whether this call has opened the session. If so, its server has just answered.
+   * @throws {StorageError} if neither the server nor IndexedDB can be used.
    */
   ready(isFirst: boolean): Promise<void>;
   /** Sends the outbox. @throws {StorageError} `unavailable`, `forbidden` */
@@ -43,16 +43,16 @@ export interface Session extends Backend {
   resolve(key: string, choice: Resolution): Promise<void>;
 }
 
-/** What a session with a server is made of. */
+/** The options of a session with a server. */
 export interface ServerSessionOptions
   extends Pick<ResolvedOptions, 'database' | 'timeout' | 'token' | 'conflict' | 'ack'> {
   readonly serverUrl: string;
   log(level: 'info' | 'warn', text: string): void;
-  /** Called when the status has changed. */
+  /** Is called after the status has changed. */
   changed(): void;
 }
 
-/** A status. What is left out is as in a storage without a server. The server serves calls exactly while it is `online`. */
+/** Completes a status: missing members get the values of a storage without a server. A server serves calls only in the state `online`. */
 export const statusOf = (
   known: Pick<StorageStatus, 'state' | 'reason'> & Partial<Omit<StorageStatus, 'backend'>>,
 ): StorageStatus => ({

@@ -1,18 +1,19 @@
 /**
- * Time limits, pauses and back-off: all that waits for a clock.
+ * Time limits, pauses and back-off: everything that depends on a timer.
  *
- * Every wait ends early when its signal aborts, so that nothing outlives a storage that was closed.
+ * Every wait ends early when its signal is aborted, so no timer outlives a closed storage.
  */
 
-/** The longest delay that `setTimeout` takes, in milliseconds: 31 bits. */
+/** The longest delay that `setTimeout` accepts, in milliseconds: 31 bits. */
 export const LONGEST_DELAY_MS = 2 ** 31 - 1;
 
 /**
- * Settles as `work` does, or as `late` does when the time limit is over or `signal` aborts first.
+ * Settles like `work`, or like `late` if the time limit ends or `signal` is aborted first.
  *
- * `work` goes on unobserved then. Its rejection is not reported as unhandled.
+ * In the second case `work` continues, but its result is ignored. Its rejection is not reported as unhandled.
  *
- * @param late Returns or throws what the caller gets instead. `aborted` tells both cases apart.
+ * @param limitMs The time limit in milliseconds.
+ * @param late Returns or throws what the caller gets instead. `aborted` distinguishes the two cases.
  */
 export function withTimeLimit<T, U = never>(
   work: Promise<T>,
@@ -34,29 +35,29 @@ export function withTimeLimit<T, U = never>(
   });
 }
 
-/** Resolves after so many milliseconds, or as soon as `signal` aborts. Never rejects. */
+/** Resolves after `ms` milliseconds, or as soon as `signal` is aborted. Never rejects. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   const never = new Promise<never>(() => {});
   return withTimeLimit(never, ms, () => undefined, signal);
 }
 
-/** Pauses between the attempts at one thing. */
+/** The pauses between the attempts of an operation that is repeated. */
 export interface BackOff {
   /** The pause after the first attempt, in milliseconds. */
   readonly firstMs: number;
   /** The longest pause, in milliseconds. */
   readonly longestMs: number;
   /**
-   * How much of a pause is random, so that clients do not return together: `'full'`, all of it (default); `'equal'`, the second
-   * half of it.
+   * How much of a pause is random, so that clients do not retry at the same time: all of it (`'full'`, the default), or its second
+   * half (`'equal'`).
    */
   readonly jitter?: 'full' | 'equal';
 }
 
 /**
- * The pause after an attempt in milliseconds: doubled each time, with jitter.
+ * The pause after an attempt, in milliseconds. It doubles with each attempt and is randomized (jitter).
  *
- * @param attempt Counts from 1.
+ * @param attempt The number of the attempt, from 1.
  */
 export function backOffMs(attempt: number, { firstMs, longestMs, jitter = 'full' }: BackOff): number {
   const pause = Math.min(firstMs * 2 ** (attempt - 1), longestMs);
@@ -64,7 +65,7 @@ export function backOffMs(attempt: number, { firstMs, longestMs, jitter = 'full'
 }
 
 /**
- * What a `Retry-After` header asks for, in milliseconds from now: 0 where it is missing or unreadable.
+ * The delay that a `Retry-After` header asks for, in milliseconds from now; 0 if the header is missing or invalid.
  *
  * @see RFC 9110 §10.2.3: seconds, or a date.
  */

@@ -44,13 +44,13 @@ export async function adopt(
   try {
     // Before anything else: a missing database is reported as missing.
     const seen = await reader.look();
-    if (typeof seen === 'string') throw new StorageError('unavailable', `adopt: ${seen}`);
+    if (typeof seen === 'string') throw new StorageError('unavailable', `adopt(): ${seen}`);
     const { version, stores } = seen;
     if (stores.every(({ prefix }) => prefix === undefined)) {
       const names = stores.map((store) => store.name).join(', ');
       throw new StorageError(
         'unavailable',
-        `adopt: IndexedDB database ${name} (version ${version}) has the stores [${names}], and none of a known layout (${Object.keys(LAYOUTS[name]).join(', ')}): nothing was copied.`,
+        `adopt(): IndexedDB database ${name} (version ${version}) has the stores [${names}], and none of a known layout (${Object.keys(LAYOUTS[name]).join(', ')}): nothing was copied.`,
       );
     }
     return await migrate({
@@ -70,12 +70,12 @@ function checkName(name: unknown, database: string): OldName {
   if (known === undefined)
     throw new StorageError(
       'invalid-option',
-      `adopt: takes the name of an old database: ${NAMES.join(' or ')}.`,
+      `adopt() takes the name of an old database: ${NAMES.map((one) => `'${one}'`).join(' or ')}.`,
     );
   if (known === database)
     throw new StorageError(
       'invalid-option',
-      `adopt: ${database} is the database that this storage itself uses (option database): adopt it with a storage over another one.`,
+      `adopt(): this storage itself uses the database ${database}. Create a storage with another \`database\`, and adopt it there.`,
     );
   return known;
 }

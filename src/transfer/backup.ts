@@ -1,5 +1,5 @@
 /**
- * Backups as an app asks for them: what the backend in use holds as a stream, and such a stream stored.
+ * Backups: exports the entries of the backend in use as a stream or a Blob, and imports such a backup.
  */
 
 import { sha256 } from '../backup-format/digest.ts';
@@ -28,10 +28,10 @@ import {
 import { inPages, isSendable, type Moving, prepared, type Source, sourceOf } from './copy/source.ts';
 
 const TYPES = { ndjson: 'application/x-ndjson', json: 'application/json' } as const;
-/** Bytes of a Blob in the making that are kept in memory; those before them are Blobs already, which engines put on disk. */
+/** Bytes that are collected in memory before they become a Blob, which browsers keep on disk. */
 const GATHERED = 8 * 1024 * 1024;
 
-/** All entries as a stream or a Blob. */
+/** Exports the entries as a stream or a Blob. */
 export async function exportFrom(
   context: TransferContext,
   given?: ExportOptions,
@@ -67,7 +67,7 @@ export async function exportFrom(
   return as === 'blob' ? gathered(pieces, TYPES[format]) : streamOf(pieces);
 }
 
-/** The entries of a source as a backup holds them. */
+/** The entries of a source as records of a backup. */
 async function* recordsOf(
   source: Source,
   total: number,
@@ -91,7 +91,7 @@ async function* recordsOf(
   }
 }
 
-/** The same pieces, until a signal is aborted. */
+/** Yields the same pieces, and throws when a signal is aborted. */
 async function* until<Piece>(
   signal: AbortSignal | undefined,
   pieces: AsyncIterable<Piece>,
@@ -103,9 +103,7 @@ async function* until<Piece>(
   }
 }
 
-/**
- * Pieces as one Blob. `Response.blob()` would do it as well, but what a stream errors with is lost there.
- */
+/** Collects pieces into one Blob. `Response.blob()` would lose the error of a stream that fails. */
 async function gathered(pieces: AsyncIterable<Uint8Array<ArrayBuffer>>, type = ''): Promise<Blob> {
   const blobs: Blob[] = [];
   let parts: Uint8Array<ArrayBuffer>[] = [];
@@ -121,7 +119,7 @@ async function gathered(pieces: AsyncIterable<Uint8Array<ArrayBuffer>>, type = '
   return new Blob([...blobs, ...parts], { type });
 }
 
-/** What a generator makes, as a stream: it goes on when more is read. */
+/** A generator as a stream. It advances only when the consumer reads. */
 const streamOf = (chunks: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> =>
   new ReadableStream<Uint8Array>({
     async pull(controller) {
@@ -134,7 +132,7 @@ const streamOf = (chunks: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array
     },
   });
 
-/** Every entry of a backup into the backend in use, each verified. */
+/** Imports every entry of a backup into the backend in use, and reads each back. */
 export async function importInto(
   context: TransferContext,
   given: BackupSource,
@@ -143,7 +141,7 @@ export async function importInto(
   const checked = checkCopyOptions('import()', options, 'mode');
   const onProgress = listenerOf(context, checked.onProgress);
   const bytes = bytesOf(given);
-  // One that is closed says so before a long file is read.
+  // A closed storage rejects before a long file is read.
   await context.session();
   let blob: Blob;
   let count: number;
@@ -168,26 +166,26 @@ export async function importInto(
 function bytesOf(source: BackupSource): Blob | ReadableStream<Uint8Array> {
   if (source instanceof Blob) return source;
   if (typeof source === 'string') {
-    // As bytes it would be another character, and nothing would tell.
+    // The UTF-8 encoder would silently replace it with U+FFFD.
     if (/\p{Surrogate}/u.test(source))
       throw new InvalidBackup('malformed', 'The text', 'contains half of a surrogate pair');
     return new Blob([source]);
   }
   let cause: unknown;
   try {
-    // Refuses one of which something was read already: what is left of a backup may look like another.
+    // Refuses a stream that was partly read: the rest of a backup may look like a complete one.
     if (source instanceof ReadableStream && !new Response(source).bodyUsed) return source;
   } catch (error) {
     cause = error;
   }
   throw new StorageError(
     'invalid-option',
-    'import: takes a File or another Blob, a stream of bytes that nobody has read from, or text.',
+    'import() takes a File or another Blob, a stream of bytes from which nothing was read yet, or a string.',
     { cause },
   );
 }
 
-/** Read a backup to its end: only that tells that it is whole. */
+/** Reads a backup to its end and verifies it. Only the end shows that a backup is complete. */
 async function verified(
   blob: Blob,
   options: Pick<ImportOptions, 'onRefused'>,
@@ -211,12 +209,12 @@ async function verified(
       ordered &&= last === undefined || compareKeys(last, key) < 0;
       last = key;
     }
-    // How many there are is known at the end.
+    // The total is known only at the end.
     onProgress?.({ phase: 'check', done, total: done, bytes });
   }
 }
 
-/** Keys that come in order are distinct. In any other order they have to be remembered: a number would count one twice. */
+/** Checks that no key occurs twice. Only needed if keys are not in order: keys in strictly ascending order are distinct. */
 async function checkDistinct(
   blob: Blob,
   options: Pick<ImportOptions, 'onRefused'>,
@@ -225,12 +223,12 @@ async function checkDistinct(
   const keys = new Set<string>();
   for await (const page of readBackup(chunksOf(blob.stream(), signal), sha256(), keysFor(options)))
     for (const { key } of page) {
-      if (keys.has(key)) throw new InvalidBackup('malformed', `Key ${JSON.stringify(key)}`, 'comes twice');
+      if (keys.has(key)) throw new InvalidBackup('malformed', `Key ${JSON.stringify(key)}`, 'occurs twice');
       keys.add(key);
     }
 }
 
-/** The chunks of a stream, until a signal is aborted: also where the next one never comes. */
+/** The chunks of a stream. Throws when a signal is aborted, even if the stream never yields another chunk. */
 async function* chunksOf(
   stream: ReadableStream<Uint8Array>,
   signal?: AbortSignal,
@@ -245,10 +243,7 @@ async function* chunksOf(
       signal?.throwIfAborted();
       if (done) return;
       if (!(value instanceof Uint8Array))
-        throw new StorageError(
-          'invalid-option',
-          'import: the stream must be one of bytes, each chunk a Uint8Array.',
-        );
+        throw new StorageError('invalid-option', 'import(): each chunk of the stream must be a Uint8Array.');
       yield value as Uint8Array<ArrayBuffer>;
     }
   } finally {

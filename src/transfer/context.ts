@@ -1,36 +1,36 @@
 /**
- * What migration, backup and adoption see of the storage that they work for.
+ * The parts of a storage that migration, backup and adoption use.
  */
 import type { Backend } from '../core/backend.ts';
 import type { ResolvedOptions } from '../core/options.ts';
 import type { ServerSessionOptions, Session, StorageStatus } from '../core/session.ts';
 
-/** Something that is closed with the storage. */
+/** A resource that is closed together with the storage. */
 export type Closable = Pick<Backend, 'close'>;
 
-/** A storage, as its transfers see it. */
+/** A storage as its transfers see it. */
 export interface TransferContext
   extends Pick<ResolvedOptions, 'database' | 'timeout' | 'token'>,
     Pick<ServerSessionOptions, 'log'> {
   readonly indexedDb: Backend;
-  /** The session in use, when everything that was called before is done. */
+  /** Resolves with the session in use, after all earlier calls have ended. */
   session(): Promise<Session>;
-  /** Runs `task` while no call of this storage is under way, and none begins. */
+  /** Runs `task` while no other call of this storage runs. Later calls wait. */
   alone<T>(task: () => Promise<T>): Promise<T>;
   status(): StorageStatus;
-  /** The address of the configured server. */
+  /** The URL of the configured server. */
   serverUrl(): string | undefined;
-  /** Uses the server at a URL from now on, or IndexedDB. */
+  /** Switches to the server at a URL, or to IndexedDB if the URL is `undefined`. */
   use(serverUrl: string | undefined): Promise<void>;
-  /** The part that talks to a server. */
+  /** Loads the server part. */
   serverPart(): Promise<typeof import('../sync/index.ts')>;
-  /** Has something closed with the storage. */
+  /** Registers a resource that is closed together with the storage. */
   keep<T extends Closable>(one: T): T;
-  /** Closes one of these before that. */
+  /** Closes a registered resource now. */
   letGo(one: Closable): Promise<void>;
 }
 
-/** The app's listener; what it throws is logged. */
+/** The app's progress listener. Its errors are logged, not thrown. */
 export const listenerOf = <Progress>(
   { log }: Pick<TransferContext, 'log'>,
   onProgress: ((progress: Progress) => void) | undefined,
@@ -40,6 +40,6 @@ export const listenerOf = <Progress>(
     try {
       await onProgress(progress);
     } catch (error) {
-      log('warn', `has a function given as onProgress that fails: ${error}`);
+      log('warn', `called onProgress, which failed: ${error}`);
     }
   });

@@ -1,5 +1,5 @@
 /**
- * The part of the package that copies data between backends, files and old databases. It is loaded with the first call that needs it.
+ * The transfer part: copies data between backends, backups and old databases. It is loaded by the first call that needs it.
  */
 export * as codec from '../core/json.ts';
 export { adopt, oldDatabases } from './adoption.ts';

@@ -1,5 +1,5 @@
 /**
- * Migration as an app asks for it: from the backend in use to another one.
+ * Migration: copies the entries of the backend in use to the other backend.
  */
 
 import { StorageError } from '../core/errors.ts';
@@ -17,7 +17,7 @@ import {
 import { sourceOf } from './copy/source.ts';
 import { openJournal } from './copy/stored-journal.ts';
 
-/** Every entry of IndexedDB to a server, each verified. */
+/** Copies every entry of IndexedDB to a server, and reads each back. */
 export async function migrateToFlask(
   context: TransferContext,
   url: unknown,
@@ -46,7 +46,7 @@ export async function migrateToFlask(
         await context.use(undefined);
         throw new StorageError(
           'unavailable',
-          `Everything arrived, but the server cannot be used: ${failed?.message ?? reason}`,
+          `Every entry was copied, but the server cannot be used: ${failed?.message ?? reason}`,
         );
       },
     });
@@ -55,7 +55,7 @@ export async function migrateToFlask(
   }
 }
 
-/** Every entry of the server in use to IndexedDB, each verified. What waits for the server is sent before. */
+/** Copies every entry of the server in use to IndexedDB, and reads each back. The outbox is sent first. */
 export async function migrateToIndexedDB(
   context: TransferContext,
   given?: MigrateOptions,
@@ -66,7 +66,7 @@ export async function migrateToIndexedDB(
   if (address === undefined) throw new StorageError('wrong-backend', 'Already using IndexedDB');
   await session.flush();
   const { timeout, token, indexedDb } = context;
-  // Not the one in use: what that reads goes into the mirror as well, and this is all that the server has.
+  // A client of its own: the session in use would write everything that it reads into the mirror.
   const part = await context.serverPart();
   const server = context.keep(part.createFlaskBackend(address, timeout, token));
   try {
@@ -84,16 +84,16 @@ export async function migrateToIndexedDB(
 
 type ServerPart = Awaited<ReturnType<TransferContext['serverPart']>>;
 
-/** What is different in the two directions. */
+/** What differs between the two directions. */
 interface Direction extends Pick<Migration, 'name' | 'source' | 'target'> {
   activate(): Promise<void>;
 }
 
 /**
- * A migration with a journal beside the database of this origin.
+ * Runs a migration with a journal in a database of its own.
  *
- * @param pair Names source and target.
- * @param state Names the incarnation of the server's data, as far as that is known.
+ * @param pair Identifies source and target.
+ * @param state Returns the epoch of the server's data, as far as it is known.
  */
 async function journaled(
   context: TransferContext,
@@ -111,7 +111,7 @@ async function journaled(
       ...options,
       onProgress: listenerOf(context, options.onProgress),
       async openJournal() {
-        // Both sides have answered by now.
+        // Source and target have answered once by now, so the level of the server is known.
         before = await state();
         const of = [before, options.onConflict, await callerOf(context)].join('\n');
         journal = await openJournal(`${pair}\n${database}`, of, timeout);
@@ -121,7 +121,7 @@ async function journaled(
         if (before === EMPTY || (await state()) === before) return;
         throw new StorageError(
           'unavailable',
-          'The server was restored to an earlier state meanwhile, or has lost what it had.',
+          'The server was restored to an earlier state during the migration, or has lost its data.',
         );
       },
       settle: async (work) => {
@@ -133,21 +133,21 @@ async function journaled(
   }
 }
 
-/** Which incarnation of its data a server holds; nothing on level 0, which does not tell. */
+/** The epoch of a server's data; `undefined` on level 0, which has none. */
 async function epochOf({ position }: ServerPart, flask: FlaskBackend): Promise<string | undefined> {
   const level1 = flask.level1();
   return level1 && (await position(level1)).replace(/\.\d+$/, '');
 }
 
 /**
- * What there is to know of a level-0 server instead. A source that has lost everything, as a container does without its volume, must
- * not be taken for one where everything was deleted: what was brought over may be all that is left.
+ * The substitute for an epoch on level 0: whether the server is empty. A source that has lost all data, such as a container without
+ * its volume, must not count as one whose entries were all deleted: the copies may be the only ones left.
  */
 const fillingOf = async (server: FlaskBackend): Promise<string | undefined> =>
   (await server.stats()).keys > 0 ? undefined : EMPTY;
 const EMPTY = 'level 0, empty';
 
-/** Names whom the server takes the caller for: what another one has brought over is not there for this one. */
+/** Identifies the caller by its token: another caller may be another tenant, whose copies this caller does not see. */
 async function callerOf({ token, timeout, serverPart }: TransferContext): Promise<number | undefined> {
   if (token === undefined) return undefined;
   if (typeof token === 'string') return hash(token, 1);
@@ -156,7 +156,7 @@ async function callerOf({ token, timeout, serverPart }: TransferContext): Promis
   return hash(given, 1);
 }
 
-/** A server as a source that tells its changes. `flush` sends what waits here for it. */
+/** A server as a source with a change feed. `flush` sends the outbox. */
 function changing(
   { position, changedSince }: ServerPart,
   server: FlaskBackend,

@@ -393,7 +393,10 @@ describe('adopt()', () => {
     const aborting = new AbortController();
     const onProgress = () => aborting.abort();
     const error = await failure(storage.adopt('codeforge-storage', { signal: aborting.signal, onProgress }));
-    expect(error).toMatchObject({ code: 'migration', message: expect.stringContaining('begins anew') });
+    expect(error).toMatchObject({
+      code: 'migration',
+      message: expect.stringContaining('start from the beginning'),
+    });
     expect(error.migrated).toBeLessThan(2000);
     expect(await storage.adopt('codeforge-storage')).toBe(2000);
   });

@@ -61,7 +61,7 @@ describe('a migration that ended early', () => {
     expect(error).toMatchObject({ code: 'migration', failed: [], cause: { name: 'AbortError' } });
     expect(error.migrated).toBeGreaterThanOrEqual(1500);
     expect(error.migrated).toBeLessThan(KEYS);
-    expect(error.message).toContain('goes on from there');
+    expect(error.message).toContain('with the same arguments to continue');
     let first: number | undefined;
     const count = await local.migrateToFlask(server.url, {
       onProgress({ done }) {
@@ -130,7 +130,7 @@ describe('a migration that ended early', () => {
         },
       }),
     );
-    expect(error.message).toContain('Another tab has taken over');
+    expect(error.message).toContain('has taken over this migration');
     expect(await second).toBe(KEYS);
     expect(await server.entries()).toEqual(Object.fromEntries(entries));
   });
@@ -171,7 +171,7 @@ describe('another caller', () => {
     for (const token of [undefined, 'nobody']) {
       const error = await failure(create({ token }).migrateToFlask(server.url));
       expect(error).toMatchObject({ migrated: 0, cause: { code: 'forbidden' } });
-      expect(error.message).toMatch(/call it again with a token that may do this\.$/);
+      expect(error.message).toMatch(/Call it again with a token that allows this\.$/);
     }
   });
 
@@ -203,7 +203,7 @@ describe('activate', () => {
     });
     onTestFinished(proxy.close);
     const error = await failure(local.migrateToFlask(proxy.url, { activate: true }));
-    expect(error.message).toContain('Another tab has taken over');
+    expect(error.message).toContain('has taken over this migration');
     expect(local.getBackendType()).toBe('indexeddb');
     expect(await second).toBe(KEYS);
   });

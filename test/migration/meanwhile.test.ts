@@ -233,7 +233,7 @@ describe.skipIf(chromiumSkipReason)(
           ),
         server.url,
       );
-      expect(told).toContain('Everything arrived, but the server cannot be used');
+      expect(told).toContain('Every entry was copied, but the server cannot be used');
       expect(await server.entries()).toEqual({ a: 1 });
       await write(tab, [['b', 2]]);
       expect(await held(tab)).toEqual({ a: 1, b: 2 });

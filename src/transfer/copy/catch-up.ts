@@ -1,8 +1,8 @@
 /**
- * What was written to the source while it was copied: found, and brought over.
+ * Catch-up: finds and copies the changes that were made to the source during the copy.
  *
- * Each page of the journal is compared with what the source holds in its range now. A source that tells its changes names the
- * ranges to look at; of every other one all is read again.
+ * Each page of the journal is compared with the current entries of its range. If the source has a change feed, only pages with
+ * changes are compared; otherwise the whole source is read again.
  */
 import { chunksOf } from '../../core/chunks.ts';
 import { compareKeys } from '../../core/order.ts';
@@ -10,29 +10,29 @@ import { hashOf, type Journal, type JournalPage, journalPage } from './journal.t
 import { type Moving, prepared, type Source } from './source.ts';
 import { type Fate, heldAt, isOwn, type Manner, remove, send, type Target, verify } from './target.ts';
 
-/** What a catch-up works on. */
+/** The parts of a catch-up. */
 export interface CatchUp {
   readonly source: Source;
   readonly target: Target;
   readonly journal: Journal;
   readonly manner: Manner;
-  /** Told of each page that is another one now. */
+  /** Is called for each page of the journal that was replaced. */
   replaced(before: JournalPage | undefined, after: JournalPage, bytes: number): void;
-  /** Told of the entries that were looked at. Throws to end it. */
+  /** Is called with the number of entries that were compared. It may throw to end the catch-up. */
   looked(entries: number): void;
 }
 
-/** Whether it is noted down what is about to be sent: where that is this migration's own, whatever the target held. */
+/** Whether entries are recorded in the journal before they are sent. Only with `'overwrite'` does this migration own every key it sends. */
 export const isBegun = ({ onConflict }: Pick<Manner, 'onConflict'>): boolean => onConflict === 'overwrite';
 
-/** So many entries of new keys are a page. */
+/** Maximum number of entries of a page of new keys. */
 const MOST = 500;
 
 /**
- * Look at every page, or at those numbered in `pages` (the number of pages stands for what lies behind the last).
+ * Compares all pages, or the pages with the numbers in `pages`. The number after the last page stands for all keys after it.
  *
- * @param retry Whether what has failed is tried again.
- * @returns How many entries were changed.
+ * @param retry Whether failed entries are tried again.
+ * @returns The number of changed entries.
  */
 export async function catchUp(work: CatchUp, retry: boolean, pages?: ReadonlySet<number>): Promise<number> {
   const { journal, source } = work;
@@ -65,7 +65,7 @@ export async function catchUp(work: CatchUp, retry: boolean, pages?: ReadonlySet
   return changed;
 }
 
-/** Compare a page with what its range holds now. Returns how many entries are other ones. */
+/** Compares a page with the current entries of its range. Returns the number of changed entries. */
 async function compared(
   work: CatchUp,
   n: number,
@@ -106,10 +106,10 @@ async function compared(
 }
 
 /**
- * Delete at the target what runs before this one have sent without noting it down, and the source no longer has. In the other modes it
- * could have been there before.
+ * Deletes from the target what earlier runs have sent without recording the result, if the source no longer has the key. This applies
+ * to `'overwrite'` only: in the other modes the target may have had the entry before.
  */
-export async function sweep(
+export async function removeLeftovers(
   { source, target }: Pick<CatchUp, 'source' | 'target'>,
   journal: Journal,
 ): Promise<void> {
@@ -134,7 +134,7 @@ export async function sweep(
   if (keys.length > 0) await journal.forgetBegun();
 }
 
-/** Put entries into the target, in pages of bounded size. */
+/** Writes entries to the target in pages of bounded size, and reads them back. */
 async function placed(
   { target }: CatchUp,
   entries: readonly Moving[],
@@ -162,7 +162,7 @@ async function replace(
 }
 
 interface Cursor {
-  /** Entries up to a key, that key included. */
+  /** Returns the next entries up to a key, including that key. */
   upTo(key: string): Promise<Moving[]>;
   next(most: number): Promise<Moving[]>;
   close(): Promise<unknown>;

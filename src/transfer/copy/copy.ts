@@ -1,11 +1,11 @@
 /**
- * Migration: every entry of one backend written to another and read back.
+ * The copy engine of migration, import and adoption: writes every entry of a source to a target and reads it back.
  *
- * Invariants: the source is only read; the number returned is the number of entries that were read back equal; anything less than
- * all of them is a `MigrationError`, never a smaller number. One page is sent while the one before it is read back and the next is
- * read: memory does not grow with the number of entries.
+ * Invariants: the source is only read. The result is the number of entries that were read back equal. If an entry is missing, the
+ * call rejects with a `MigrationError`; it never returns a smaller number. One page is sent while the previous page is read back and
+ * the next page is read, so memory use does not grow with the number of entries.
  */
-import { catchUp, isBegun, sweep } from './catch-up.ts';
+import { catchUp, isBegun, removeLeftovers } from './catch-up.ts';
 import { CHANGED, type Failed, isLeftOut, stopped, unfinished } from './errors.ts';
 import { count, emptyTally, type Journal, journalPage, pagesWith, type Tally, writtenOf } from './journal.ts';
 import type { CheckedOptions, MigrationPlan, MigrationProgress } from './options.ts';
@@ -13,41 +13,41 @@ import { planOf } from './plan.ts';
 import { inPages, type Source } from './source.ts';
 import { type Manner, type Sent, send, type Target, verify } from './target.ts';
 
-/** A source that may tell what was written to it. */
+/** A source that may have a change feed. */
 export interface ChangingSource extends Source {
-  /** Where its changes stand now; nothing where it does not tell. */
+  /** The current position of the change feed; `undefined` without one. */
   position?(): Promise<string | undefined>;
-  /** Keys that were written since a position, and the position after them; nothing where that is not known. */
+  /** The keys that were written since a position, and the position after them; `undefined` if that is not known. */
   changesSince?(
     position: string,
   ): Promise<{ readonly keys: ReadonlySet<string>; readonly position: string } | undefined>;
 }
 
-/** What is migrated, and how. */
+/** A copy: its source, target and options. */
 export interface Migration extends CheckedOptions {
-  /** What it is called in messages. */
+  /** The method's name in error messages. */
   readonly name: string;
   readonly source: ChangingSource;
   readonly target: Target;
   /**
-   * Where it is noted down what was done, once the target has answered; nothing where the source does not change, and is read from
-   * its beginning each time.
+   * Opens the journal after the target has answered. Without it, as for sources that do not change, each call starts from the
+   * beginning.
    */
   openJournal?(): Promise<Journal>;
-  /** Have the last look done while nobody writes, and `work` told whether everything arrived. */
+  /** Runs `work`, the last comparison, while this storage does not write. `work` resolves with whether every entry was copied. */
   settle?(work: () => Promise<boolean>): Promise<void>;
-  /** Called before and after each look. Throws where a side is not the one any more that it was. */
+  /** Is called before and after each comparison. Throws if the source or the target was restored or has lost its data. */
   confirm?(): Promise<void>;
 }
 
-/** So often what was written meanwhile is looked for, where there is always more of it. */
+/** Maximum number of comparisons, in case the source changes all the time. */
 const ROUNDS = 8;
 
 /**
- * Copy every entry of the source to the target, and verify each.
+ * Copies every entry of the source to the target, and reads each back.
  *
- * @returns The number of entries that the target holds, all verified; with `dryRun` the plan.
- * @throws {MigrationError}
+ * @returns The number of entries that the target holds and that were read back equal; with `dryRun` the plan.
+ * @throws {MigrationError} if an entry was not copied.
  */
 export async function migrate(migration: Migration): Promise<number | MigrationPlan> {
   const { source, target, signal, name } = migration;
@@ -92,7 +92,7 @@ export async function migrate(migration: Migration): Promise<number | MigrationP
       });
       if (isComplete())
         await journal.end().catch((error) => {
-          // Where the target is in use already, nothing is as it was before.
+          // If the target is already in use, an error would wrongly say that the backend has not changed.
           if (!migration.activate) throw error;
         });
     }
@@ -104,13 +104,13 @@ export async function migrate(migration: Migration): Promise<number | MigrationP
   return tally.verified;
 }
 
-/** What keeps a migration with `onConflict: 'fail'` from beginning. */
+/** The entries that prevent a migration with `onConflict: 'fail'`. */
 async function obstaclesOf(
   { onRefused }: Migration,
   { conflicts, refused }: MigrationPlan,
   journal: Journal | undefined,
 ): Promise<Map<string, Failed>> {
-  // What was changed at the source since it was written there is brought over.
+  // A difference in a key that this migration has written is a later change of the source, not a conflict.
   const written = journal && (await writtenOf(journal, conflicts));
   return new Map<string, Failed>([
     ...(onRefused ? [] : refused).map(({ key, reason }) => [key, { reason, refused: true }] as const),
@@ -118,7 +118,7 @@ async function obstaclesOf(
   ]);
 }
 
-/** The pages that are not done yet. Each is noted down when it was read back. */
+/** Copies the remaining pages. Each is recorded in the journal after it was read back. */
 async function copy(
   migration: Migration,
   journal: Journal | undefined,
@@ -151,19 +151,19 @@ async function copy(
       const [sent] = await Promise.all([send(target, page, manner), noting]);
       progress.sent(sent.bytes);
       noting = note(sent, page);
-      // Thrown with the next page, or at the end.
+      // The rejection is thrown with the next page, or at the end.
       noting.catch(() => {});
     }
   } finally {
     await noting;
   }
-  if (journal) await sweep(migration, journal);
+  if (journal) await removeLeftovers(migration, journal);
 }
 
-/** Take up what a run before this one has noted down. */
+/** Continues an earlier run: counts the pages in the journal. */
 async function goOn({ source, target }: Migration, journal: Journal, tally: Tally): Promise<void> {
   for (let n = 0; n < journal.ends.length; n++) count(tally, await journal.page(n));
-  // A target that holds less than that was emptied meanwhile.
+  // A target with fewer entries than were verified has lost data.
   if (tally.verified > 0 && (await target.count({})) < tally.verified) {
     await journal.clear();
     Object.assign(tally, { verified: 0, skipped: 0 });
@@ -172,7 +172,7 @@ async function goOn({ source, target }: Migration, journal: Journal, tally: Tall
   if (journal.ends.length === 0) await journal.setPosition(await source.position?.());
 }
 
-/** Look for what was written meanwhile until there is nothing more. */
+/** Repeats the comparison until it finds no change. */
 async function lookAgain(
   { source, target, onConflict, signal }: Migration,
   journal: Journal,
@@ -205,7 +205,7 @@ async function lookAgain(
       again,
       pages,
     );
-    // Also where it is the same: it is told here that another run has taken over.
+    // Also if the position is unchanged: the write fails if another run has taken over the journal.
     await journal.setPosition(changes?.position ?? journal.position());
     if (changed === 0) return;
   }
@@ -217,7 +217,7 @@ async function changesOf(source: ChangingSource, journal: Journal) {
 }
 
 interface Progress {
-  /** Count the entries of a phase that begins. */
+  /** Starts a phase. Returns a function that counts its entries. */
   of(phase: MigrationProgress['phase']): (entries: number) => void;
   sent(bytes: number): void;
 }

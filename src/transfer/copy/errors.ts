@@ -1,35 +1,37 @@
 /**
- * The error of a migration, import or adoption that did not copy every entry, and its words.
+ * The error of a migration, import or adoption that did not copy every entry, with its messages.
  */
 import { StorageError } from '../../core/errors.ts';
 
-/** An entry that a migration could not bring over. */
+/** An entry that could not be copied or exported. */
 export interface MigrationFailure {
   /** The entry's key. */
   readonly key: string;
-  /** Why, in words. */
+  /** Why, as a text for people. */
   readonly reason: string;
 }
 
 /**
- * A migration, import or adoption that did not bring over every entry. The source is untouched and the backend in use is the same
- * as before. What was brought over stays; called again with the same arguments, a migration goes on after that.
+ * A migration, import or adoption did not copy every entry. The source is unchanged, and the storage still uses the same backend.
+ *
+ * Entries that were copied remain at the target. A migration that is called again with the same arguments continues after them; an
+ * import or an adoption starts from the beginning. `cause` is the error that stopped the call early, if there was one.
  */
 export class MigrationError extends StorageError {
-  /** How many entries the target holds, read back equal. */
+  /** Number of entries that the target holds and that were read back equal. */
   readonly migrated: number;
-  /** Entries that could not be brought over, as far as it got: each with its key and the reason. */
+  /** Entries that could not be copied, up to the point where the call stopped: each with its key and the reason. */
   readonly failed: readonly MigrationFailure[];
-  /** Keys that were left as they are at the target, as `onConflict: 'skip'` asks. */
+  /** Number of keys that already had another value at the target and were skipped (`onConflict: 'skip'`). */
   readonly skipped: number;
 
   /**
-   * An error with what a migration did until it ended.
+   * Creates an error with the result up to the point where the call stopped.
    *
-   * @param message What happened and what to do.
-   * @param migrated How many entries were verified at the target.
-   * @param failed The entries that were not.
-   * @param options `cause`: the error that ended the migration early, if one did; `skipped`: the number of keys left as they were.
+   * @param message What happened and what to do next.
+   * @param migrated Number of entries that were read back equal.
+   * @param failed The entries that could not be copied.
+   * @param options `cause`: the error that stopped the call early; `skipped`: number of skipped keys.
    */
   constructor(
     message: string,
@@ -45,53 +47,53 @@ export class MigrationError extends StorageError {
   }
 }
 
-/** Why an entry is not at the target as it is at the source. */
+/** An entry that was not copied. */
 export interface Failed {
   readonly reason: string;
-  /** Whether the source cannot provide the entry, or the target refuses it: another attempt would end in the same way. */
+  /** Whether the source cannot provide the entry, or the target refuses it. Another attempt would fail in the same way. */
   readonly refused?: boolean;
-  /** Whether the target may hold what this migration has written before. */
+  /** Whether the target may hold an earlier value that this migration has written. */
   readonly written?: boolean;
 }
 
-/** Whether an entry may be left out: the target then holds nothing of it that comes from this migration. */
+/** Whether an entry may be left out: the target then holds no value of its key that this migration has written. */
 export const isLeftOut = ({ refused, written }: Failed): boolean => refused === true && written !== true;
 
-/** What was done until then. */
+/** The result so far. */
 interface Done {
   readonly verified: number;
   readonly skipped: number;
   readonly failed: ReadonlyMap<string, Failed>;
 }
 
-/** Why an entry is not brought over with `'fail'`. */
+/** Why an entry is not copied with `'fail'`. */
 export const CHANGED = 'The target holds another value under this key.';
 
-/** So many failures are told in a message; all are in `failed`. */
+/** Maximum number of failures in a message. All failures are in `failed`. */
 const TOLD = 3;
 
 const failuresOf = ({ failed }: Done): MigrationFailure[] =>
   Array.from(failed, ([key, { reason }]) => ({ key, reason }));
 
-/** The error of a migration that came to its end without every entry. */
+/** The error of a copy that ended without every entry. */
 export function unfinished(name: string, done: Done, nothingWritten: boolean): MigrationError {
   const failed = failuresOf(done);
   const told = failed.slice(0, TOLD).map(({ key, reason }) => `${key}: ${reason}`);
-  const more = failed.length > TOLD ? `; and ${failed.length - TOLD} more, see \`failed\`` : '';
-  const rest = nothingWritten ? 'nothing was written' : `${done.verified} were brought over and verified`;
+  const more = failed.length > TOLD ? `; ${failed.length - TOLD} more are in \`failed\`` : '';
+  const rest = nothingWritten ? 'nothing was written' : `${done.verified} were copied and verified`;
   const advice = failed.some(({ reason }) => reason === CHANGED)
-    ? "mend or delete those entries, or choose 'overwrite' or 'skip' for what the target holds with another value"
-    : 'mend or delete those entries';
+    ? "Change or delete these entries, or choose 'overwrite' or 'skip'"
+    : 'Change or delete these entries';
   const leave = [...done.failed.values()].every(isLeftOut) ? ', or leave them out with onRefused' : '';
   return new MigrationError(
-    `${failed.length} entries cannot be brought over (${told.join('; ')}${more}), ${rest}. The source is untouched: ${advice}${leave}, and call ${name}() again.`,
+    `${name}(): ${failed.length} ${failed.length === 1 ? 'entry' : 'entries'} cannot be copied (${told.join('; ')}${more}); ${rest}. The source is unchanged. ${advice}${leave}, then call ${name}() again.`,
     done.verified,
     failed,
     { skipped: done.skipped },
   );
 }
 
-/** The error of a migration that was ended early. */
+/** The error of a copy that was stopped early. */
 export function stopped(
   name: string,
   done: Done,
@@ -103,12 +105,12 @@ export function stopped(
   const reason = signal?.aborted ? 'it was aborted.' : why;
   const again =
     error instanceof StorageError && error.code === 'forbidden'
-      ? 'with a token that may do this'
+      ? 'Call it again with a token that allows this.'
       : resumes
-        ? 'with the same arguments, and it goes on from there'
-        : 'and it begins anew';
+        ? 'Call it again with the same arguments to continue.'
+        : 'Call it again to start from the beginning.';
   return new MigrationError(
-    `${name}() stopped: ${reason} Until then ${done.verified} entries were verified at the target, ${done.failed.size} failed. The source is untouched: call it again ${again}.`,
+    `${name}() stopped: ${reason} ${done.verified} entries were copied and verified, ${done.failed.size} failed. The source is unchanged. ${again}`,
     done.verified,
     failuresOf(done),
     { cause: error, skipped: done.skipped },

@@ -1,8 +1,8 @@
 /**
- * What a migration has brought over, page by page.
+ * The journal of a migration: what was copied, page by page.
  *
- * It is kept on the disk where the migration may be cut off: a later run goes on after the last page, and knows of every key of
- * the source what it was like, so that what was written meanwhile is found.
+ * It is stored on disk, so that a later run continues after the last page. It has a hash of each copied value, so that later changes
+ * of the source are found.
  */
 import { hash } from '../../core/hash.ts';
 import { compareKeys } from '../../core/order.ts';
@@ -10,44 +10,44 @@ import type { Failed } from './errors.ts';
 import { isSendable, type Moving } from './source.ts';
 import { type Fate, isOwn } from './target.ts';
 
-/** A page: neighbouring keys of the source, in byte order. */
+/** A page: consecutive keys of the source, in byte order. */
 export interface JournalPage {
-  /** The key where its range ends; where it begins the one before it ends. */
+  /** The last key of the page's range. The range begins after the end of the previous page. */
   readonly end: string;
   readonly keys: readonly string[];
-  /** What their values were, as far as a hash tells; 0 where they have no text. */
+  /** Hashes of the values; 0 for a value that cannot be sent. */
   readonly hashes: readonly number[];
   readonly fates: readonly Fate[];
 }
 
-/** Entries that were about to be sent. */
+/** Entries that were recorded before they were sent. */
 export type Begun = Pick<JournalPage, 'keys' | 'hashes'>;
 
 /** The pages of a migration, numbered from 0. */
 export interface Journal {
-  /** Where the range of each page ends. */
+  /** The last key of each page's range. */
   readonly ends: readonly string[];
-  /** How many pages runs before this one may have brought over, besides those that are noted down. */
+  /** Number of pages that earlier runs may have copied without recording them. */
   unnoted(): number;
   page(n: number): Promise<JournalPage>;
-  /** Note down what is about to be sent for a page, until that is put. */
+  /** Records entries that are about to be sent, until `put` records their page. */
   begin(n: number, entries: readonly Moving[]): Promise<void>;
-  /** What runs before this one have begun, and did not put. */
+  /** Entries that earlier runs have begun, and whose page they have not recorded. */
   readonly begun: readonly Begun[];
-  /** Forget that. */
+  /** Deletes the records in `begun`. */
   forgetBegun(): Promise<void>;
-  /** Put a page in the place of another one, or behind the last. */
+  /** Records a page: replaces page `n`, or appends it. */
   put(n: number, page: JournalPage): Promise<void>;
-  /** Up to where the changes of the source were looked at, as the source names it. */
+  /** The position in the source's change feed up to which changes were copied. */
   position(): string | undefined;
   setPosition(position: string | undefined): Promise<void>;
-  /** Forget everything. */
+  /** Deletes everything in the journal. */
   clear(): Promise<void>;
-  /** The migration is done: nobody goes on with it. */
+  /** Deletes the journal after the migration has ended. */
   end(): Promise<void>;
 }
 
-/** A page as it is noted down. */
+/** The journal's record of a page. */
 export function journalPage(
   entries: readonly Moving[],
   fates: ReadonlyMap<string, Fate>,
@@ -61,10 +61,10 @@ export function journalPage(
   };
 }
 
-/** What an entry is like. */
+/** The hash of an entry's value; 0 if it cannot be sent. */
 export const hashOf = (entry: Moving): number => (isSendable(entry) ? hash(entry.text, 0) : 0);
 
-/** What pages come to. */
+/** The sums over pages. */
 export interface Tally {
   verified: number;
   skipped: number;
@@ -73,7 +73,7 @@ export interface Tally {
 
 export const emptyTally = (): Tally => ({ verified: 0, skipped: 0, failed: new Map() });
 
-/** Count a page, or, with -1, count it no longer. */
+/** Adds a page to a tally, or subtracts it with `sign` -1. */
 export function count(tally: Tally, { keys, fates }: JournalPage, sign: 1 | -1 = 1): void {
   for (const [i, fate] of fates.entries()) {
     const key = keys[i] as string;
@@ -84,7 +84,7 @@ export function count(tally: Tally, { keys, fates }: JournalPage, sign: 1 | -1 =
   }
 }
 
-/** Those of `keys` that the migration has written, as far as it is noted down. */
+/** Those of `keys` that the migration has written according to the journal. */
 export async function writtenOf(journal: Journal, keys: readonly string[]): Promise<ReadonlySet<string>> {
   const written = new Set<string>();
   for (const n of pagesWith(journal, keys)) {
@@ -95,7 +95,7 @@ export async function writtenOf(journal: Journal, keys: readonly string[]): Prom
   return written;
 }
 
-/** Numbers of the pages in whose ranges `keys` lie; the number of pages stands for what lies behind the last. */
+/** The numbers of the pages whose ranges contain `keys`. The number after the last page stands for all keys after it. */
 export function pagesWith(journal: Journal, keys: Iterable<string>): Set<number> {
   const pages = new Set<number>();
   for (const key of keys) {

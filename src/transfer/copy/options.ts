@@ -1,101 +1,106 @@
 /**
- * What may be asked of a migration, an import or an adoption, and what they tell.
+ * Options and results of migration, import, export and adoption.
  */
 import { checkOptions, oneOf, RULES } from '../../core/options.ts';
 import type { MigrationFailure } from './errors.ts';
 
 /**
- * What becomes of a key that the target holds with another value: `'overwrite'`, the target's is replaced; `'skip'`, the target's
- * stays; `'fail'`, nothing at all is written. An equal value is no conflict.
+ * What happens to a key that already has another value at the target. An equal value is not a conflict.
+ *
+ * - `'overwrite'`: the target's value is replaced.
+ * - `'skip'`: the target's value stays.
+ * - `'fail'`: nothing is written at all.
  */
 export type OnConflict = 'overwrite' | 'skip' | 'fail';
 
-/** How far it is. */
+/** The progress of a migration, an import or an adoption. */
 export interface MigrationProgress {
   /**
-   * `'check'`: a backup is read, and its checksum verified; `'plan'`: both sides are read, nothing is written; `'copy'`: entries are written and read back; `'catch-up'`: what was written
-   * to the source meanwhile is looked for.
+   * - `'check'`: the backup is read and its checksum verified;
+   * - `'plan'`: source and target are compared, and nothing is written;
+   * - `'copy'`: entries are written and read back;
+   * - `'catch-up'`: entries that have changed at the source since they were copied are copied again.
    */
   readonly phase: 'check' | 'plan' | 'copy' | 'catch-up';
-  /** Entries of this phase that are done, those of a run that was cut off included. */
+  /** Entries processed in this phase, including those of an interrupted earlier run. */
   readonly done: number;
-  /** Entries of the source when it began. */
+  /** Entries of the source at the start. */
   readonly total: number;
-  /** Bytes of the values that were sent in this run, as JSON text in UTF-8. */
+  /** Bytes of the values sent in this run, as JSON text in UTF-8. In the phase `'check'`: bytes of the values read. */
   readonly bytes: number;
 }
 
-/** What is to be done, told by a dry run. */
+/** The result of a dry run. Nothing was written. */
 export interface MigrationPlan {
-  /** Entries of the source. */
+  /** Number of entries of the source. */
   readonly entries: number;
   /** Bytes of their values, as JSON text in UTF-8. */
   readonly bytes: number;
-  /** How many of them the target holds already, with an equal value. */
+  /** Number of entries that the target already holds with an equal value. */
   readonly equal: number;
   /** Keys that the target holds with another value. */
   readonly conflicts: readonly string[];
-  /** Entries that the target would refuse, as far as it tells beforehand. */
+  /** Entries that cannot be copied, as far as that is known in advance. */
   readonly refused: readonly MigrationFailure[];
 }
 
-/** What is common to migration, import and adoption. */
+/** The common options of migration, import and adoption. */
 export interface CopyOptions {
-  /** Only tell what would be done: nothing is written. Default `false`. */
+  /** Compare only, write nothing, and return a {@link MigrationPlan}. Default `false`. */
   readonly dryRun?: boolean | undefined;
-  /** Called as it goes on. What it throws is logged. */
+  /** Is called after each page of entries. Its errors are logged. */
   readonly onProgress?: ((progress: MigrationProgress) => void) | undefined;
   /**
-   * Called with each entry that is left out: one that cannot be read, whose key or value cannot be stored, or that the target
-   * refuses for good, for example because it is too large. The call then resolves with the number of the others. Without this
-   * option such an entry makes the call reject at the end, after the others were copied. Each entry is reported once, just before
-   * the call resolves or the target is activated. An error that the function throws rejects the call. A dry run does not call it.
+   * Is called with each entry that is left out: one that cannot be read, whose key or value cannot be stored, or that the target
+   * rejects permanently, for example because it is too large. The call then resolves with the number of the other entries. Without
+   * this option, such an entry makes the call reject at the end, after the others were copied. Each entry is reported once, just
+   * before the call resolves or the target is activated. If the function throws, the call rejects. A dry run does not call it.
    */
   readonly onRefused?: ((failure: MigrationFailure) => void) | undefined;
-  /** Ends it. What was brought over until then stays. */
+  /** Stops the call. Entries that were copied before stay at the target. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Options of a migration. */
 export interface MigrateOptions extends CopyOptions {
-  /** What becomes of a key that the target holds with another value. Default `'overwrite'`. */
+  /** What happens to a key that already has another value at the target. Default `'overwrite'`. */
   readonly onConflict?: OnConflict | undefined;
   /**
-   * Use the target from then on, if everything arrived. Default `false`. Calls wait while what was written meanwhile is looked for
-   * once more. It holds for this object: `useFlask` decides what the next one uses.
+   * Whether this storage uses the target from then on, if every entry was copied. Default `false`. Calls of this storage wait during
+   * the last comparison. Other storages are not affected: they use the backend that their options select.
    */
   readonly activate?: boolean | undefined;
 }
 
 /** Options of an import. */
 export interface ImportOptions extends CopyOptions {
-  /** What becomes of a key that exists with another value. Default `'overwrite'`. */
+  /** What happens to a key that already exists with another value. Default `'overwrite'`. */
   readonly mode?: OnConflict | undefined;
 }
 
-/** What an import reads. */
+/** A backup: a File or another Blob, a stream of bytes, or its text. */
 export type BackupSource = Blob | ReadableStream<Uint8Array> | string;
 
 /** Options of an export. */
 export interface ExportOptions {
   /**
-   * `'ndjson'`: a line an entry, with count and checksum; `'json'`: one bare object, as the first apps wrote it, without them.
+   * `'ndjson'`: one line for each entry, with a count and a checksum; `'json'`: one object without them, the format of older apps.
    * Default `'ndjson'`.
    */
   readonly format?: 'ndjson' | 'json' | undefined;
-  /** What is returned. Default `'stream'`. */
+  /** The type of the result: a `ReadableStream` of bytes or a `Blob`. Default `'stream'`. */
   readonly as?: 'stream' | 'blob' | undefined;
-  /** Only keys that begin with this text. Default: all. */
+  /** Export only keys that begin with this text. Default: all keys. */
   readonly prefix?: string | undefined;
-  /** Called as it goes on, with the entries written. What it throws is logged. */
+  /** Is called after each page of entries. Its errors are logged. */
   readonly onProgress?: ((progress: ExportProgress) => void) | undefined;
-  /** Told of each entry that cannot be in a backup, which is then left out. Without it the export fails at the first. */
+  /** Is called for each entry that cannot be exported; the entry is omitted. Without it, the export fails at the first such entry. */
   readonly onRefused?: ((failure: MigrationFailure) => void) | undefined;
-  /** Ends it. */
+  /** Stops the export, which then fails with the reason of the signal. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** How far an export is. */
+/** The progress of an export. */
 export interface ExportProgress {
   /** Entries written. */
   readonly done: number;
@@ -133,7 +138,7 @@ export interface OldStore {
   readonly prefix: string | undefined;
 }
 
-/** Options, checked and complete. */
+/** Checked and complete options. */
 export interface CheckedOptions {
   readonly onConflict: OnConflict;
   readonly dryRun: boolean;
@@ -146,8 +151,8 @@ export interface CheckedOptions {
 /**
  * Checks the options of a migration, an import or an adoption, and fills in the defaults.
  *
- * @param call Names the method, for messages.
- * @param conflictName The name of `onConflict` there.
+ * @param call The method in error messages.
+ * @param conflictName The method's name for `onConflict`.
  * @throws {StorageError} `invalid-option`
  */
 export function checkCopyOptions(

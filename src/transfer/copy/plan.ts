@@ -1,5 +1,5 @@
 /**
- * A dry run: both sides are read, and nothing is written.
+ * A dry run: source and target are compared, and nothing is written.
  */
 import type { MigrationFailure } from './errors.ts';
 import type { MigrationPlan } from './options.ts';
@@ -7,9 +7,9 @@ import { inPages, isSendable, type Moving, type Sendable, type Source } from './
 import { heldAt, isEqual, reasonOf, type Target } from './target.ts';
 
 /**
- * What a migration of `source` to `target` would come to.
+ * Returns what a copy of `source` to `target` would do.
  *
- * @param looked Told of the entries that were looked at. Throws to end it.
+ * @param looked Is called with the number of entries that were compared. It may throw to end the dry run.
  */
 export async function planOf(
   source: Source,

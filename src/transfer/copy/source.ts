@@ -1,5 +1,5 @@
 /**
- * Entries on their way: read from a source, checked, encoded, and put together in pages.
+ * Sources: read entries, check and encode them, and group them into pages.
  */
 import type { Backend, Operation, Outcome, Snapshot } from '../../core/backend.ts';
 import { chunksOfStream } from '../../core/chunks.ts';
@@ -9,17 +9,17 @@ import { checkKey, utf8Length } from '../../core/keys.ts';
 import { type KeyRange, keyAfter } from '../../core/order.ts';
 import { snapshot } from '../../core/values.ts';
 
-/** Entries, and bytes of their values, that are sent together. */
+/** Maximum number of entries of a page, and maximum bytes of their values. */
 const MOST = 500;
 const MOST_BYTES = 4 * 1024 * 1024;
 
-/** Where entries come from. */
+/** A source of entries. */
 export interface Source {
-  /** The entries after the key `after`, in byte order where it is read from the middle. */
+  /** Yields the entries, or those after the key `after`. A source with a journal yields them in byte order. */
   entries(after?: string): AsyncGenerator<Moving>;
-  /** How many there are. */
+  /** The number of entries. */
   count(): Promise<number>;
-  /** Which of these keys it holds, where it can be asked for single ones. */
+  /** Which of these keys exist; `undefined` if the source cannot look up single keys. */
   having?(keys: readonly string[]): Promise<ReadonlySet<string>>;
 }
 
@@ -37,7 +37,7 @@ export const sourceOf = (backend: Backend, prefix = ''): Source => ({
         unread = false;
       } catch (error) {
         if ((error as StorageError).code !== 'unsupported-value') throw error;
-        // One value that cannot be read fails the page that it is in.
+        // A single unreadable value fails its whole page: read the entries of the page one by one.
         const keys = await keysAfter(backend, prefix, last);
         if (keys.length === 0) throw error;
         yield* singly(backend, keys);
@@ -58,7 +58,7 @@ export const sourceOf = (backend: Backend, prefix = ''): Source => ({
   },
 });
 
-/** The next keys of a backend, as many as are a page. */
+/** The keys of the next page. */
 const keysAfter = (backend: Backend, prefix: string, after?: string): Promise<string[]> =>
   backend.keys({ ...rangeAfter(prefix, after), limit: MOST });
 
@@ -67,7 +67,7 @@ const rangeAfter = (prefix: string, after?: string): KeyRange => ({
   start: after === undefined ? undefined : keyAfter(after),
 });
 
-/** Entries of which some cannot be read: those are refused, each for itself. */
+/** Reads entries one by one, so that only those with an unreadable value are refused. */
 async function* singly(backend: Backend, keys: readonly string[]): AsyncGenerator<Moving> {
   const outcomes = await backend.run(
     keys.flatMap((key): Operation[] => [
@@ -78,7 +78,7 @@ async function* singly(backend: Backend, keys: readonly string[]): AsyncGenerato
   for (const [i, key] of keys.entries()) {
     const [has, got] = [outcomes[2 * i] as Outcome, outcomes[2 * i + 1] as Outcome];
     if (got.status === 'fulfilled' && has.status === 'fulfilled') {
-      // Else it was deleted since it was listed.
+      // If `has` is false, the entry was deleted after it was listed.
       if (has.value === true) yield await prepared(key, got.value);
       continue;
     }
@@ -91,18 +91,18 @@ async function* singly(backend: Backend, keys: readonly string[]): AsyncGenerato
 /** An entry that can be sent. */
 export interface Sendable extends Snapshot {
   readonly key: string;
-  /** Its value as it travels. */
+  /** The encoded value. */
   readonly text: string;
   readonly bytes: number;
 }
 
-/** An entry of a source: one that can be sent, or why it cannot. */
+/** An entry of a source: one that can be sent, or the reason why it cannot. */
 export type Moving = Sendable | { readonly key: string; readonly refused: Error };
 
 /** Whether an entry can be sent. */
 export const isSendable = (entry: Moving): entry is Sendable => 'text' in entry;
 
-/** An entry as it is sent, or why it cannot be. */
+/** Prepares an entry for sending, or returns the reason why it cannot be sent. */
 export async function prepared(key: string, value: unknown): Promise<Moving> {
   try {
     const copy = snapshot(value, checkKey(key));
@@ -114,9 +114,9 @@ export async function prepared(key: string, value: unknown): Promise<Moving> {
 }
 
 /**
- * Entries in pages that a target takes at once; the next is put together while one is handled.
+ * Groups entries into pages. The next page is read while the consumer handles the current one.
  *
- * @param before Done with each page before it is handed out.
+ * @param before Is called with each page before the page is yielded.
  */
 export const inPages = (
   entries: AsyncIterable<Moving>,
@@ -138,7 +138,7 @@ async function* pagesOf(
   }
 }
 
-/** The same items, the next one asked for before one is handed out. */
+/** Yields the same items, and requests the next item before it yields the current one. */
 async function* ahead<T>(items: AsyncGenerator<T>): AsyncGenerator<T> {
   let next = items.next();
   try {
@@ -146,7 +146,7 @@ async function* ahead<T>(items: AsyncGenerator<T>): AsyncGenerator<T> {
       const { value, done } = await next;
       if (done) return;
       next = items.next();
-      // Thrown when its turn comes.
+      // The rejection is thrown by the next `await`.
       next.catch(() => {});
       yield value;
     }

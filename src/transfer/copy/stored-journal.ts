@@ -1,7 +1,7 @@
 /**
- * The journal of a migration on the disk: a database of its own, `codeforge-migration:…`, deleted when the migration is done.
+ * The journal of a migration on disk. It is a database of its own, `codeforge-migration:…`, which is deleted when the migration is done.
  *
- * One run at a time writes it. Whoever begins takes it over, and a run that finds it taken ends.
+ * Only one run at a time writes it. A new run takes the journal over, and the earlier run then ends with an error.
  */
 
 import { StorageError } from '../../core/errors.ts';
@@ -12,21 +12,21 @@ import { resultOf } from '../../indexeddb/errors.ts';
 import { type Begun, hashOf, type Journal, type JournalPage } from './journal.ts';
 import type { Fate } from './target.ts';
 
-/** After so long a target may have become anything. */
+/** The age after which a journal is not continued, because the target may have changed too much. */
 const MAX_AGE_MS = 24 * 60 * 60 * 1000;
-/** Pages that may have been under way when a run was cut off: one that is read back, and one that is sent. */
+/** Pages that may have been in progress when a run was interrupted: one being read back, and one being sent. */
 const UNDER_WAY = 2;
 
 interface Meta {
-  /** Which migration it is of: another one begins anew. */
+  /** Identifies the migration. A different one starts from the beginning. */
   readonly of: string;
-  /** Who writes it. */
+  /** Identifies the run that writes the journal. */
   readonly run: string;
   readonly startedAtMs: number;
   readonly position: string | undefined;
 }
 
-/** A page on the disk: most fates are `written`. */
+/** A page on disk. `others` holds only the fates that are not `written`, which are few. */
 interface Row {
   readonly end: string;
   readonly keys: readonly string[];
@@ -38,10 +38,11 @@ const META = 'meta';
 const range = (room: 'page' | 'end' | 'begun'): IDBKeyRange => IDBKeyRange.bound([room], [room, []]);
 
 /**
- * Take over the journal of a migration.
+ * Opens the journal of a migration and takes it over from earlier runs.
  *
- * @param pair Names source and target: there is one journal for both.
- * @param of Names the migration: one that was noted down under another name is forgotten.
+ * @param pair Identifies source and target, which share one journal.
+ * @param of Identifies the migration. The journal of a different migration is deleted.
+ * @param timeout Time limit of database operations in milliseconds.
  */
 export async function openJournal(
   pair: string,
@@ -60,9 +61,12 @@ export async function openJournal(
 
   const checkOwn = ({ result }: IDBRequest): void => {
     if ((result as Meta | undefined)?.run !== run)
-      throw new StorageError('migration', 'Another tab has taken over this migration.');
+      throw new StorageError(
+        'migration',
+        'Another run, perhaps in another tab, has taken over this migration.',
+      );
   };
-  /** Write, as long as the journal is this run's. */
+  /** Writes to the journal, if it still belongs to this run. */
   async function write(work: (store: IDBObjectStore) => IDBRequest[]): Promise<void> {
     const requests = await connection.write(async (store) => {
       const [found] = await settled([store.get(META)] as const);
@@ -89,7 +93,7 @@ export async function openJournal(
     const before = known.result as Meta | undefined;
     if (before) unnoted = UNDER_WAY;
     if (before?.of !== of || Date.now() - before.startedAtMs > MAX_AGE_MS) {
-      // Most of it is there, as long as it is the same target.
+      // If the target is the same, most of these pages are already there.
       unnoted += last.result.length;
       return wipe(store);
     }
@@ -108,7 +112,7 @@ export async function openJournal(
       const [found, request] = await connection.read(
         (store) => [store.get(META), store.get(['page', n])] as const,
       );
-      // What another run has noted down may be of other ranges.
+      // Another run may have recorded other ranges.
       checkOwn(found as IDBRequest);
       const { others, ...row } = resultOf(request, name) as Row;
       return { ...row, fates: row.keys.map((_, i) => others.get(i) ?? 'written') };

@@ -1,5 +1,5 @@
 /**
- * A page of entries put into a target: written as the mode asks, and read back.
+ * Targets: write a page of entries according to `onConflict`, and read it back.
  */
 import type { Backend, Operation, Outcome, Snapshot } from '../../core/backend.ts';
 import { ConflictError } from '../../core/conflict.ts';
@@ -10,37 +10,37 @@ import { CHANGED, type Failed } from './errors.ts';
 import type { OnConflict } from './options.ts';
 import { isSendable, type Moving, type Sendable } from './source.ts';
 
-/** Where entries go. */
+/** A target of entries. */
 export type Target = Pick<Backend, 'run' | 'open' | 'check' | 'stats' | 'count'>;
 
-/** What became of an entry: written by this migration and read back equal; there already, equal; left as it was; or why not. */
+/** The result for an entry: `written` and read back equal; `equal` at the target before; `skipped`; or failed. */
 export type Fate = 'written' | 'equal' | 'skipped' | Failed;
 
-/** Whether what the target holds is this migration's own, to replace and to delete. */
+/** Whether this migration has written the target's value, so that it may replace and delete it. */
 export const isOwn = (fate: Fate | undefined): boolean =>
   fate === 'written' || (typeof fate === 'object' && fate.written === true);
 
-/** How a page is put into the target. */
+/** How a page is written to the target. */
 export interface Manner {
   readonly onConflict: OnConflict;
-  /** Whether to look at what is there before anything is sent: where most of it may have arrived already. */
+  /** Whether to read the target before anything is sent. Useful if most entries may have arrived before. */
   readonly looksFirst: boolean;
 }
 
-/** What was sent of a page: the rest of its entries have their fate. */
+/** The entries of a page that were sent, and the fates of the others. */
 export interface Sent {
   readonly fates: Map<string, Fate>;
   readonly written: readonly Sendable[];
   readonly bytes: number;
 }
 
-const DIFFERS = 'What was read back differs from what was written.';
+const DIFFERS = 'The value read back from the target differs from the value written.';
 
 /**
- * Write a page.
+ * Writes a page.
  *
- * @param conditional Whether a write can hold only for a key that does not exist.
- * @throws {StorageError} where the rest of the migration would fail as well.
+ * @param conditional Whether each write applies only if the key does not exist.
+ * @throws {StorageError} if the rest of the copy would fail for the same reason.
  */
 export async function send(
   target: Target,
@@ -49,7 +49,7 @@ export async function send(
   conditional = manner.onConflict !== 'overwrite',
 ): Promise<Sent> {
   const fates = new Map<string, Fate>();
-  // Where a page holds a key twice the last one counts.
+  // If a page has a key twice, its last entry counts.
   const entries = [...new Map(page.map((entry) => [entry.key, entry])).values()];
   for (const entry of entries)
     if (!isSendable(entry)) fates.set(entry.key, { reason: reasonOf(entry.refused), refused: true });
@@ -60,7 +60,7 @@ export async function send(
     rest.map((entry): Operation => ({ ...entry, type: 'put', ...(conditional && { ifRevision: null }) })),
   );
   if (conditional && outcomes.some((outcome) => codeOf(outcome) === 'unsupported')) {
-    // No conditions on level 0: between the look and the write somebody else may write.
+    // Level 0 has no conditions. Another client may write between this read and the write.
     return send(target, page, { ...manner, looksFirst: true }, false);
   }
   const written: Sendable[] = [];
@@ -76,7 +76,7 @@ export async function send(
   return { fates, written, bytes: written.reduce((sum, { bytes }) => sum + bytes, 0) };
 }
 
-/** Read back what was sent. Returns the fate of every entry of the page. */
+/** Reads back the entries that were sent. Returns the fate of every entry of the page. */
 export async function verify(target: Target, { fates, written }: Sent): Promise<ReadonlyMap<string, Fate>> {
   const held = await heldAt(target, written);
   for (const entry of written) {
@@ -88,10 +88,10 @@ export async function verify(target: Target, { fates, written }: Sent): Promise<
   return fates;
 }
 
-/** What a target holds under a key, or why that cannot be told. */
+/** The target's value of a key, or the error of reading it. */
 type Held = { readonly value: unknown } | Error;
 
-/** What a target holds under the keys of `entries`, where it holds anything. */
+/** Reads the target's values of the keys of `entries`. Keys that do not exist are missing in the result. */
 export async function heldAt(
   target: Target,
   entries: ReadonlyArray<{ readonly key: string }>,
@@ -100,7 +100,7 @@ export async function heldAt(
     target,
     entries.map(({ key }): Operation => ({ type: 'get', key })),
   );
-  // A stored `undefined` reads like nothing at all.
+  // `get` returns `undefined` both for a stored `undefined` and for a missing key.
   const unsure = entries.filter((_, i) => foundBy(got[i]) === undefined && got[i]?.status === 'fulfilled');
   const has = await run(
     target,
@@ -120,7 +120,7 @@ export async function heldAt(
 const foundBy = (outcome: Outcome | undefined): unknown =>
   outcome?.status === 'fulfilled' ? outcome.value : undefined;
 
-/** Settle what needs no writing. Returns the rest. */
+/** Determines the fates of entries that need not be written. Returns the other entries. */
 async function lookFirst(
   target: Target,
   entries: readonly Sendable[],
@@ -146,12 +146,12 @@ async function lookFirst(
 const fateOfConflict = (onConflict: OnConflict): Fate =>
   onConflict === 'skip' ? 'skipped' : { reason: CHANGED };
 
-/** Whether an entry is what was found. What cannot be compared is not. */
+/** Whether an entry equals the value found. Values that cannot be compared are not equal. */
 export async function isEqual(
   entry: Snapshot & { readonly text?: string },
   found: unknown,
 ): Promise<boolean> {
-  // Unlike `===`, which takes 0 for -0.
+  // Unlike `===`, this distinguishes 0 and -0.
   if (Object.is(entry.value, found)) return true;
   try {
     return await sameValue(entry, snapshot(found));
@@ -160,7 +160,7 @@ export async function isEqual(
   }
 }
 
-/** Delete keys that the source no longer has. */
+/** Deletes keys that the source no longer has. */
 export async function remove(target: Target, keys: readonly string[]): Promise<void> {
   const outcomes = await run(
     target,
@@ -174,7 +174,7 @@ export const reasonOf = (error: unknown): string => (error instanceof Error ? er
 const codeOf = (outcome: Outcome): unknown =>
   outcome.status === 'rejected' ? (outcome.reason as StorageError).code : undefined;
 
-/** Failures after which the rest of the migration would fail as well. */
+/** Codes of failures that would also end the rest of the copy. */
 const FATAL: ReadonlySet<unknown> = new Set([
   'unavailable',
   'timeout',
@@ -184,7 +184,7 @@ const FATAL: ReadonlySet<unknown> = new Set([
   'forbidden',
 ]);
 
-/** Run a batch; the first fatal failure in it is thrown. */
+/** Runs a batch. Throws its first fatal failure. */
 async function run(target: Target, operations: readonly Operation[]): Promise<Outcome[]> {
   if (operations.length === 0) return [];
   const outcomes = await target.run(operations, { durability: 'strict' });
@@ -194,10 +194,10 @@ async function run(target: Target, operations: readonly Operation[]): Promise<Ou
 }
 
 /**
- * Whether two values are the same, whatever the order of their objects' keys: an old server answers them sorted.
+ * Whether two values are equal, apart from the order of object members, which old servers sort.
  *
- * Two values are the same when their canonical texts are: keys sorted, then the form in which they travel. That covers cycles, shared
- * references, Blobs and everything else that can be stored, exactly as far as it is stored.
+ * Values are equal if their canonical texts are: the encoded form of the value with sorted members. This includes cycles, shared
+ * references, Blobs and every other value that can be stored.
  */
 export async function sameValue(a: Snapshot, b: Snapshot): Promise<boolean> {
   if (a.plain !== b.plain) return false;
@@ -210,11 +210,11 @@ async function canonical({ value }: Snapshot): Promise<string> {
   return encode(copy);
 }
 
-/** Sort the keys of every object that `value` reaches, in place. */
-function sortKeys(value: unknown, met: Set<unknown>): void {
-  if (typeof value !== 'object' || value === null || met.has(value) || ArrayBuffer.isView(value)) return;
-  met.add(value);
-  const visit = (member: unknown): void => sortKeys(member, met);
+/** Sorts the members of every object that `value` reaches, in place. */
+function sortKeys(value: unknown, visited: Set<unknown>): void {
+  if (typeof value !== 'object' || value === null || visited.has(value) || ArrayBuffer.isView(value)) return;
+  visited.add(value);
+  const visit = (member: unknown): void => sortKeys(member, visited);
   if (Array.isArray(value)) Object.values(value).forEach(visit);
   else if (value instanceof Set) value.forEach(visit);
   else if (value instanceof Map) [...value].flat().forEach(visit);
