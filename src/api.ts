@@ -1,9 +1,10 @@
 /**
- * What an app holds: the methods of a storage, and what each promises.
+ * The methods of a storage and of a namespace, and what each of them guarantees.
  */
+/// <reference lib="esnext.disposable" />
 import type { ClearOptions, CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 import type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
-import type { Conflict, Resolution } from './core/conflict.ts';
+import type { ConflictOf, Resolution } from './core/conflict.ts';
 import type { StorageStatus } from './core/session.ts';
 import type {
   AdoptOptions,
@@ -15,90 +16,178 @@ import type {
   OldDatabase,
 } from './transfer/copy/options.ts';
 
-/** What a key of a schema may be. */
+/** The keys of a schema. */
 export type KeyOf<Schema extends object> = keyof Schema & string;
 
-/** A pair of a schema: a key and the type of its value. */
-export type EntryOf<Schema extends object> = {
-  [K in KeyOf<Schema>]: readonly [key: K, value: Schema[K]];
-}[KeyOf<Schema>];
+/** The keys of a schema that begin with a prefix. */
+export type KeyWith<Schema extends object, Prefix extends string> = KeyOf<Schema> &
+  Beginning<KeyOf<Schema>, Prefix>;
+
+/** Each of some keys or key patterns as far as it begins with a prefix. */
+type Beginning<Key extends string, Prefix extends string> = Key extends `${Prefix}${string}`
+  ? Key
+  : `${Prefix}${string}` extends Key
+    ? `${Prefix}${string}`
+    : CanBegin<Key, Prefix> extends true
+      ? `${Prefix}${string}`
+      : never;
+
+/** Whether a key pattern and a prefix agree as far as both are known. TypeScript does not compare two patterns by itself. */
+type CanBegin<Key extends string, Prefix extends string> = Prefix extends `${infer First}${infer Rest}`
+  ? Key extends `${infer KeyFirst}${infer KeyRest}`
+    ? string extends KeyFirst
+      ? true
+      : KeyFirst extends First
+        ? CanBegin<KeyRest, Rest>
+        : First extends KeyFirst
+          ? true
+          : false
+    : false
+  : true;
+
+/** The entries of a schema: pairs of a key and the type of its value. */
+export type EntryOf<Schema extends object, Key extends KeyOf<Schema> = KeyOf<Schema>> = {
+  [K in Key]: readonly [key: K, value: Schema[K]];
+}[Key];
 
 /**
- * One asynchronous key-value API over IndexedDB or a server.
- *
- * Calls of one turn of the event loop travel together, take effect in program order (a `get` after a `set` sees it,
- * awaited or not), and settle each by itself. A missing key is `undefined`; a medium that fails is a rejection, always a
- * {@link StorageError}. Besides what each method lists, every method may reject with `unavailable`, `timeout`,
- * `blocked`, `forbidden` or `closed`.
- *
- * @typeParam Schema Maps keys to the types of their values.
+ * The schema of a namespace: the keys of a schema that begin with a prefix, without it. A key pattern that only overlaps with the
+ * prefix is left out. If the prefix is not a literal type, every key has the type of all values.
  */
-export interface KeyValueStorage<Schema extends object = Record<string, unknown>> {
+export type SchemaWithin<Schema extends object, Prefix extends string> = string extends Prefix
+  ? Record<string, Schema[KeyOf<Schema>]>
+  : {
+      [Key in KeyOf<Schema> as Key extends `${Prefix}${infer Rest}`
+        ? Rest
+        : `${Prefix}${string}` extends Key
+          ? string
+          : never]: Schema[Key];
+    };
+
+/** The values of a list of keys: a tuple for a tuple. */
+export type ValuesOf<Schema extends object, Keys, Value = never> = Keys extends readonly unknown[]
+  ? { -readonly [I in keyof Keys]: ValueOf<Schema, Keys[I], Value> | undefined }
+  : Keys extends Iterable<infer Key>
+    ? Array<ValueOf<Schema, Key, Value> | undefined>
+    : never;
+
+/** The type of a value: that of the schema, or the one that the caller names for a storage without a schema. */
+export type ValueOf<Schema extends object, Key, Value = never> = [Value] extends [never]
+  ? Schema[Key & keyof Schema]
+  : NoInfer<Value>;
+
+/** What a caller may name as the type of a value: everything without a schema, nothing with one. */
+export type Unchecked<Schema extends object> =
+  string extends KeyOf<Schema> ? (unknown extends Schema[KeyOf<Schema>] ? unknown : never) : never;
+
+/** A conflict of a storage with a schema. Its `key` decides the type of its values. */
+export type Conflict<Schema extends object = Record<string, unknown>> =
+  | ConflictAt<Schema, KeyOf<Schema>>
+  | (string extends KeyOf<Schema> ? never : ConflictOf<''>);
+
+type ConflictAt<Schema extends object, Key extends KeyOf<Schema>> = Key extends unknown
+  ? ConflictOf<Key, Schema[Key]>
+  : never;
+
+/**
+ * The entries of a storage whose keys begin with a prefix, as `namespace()` returns them. A {@link KeyValueStorage} has the same
+ * methods over all keys.
+ *
+ * Every key that goes in or comes out is without the prefix. The limits of keys hold for the whole key, and error messages name it.
+ * A namespace owns nothing: it works until the storage that it comes from is closed.
+ *
+ * Calls made in the same turn of the event loop are sent together, take effect in program order (a `get` after a `set` sees its
+ * value, awaited or not), and settle independently. Methods can be passed around without the object: `keys.map(storage.get)`.
+ *
+ * Every method rejects with a {@link StorageError}. Besides the codes that a method lists, each one may reject with `unavailable`,
+ * `timeout`, `blocked`, `forbidden` or `closed`.
+ *
+ * @typeParam Schema Maps keys to the types of their values. Nothing is checked at run time.
+ */
+export interface NamespacedStorage<Schema extends object = Record<string, unknown>> {
   /**
-   * Read the value under `key`, or `undefined`. The value is the caller's own copy.
+   * Reads the value under `key`, or `undefined` if there is none. Each caller gets a copy of its own.
    *
-   * @throws {StorageError} `invalid-key`; `unsupported-value` for an envelope that another program broke.
+   * A storage with a schema infers the type. Without a schema it is `unknown`, unless it is named: `get<User>('user:1')`. That is an
+   * assertion of the caller.
+   *
+   * @throws {StorageError} `invalid-key`; `unsupported-value` if another program stored a value that cannot be read.
    */
-  get<K extends KeyOf<Schema>>(key: K): Promise<Schema[K] | undefined>;
+  get<Value extends Unchecked<Schema> = never, Key extends KeyOf<Schema> = KeyOf<Schema>>(
+    key: Key,
+  ): Promise<ValueOf<Schema, Key, Value> | undefined>;
   /**
-   * Read the value under `key` with its revision, or `undefined` where there is none.
+   * Reads the value under `key` with its revision, or `undefined` if there is none.
    *
-   * A revision names the state for a later `set` or `delete` with `ifRevision`. On a server no two states share one. IndexedDB
-   * keeps none: there it is a fingerprint, so equal values have equal revisions, and a Blob counts by its size and type, a
-   * File by its name and `lastModified` too, not by its bytes.
+   * A revision names a state of the key, for `ifRevision` of `set` and `delete`. On a server, no two states of a key have the same
+   * revision. IndexedDB stores no revisions: there it is a fingerprint of the value, so equal values have equal revisions. A Blob
+   * counts by its size and type, a File also by its name and `lastModified`, not by its bytes.
    *
-   * @throws {StorageError} `invalid-key`; `unsupported` on a server without revisions (level 0); `unsupported-value` for a
-   * value that another program stored and that cannot be read or fingerprinted.
+   * @throws {StorageError} `invalid-key`; `unsupported` on a server without revisions (level 0); `unsupported-value` if another
+   * program stored a value that cannot be read or has no fingerprint.
    */
-  getEntry<K extends KeyOf<Schema>>(key: K): Promise<StoredEntry<Schema[K]> | undefined>;
+  getEntry<Value extends Unchecked<Schema> = never, Key extends KeyOf<Schema> = KeyOf<Schema>>(
+    key: Key,
+  ): Promise<StoredEntry<ValueOf<Schema, Key, Value>> | undefined>;
   /**
-   * Store `value` under `key`, replacing what was there. The value is copied during the call.
+   * Stores `value` under `key` and replaces any previous value. The value is copied during the call.
    *
-   * Resolves when it is durable: IndexedDB's transaction has completed, or the server has answered 2xx, or, while that is away, the
-   * outbox has it on the disk (docs/guarantees.md). Where there is no IndexedDB and `timeout` or `unavailable` rejects it, the write
-   * may have arrived; on a server of level 1 it has by the time that a later write resolves, or it never does: it does not
-   * overtake that.
+   * Resolves when the write is committed:
    *
-   * @param key 1 to 1,024 UTF-8 bytes of well-formed text, no U+0000; compared exactly.
-   * @param value JSON, or Date, Map, Set, bigint, typed arrays, Blob … anywhere inside it (docs/contract.md, Values).
-   * @param options `ifRevision`: store it only if the key is still in this state, compared and written as one step.
-   * @throws {StorageError} `invalid-key`, `invalid-option`, `unsupported-value` before any I/O; `too-large`, `quota`,
-   * `refused`; `unsupported` for `ifRevision` on a server without revisions (level 0).
-   * @throws {ConflictError} where `ifRevision` is not what is there: nothing was stored.
+   * - on IndexedDB, when its transaction has completed. The value survives a crash of the tab and of the browser. It survives a power
+   *   cut only with the option `durability: 'strict'`;
+   * - on a server, when it has answered 2xx, which it does when the value is on its disk;
+   * - while the server is unreachable, when the value is in the outbox, which is flushed to disk. It is sent later, once and in order.
+   *
+   * Without IndexedDB there is no outbox, and a write that rejects with `timeout` or `unavailable` may still arrive. On a server of
+   * level 1 it never arrives after a later write of this storage.
+   *
+   * @param key 1 to 1,024 UTF-8 bytes, well-formed, without U+0000. Compared exactly, without normalization.
+   * @param value JSON, and Date, Map, Set, bigint, typed arrays, Blob and others at any depth (docs/contract.md, Values).
+   * @param options `ifRevision`: stores the value only if the key is still in this state. Comparison and write are one step.
+   * @throws {StorageError} `invalid-key`, `invalid-option`, `unsupported-value` before any I/O; `too-large`, `quota`, `refused`;
+   * `unsupported` for `ifRevision` on a server without revisions (level 0).
+   * @throws {ConflictError} if `ifRevision` is not the revision of the stored value. Nothing was stored.
+   * @see docs/guarantees.md, RFC 9110 §13.1.1
    */
-  set<K extends KeyOf<Schema>>(key: K, value: Schema[K], options?: SetOptions): Promise<void>;
+  set<Key extends KeyOf<Schema>>(key: Key, value: Schema[Key], options?: SetOptions): Promise<void>;
   /**
-   * Delete `key`. A key that does not exist is no error, except with `ifRevision`.
+   * Deletes `key`. Without `ifRevision`, a key that does not exist is no error. Resolves when the write is committed, as `set` does.
    *
-   * @param options `ifRevision`: delete it only if the key is still in this state, compared and deleted as one step.
-   * @throws {StorageError} `invalid-key`, `invalid-option` before any I/O; `quota`, `refused`; `unsupported` for `ifRevision`
-   * on a server without revisions (level 0).
-   * @throws {ConflictError} where `ifRevision` is not what is there: nothing was deleted.
+   * @param options `ifRevision`: deletes the key only if it is still in this state. Comparison and write are one step.
+   * @throws {StorageError} `invalid-key`, `invalid-option` before any I/O; `quota`, `refused`; `unsupported` for `ifRevision` on a
+   * server without revisions (level 0).
+   * @throws {ConflictError} if `ifRevision` is not the revision of the stored value. Nothing was deleted.
    */
   delete(key: KeyOf<Schema>, options?: DeleteOptions): Promise<void>;
   /**
-   * Whether `key` exists, also where its value is `undefined`.
+   * Returns whether `key` exists. A key whose value is `undefined` exists.
    *
    * @throws {StorageError} `invalid-key`
    */
   has(key: KeyOf<Schema>): Promise<boolean>;
   /**
-   * All keys, in the byte order of their UTF-8 form.
+   * Lists keys, in the byte order of their UTF-8 form, which is the order of their code points.
    *
+   * @param options Which keys, how many, and in which direction. The conditions can be combined.
    * @throws {StorageError} `invalid-option`
    */
-  keys(options?: ListOptions): Promise<Array<KeyOf<Schema>>>;
+  keys<const Prefix extends string = string>(
+    options?: ListOptions<Prefix>,
+  ): Promise<Array<KeyWith<Schema, NoInfer<Prefix>>>>;
   /**
-   * All entries, in the byte order of their keys, read in pages as they are asked for: memory stays flat. Not a
-   * snapshot: what changes while iterating may or may not be seen.
+   * Lists entries, in the byte order of their keys. They are read in pages as they are consumed, so memory use stays flat.
    *
-   * @throws {StorageError} `invalid-option`
+   * Not a snapshot: changes made during the iteration may or may not be seen.
+   *
+   * @param options Which entries, how many, and in which direction. With `reverse`, a server's keys are all listed first.
+   * @throws {StorageError} `invalid-option`; `unsupported-value` at an entry that cannot be read, after the entries before it.
    */
-  entries(options?: ListOptions): AsyncIterableIterator<EntryOf<Schema>>;
+  entries<const Prefix extends string = string>(
+    options?: ListOptions<Prefix>,
+  ): AsyncIterableIterator<EntryOf<Schema, KeyWith<Schema, NoInfer<Prefix>>>>;
   /**
-   * Counts entries, all of them or those of a range of keys.
-   *
-   * Without options the cost does not depend on the number of entries. With options, a server lists the keys of the range.
+   * Counts entries: all of them, or those whose keys are in a range. Values are not read. A server lists the keys of a range.
    *
    * @throws {StorageError} `invalid-option`
    */
@@ -106,146 +195,176 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
   /**
    * Deletes every entry, or every entry whose key begins with `prefix`.
    *
-   * Takes effect in program order, like `set`. On IndexedDB, both forms are one transaction. On a server, `clear()` is one request.
-   * `clear({ prefix })` lists the keys there and deletes them: it is not atomic, and if it rejects, some keys may have been deleted.
-   * A key that another client writes meanwhile stays (on a server of level 0 it may be deleted).
+   * Takes effect in program order, like `set`. On IndexedDB it is one transaction. On a server, `clear()` is one request, and a prefix
+   * is cleared by listing its keys and deleting them: not atomically, so when it rejects, some keys may have been deleted. A key that
+   * another client writes meanwhile stays (on a server of level 0 it may be deleted).
    *
    * @param options `prefix`: a text that is not empty. Every other argument is rejected and deletes nothing, so that
-   * `onclick={storage.clear}` and a misspelled option do not delete everything.
+   * `onclick={storage.clear}` or a misspelled option does not delete everything.
    * @throws {StorageError} `invalid-option` before any I/O; `refused`; `unsupported` for a prefix while the server is unreachable:
    * nothing was deleted.
    */
   clear(options?: ClearOptions): Promise<void>;
   /**
-   * Read many keys: their values in the order of `keys`, `undefined` for each that is missing.
+   * Reads many values: in the order of `keys`, with `undefined` for each key that does not exist.
    *
-   * @throws {StorageError} as `get`, for the first that fails.
+   * @throws {StorageError} As `get`, for the first key that fails.
    */
-  getMany<K extends KeyOf<Schema>>(keys: Iterable<K>): Promise<Array<Schema[K] | undefined>>;
+  getMany<
+    Value extends Unchecked<Schema> = never,
+    const Keys extends Iterable<KeyOf<Schema>> = Iterable<KeyOf<Schema>>,
+  >(keys: Keys): Promise<ValuesOf<Schema, Keys, Value>>;
   /**
-   * Store many entries. All are checked before the first is sent. One IndexedDB transaction, or a handful of requests;
-   * on a server not all or nothing: when it rejects, some may have been stored.
+   * Stores many entries. All of them are checked before the first one is sent. On IndexedDB they are one transaction, Blobs excepted.
+   * A server gets few requests, and is not atomic: if the call rejects, some entries may have been stored.
    *
-   * @throws {StorageError} as `set`, for the first that fails.
+   * @throws {StorageError} As `set`, for the first entry that fails.
    */
   setMany(entries: Iterable<EntryOf<Schema>>): Promise<void>;
   /**
-   * Delete many keys.
+   * Deletes many keys.
    *
-   * @throws {StorageError} as `delete`, for the first that fails.
+   * @throws {StorageError} As `delete`, for the first key that fails.
    */
   deleteMany(keys: Iterable<KeyOf<Schema>>): Promise<void>;
   /**
-   * Replace a value by what `change` makes of it, atomically: nothing is written to `key` in between.
+   * Replaces a value by the result of `change`, atomically: nobody writes the key in between.
    *
-   * On a server the value is read, changed, and stored only if it is still the same; where another writer was faster, all of
-   * it again with the new value, until `timeout` has passed.
+   * On a server the value is read, changed, and stored if it is still the same. If another client was faster, this is repeated with
+   * the new value, until `timeout` has passed.
    *
-   * @param change Gets the current value (`undefined` where there is none) and returns the next one. Synchronous, and
-   * called again when it starts over. What it throws rejects the call.
+   * @param change Gets the current value, or `undefined`, and returns the next one. It must be synchronous, and may be called again.
+   * What it throws rejects the call.
    * @returns The value that was stored.
-   * @throws {StorageError} as `set`; `unsupported` on a server without revisions (level 0).
-   * @throws {ConflictError} where other writers were faster until `timeout` had passed.
+   * @throws {StorageError} As `set`; `unsupported` on a server without revisions (level 0).
+   * @throws {ConflictError} if other clients were faster until `timeout` had passed.
    */
-  update<K extends KeyOf<Schema>>(
-    key: K,
-    change: (current: Schema[K] | undefined) => Schema[K],
-  ): Promise<Schema[K]>;
+  update<Value extends Unchecked<Schema> = never, Key extends KeyOf<Schema> = KeyOf<Schema>>(
+    key: Key,
+    change: (current: ValueOf<Schema, Key, Value> | undefined) => ValueOf<Schema, Key, Value>,
+  ): Promise<ValueOf<Schema, Key, Value>>;
   /**
-   * Number and size of the entries. IndexedDB keeps no sizes: there it reads every value.
+   * Returns the entries whose keys begin with `prefix`, with the same methods: `namespace('cache:').set('a', 1)` stores `cache:a`,
+   * and its `clear()` deletes the keys that begin with `cache:`. Nothing is read or written. Namespaces nest.
+   *
+   * @param prefix A text that a key can begin with, not empty. It is not separated from the rest: include a delimiter such as `:`.
+   * @throws {StorageError} `invalid-option`, synchronously.
    */
-  stats(): Promise<StorageStats>;
+  namespace<const Prefix extends string>(prefix: Prefix): NamespacedStorage<SchemaWithin<Schema, Prefix>>;
   /**
-   * Resolves when the backend is chosen and has answered. Calling it is optional: every other method waits for it.
+   * Resolves when the backend is chosen and has answered. Calling it is optional: every other method waits for that.
    */
   ready(): Promise<void>;
-  /** Who serves operations now: `'indexeddb'` until a server has answered, and while it is away. */
+  /** Returns which backend serves calls now: `'indexeddb'` until a server has answered, and while the server is unreachable. */
   getBackendType(): BackendType;
-  /** Who serves operations now, how the server stands, and why. Asks nobody. */
+  /**
+   * Returns the connection state of the whole storage. It returns the same frozen object until something changes. It does no I/O.
+   */
   status(): StorageStatus;
   /**
-   * Have `listener` called with each new status.
+   * Calls `listener` with each new status.
    *
-   * @returns Ends that.
-   * @throws {StorageError} `invalid-option`, at once, for what is no function.
+   * @returns A function that stops this.
+   * @throws {StorageError} `invalid-option`, synchronously, if `listener` is not a function.
    */
   watchStatus(listener: (status: StorageStatus) => void): () => void;
   /**
-   * Send what waits for the server, now.
+   * Sends the outbox now, of the whole storage.
    *
-   * Resolves when everything that waited at the call has left the outbox: it is at the server, or among the conflicts. Resolves at
-   * once where no server is configured.
+   * Resolves when every write that was in the outbox at the call has left it: it is at the server, or it is a conflict. Resolves at
+   * once if no server is configured.
    *
-   * @throws {StorageError} `unavailable` or `forbidden` where writes still wait; `status().reason` says why.
+   * @throws {StorageError} `unavailable` or `forbidden` if writes are still in the outbox; `status().reason` says why.
    */
   flush(): Promise<void>;
-  /** Values that were acknowledged and that the server did not take, the oldest first. They are kept until they are resolved. */
-  conflicts(): Promise<Conflict[]>;
   /**
-   * Settle all conflicts of a key: with what was written here last, with what the server has, or with another value.
-   *
-   * @throws {StorageError} `invalid-option` for a key without a conflict, or a choice that is none; `unsupported-value`, `quota`.
+   * Lists the acknowledged writes that the server did not accept, the oldest first. They are kept until `resolve` settles them.
    */
-  resolve(key: KeyOf<Schema>, choice: Resolution): Promise<void>;
+  conflicts(): Promise<Array<Conflict<Schema>>>;
   /**
-   * Copy every entry of IndexedDB to the server at `url`, and read each back.
+   * Settles all conflicts of a key.
    *
-   * What this origin writes meanwhile is brought over too: the source is looked at again until nothing more has changed. A run that
-   * was cut off, by whatever, is gone on with when the method is called again with the same arguments within a day. The source is
-   * only read. The backend in use changes with `activate` alone.
-   *
-   * @param options What to do where the server holds another value, and whether to write at all.
-   * @returns The number of entries at the server, all verified; of those that `onConflict: 'skip'` left alone, none. With `dryRun`
-   * what would be done.
-   * @throws {StorageError} `wrong-backend` (`Already using Flask backend`), `invalid-option`, before anything is written.
-   * @throws {MigrationError} when anything less than every entry arrived: with `migrated`, `failed`, and how to go on.
+   * @param choice `'local'` keeps the last local value, `'server'` the server's, and `{ value }` stores another one. The empty key of a
+   * storage settles a `clear()`, with `'server'`.
+   * @throws {StorageError} `invalid-option` if the key has no conflict, or for any other choice; `unsupported-value`, `quota`.
    */
-  migrateToFlask(url: string, options?: MigrateOptions & { readonly dryRun?: false }): Promise<number>;
-  /** What `migrateToFlask` would do: both sides are read, and nothing is written. */
-  migrateToFlask(url: string, options: MigrateOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
+  resolve<Key extends KeyOf<Schema> | ''>(
+    key: Key,
+    choice: Resolution<Schema[Key & keyof Schema]>,
+  ): Promise<void>;
   /**
-   * Copy every entry of the server in use to IndexedDB, and read each back. What waits for the server is sent before.
+   * Exports all entries as a backup: NDJSON with a checksum (docs/contract.md, section 8), in byte order of the keys. It is read as it
+   * is consumed, so memory use stays flat. Every kind of value that can be stored can be exported. A namespace exports its keys
+   * without the prefix, and imports them under it.
    *
-   * As `migrateToFlask`, in the other direction: what anybody writes to a server of level 1 meanwhile is brought over by its change
-   * feed, a server of level 0 is read again.
+   * Not a snapshot: changes made meanwhile may or may not be exported. A backup is complete when the stream ends: until then its last
+   * line is missing, and every reader rejects it.
    *
-   * @returns The number of entries in IndexedDB, all verified. With `dryRun` what would be done.
-   * @throws {StorageError} `wrong-backend` (`Already using IndexedDB`), `invalid-option`, before anything is written; `unavailable`
-   * or `forbidden` where writes still wait for the server.
-   * @throws {MigrationError} when anything less than every entry arrived.
-   */
-  migrateToIndexedDB(options?: MigrateOptions & { readonly dryRun?: false }): Promise<number>;
-  /** What `migrateToIndexedDB` would do: both sides are read, and nothing is written. */
-  migrateToIndexedDB(options: MigrateOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
-  /**
-   * All entries as a backup: NDJSON with a checksum (docs/contract.md, section 8), in byte order of the keys, read as it is
-   * consumed, with flat memory. Values are in the form in which they travel, so every kind of value comes back.
-   *
-   * Not a snapshot: what changes while it is read may or may not be in it. It is complete when the stream ends; until then the last
-   * line is missing, and every reader refuses it.
-   *
-   * @param options `as: 'blob'` for a Blob, such as for a download link. `backupFileName()` names the file.
-   * @throws {StorageError} `invalid-option`. The stream errors with what reading errors with, and with `unsupported-value`
-   * for a value that another program stored and that cannot travel, unless `onRefused` takes note of it.
+   * @param options `as: 'blob'` returns a Blob, for example for a download link. `backupFileName()` names the file.
+   * @throws {StorageError} `invalid-option`. The stream fails with the errors of reading, and with `unsupported-value` for a value that
+   * another program stored and that cannot be exported, unless `onRefused` is given.
    */
   export(options?: ExportOptions & { readonly as?: 'stream' }): Promise<ReadableStream<Uint8Array>>;
-  /** The same as one Blob, such as for a download link. */
+  /** Exports all entries as one Blob, for example for a download link. */
   export(options: ExportOptions & { readonly as: 'blob' }): Promise<Blob>;
   /**
-   * Store every entry of a backup, and read each back. Reads both forms that `export` writes, and what servers export.
+   * Stores every entry of a backup, and reads each of them back. Accepts both forms that `export` writes, and exports of servers.
    *
-   * The backup is read twice: nothing is stored before all of it was read and its checksum verified. A stream is gathered into a Blob
-   * first.
+   * The backup is read twice: nothing is stored before it was read to its end and its checksum was verified. A stream is collected into
+   * a Blob first. On IndexedDB, entries are flushed to disk before they count (`durability: 'strict'`).
    *
-   * @param source A File or another Blob, a stream of bytes, or the text.
-   * @returns The number of entries that are stored, all verified; of those that `mode: 'skip'` left alone, none. With `dryRun` what
-   * would be done.
-   * @throws {StorageError} `invalid-backup` for one that is cut, damaged or none, and `invalid-option`: nothing was stored.
-   * @throws {MigrationError} when anything less than every entry was stored.
+   * @param source A File or another Blob, a stream of bytes, or text.
+   * @returns The number of entries that are stored and verified, without those that `mode: 'skip'` or `onRefused` left out. With
+   * `dryRun`, what would be done.
+   * @throws {StorageError} `invalid-backup` if the backup is truncated, damaged or none, and `invalid-option`: nothing was stored.
+   * @throws {MigrationError} if not every entry was stored.
    */
   import(source: BackupSource, options?: ImportOptions & { readonly dryRun?: false }): Promise<number>;
-  /** What `import` would do: the backup is checked, what is there is read, and nothing is written. */
+  /** Returns what `import` would do. The backup is checked, the stored entries are read, and nothing is written. */
   import(source: BackupSource, options: ImportOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
+}
+
+/**
+ * One asynchronous key-value API over IndexedDB or a server. See {@link NamespacedStorage} for what holds for every method.
+ *
+ * @typeParam Schema Maps keys to the types of their values. Nothing is checked at run time.
+ */
+export interface KeyValueStorage<Schema extends object = Record<string, unknown>>
+  extends NamespacedStorage<Schema> {
+  /**
+   * Returns the number and the size of all entries. IndexedDB stores no sizes, so every value is read there. `count()` is cheaper.
+   */
+  stats(): Promise<StorageStats>;
+  /**
+   * Copies every entry of IndexedDB to the server at `url`, and reads each of them back.
+   *
+   * Entries that are written meanwhile are copied too: the source is compared until nothing has changed. If a run is interrupted, a
+   * call with the same arguments within a day resumes it. The source is only read. Only `activate` changes the backend in use.
+   *
+   * @param options What to do with keys that the server holds with another value, and whether to write at all.
+   * @returns The number of entries that are at the server and verified, without those that `onConflict: 'skip'` or `onRefused` left out.
+   * With `dryRun`, what would be done.
+   * @throws {StorageError} `wrong-backend` (`Already using Flask backend`), `invalid-option`, before anything is written.
+   * @throws {MigrationError} if not every entry arrived, with `migrated`, `failed`, and how to continue.
+   */
+  migrateToFlask(url: string, options?: MigrateOptions & { readonly dryRun?: false }): Promise<number>;
+  /** Returns what `migrateToFlask` would do. Both sides are read, and nothing is written. */
+  migrateToFlask(url: string, options: MigrateOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
+  /**
+   * Copies every entry of the server in use to IndexedDB, and reads each of them back. The outbox is sent first. Entries are flushed to
+   * disk before they count (`durability: 'strict'`).
+   *
+   * Otherwise like `migrateToFlask`. Changes that anybody makes meanwhile are found in the change feed of a server of level 1; a server
+   * of level 0 is read again.
+   *
+   * @returns The number of entries that are in IndexedDB and verified. With `dryRun`, what would be done.
+   * @throws {StorageError} `wrong-backend` (`Already using IndexedDB`), `invalid-option`, before anything is written; `unavailable` or
+   * `forbidden` if the outbox could not be sent.
+   * @throws {MigrationError} if not every entry arrived.
+   */
+  migrateToIndexedDB(options?: MigrateOptions & { readonly dryRun?: false }): Promise<number>;
+  /** Returns what `migrateToIndexedDB` would do. Both sides are read, and nothing is written. */
+  migrateToIndexedDB(options: MigrateOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   /**
    * The databases that older apps have left at this origin, with all of their stores: `codeforge-storage` and `CodeForgeDB`.
    *
@@ -278,11 +397,11 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
    * `store <name>`.
    */
   adopt(name: OldDatabase['name'], options?: AdoptOptions & { readonly dryRun?: false }): Promise<number>;
-  /** What `adopt` would do: both sides are read, and nothing is written. */
+  /** Returns what `adopt` would do. Both sides are read, and nothing is written. */
   adopt(name: OldDatabase['name'], options: AdoptOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
   /**
-   * Let go of the database or the server. What waits is rejected with `closed`, as is every later call; a request that
-   * is under way is aborted, and whether it arrived is not known.
+   * Closes the connection to the database and to the server. Calls that have not started, and all later calls, reject with `closed`. A
+   * request in progress is aborted, and may or may not have arrived.
    */
   close(): Promise<void>;
   /** The same as `close()`, for `await using`. */

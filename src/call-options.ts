@@ -1,25 +1,26 @@
 /**
- * Options of the methods of a storage that read and write entries.
+ * Options of the methods of a storage that read, write and delete entries.
  */
+
 /**
- * Which entries to count: those that meet every condition given. Texts are compared by their UTF-8 bytes and need not be keys.
+ * Which entries to count: those whose keys meet every condition. The texts are compared by their UTF-8 bytes. They need not be keys.
  */
-export interface CountOptions {
+export interface CountOptions<Prefix extends string = string> {
   /** Only keys that begin with this text. Default: all. */
-  readonly prefix?: string | undefined;
-  /** Only this key and those after it. Default: from the first key. */
+  readonly prefix?: Prefix | undefined;
+  /** Only this key and the keys after it. Default: from the first key. */
   readonly start?: string | undefined;
-  /** Only keys before this one: it is not included. Default: to the last key. */
+  /** Only the keys before this one, which is excluded. Default: to the last key. An `end` that is not after `start` selects no keys. */
   readonly end?: string | undefined;
 }
 
 /** Which entries to list, and in which order. */
-export interface ListOptions extends CountOptions {
-  /** The highest number of entries, a whole number from 0 up, counted from where the listing begins. Default: all. */
+export interface ListOptions<Prefix extends string = string> extends CountOptions<Prefix> {
+  /** The maximum number of entries, a whole number of 0 or more, counted in the order of the list. Default: no limit. */
   readonly limit?: number | undefined;
   /**
-   * Lists from the last entry to the first. `start` and `end` keep their meaning: `start` is the lower bound and is included.
-   * Default `false`.
+   * Lists from the last key to the first. `start` and `end` keep their meaning: `start` is the lower bound and is included, `end` is the
+   * upper bound and is excluded. Default `false`.
    */
   readonly reverse?: boolean | undefined;
 }
@@ -30,17 +31,17 @@ export interface ClearOptions {
   readonly prefix: string;
 }
 
-/** Which state a `set` is for. */
+/** The state of a key that a `set` expects. */
 export interface SetOptions {
   /**
-   * A revision from `getEntry`: only if the key is still at it. `null`: only if the key does not exist. Left out: always. Not
-   * `undefined`, which a missing entry's revision would be: `entry?.revision ?? null` says what is meant.
+   * A revision from `getEntry`: stores only if the key is still at it. `null`: stores only if the key does not exist. Left out: stores
+   * always. `undefined` is rejected, because it would be the revision of a missing entry: write `entry?.revision ?? null`.
    */
   readonly ifRevision?: string | null;
 }
 
-/** Which state a `delete` is for. */
+/** The state of a key that a `delete` expects. */
 export interface DeleteOptions {
-  /** A revision from `getEntry`: only if the key is still at it. Left out: always. */
+  /** A revision from `getEntry`: deletes only if the key is still at it. Left out: deletes always. */
   readonly ifRevision?: string;
 }

@@ -1,14 +1,25 @@
 /**
  * What the main entry and the entry `./full` both export: everything but `createStorage()`.
  */
-export type { EntryOf, KeyOf, KeyValueStorage } from './api.ts';
+export type {
+  Conflict,
+  EntryOf,
+  KeyOf,
+  KeyValueStorage,
+  KeyWith,
+  NamespacedStorage,
+  SchemaWithin,
+  Unchecked,
+  ValueOf,
+  ValuesOf,
+} from './api.ts';
 export { type BackupForm, backupFileName } from './backup-format/format.ts';
 export type { ClearOptions, CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 export { readConfig, type StorageOptions } from './config.ts';
 export type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
 export {
-  type Conflict,
   ConflictError,
+  type ConflictOf,
   type ConflictPolicy,
   type ConflictValue,
   type Resolution,

@@ -3,13 +3,14 @@
  *
  * Keys, values and options are checked here, before any I/O. Every call then goes through one queue to the session in use.
  */
-import type { KeyValueStorage } from './api.ts';
-import type { ClearOptions, CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
+import type { KeyValueStorage, NamespacedStorage } from './api.ts';
+import type { ClearOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 import { resolveOptions, type StorageOptions } from './config.ts';
 import type { Condition, Snapshot } from './core/backend.ts';
 import { closedError } from './core/errors.ts';
-import { checkKey, checkReadKey } from './core/keys.ts';
-import { checkOptions, invalidOption, RULES } from './core/options.ts';
+import { checkKey, checkReadKey, isPortable } from './core/keys.ts';
+import { checkOptions, invalidOption, type OptionRule, RULES } from './core/options.ts';
+import { type KeyRange, rangeWithin } from './core/order.ts';
 import { whenIdle } from './core/platform.ts';
 import { createQueue } from './core/queue.ts';
 import { createStatusReader, type Session, type StorageStatus, statusOf } from './core/session.ts';
@@ -135,6 +136,7 @@ export function buildStorage<Schema extends object>(
     ...resolved,
     log,
     indexedDb,
+    prefix: '',
     keep,
     letGo,
     session: () => queue.alone((session) => session),
@@ -154,90 +156,112 @@ export function buildStorage<Schema extends object>(
     },
   };
 
-  const put = (given: unknown, value: unknown): Put => {
-    const key = checkKey(given);
-    return { type: 'put', key, ...snapshot(value, key) };
-  };
+  /** The methods over the keys that begin with `prefix`. Keys go in and come out without it. */
+  function createMethods(prefix: string): NamespacedStorage {
+    const readKey = (key: unknown): string => prefix + checkReadKey(key);
+    const writeKey = (key: unknown): string => (prefix ? checkKey(prefix + checkKey(key)) : checkKey(key));
+    const withoutPrefix = (key: string): string => key.slice(prefix.length);
+    const put = (given: unknown, value: unknown): Put => {
+      const key = writeKey(given);
+      return { type: 'put', key, ...snapshot(value, key) };
+    };
+    const rangeOf = (call: string, options: unknown, rules: RangeRules): KeyRange =>
+      rangeWithin(prefix, checkOptions<ListOptions>(call, options, rules));
+    const transferContext = { ...context, prefix };
 
-  async function* list(options?: ListOptions): AsyncGenerator<[key: string, value: unknown], undefined> {
-    const range = checkOptions<ListOptions>('entries()', options, LIST_RULES);
-    const session = await context.session();
-    for await (const page of session.entries(range)) for (const [key, value] of page) yield [key, value];
+    const methods: NamespacedStorage = {
+      get: (key) => queue.call(() => ({ type: 'get', key: readKey(key) })),
+      getEntry: (key) => queue.call(() => ({ type: 'entry', key: readKey(key) })),
+      set: (key, value, options) =>
+        queue.call(() => ({ ...put(key, value), ...conditionOf('set()', options, null) })),
+      delete: (key, options) =>
+        queue.call(() => ({ type: 'delete', key: readKey(key), ...conditionOf('delete()', options) })),
+      has: (key) => queue.call(() => ({ type: 'has', key: readKey(key) })),
+      keys: (async (options) => {
+        const range = rangeOf('keys()', options, LIST_RULES);
+        const keys = await queue.alone((session) => session.keys(range));
+        return prefix === '' ? keys : keys.map(withoutPrefix);
+      }) as NamespacedStorage['keys'],
+      entries: async function* (options) {
+        const range = rangeOf('entries()', options, LIST_RULES);
+        const session = await context.session();
+        for await (const page of session.entries(range))
+          for (const [key, value] of page) yield [withoutPrefix(key), value];
+      } as NamespacedStorage['entries'],
+      async count(options) {
+        const range = rangeOf('count()', options, RANGE_RULES);
+        return queue.alone((session) => session.count(range));
+      },
+      clear: (options) =>
+        queue.call(() => {
+          const cleared = options === undefined ? prefix : prefix + checkClearPrefix(options);
+          return cleared === '' ? { type: 'clear' } : { type: 'clear-prefix', prefix: cleared };
+        }),
+      getMany: ((keys) =>
+        queue.callAll(() =>
+          listOf(keys).map((key) => ({ type: 'get', key: readKey(key) })),
+        )) as NamespacedStorage['getMany'],
+      async setMany(entries) {
+        await queue.callAll(() => listOf(entries).map((entry) => put(...checkEntry(entry))));
+      },
+      async deleteMany(keys) {
+        await queue.callAll(() => listOf(keys).map((key) => ({ type: 'delete', key: readKey(key) })));
+      },
+      update: ((given, change) =>
+        queue.call(() => {
+          const key = writeKey(given);
+          if (typeof change !== 'function') throw invalidOption('update() takes a key and a function.');
+          return {
+            type: 'update',
+            key,
+            change(current) {
+              const changed: unknown = change(current as never);
+              if (changed instanceof Promise)
+                throw invalidOption('The function of update() must return the value itself, not a promise.');
+              return snapshot(changed, key);
+            },
+          };
+        })) as NamespacedStorage['update'],
+      namespace: (name) => createMethods(prefix + checkNamespace(name)) as never,
+      ready: () => queue.alone((session) => session.ready(isFirst)),
+      getBackendType: () => status().backend,
+      status,
+      watchStatus(listener) {
+        if (typeof listener !== 'function') throw invalidOption('watchStatus() takes a function.');
+        listeners.add(listener);
+        return () => void listeners.delete(listener);
+      },
+      flush: async () => (await context.session()).flush(),
+      async conflicts() {
+        const all = await (await context.session()).conflicts();
+        return all
+          .filter(({ key }) => key.startsWith(prefix))
+          .map((conflict) => ({ ...conflict, key: withoutPrefix(conflict.key) }));
+      },
+      resolve: async (key, choice) => (await context.session()).resolve(readKey(key), choice),
+      export: ((options) =>
+        transfer((part) => part.exportFrom(transferContext, options))) as NamespacedStorage['export'],
+      import: (async (source, options) => {
+        try {
+          return await transfer((part) => part.importInto(transferContext, source, options));
+        } catch (error) {
+          // The program that writes into the stream would wait for ever.
+          if (closing.signal.aborted && source instanceof ReadableStream && !source.locked)
+            await source.cancel(error).catch(() => {});
+          throw error;
+        }
+      }) as NamespacedStorage['import'],
+    };
+    return methods;
   }
 
   const storage: KeyValueStorage = {
-    get: (key) => queue.call(() => ({ type: 'get', key: checkReadKey(key) })),
-    getEntry: (key) => queue.call(() => ({ type: 'entry', key: checkReadKey(key) })),
-    set: (key, value, options) =>
-      queue.call(() => ({ ...put(key, value), ...conditionOf('set()', options, null) })),
-    delete: (key, options) =>
-      queue.call(() => ({ type: 'delete', key: checkReadKey(key), ...conditionOf('delete()', options) })),
-    has: (key) => queue.call(() => ({ type: 'has', key: checkReadKey(key) })),
-    async keys(options) {
-      const range = checkOptions<ListOptions>('keys()', options, LIST_RULES);
-      return queue.alone((session) => session.keys(range));
-    },
-    entries: list,
-    async count(options) {
-      const range = checkOptions<CountOptions>('count()', options, RANGE_RULES);
-      return queue.alone((session) => session.count(range));
-    },
-    clear: (options) =>
-      queue.call(() =>
-        options === undefined
-          ? { type: 'clear' }
-          : { type: 'clear-prefix', prefix: checkClearPrefix(options) },
-      ),
-    getMany: (keys) =>
-      queue.callAll(() => listOf(keys).map((key) => ({ type: 'get', key: checkReadKey(key) }))),
-    async setMany(entries) {
-      await queue.callAll(() => listOf(entries).map((entry) => put(...checkEntry(entry))));
-    },
-    async deleteMany(keys) {
-      await queue.callAll(() => listOf(keys).map((key) => ({ type: 'delete', key: checkReadKey(key) })));
-    },
-    update: (given, change) =>
-      queue.call(() => {
-        const key = checkKey(given);
-        if (typeof change !== 'function') throw invalidOption('update() takes a key and a function.');
-        return {
-          type: 'update',
-          key,
-          change(current) {
-            const changed = change(current);
-            if (changed instanceof Promise)
-              throw invalidOption('The function of update() must return the value itself, not a promise.');
-            return snapshot(changed, key);
-          },
-        };
-      }),
+    ...createMethods(''),
     stats: () => queue.alone((session) => session.stats()),
-    ready: () => queue.alone((session) => session.ready(isFirst)),
-    getBackendType: () => status().backend,
-    status,
-    watchStatus(listener) {
-      if (typeof listener !== 'function') throw invalidOption('watchStatus() takes a function.');
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
-    flush: async () => (await context.session()).flush(),
-    conflicts: async () => (await context.session()).conflicts(),
-    resolve: async (key, choice) => (await context.session()).resolve(key, choice),
     migrateToFlask: ((url, options) =>
       transfer((part) => part.migrateToFlask(context, url, options))) as KeyValueStorage['migrateToFlask'],
     migrateToIndexedDB: ((options) =>
       transfer((part) => part.migrateToIndexedDB(context, options))) as KeyValueStorage['migrateToIndexedDB'],
-    export: ((options) => transfer((part) => part.exportFrom(context, options))) as KeyValueStorage['export'],
-    import: (async (source, options) => {
-      try {
-        return await transfer((part) => part.importInto(context, source, options));
-      } catch (error) {
-        // The one that writes into it would wait for ever.
-        if (closing.signal.aborted && source instanceof ReadableStream && !source.locked)
-          await source.cancel(error).catch(() => {});
-        throw error;
-      }
-    }) as KeyValueStorage['import'],
     oldDatabases: () => transfer((part) => part.oldDatabases(context)),
     adopt: ((name, options) =>
       transfer((part) => part.adopt(context, name, options))) as KeyValueStorage['adopt'],
@@ -273,6 +297,8 @@ function conditionOf(
   return { ifRevision: checked.ifRevision };
 }
 
+type RangeRules = Readonly<Partial<Record<keyof ListOptions, OptionRule>>>;
+
 const RANGE_RULES = { prefix: RULES.text, start: RULES.text, end: RULES.text };
 const LIST_RULES = { ...RANGE_RULES, limit: RULES.count, reverse: RULES.boolean };
 
@@ -282,6 +308,13 @@ function checkClearPrefix(options: unknown): string {
   // A prefix that is missing or empty by mistake must not delete everything.
   throw invalidOption(
     'clear(options) takes { prefix } with a prefix that is not empty. To delete everything, call clear() without an argument.',
+  );
+}
+
+function checkNamespace(prefix: unknown): string {
+  if (isPortable(prefix)) return prefix;
+  throw invalidOption(
+    'namespace() takes a text that is not empty, well-formed and without U+0000, such as "cache:".',
   );
 }
 

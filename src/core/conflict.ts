@@ -38,10 +38,10 @@ export class ConflictError extends StorageError {
 }
 
 /** One of the values of a conflict; `undefined` if the key did not exist, or if its value was not known. */
-export type ConflictValue =
+export type ConflictValue<Value = unknown> =
   | {
       /** The value. */
-      readonly value: unknown;
+      readonly value: Value;
     }
   | undefined;
 
@@ -49,9 +49,9 @@ export type ConflictValue =
  * A local value that the server does not have: a write that was acknowledged while the server was unreachable and then lost to
  * another value, or a value that a restored server has lost. It is stored on this device until `resolve()` is called for its key.
  */
-export interface Conflict {
+export interface ConflictOf<Key extends string = string, Value = unknown> {
   /** The key; the empty string for a `clear()`. */
-  readonly key: string;
+  readonly key: Key;
   /**
    * - `changed`: another client had changed the key, and this device had not seen that change;
    * - `rejected`: the server rejected the write permanently, for example because the value is too large;
@@ -59,11 +59,11 @@ export interface Conflict {
    */
   readonly reason: 'changed' | 'rejected' | 'restored';
   /** The value that this device knew before the write. */
-  readonly base: ConflictValue;
+  readonly base: ConflictValue<Value>;
   /** The value that was written on this device; `undefined` for a delete. */
-  readonly local: ConflictValue;
+  readonly local: ConflictValue<Value>;
   /** The value on the server when the conflict was detected. */
-  readonly server: ConflictValue;
+  readonly server: ConflictValue<Value>;
   /** A description of the conflict for people. */
   readonly detail: string;
   /** When the conflict was detected, in milliseconds since 1970. */
@@ -71,12 +71,12 @@ export interface Conflict {
 }
 
 /** How `resolve()` resolves a conflict: with the local value, the server's value, or another value. */
-export type Resolution =
+export type Resolution<Value = unknown> =
   | 'local'
   | 'server'
   | {
       /** The value to store. */
-      readonly value: unknown;
+      readonly value: Value;
     };
 
 /**

@@ -6,7 +6,7 @@
  *
  * Keys are compared exactly, without normalization (docs/contract.md, section 10.1).
  */
-import { type Backend, type Outcome, rejected } from './backend.ts';
+import { type Backend, type Operation, type Outcome, rejected } from './backend.ts';
 import { StorageError } from './errors.ts';
 
 const MAX_KEY_BYTES = 1024;
@@ -29,20 +29,39 @@ export function checkReadKey(key: unknown): string {
  * @throws {StorageError} `invalid-key`
  */
 export function checkKey(key: unknown): string {
-  // A UTF-16 code unit is at most three bytes, so most keys need no counting.
-  if (isPortable(key) && (key.length * 3 <= MAX_KEY_BYTES || utf8Length(key) <= MAX_KEY_BYTES)) return key;
+  if (isWritable(key)) return key;
   throw invalidKey(key);
 }
 
-const isPortable = (key: unknown): key is string =>
+/** Whether a server can hold a key. It may be longer than a key that is written here. */
+export const isPortable = (key: unknown): key is string =>
   typeof key === 'string' && key !== '' && !NOT_PORTABLE.test(key);
 
-/** Run a batch on a server. An operation whose key no server can hold is rejected, and the others are run. */
-export async function runPortable(
+/** Whether a key can be written. */
+const isWritable = (key: unknown): key is string =>
+  // A UTF-16 code unit is at most three bytes, so most keys need no counting.
+  isPortable(key) && (key.length * 3 <= MAX_KEY_BYTES || utf8Length(key) <= MAX_KEY_BYTES);
+
+/** Runs a batch on a server. An operation whose key no server can hold is rejected, and the others are run. */
+export const runPortable = (
   run: Backend['run'],
   operations: Parameters<Backend['run']>[0],
+): Promise<Outcome[]> =>
+  runAllowed(run, operations, (operation) => !('key' in operation) || isPortable(operation.key));
+
+/** Runs a batch. A put whose key is not allowed is rejected, and the other operations are run. */
+export const runWritable = (
+  run: Backend['run'],
+  operations: Parameters<Backend['run']>[0],
+): Promise<Outcome[]> =>
+  runAllowed(run, operations, (operation) => operation.type !== 'put' || isWritable(operation.key));
+
+async function runAllowed(
+  run: Backend['run'],
+  operations: Parameters<Backend['run']>[0],
+  isAllowed: (operation: Operation) => boolean,
 ): Promise<Outcome[]> {
-  const able = operations.filter((operation) => !('key' in operation) || isPortable(operation.key));
+  const able = operations.filter(isAllowed);
   if (able.length === operations.length) return run(operations);
   const outcomes = able.length > 0 ? await run(able) : [];
   const found = new Map(able.map((operation, i) => [operation, outcomes[i] as Outcome]));

@@ -70,6 +70,17 @@ export function select(keys: readonly string[], range: KeyRange): string[] {
   return within.slice(0, range.limit);
 }
 
+/** The same range of keys that are put after `prefix`. */
+export const rangeWithin = (prefix: string, range: KeyRange): KeyRange =>
+  prefix === ''
+    ? range
+    : {
+        ...range,
+        prefix: prefix + (range.prefix ?? ''),
+        start: range.start && prefix + range.start,
+        end: range.end === undefined ? undefined : prefix + range.end,
+      };
+
 /** What is left of a range, in its order, after a page of its entries. */
 export function restOf(
   range: KeyRange,

@@ -5,7 +5,7 @@
  * outbox and a mirror (sync/session.ts). A storage has exactly one session at a time.
  */
 import type { Backend, BackendType, SyncState } from './backend.ts';
-import type { Conflict, Resolution } from './conflict.ts';
+import type { ConflictOf, Resolution } from './conflict.ts';
 import type { ResolvedOptions } from './options.ts';
 
 /** The status of a storage: its backend, its connection state and its outbox. More members may be added. */
@@ -38,7 +38,7 @@ export interface Session extends Backend {
   ready(isFirst: boolean): Promise<void>;
   /** Sends the outbox. @throws {StorageError} `unavailable`, `forbidden` */
   flush(): Promise<void>;
-  conflicts(): Promise<Conflict[]>;
+  conflicts(): Promise<ConflictOf[]>;
   /** @throws {StorageError} `invalid-option`, `unsupported-value`, `quota` */
   resolve(key: string, choice: Resolution): Promise<void>;
 }

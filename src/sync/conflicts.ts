@@ -2,7 +2,7 @@
  * Values that did not come to be the server's: listed, and settled by the app.
  */
 
-import type { Conflict, ConflictValue, Resolution } from '../core/conflict.ts';
+import type { ConflictOf, ConflictValue, Resolution } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
 import { decodeAt } from '../core/json.ts';
 import { checkReadKey } from '../core/keys.ts';
@@ -13,7 +13,7 @@ import { ALL, type Held, type Parked, type Place } from './rules.ts';
 import { clearsOf, type Tables } from './tables.ts';
 
 /** All of them, the oldest first. */
-export async function listConflicts(tables: Tables): Promise<Conflict[]> {
+export async function listConflicts(tables: Tables): Promise<ConflictOf[]> {
   const parked = await tables.read((reading) => reading.values<Parked>('conflict'));
   return Promise.all(
     parked.map(async ({ key, reason, base, local, server, detail, atMs }) => ({

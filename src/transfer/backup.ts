@@ -13,7 +13,7 @@ import { utf8Length } from '../core/keys.ts';
 import { checkOptions, oneOf, RULES } from '../core/options.ts';
 import { compareKeys } from '../core/order.ts';
 import { snapshot } from '../core/values.ts';
-import { listenerOf, type TransferContext } from './context.ts';
+import { backendOf, listenerOf, type TransferContext } from './context.ts';
 import { migrate } from './copy/copy.ts';
 import { stopped } from './copy/errors.ts';
 import { emptyTally } from './copy/journal.ts';
@@ -48,7 +48,7 @@ export async function exportFrom(
     onRefused: RULES.function,
     signal: RULES.signal,
   });
-  const backend = await context.session();
+  const backend = await backendOf(context);
   const source = sourceOf(backend, options.prefix);
   const total = await source.count();
   const records = recordsOf(source, total, {
@@ -158,7 +158,7 @@ export async function importInto(
     await context.letGo(reading);
   }
   const source: Source = { entries: () => entriesOf(blob, checked), count: async () => count };
-  const target = await context.session();
+  const target = await backendOf(context);
   return migrate({ ...checked, onProgress, name: 'import', source, target });
 }
 

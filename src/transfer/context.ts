@@ -1,8 +1,10 @@
 /**
  * The parts of a storage that migration, backup and adoption use.
  */
-import type { Backend } from '../core/backend.ts';
+import type { Backend, Operation } from '../core/backend.ts';
+import { checkKey, runWritable } from '../core/keys.ts';
 import type { ResolvedOptions } from '../core/options.ts';
+import { type KeyRange, rangeWithin } from '../core/order.ts';
 import type { ServerSessionOptions, Session, StorageStatus } from '../core/session.ts';
 
 /** A resource that is closed together with the storage. */
@@ -13,6 +15,8 @@ export interface TransferContext
   extends Pick<ResolvedOptions, 'database' | 'timeout' | 'token'>,
     Pick<ServerSessionOptions, 'log'> {
   readonly indexedDb: Backend;
+  /** The prefix of the namespace whose method was called; empty for the storage itself. */
+  readonly prefix: string;
   /** Resolves with the session in use, after all earlier calls have ended. */
   session(): Promise<Session>;
   /** Runs `task` while no other call of this storage runs. Later calls wait. */
@@ -28,6 +32,29 @@ export interface TransferContext
   keep<T extends Closable>(one: T): T;
   /** Closes a registered resource now. */
   letGo(one: Closable): Promise<void>;
+}
+
+/** The backend in use. For a namespace: the part of it whose keys begin with its prefix, and without the prefix. */
+export async function backendOf({ session, prefix }: TransferContext): Promise<Backend> {
+  const backend = await session();
+  if (prefix === '') return backend;
+  const outside = (operation: Operation): Operation =>
+    'key' in operation ? { ...operation, key: prefix + operation.key } : operation;
+  const rangeOf = (range: KeyRange): KeyRange => rangeWithin(prefix, range);
+  return {
+    ...backend,
+    run: (operations, options) =>
+      runWritable((allowed) => backend.run(allowed, options), operations.map(outside)),
+    keys: async (range) => (await backend.keys(rangeOf(range))).map((key) => key.slice(prefix.length)),
+    async *entries(range) {
+      for await (const page of backend.entries(rangeOf(range)))
+        yield page.map(([key, value]) => [key.slice(prefix.length), value] as const);
+    },
+    count: (range) => backend.count(rangeOf(range)),
+    async check(key, value) {
+      await backend.check?.(checkKey(prefix + key), value);
+    },
+  };
 }
 
 /** The app's progress listener. Its errors are logged, not thrown. */

@@ -10,6 +10,7 @@ import { type KeyValueStorage, StorageError, type StorageStatus } from '../../sr
 import { callArguments } from './arguments.ts';
 import { closed } from './closed.ts';
 import { codeOf } from './codes.ts';
+import { namespaces } from './namespaces.ts';
 import { byBytes, programs } from './programs.ts';
 import { ranges } from './ranges.ts';
 import { revisions } from './revisions.ts';
@@ -654,6 +655,8 @@ export function contract(subject: Subject): void {
     ranges(open);
 
     callArguments(open, subject.state);
+
+    namespaces(open, subject.state, revised);
 
     closed(open);
 

@@ -315,3 +315,27 @@ describe('resolve()', () => {
     expect(valueAt('k')).toBe('theirs');
   });
 });
+
+it('a namespace lists the conflicts of its keys, without the prefix, and resolves them', async () => {
+  const storage = open(server.url);
+  await storage.setMany([
+    ['n:1', 'base'],
+    ['n2', 'base'],
+  ]);
+  shut(server);
+  const space = storage.namespace('n:');
+  await space.set('1', 'mine');
+  await storage.set('n2', 'mine');
+  theirs('n:1', 'theirs');
+  theirs('n2', 'theirs');
+  reopen(server);
+  await space.flush();
+  expect((await storage.conflicts()).map(({ key }) => key).sort()).toEqual(['n2', 'n:1']);
+  expect(await space.conflicts()).toEqual([changed({ key: '1' })]);
+  await expect(space.resolve('2', 'local')).rejects.toMatchObject({ code: 'invalid-option' });
+  await space.resolve('1', 'local');
+  await storage.flush();
+  expect(await space.conflicts()).toEqual([]);
+  expect(await storage.conflicts()).toHaveLength(1);
+  expect([valueAt('n:1'), valueAt('n2')]).toEqual(['mine', 'theirs']);
+});
