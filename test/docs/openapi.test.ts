@@ -47,7 +47,7 @@ describe('docs/openapi.yaml', () => {
 
   it('has every route of the contract, and no other', () => {
     const routes = new Set<string>();
-    const [servers = ''] = contract.split('## 12. What the SDK does');
+    const [servers = ''] = contract.split('## 12. Behavior of the SDK');
     const named = /`(GET|PUT|POST|DELETE)(?:` or `(POST)` `| )(\/(?:health|api)[^`? ]*)/g;
     for (const [, method, other, path = ''] of servers.matchAll(named))
       for (const each of [method, other]) if (each) routes.add(`${each} ${path.replace('<key>', '{key}')}`);
