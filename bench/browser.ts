@@ -130,7 +130,7 @@ function sectionOf({ measured, heap, durable }: Found, versions: readonly string
   );
   const memory = {
     title: 'Memory while all entries are read',
-    note: 'MB that the page’s JavaScript heap holds at most beside what it held before, garbage not counted; one reading each.',
+    note: 'Peak growth of the page’s JavaScript heap in MB, without garbage. One measurement each.',
     header: heap.map(([name]) => name),
     rows: [heap.map(([, megabytes]) => shown(megabytes))],
   };
@@ -200,13 +200,13 @@ async function coldStarts({ context }: RunningChromium, url: string, rounds: num
 const noteOf = (durable: ReadonlyArray<readonly [name: string, onComplete: boolean]>): string => {
   const early = durable.filter(([, onComplete]) => !onComplete).map(([name]) => name);
   return [
-    'Values have 1 KB unless it is said. Profile on disk; median and quartiles of the ratios, round by round.',
+    'Values have 1 KB unless the row says otherwise. The browser profile is on disk. Each ratio is computed within a round; the table shows the median and the quartiles.',
     early.length > 0
       ? `Writes resolve before their transaction is complete: ${early.join(', ')}.`
-      : 'Every contestant’s write resolves when its transaction is complete, which was observed.',
-    'Calls in one turn are calls that do not wait for each other, as of the parts of an app that do not know of each other; by hand, they are one transaction. What a library offers for many keys is in the rows setMany and getMany.',
-    'localForage and unstorage make a transaction for each of many keys: they are left out of setMany and getMany, and unstorage where all is read.',
-    'The databases of 100,000 are filled beside the libraries, and those that keep plain values read the same one.',
+      : 'Every library’s writes resolve when their transaction is complete, which was verified.',
+    '“In one turn” means calls that do not wait for each other, such as those of independent parts of an app; “by hand” is one hand-written transaction. Bulk methods of the libraries are in the rows setMany and getMany.',
+    'localForage and unstorage use one transaction for each key. They are therefore omitted in setMany and getMany, and unstorage also where all entries are read.',
+    'Databases of 100,000 entries are filled without the libraries. Libraries that store plain values read the same database.',
   ].join(' ');
 };
 

@@ -14,7 +14,7 @@ import { type Load, type Migrated, thereAndBack } from './migration/there-and-ba
 /** MB of JavaScript heap above idle that a migration may need. */
 const HEAP_LIMIT = 64;
 
-const NOTE = `The profile of Chromium and the server’s SQLite are on disk; the page is of another origin than the server. Each entry that was migrated is read back
+const NOTE = `The profile of Chromium and the server’s SQLite are on disk; the page and the server have different origins. Each entry that was migrated is read back
 by the library, and once more by the bench. The loop, of the first keys, does not read back: \`get\` of idb-keyval and a \`PUT\`, or a \`GET\` and \`set\` of idb-keyval, each awaited;
 before each \`PUT\` the browser asks the server (CORS). Memory is what the page needs at most above idle, in MB: of the JavaScript heap while garbage is collected every second, seen
 right after it (live) and at any time (used), and of its process (resident).`;

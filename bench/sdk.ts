@@ -19,7 +19,7 @@ const OTHERS = ['fetch', 'unstorage', 'ours, level 0'];
 const PEERS = ['fetch', 'unstorage'];
 const SCALE: Scale = { ours: 'ours', unit: 'ms', costs: true };
 
-const NOTE = `A round trip takes so much longer than it takes on loopback, half of it each way. The page is of another origin than the servers, and
+const NOTE = `The latency is added to the round trip on loopback, half of it in each direction. The page and the servers have different origins, and
 Chromium opens 6 connections a host. \`ours\` (level 1), \`ours, level 0\` and \`fetch\` (one \`fetch\` a call) each have a reference server of their own, which answers when the
 data is on the disk; \`unstorage\` is its HTTP driver with its own server, which keeps them in memory. Level 0 is the same server seen without its contract: it has no
 batches but \`/import\`, so it is shown without a target. Before a page \`PUT\`s to a URL for the first time the browser asks the server (CORS): a URL a key means a request
@@ -84,7 +84,7 @@ function trafficTable(rows: readonly MeasuredRow[]): Table {
   const names = [SCALE.ours, ...OTHERS];
   return {
     title: 'Requests, and kB up and down',
-    note: 'Of one round without added latency, heads and preflights included, as the proxy counted them.',
+    note: 'One round without added latency, counted by the proxy, including headers and preflights.',
     header: ['Workload', ...names],
     rows: rows.map(({ row, count, traffic }) => [
       row.title(count),

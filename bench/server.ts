@@ -158,8 +158,8 @@ function section(
   const others = kinds.filter((kind) => kind !== OURS);
   const durable = kinds.filter((kind) => kind.durable).map(({ name }) => name);
   const note = [
-    `How many times as many requests a second the reference server answers, median of the rounds and quartiles.`,
-    `On the disk before the answer: ${durable.join(', ')}; with the others a write can be lost.`,
+    `Requests per second of the reference server, divided by those of the other server: median and quartiles of the rounds.`,
+    `On the disk before the answer: ${durable.join(', ')}; the others can lose a write.`,
     ...leftOut.map((reason) => `Left out: ${reason}.`),
   ];
   return {
@@ -173,7 +173,13 @@ function section(
         SCALE,
         note.join(' '),
       ),
-      ratioTable('Batches', [SINGLE, FLASK.name], [batches], KEYS_SCALE, 'The same in keys a second.'),
+      ratioTable(
+        'Batches',
+        [SINGLE, FLASK.name],
+        [batches],
+        KEYS_SCALE,
+        'The same ratio for keys per second.',
+      ),
       latencyTable([...results, batches]),
     ],
     verdicts: [...verdictsOf(results, SCALE), ...verdictsOf([batches], KEYS_SCALE)],
@@ -184,7 +190,7 @@ function latencyTable(results: readonly Result[]): Table {
   const middle = (runs: readonly Run[], of: (run: Run) => number): string => shown(median(runs.map(of)));
   return {
     title: 'Latency and memory',
-    note: 'Medians of the rounds. Memory is resident, of all processes of a server, at the end of a run: a server that keeps its values in memory, and one of Node.js that is not short of any, grows.',
+    note: 'Medians of the rounds. Memory is the resident memory of all processes of a server at the end of a run. It grows for servers that keep values in memory, and for Node.js while memory is plentiful.',
     header: ['Workload', 'Server', 'Keys/s', 'p50, ms', 'p99, ms', 'Memory, MB'],
     rows: results.flatMap(({ workload, figures, runs }) =>
       [...runs].map(([name, own]) => [

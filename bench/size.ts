@@ -136,7 +136,7 @@ async function importTable(): Promise<Table> {
   }
   return {
     title: 'What is imported, bytes',
-    note: 'Minified by Vite and compressed with brotli, a file each. What an app does not use of a package is shaken out where the package lets it.',
+    note: 'Minified by Vite; each file compressed with brotli. Unused code is removed by tree shaking if the package allows it.',
     header: ['Import', 'loads with the page', 'loads when it is used', 'in files'],
     rows,
   };
@@ -186,7 +186,7 @@ async function load(
 function loadTable(fetched: readonly Fetched[]): Table {
   return {
     title: 'What a first page load fetches',
-    note: 'Scripts alone, as they are sent: the app’s own lines too, a value stored and read. Requests for data are not counted.',
+    note: 'Transferred bytes of scripts, including a small app that stores and reads one value. Data requests are not counted.',
     header: ['App', 'bytes', 'files'],
     rows: fetched.map(({ name, files, bytes }) => [name, bytesText(bytes), String(files)]),
   };

@@ -64,7 +64,7 @@ export async function benchTransfer(quick: boolean): Promise<Section> {
     tables: [
       {
         title: `Export piped into import, ${keys} keys of 1 KB`,
-        note: `Memory is resident, of all processes of a server, above its idle value.${reason === undefined ? '' : ` The Flask server was left out: ${reason}.`}`,
+        note: `Memory is the resident memory of all processes of a server, above its idle value.${reason === undefined ? '' : ` The Flask server was left out: ${reason}.`}`,
         header: ['From → to', 'Seconds', 'Keys/s', 'Export, MB', 'Import, MB'],
         rows: done.map(({ pair, seconds, exporting, importing }) => [
           pair,
