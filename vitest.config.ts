@@ -17,6 +17,8 @@ function inBrowser(browser: EngineName, provider: BrowserProviderOption): TestPr
       include: ['test/browser/**/*.test.ts', 'test/contract/{indexeddb,flask,sync}.test.ts'],
       setupFiles: ['test/support/known-gaps.ts'],
       globalSetup: ['test/support/servers.ts'],
+      testTimeout: 60_000,
+      hookTimeout: 60_000,
       browser: {
         enabled: true,
         // The display of WebKitGTK is a virtual one.
@@ -70,8 +72,8 @@ export default defineConfig({
           ],
           setupFiles: ['fake-indexeddb/auto'],
           globalSetup: ['test/support/servers.ts'],
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
         },
       },
       {

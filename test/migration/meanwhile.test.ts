@@ -187,6 +187,8 @@ describe.skipIf(chromiumSkipReason)('activate, while its tab goes on writing', (
             for (let after = 0; after < 20; after += over ? 1 : 0) {
               await storage.set(`written-${String(writes).padStart(6, '0')}`, writes);
               writes += 1;
+              // Paced: a tab that writes without a pause for itself can outrun a migration on a slow machine.
+              await new Promise((resolve) => setTimeout(resolve, 5));
             }
           })();
           const options = { activate: true } as const;
