@@ -55,7 +55,7 @@ async function oldServer(): Promise<OldServer> {
 /** An export that stops in the middle and leaves its reader waiting. */
 const endless: OldServer['intercept'] = ({ url }, response) => {
   if (url !== '/api/storage/export') return false;
-  response.writeHead(200, json).write(`{"big":${JSON.stringify('x'.repeat(1_200_000))},"open":"`);
+  response.writeHead(200, json).write(`{"big":${JSON.stringify('x'.repeat(1_200_000))},"next":1,"open":"`);
   return true;
 };
 
