@@ -1,7 +1,6 @@
 /**
  * The methods of a storage and of a namespace, and what each of them guarantees.
  */
-/// <reference lib="esnext.disposable" />
 import type { ClearOptions, CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 import type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
 import type { ConflictOf, Resolution } from './core/conflict.ts';
@@ -82,12 +81,8 @@ export type Unchecked<Schema extends object> =
 
 /** A conflict of a storage with a schema. Its `key` decides the type of its values. */
 export type Conflict<Schema extends object = Record<string, unknown>> =
-  | ConflictAt<Schema, KeyOf<Schema>>
+  | { [Key in KeyOf<Schema>]: ConflictOf<Key, Schema[Key]> }[KeyOf<Schema>]
   | (string extends KeyOf<Schema> ? never : ConflictOf<''>);
-
-type ConflictAt<Schema extends object, Key extends KeyOf<Schema>> = Key extends unknown
-  ? ConflictOf<Key, Schema[Key]>
-  : never;
 
 /**
  * The entries of a storage whose keys begin with a prefix, as `namespace()` returns them. A {@link KeyValueStorage} has the same
