@@ -86,26 +86,29 @@ export type Reader = Pick<Connection, 'read' | 'readInSteps'>;
 /** The ends of a range of keys in IndexedDB's order: `low` inclusive, `high` exclusive. */
 type Ends = readonly [low: IDBValidKey, high: IDBValidKey];
 
-/** A range of keys in IndexedDB's order. A block that the range begins or ends in may hold more keys than the range. */
+/** A range of keys in IndexedDB's order. */
 interface Extent {
   readonly bounds: Bounds;
-  /** Everything, the blocks included. */
+  /** If the range begins or ends within a block, the whole block is between the ends. */
   readonly ends: Ends;
-  /** The stem of the block that the range begins in. */
-  readonly firstBlock: string | undefined;
-  /** The stem of the block that the range ends in. */
-  readonly lastBlock: string | undefined;
+  /** Whether every key between the ends is in the range. */
+  readonly isExact: boolean;
 }
 
 function extentOf(range: KeyRange): Extent | undefined {
   const bounds = boundsOf(range);
   if (bounds === undefined) return undefined;
-  const { stem, start, end } = bounds;
-  const firstBlock = blockAt(start, stem.length);
-  const lastBlock = end === undefined ? undefined : blockAt(end, stem.length);
-  const low = firstBlock === undefined ? start : startOfBlock(firstBlock);
-  const high = lastBlock === undefined ? (end ?? endOf(stem)) : endOf(lastBlock);
-  return { bounds, ends: [low, high], firstBlock, lastBlock };
+  const { stem, start, end = '' } = bounds;
+  const first = blockAt(start, stem.length);
+  const last = blockAt(end, stem.length);
+  return {
+    bounds,
+    ends: [
+      first === undefined ? start : startOfBlock(first),
+      last === undefined && end !== '' ? end : endOf(last ?? stem),
+    ],
+    isExact: first === undefined && last === undefined,
+  };
 }
 
 const rangeOf = ([low, high]: Ends, isOpen = false): IDBKeyRange =>
@@ -113,13 +116,13 @@ const rangeOf = ([low, high]: Ends, isOpen = false): IDBKeyRange =>
 
 /** The keys of a range, in its order. */
 export async function keysOf(reader: Reader, range: KeyRange): Promise<string[]> {
-  const extent = extentOf(range);
-  if (extent === undefined) return [];
-  const keys: string[] = [];
   if (range.limit !== undefined) {
+    const keys: string[] = [];
     for await (const page of rawPagesOf(reader, range, false)) for (const [key] of page) keys.push(key);
     return keys;
   }
+  const extent = extentOf(range);
+  if (extent === undefined) return [];
   const [request] = await reader.read((store) => [store.getAllKeys(rangeOf(extent.ends))] as const);
   const found = resultOf(request, 'The keys') as string[];
   if (found.some((key) => HIGH_UNIT.test(key))) return select(found.sort(compareKeys), range);
@@ -143,95 +146,85 @@ export async function* entriesOf(reader: Reader, range: KeyRange): AsyncGenerato
 /** The number of keys of a range, whose order makes no difference. */
 export async function countOf(reader: Reader, range: KeyRange): Promise<number> {
   const extent = extentOf(range);
-  if (extent === undefined) return 0;
-  if (extent.firstBlock !== undefined || extent.lastBlock !== undefined)
-    return (await keysOf(reader, range)).length;
+  if (!extent?.isExact) return (await keysOf(reader, range)).length;
   const [request] = await reader.read((store) => [store.count(rangeOf(extent.ends))] as const);
   return resultOf(request, 'The number of keys');
 }
 
 /**
  * The pages of a range, in its order: the values as they are stored, and a `StorageError` in place of each that cannot be read.
- * Without values if only the keys are needed.
+ *
+ * @param hasValues Whether the values are read too.
  */
 export async function* rawPagesOf(reader: Reader, range: KeyRange, hasValues: boolean): AsyncGenerator<Page> {
   const extent = extentOf(range);
-  if (extent === undefined || range.limit === 0) return;
-  const { bounds, firstBlock, lastBlock } = extent;
   const { reverse = false, limit = Number.POSITIVE_INFINITY } = range;
-  let left = limit;
+  if (extent === undefined || limit === 0) return;
+  const { bounds } = extent;
+  let [low, high] = extent.ends;
+  let isOpen = false;
   let amount = hasValues ? FIRST_PAGE_ENTRIES : limit;
+  /** How many entries the caller still takes, and how many the page that is being read may hold. */
+  let left = limit;
+  let asked = 0;
 
-  const arranged = (page: Page): Page => {
-    page.sort(([a], [b]) => compareKeys(a, b));
-    return reverse ? page.reverse() : page;
+  const startPage = (least: number): ReturnType<typeof readPage> | undefined => {
+    asked = Math.min(amount, least);
+    if (asked <= 0 || isEmpty(low, high)) return undefined;
+    const page = readPage(reader, rangeOf([low, high], isOpen), { amount: asked, reverse, hasValues });
+    // A caller that stops early never awaits this page.
+    page.catch(() => {});
+    return page;
   };
-
-  /** The entries of a block, as far as they are in the range. */
-  async function* block(stem: string): AsyncGenerator<Page> {
-    const ends = [startOfBlock(stem), endOf(stem)] as const;
-    const [request] = await reader.read((store) => [store.getAllKeys(rangeOf(ends))] as const);
-    const keys = (resultOf(request, stem) as string[])
-      .filter((key) => isWithin(bounds, key))
-      .sort(compareKeys);
-    yield* readKeys(reader, reverse ? keys.reverse() : keys, hasValues);
-  }
-
-  /** The entries between two keys in IndexedDB's order, both outside of a block. */
-  async function* between(low: IDBValidKey, high: IDBValidKey): AsyncGenerator<Page> {
-    let [from, to, isOpen] = [low, high, false];
-    let asked = 0;
-    const startPage = (least: number): Promise<Page> | undefined => {
-      asked = Math.min(amount, least);
-      if (asked <= 0 || isEmpty(from, to)) return undefined;
-      const page = readPage(reader, rangeOf([from, to], isOpen), { amount: asked, reverse, hasValues });
-      // A caller that stops early never awaits this page.
-      page.catch(() => {});
-      return page;
-    };
-    let next = startPage(left);
-    while (next !== undefined) {
-      const page: Page = await next;
-      const edge = page.at(reverse ? 0 : -1)?.[0];
-      if (edge === undefined || page.length < asked) {
-        yield arranged(page);
-        return;
-      }
+  const arranged = (page: Page): Page => {
+    const within = page.filter(([key]) => isWithin(bounds, key)).sort(([a], [b]) => compareKeys(a, b));
+    return reverse ? within.reverse() : within;
+  };
+  async function* scan(): AsyncGenerator<Page> {
+    for (let next = startPage(left); next !== undefined; ) {
+      const { keys, page }: Awaited<ReturnType<typeof readPage>> = await next;
+      const edge = keys.at(reverse ? 0 : -1);
+      if (edge === undefined || keys.length < asked) return yield arranged(page);
       if (hasValues) amount = pageSizeFor(page.map(([, value]) => value));
       const stem = blockAt(edge, bounds.stem.length);
       if (stem === undefined) {
-        if (reverse) to = edge;
-        else [from, isOpen] = [edge, true];
-        next = startPage(left - page.length);
-        yield arranged(page);
+        if (reverse) high = edge;
+        else [low, isOpen] = [edge, true];
+        const part = arranged(page);
+        next = startPage(left - part.length);
+        yield part;
       } else {
         yield arranged(page.filter(([key]) => !isInBlock(key, stem)));
-        yield* block(stem);
-        if (reverse) to = startOfBlock(stem);
-        else [from, isOpen] = [endOf(stem), false];
+        yield* blockOf(stem);
+        if (reverse) high = startOfBlock(stem);
+        else [low, isOpen] = [endOf(stem), false];
         next = startPage(left);
       }
     }
   }
-
-  const parts =
-    firstBlock !== undefined && firstBlock === lastBlock
-      ? [block(firstBlock)]
-      : [
-          ...(firstBlock === undefined ? [] : [block(firstBlock)]),
-          between(
-            firstBlock === undefined ? bounds.start : endOf(firstBlock),
-            lastBlock === undefined ? extent.ends[1] : startOfBlock(lastBlock),
-          ),
-          ...(lastBlock === undefined ? [] : [block(lastBlock)]),
-        ];
-  for (const part of reverse ? parts.reverse() : parts)
-    for await (const page of part) {
-      const taken = page.slice(0, left);
-      left -= taken.length;
-      yield taken;
-      if (left <= 0) return;
+  /** The entries of a block. Its order is not that of IndexedDB, so all of its keys are read first. */
+  async function* blockOf(stem: string): AsyncGenerator<Page> {
+    const ends = [startOfBlock(stem), endOf(stem)] as const;
+    const [request] = await reader.read((store) => [store.getAllKeys(rangeOf(ends))] as const);
+    const entries = (resultOf(request, stem) as string[]).map((key) => [key, undefined] as const);
+    const all = arranged(entries);
+    if (!hasValues) return yield all;
+    let size = FIRST_PAGE_ENTRIES;
+    for (let i = 0; i < all.length; ) {
+      const keys = all.slice(i, i + size).map(([key]) => key);
+      i += keys.length;
+      const page = await readSingly(reader, keys);
+      size = pageSizeFor(page.map(([, value]) => value));
+      yield page;
     }
+  }
+
+  for await (const page of scan()) {
+    const taken = page.slice(0, left);
+    left -= taken.length;
+    yield taken;
+    if (left <= 0) return;
+  }
 }
 
 /** The stem of the block that a key is in: the text before the first code unit from U+D800 up, at `from` or after it. */
@@ -248,19 +241,6 @@ const isInBlock = (key: string, stem: string): boolean =>
 /** Whether no string is between two keys in IndexedDB's order. */
 const isEmpty = (low: IDBValidKey, high: IDBValidKey): boolean =>
   typeof low !== 'string' || (typeof high === 'string' && low >= high);
-
-/** The entries of keys, in their order, in pages, but those of keys that do not exist. */
-async function* readKeys(reader: Reader, keys: readonly string[], hasValues: boolean): AsyncGenerator<Page> {
-  if (!hasValues) yield keys.map((key) => [key, undefined] as const);
-  let amount = FIRST_PAGE_ENTRIES;
-  for (let i = 0; hasValues && i < keys.length; ) {
-    const part = keys.slice(i, i + amount);
-    i += part.length;
-    const page = await readSingly(reader, part);
-    amount = pageSizeFor(page.map(([, value]) => value));
-    yield page;
-  }
-}
 
 /** The entries of `keys` that exist, read with one request each. */
 async function readSingly({ read }: Reader, keys: readonly string[]): Promise<Page> {
@@ -285,12 +265,12 @@ interface PageSize {
 /** What `getAllKeys` takes as the number of keys: a 32-bit number. */
 const MAX_COUNT = 0xffff_ffff;
 
-/** The first or last entries of a range, in ascending order. */
+/** The first or last keys of a range, in ascending order, and their entries, but of keys that were deleted meanwhile. */
 async function readPage(
   reader: Reader,
   range: IDBKeyRange,
   { amount, reverse, hasValues }: PageSize,
-): Promise<Page> {
+): Promise<{ readonly keys: readonly string[]; readonly page: Page }> {
   const most = amount > MAX_COUNT ? undefined : amount;
   const request = (store: IDBObjectStore, of: IDBKeyRange): IDBRequest[] => [
     store.getAllKeys(of, most),
@@ -309,10 +289,10 @@ async function readPage(
         return settled(request(store, IDBKeyRange.bound(first, range.upper, false, true)));
       })
     : reader.read((store) => request(store, range)));
-  const page = resultOf(keys as IDBRequest<string[]>, 'A page of keys');
+  const found = resultOf(keys as IDBRequest<string[]>, 'A page of keys');
   // One value that cannot be read fails the whole request.
-  if (values?.error) return readSingly(reader, page);
-  return page.map((key, i) => [key, values?.result[i]] as const);
+  if (values?.error) return { keys: found, page: await readSingly(reader, found) };
+  return { keys: found, page: found.map((key, i) => [key, values?.result[i]] as const) };
 }
 
 /** Loads the text form of values that JSON has no form for. */
