@@ -42,10 +42,13 @@ function runOn(name: string, server: ServerAddress): void {
     it('adds up the increments of four storages that update one key at once', async () => {
       const storages = [await openEmpty(), open(server), open(server), open(server)];
       const results: number[] = [];
+      const increment = (n: unknown): number => Number(n ?? 0) + 1;
       const increments = storages.map(async (storage) => {
-        // One after the other, so that the storages meet in each of them.
-        for (let i = 0; i < 25; i += 1)
-          results.push(Number(await storage.update('n', (n) => Number(n ?? 0) + 1)));
+        // Turn by turn, so that the storages meet in each.
+        for (let turn = 0; turn < 5; turn += 1) {
+          const ofTurn = Array.from({ length: 5 }, () => storage.update('n', increment));
+          results.push(...(await Promise.all(ofTurn)).map(Number));
+        }
       });
       await Promise.all(increments);
       results.sort((a, b) => a - b);

@@ -22,7 +22,7 @@ declare module 'vitest' {
     syncedServer: ServerAddress;
     /** For the code in the documentation. */
     documentedServer: ServerAddress;
-    /** `undefined` where no Python can run it; the test command names that as a skip. */
+    /** `undefined` where no Python can run it, which the test command names as a skip, and in Firefox and WebKitGTK. */
     flaskServer: ServerAddress | undefined;
   }
 }
@@ -38,10 +38,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('typescriptServer', await start(startTypescriptServer()));
   project.provide('syncedServer', await start(startTypescriptServer()));
   project.provide('documentedServer', await start(startTypescriptServer()));
-  project.provide(
-    'flaskServer',
-    flaskSkipReason() === undefined ? await start(startFlaskServer()) : undefined,
-  );
+  // What differs between the servers does not depend on the engine: one engine and Node.js are enough for the second server.
+  const withFlask = !['firefox', 'webkit'].includes(project.name) && flaskSkipReason() === undefined;
+  project.provide('flaskServer', withFlask ? await start(startFlaskServer()) : undefined);
   return async () => {
     for (const { server, proxy } of stops) {
       await proxy.close();
