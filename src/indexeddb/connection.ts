@@ -185,7 +185,8 @@ export function createConnection(
     let checked = run.requests;
     let done = 0;
     const hasProgressed = (): boolean => {
-      const before = checked === run.requests ? done : -1;
+      // Another step is progress, the first one is not.
+      const before = checked === run.requests || checked.length === 0 ? done : -1;
       checked = run.requests;
       done = checked.filter((request) => (request as IDBRequest).readyState === 'done').length;
       return done !== before;

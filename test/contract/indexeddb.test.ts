@@ -179,6 +179,20 @@ describe('IndexedDB', () => {
     await storage.close();
   });
 
+  it('does not count the time for which the page was suspended as silence of the engine', async () => {
+    const timeout = 400;
+    const storage = createStorage({ database: freshName(), logger: false, timeout });
+    await storage.ready();
+    const calls = [storage.set('a', 1), storage.update('b', () => 2)];
+    // The calls of this turn are sent in its microtasks.
+    for (let i = 0; i < 20; i += 1) await undefined;
+    const until = performance.now() + 3 * timeout;
+    while (performance.now() < until);
+    await Promise.all(calls);
+    expect(await storage.getMany(['a', 'b'])).toEqual([1, 2]);
+    await storage.close();
+  });
+
   it('gives similar values different revisions, and equal values equal ones', async () => {
     const shared = { a: 1 };
     const cyclic: { self?: unknown } = {};
