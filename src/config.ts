@@ -155,6 +155,10 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
     conflict,
     ack,
     durability,
-    warning,
+    warning:
+      warning ??
+      (flaskUrl !== undefined && options.useFlask === undefined
+        ? 'flaskUrl is set, but useFlask is not: set useFlask to true to use the server'
+        : undefined),
   };
 }

@@ -3,7 +3,7 @@
  *
  * A part is loaded once. A part that could not be loaded is asked for again by the next call that needs it.
  */
-import { StorageError } from './core/errors.ts';
+import { closedError, StorageError } from './core/errors.ts';
 import { withTimeLimit } from './core/time.ts';
 
 /** Loads the parts. `@codeforge/storage/full` contains them instead. */
@@ -18,22 +18,29 @@ export interface Parts {
 
 const LIMIT_MS = 10_000;
 
-/** The same parts, each within a time limit, and with errors that name the part. */
-export const guarded = (parts: Parts): Parts => ({
-  server: () => load('server (option useFlask)', parts.server),
-  codec: () => load('codec (values that JSON has no form for)', parts.codec),
-  transfer: () => load('transfer (export, import, migration, adoption)', parts.transfer),
+/** The same parts, each within a time limit and until `signal` aborts, and with errors that name the part. */
+export const guarded = (parts: Parts, signal: AbortSignal): Parts => ({
+  server: () => load('server (option useFlask)', parts.server, signal),
+  codec: () => load('codec (values that JSON has no form for)', parts.codec, signal),
+  transfer: () => load('transfer (export, import, migration, adoption)', parts.transfer, signal),
 });
 
 /**
- * @throws {StorageError} `unavailable` where the part was not loaded: nothing was done.
+ * @throws {StorageError} `unavailable` if the part was not loaded, `closed` if `signal` aborted before: nothing was done.
  */
-async function load<T>(name: string, part: () => Promise<T>): Promise<T> {
+async function load<T>(name: string, part: () => Promise<T>, signal: AbortSignal): Promise<T> {
   try {
-    return await withTimeLimit(part(), LIMIT_MS, () => {
-      throw new Error(`it took more than ${LIMIT_MS} ms`);
-    });
+    return await withTimeLimit(
+      part(),
+      LIMIT_MS,
+      (aborted) => {
+        if (aborted) throw closedError();
+        throw new Error(`it took more than ${LIMIT_MS} ms`);
+      },
+      signal,
+    );
   } catch (cause) {
+    if (signal.aborted) throw closedError();
     throw new StorageError(
       'unavailable',
       `The part ${name} of @codeforge/storage could not be loaded: ${cause}. Nothing was done. Call again with a network, or import '@codeforge/storage/full', which contains every part: service workers need it.`,

@@ -6,7 +6,8 @@
 import type { KeyValueStorage, NamespacedStorage } from './api.ts';
 import type { ClearOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 import { resolveOptions, type StorageOptions } from './config.ts';
-import type { Condition, Snapshot } from './core/backend.ts';
+import type { Condition, Operation, Snapshot } from './core/backend.ts';
+import { ConflictError } from './core/conflict.ts';
 import { closedError } from './core/errors.ts';
 import { checkKey, checkReadKey, isPortable } from './core/keys.ts';
 import { checkOptions, invalidOption, type OptionRule, RULES } from './core/options.ts';
@@ -32,12 +33,12 @@ export function buildStorage<Schema extends object>(
   const { logger, ...resolved } = resolveOptions(options);
   const { database, timeout, durability, warning } = resolved;
   let { serverUrl } = resolved;
-  const parts = guarded(given);
+  const closing = new AbortController();
+  const parts = guarded(given, closing.signal);
   const indexedDb = createIndexedDbBackend(database, timeout, durability, parts.codec);
   const localSession = createLocalSession(indexedDb, warning ?? 'no server is configured (useFlask)');
   /** What is closed with the storage. */
   const opened = new Set<Closable>([indexedDb]);
-  const closing = new AbortController();
 
   /** The session, once a call has asked for one. */
   let choosing: Promise<Session> | undefined;
@@ -119,18 +120,10 @@ export function buildStorage<Schema extends object>(
       parts.transfer().catch(() => {});
     });
 
-  /** Calls a method of the transfer part, unless the storage is closed before that is loaded. */
-  async function transfer<T>(
-    call: (part: Awaited<ReturnType<Parts['transfer']>>, context: TransferContext) => Promise<T>,
-  ): Promise<T> {
-    const { signal } = closing;
-    const part = await new Promise<Awaited<ReturnType<Parts['transfer']>>>((resolve, reject) => {
-      if (signal.aborted) reject(closedError());
-      signal.addEventListener('abort', () => reject(closedError()));
-      parts.transfer().then(resolve, reject);
-    });
-    return call(part, context);
-  }
+  /** Calls a method of the transfer part, which is loaded before. */
+  const transfer = async <T>(
+    call: (part: Awaited<ReturnType<Parts['transfer']>>) => Promise<T>,
+  ): Promise<T> => call(await parts.transfer());
 
   const context: TransferContext = {
     ...resolved,
@@ -158,9 +151,17 @@ export function buildStorage<Schema extends object>(
 
   /** The methods over the keys that begin with `prefix`. Keys go in and come out without it. */
   function createMethods(prefix: string): NamespacedStorage {
-    const readKey = (key: unknown): string => prefix + checkReadKey(key);
+    // The key that equals the prefix is not part of a namespace: it would be the empty key, which cannot be stored.
+    const readKey = (key: unknown): string =>
+      prefix && key === '' ? checkKey(key) : prefix + checkReadKey(key);
     const writeKey = (key: unknown): string => (prefix ? checkKey(prefix + checkKey(key)) : checkKey(key));
     const withoutPrefix = (key: string): string => key.slice(prefix.length);
+    /** A call that may reject with a conflict, whose `key` is without the prefix too. */
+    const callConditional = async <Value>(make: () => Operation): Promise<Value> =>
+      queue.call<Value>(make).catch((error) => {
+        if (!(error instanceof ConflictError)) throw error;
+        throw new ConflictError(withoutPrefix(error.key), error.attempted, error.current);
+      });
     const put = (given: unknown, value: unknown): Put => {
       const key = writeKey(given);
       return { type: 'put', key, ...snapshot(value, key) };
@@ -173,9 +174,9 @@ export function buildStorage<Schema extends object>(
       get: (key) => queue.call(() => ({ type: 'get', key: readKey(key) })),
       getEntry: (key) => queue.call(() => ({ type: 'entry', key: readKey(key) })),
       set: (key, value, options) =>
-        queue.call(() => ({ ...put(key, value), ...conditionOf('set()', options, null) })),
+        callConditional(() => ({ ...put(key, value), ...conditionOf('set()', options, null) })),
       delete: (key, options) =>
-        queue.call(() => ({ type: 'delete', key: readKey(key), ...conditionOf('delete()', options) })),
+        callConditional(() => ({ type: 'delete', key: readKey(key), ...conditionOf('delete()', options) })),
       has: (key) => queue.call(() => ({ type: 'has', key: readKey(key) })),
       keys: (async (options) => {
         const range = rangeOf('keys()', options, LIST_RULES);
@@ -208,7 +209,7 @@ export function buildStorage<Schema extends object>(
         await queue.callAll(() => listOf(keys).map((key) => ({ type: 'delete', key: readKey(key) })));
       },
       update: ((given, change) =>
-        queue.call(() => {
+        callConditional(() => {
           const key = writeKey(given);
           if (typeof change !== 'function') throw invalidOption('update() takes a key and a function.');
           return {
@@ -216,8 +217,11 @@ export function buildStorage<Schema extends object>(
             key,
             change(current) {
               const changed: unknown = change(current as never);
-              if (changed instanceof Promise)
+              if (changed instanceof Promise) {
+                // Its rejection is nobody's.
+                changed.catch(() => {});
                 throw invalidOption('The function of update() must return the value itself, not a promise.');
+              }
               return snapshot(changed, key);
             },
           };
@@ -303,6 +307,10 @@ const RANGE_RULES = { prefix: RULES.text, start: RULES.text, end: RULES.text };
 const LIST_RULES = { ...RANGE_RULES, limit: RULES.count, reverse: RULES.boolean };
 
 function checkClearPrefix(options: unknown): string {
+  if (typeof options === 'string')
+    throw invalidOption(
+      `clear() takes an object. Did you mean clear({ prefix: ${JSON.stringify(options)} })?`,
+    );
   const { prefix } = checkOptions<ClearOptions>('clear()', options, { prefix: RULES.text });
   if (prefix) return prefix;
   // A prefix that is missing or empty by mistake must not delete everything.

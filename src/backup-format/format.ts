@@ -129,7 +129,7 @@ export function keyOf(
  * @param at When the backup was made.
  * @param form Decides the extension.
  */
-export function backupFileName(at: Date, form: BackupForm = 'ndjson'): string {
+export function backupFileName(at: Date = new Date(), form: BackupForm = 'ndjson'): string {
   const [year, month, day] = [at.getFullYear(), at.getMonth() + 1, at.getDate()].map(String);
   return `codeforge-backup-${year?.padStart(4, '0')}-${month?.padStart(2, '0')}-${day?.padStart(2, '0')}.${form}`;
 }

@@ -71,9 +71,13 @@ async function runAllowed(
 }
 
 function invalidKey(key: unknown): StorageError {
-  let shown: string = typeof key;
-  if (typeof key === 'string') shown = JSON.stringify(key.slice(0, 64));
-  if (typeof key === 'string' && key.length > 64) shown += `… (${utf8Length(key)} bytes)`;
+  if (typeof key !== 'string')
+    return new StorageError(
+      'invalid-key',
+      `A key must be a string, not ${key === null ? 'null' : `a value of type ${typeof key}`}.`,
+    );
+  let shown = JSON.stringify(key.slice(0, 64));
+  if (key.length > 64) shown += `… (${utf8Length(key)} bytes)`;
   return new StorageError(
     'invalid-key',
     `Key ${shown} is not allowed: a key is a string of 1 to 1,024 UTF-8 bytes, well-formed and without U+0000.`,

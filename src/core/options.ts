@@ -56,7 +56,7 @@ export const oneOf = (...words: readonly string[]): OptionRule => [
  *
  * @param call The method in error messages, such as `export()`.
  * @param rules The method's options and their rules.
- * @returns The options; `{}` if `options` is `undefined`.
+ * @returns A copy of the options, each read once; `{}` if `options` is `undefined`.
  * @throws {StorageError} `invalid-option` if `options` is not an object, has an unknown option, or an option has an invalid value.
  */
 export function checkOptions<Options extends object>(
@@ -65,21 +65,31 @@ export function checkOptions<Options extends object>(
   rules: Readonly<Partial<Record<keyof Options, OptionRule>>>,
 ): Partial<Options> {
   if (options === undefined) return {};
-  const names = Object.keys(rules);
-  const known = `The options of ${call} are ${names.join(', ')}.`;
-  // This also rejects the Event that a handler receives: onclick={storage.clear}.
-  if (
-    Object.prototype.toString.call(options) !== '[object Object]' ||
-    typeof options !== 'object' ||
-    !options
-  )
-    throw invalidOption(`${call} takes an object with options, not ${describe(options)}. ${known}`);
-  for (const [name, value] of Object.entries(options)) {
-    const rule = Object.hasOwn(rules, name) ? rules[name as keyof Options] : undefined;
-    if (rule === undefined) throw invalidOption(`${call} has no option ${name}. ${known}`);
-    if (value !== undefined && !rule[0](value)) throw invalidOption(`${call}: ${name} must be ${rule[1]}.`);
+  const known = `The options of ${call} are ${Object.keys(rules).join(', ')}.`;
+  const checked: Partial<Options> = {};
+  try {
+    // This also rejects the Event that a handler receives: onclick={storage.clear}.
+    if (
+      Object.prototype.toString.call(options) !== '[object Object]' ||
+      typeof options !== 'object' ||
+      !options
+    )
+      throw invalidOption(`${call} takes an object with options, not ${describe(options)}. ${known}`);
+    for (const name in options)
+      if (!Object.hasOwn(rules, name)) throw invalidOption(`${call} has no option ${name}. ${known}`);
+    for (const [name, rule] of Object.entries(rules) as Array<[keyof Options, OptionRule]>) {
+      if (!(name in options)) continue;
+      // Read once, so that later changes of the object change nothing.
+      const value = (options as Options)[name];
+      if (value !== undefined && !rule[0](value))
+        throw invalidOption(`${call}: ${String(name)} must be ${rule[1]}.`);
+      checked[name] = value;
+    }
+  } catch (cause) {
+    if (cause instanceof StorageError) throw cause;
+    throw new StorageError('invalid-option', `${call}: the options cannot be read: ${cause}`, { cause });
   }
-  return options;
+  return checked;
 }
 
 /** The error for an invalid option or argument. */

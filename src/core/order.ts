@@ -70,14 +70,15 @@ export function select(keys: readonly string[], range: KeyRange): string[] {
   return within.slice(0, range.limit);
 }
 
-/** The same range of keys that are put after `prefix`. */
+/** The same range of keys that are put after `prefix`, without the empty key. */
 export const rangeWithin = (prefix: string, range: KeyRange): KeyRange =>
   prefix === ''
     ? range
     : {
         ...range,
         prefix: prefix + (range.prefix ?? ''),
-        start: range.start && prefix + range.start,
+        // The key that equals the prefix is not part of it.
+        start: range.start ? prefix + range.start : keyAfter(prefix),
         end: range.end === undefined ? undefined : prefix + range.end,
       };
 

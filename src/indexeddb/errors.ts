@@ -18,7 +18,7 @@ const FAILURES: Readonly<Record<string, readonly [StorageErrorCode, string]>> = 
   DataCloneError: ['unsupported-value', 'the value cannot be cloned'],
   QuotaExceededError: [
     'quota',
-    "the disk or this origin's quota is full, and nothing of this batch was stored; delete entries or free space",
+    "the disk or this origin's quota is full, and this write was not stored; delete entries or free space",
   ],
 };
 

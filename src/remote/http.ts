@@ -199,8 +199,8 @@ export async function askToken(token: Token, limitMs: number, signal: AbortSigna
   );
   if (isToken(given)) return given;
   throw new StorageError(
-    'invalid-option',
-    'token() must return a string of visible ASCII characters without spaces.',
+    'forbidden',
+    'token() returned no token, so no request was sent: it must return a string of visible ASCII characters without spaces.',
   );
 }
 

@@ -82,7 +82,7 @@ async function* recordsOf(
       if (isSendable(entry)) {
         records.push(entry);
         bytes += entry.bytes;
-      } else if (onRefused) onRefused({ key: entry.key, reason: entry.refused.message });
+      } else if (onRefused) await onRefused({ key: entry.key, reason: entry.refused.message });
       else throw entry.refused;
     }
     yield records;

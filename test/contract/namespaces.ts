@@ -96,7 +96,16 @@ export function namespaces(
       expect(await outside(storage)).toEqual(OUTSIDE.map(() => 'outside'));
     });
 
-  if (hasRevisions)
+  if (hasRevisions) {
+    it('a conflict in a namespace names the key without the prefix', async () => {
+      const space = (await open()).namespace('n:');
+      await space.set('a', 1);
+      const error = await space.set('a', 2, { ifRevision: null }).catch((error) => error);
+      expect(error).toMatchObject({ code: 'conflict', key: 'a', attempted: 2, current: { value: 1 } });
+      await space.set('a', 3, { ifRevision: error.current.revision });
+      expect(await space.get('a')).toBe(3);
+    });
+
     it('a namespace has revisions and updates', async () => {
       const storage = await filled();
       const space = storage.namespace('n:');
@@ -108,6 +117,23 @@ export function namespaces(
       expect(await codeOf(space.delete('n', { ifRevision: 'k.1' }))).toBe('conflict');
       expect(await storage.get('n:n')).toBe(2);
     });
+  }
+
+  it('the key that equals the prefix is not part of a namespace', async () => {
+    const storage = await open();
+    await storage.setMany([
+      ['n', 'me'],
+      ['n:1', 1],
+      ['n:2', 2],
+    ]);
+    const space = storage.namespace('n');
+    expect(await space.keys()).toEqual([':1', ':2']);
+    expect(await space.keys({ limit: 1 })).toEqual([':1']);
+    expect(await space.count()).toBe(2);
+    for (const call of [space.get(''), space.has(''), space.set('', 1), space.delete('')])
+      expect(await codeOf(call)).toBe('invalid-key');
+    expect(await (await space.export({ as: 'blob' })).text()).toContain('{"key":":1","value":1}');
+  });
 
   it('a namespace checks the whole key, and each part of it', async () => {
     const storage = await open();
@@ -117,12 +143,6 @@ export function namespaces(
     expect(await codeOf(space.get(undefined as never))).toBe('invalid-key');
     await space.set('k'.repeat(1022), 1);
     expect(await storage.keys()).toEqual([`n:${'k'.repeat(1022)}`]);
-    // The prefix itself may be a key, and has the empty text as its rest.
-    await storage.set('n:', 'itself');
-    expect(await space.get('')).toBe('itself');
-    expect(await space.keys()).toEqual(['', 'k'.repeat(1022)]);
-    await space.delete('');
-    expect(await storage.has('n:')).toBe(false);
   });
 
   it('refuses what no key can begin with as the prefix of a namespace, at once', async () => {

@@ -209,7 +209,7 @@ describe('a token', () => {
     token = () => Promise.reject(cause);
     expect(await rejection(storage.keys())).toMatchObject({ code: 'forbidden', cause });
     token = () => 'two words';
-    expect(await rejection(storage.get('a'))).toMatchObject({ code: 'invalid-option' });
+    expect(await rejection(storage.get('a'))).toMatchObject({ code: 'forbidden' });
     token = () => new Promise(() => {});
     expect(await rejection(storage.get('a'))).toMatchObject({ code: 'timeout' });
     expect(server.seen).toEqual([]);

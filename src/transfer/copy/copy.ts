@@ -54,11 +54,11 @@ export async function migrate(migration: Migration): Promise<number | MigrationP
   const tally = emptyTally();
   let reported = false;
   /** Whether nothing has failed but the entries that are left out, which are reported. */
-  const isComplete = (): boolean => {
+  const isComplete = async (): Promise<boolean> => {
     const { onRefused } = migration;
     const failed = [...tally.failed];
     if (failed.some(([, failure]) => !onRefused || !isLeftOut(failure))) return false;
-    if (!reported) for (const [key, { reason }] of failed) onRefused?.({ key, reason });
+    if (!reported) for (const [key, { reason }] of failed) await onRefused?.({ key, reason });
     reported = true;
     return true;
   };
@@ -90,17 +90,17 @@ export async function migrate(migration: Migration): Promise<number | MigrationP
         await look(false);
         return isComplete();
       });
-      if (isComplete())
+      if (await isComplete())
         await journal.end().catch((error) => {
           // If the target is already in use, an error would wrongly say that the backend has not changed.
           if (!migration.activate) throw error;
         });
     }
-    if (!journal) isComplete();
+    if (!journal) await isComplete();
   } catch (error) {
     throw stopped(name, tally, error, { signal, resumes: migration.openJournal !== undefined });
   }
-  if (!isComplete()) throw unfinished(name, tally, false);
+  if (!(await isComplete())) throw unfinished(name, tally, false);
   return tally.verified;
 }
 
