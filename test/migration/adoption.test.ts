@@ -362,7 +362,7 @@ describe('adopt()', () => {
   it('refuses a name that is none, with those that are known', async () => {
     const error = await failure(storage.adopt('other' as 'CodeForgeDB'));
     expect(error).toMatchObject({ code: 'invalid-option' });
-    expect(error.message).toContain('codeforge-storage or CodeForgeDB');
+    expect(error.message).toContain("'codeforge-storage' or 'CodeForgeDB'");
   });
 
   it('refuses options that there are not', async () => {

@@ -218,7 +218,7 @@ describe('a server of level 0 that has lost everything', () => {
         },
       }),
     );
-    expect(error.message).toContain('has lost what it had');
+    expect(error.message).toContain('has lost its data');
     expect((await rescued.stats()).keys).toBe(KEYS);
   });
 });
