@@ -81,7 +81,7 @@ it('an async function given to update() is refused, and its rejection is not lef
   expect(unhandled).not.toHaveBeenCalled();
 });
 
-it('close() ends a call that waits for a part, and no listener is left behind', async () => {
+it('close() ends a call that waits for a part', async () => {
   const never = () => new Promise<never>(() => {});
   const storage = buildStorage<Record<string, unknown>>(
     { useFlask: true, flaskUrl: 'http://127.0.0.1:1', logger: false },
