@@ -7,6 +7,7 @@ can reach, and has a scope, which includes the scopes before it.
 Spec: docs/contract.md, 9.10 to 9.15; Fetch §3.2 (CORS); RFC 6750.
 """
 
+import base64
 import functools
 import hashlib
 import hmac
@@ -94,6 +95,14 @@ def caller():
     digest = hashlib.sha256(token.strip().encode("latin-1", "replace")).hexdigest()
     found = [entry for entry in TOKENS if hmac.compare_digest(entry.digest, digest)]
     return found[0][:2] if found and scheme.lower() == "bearer" else (None, None)
+
+
+def account_of(tenant):
+    """Names the tenant to clients: the same for all its tokens, and on the TypeScript server. None without tokens."""
+    if not TOKENS:
+        return None
+    digest = hashlib.sha256(f"account:{tenant}".encode()).digest()
+    return base64.urlsafe_b64encode(digest).decode()[:22]
 
 
 def check_scope(scope):

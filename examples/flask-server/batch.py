@@ -1,5 +1,5 @@
 """
-Batches: operations apply in their order, and each numbered write of a client applies once.
+Batches: operations apply in their order, and each numbered mutation of a client applies once.
 
 Spec: docs/contract.md, 5.
 """
@@ -7,16 +7,27 @@ Spec: docs/contract.md, 5.
 import re
 from collections import namedtuple
 
+from flask import g
+
 from json_text import elements, members, string, to_json
 from messages import MAX_ANSWER_BYTES, MAX_VALUE_BYTES, invalid_key, is_portable, problem_type, refuse
+from records import VOID
 
 MAX_OPERATIONS = 2000
-REQUIRED_SCOPES = {"get": "read", "head": "read", "put": "write", "delete": "write", "clear": "admin"}
-WRITES = ("put", "delete", "clear")
+REQUIRED_SCOPES = {
+    "get": "read",
+    "head": "read",
+    "put": "write",
+    "delete": "write",
+    "check": "write",
+    "clear": "admin",
+}
+WRITES = ("put", "delete", "check", "clear")
 LARGEST_N = 2**53 - 1  # the largest integer that every JSON reader represents exactly
 NO_CONDITION = object()
 
-Batch = namedtuple("Batch", "epoch client atomic operations")
+Batch = namedtuple("Batch", "epoch account client m void settled atomic operations")
+Answer = namedtuple("Answer", "results top void", defaults=(None, False))
 Operation = namedtuple("Operation", "op key value n condition")
 
 MISSING = {"status": 404, "error": "Key not found"}
@@ -40,20 +51,43 @@ def read_batch(text):
     body = members(text)
     if body is None:
         refuse(400, "A batch must be an object")
+    m, void, settled = (read_whole(body, name, least) for name, least in (("m", 1), ("void", 1), ("settled", 0)))
+    if void is not None and ("m" in body or "ops" in body):
+        refuse(400, "A batch with void has neither m nor ops")
+    if settled is not None and any(number is not None and settled >= number for number in (m, void)):
+        refuse(400, "settled must be less than the number of the mutation")
+    operations = [] if void is not None else read_operations(body)
+    atomic = body.get("atomic", "false")
+    if atomic not in ("true", "false"):
+        refuse(400, "atomic must be true or false")
+    epoch, account, client = (
+        read_string(body, name) if name in body else None for name in ("epoch", "account", "client")
+    )
+    if client is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,64}", client):
+        refuse(400, "client must be 16 to 64 characters of A-Z a-z 0-9 _ -")
+    batch = Batch(epoch, account, client, m, void, settled, atomic == "true", operations)
+    check_numbers(batch)
+    return batch
+
+
+def read_whole(found, name, least):
+    """The whole number with this name, or None."""
+    if name not in found:
+        return None
+    text = found[name]
+    number = int(text) if re.fullmatch("[0-9]{1,16}", text) else -1
+    if not least <= number <= LARGEST_N:
+        refuse(400, f"{name} must be a whole number from {least} to {LARGEST_N}")
+    return number
+
+
+def read_operations(body):
     operations = elements(body.get("ops", "null"))
     if operations is None:
         refuse(400, "ops must be an array")
     if len(operations) > MAX_OPERATIONS:
         refuse(400, f"A batch may have {MAX_OPERATIONS} operations at most")
-    atomic = body.get("atomic", "false")
-    if atomic not in ("true", "false"):
-        refuse(400, "atomic must be true or false")
-    epoch, client = (read_string(body, name) if name in body else None for name in ("epoch", "client"))
-    if client is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,64}", client):
-        refuse(400, "client must be 16 to 64 characters of A-Z a-z 0-9 _ -")
-    batch = Batch(epoch, client, atomic == "true", [read_operation(members(text)) for text in operations])
-    check_numbers(batch)
-    return batch
+    return [read_operation(members(text)) for text in operations]
 
 
 def read_string(found, name):
@@ -70,6 +104,8 @@ def read_operation(found):
     key = None if op == "clear" else read_string(found, "key")
     if op == "put" and "value" not in found:
         refuse(400, "A put needs a value")
+    if op == "check" and "ifRev" not in found:
+        refuse(400, "A check needs ifRev")
     if op not in WRITES:
         return Operation(op, key, None, None, NO_CONDITION)
     return Operation(op, key, found.get("value"), read_number(found), read_condition(op, found))
@@ -100,26 +136,90 @@ def check_numbers(batch):
         refuse(400, "A batch with n must name its client")
     if numbers and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         refuse(400, "n must count up by one")
+    mutation = [number for number in (batch.m, batch.void, batch.settled) if number is not None]
+    if mutation and batch.client is None:
+        refuse(400, "A batch with m, void or settled must name its client")
+    if mutation and numbers:
+        refuse(400, "A batch with m or settled has no n")
 
 
 def numbers_of(batch):
     return [operation.n for operation in batch.operations if operation.n]
 
 
-def writes(batch):
-    return any(operation.op in WRITES for operation in batch.operations)
+def writes_of(batch):
+    return [operation for operation in batch.operations if operation.op in WRITES]
+
+
+def needs_writing(batch):
+    """Whether the batch must run in a transaction that writes."""
+    return any(number is not None for number in (batch.m, batch.void, batch.settled)) or bool(writes_of(batch))
 
 
 # Execution
 
 
 def run_batch(records, batch):
-    """Runs a batch and returns its results in the order of the operations."""
+    """Runs a batch. The results of the answer are in the order of the operations."""
     if batch.epoch not in (None, records.epoch):
         refuse(409, "The data is of another epoch: list everything again", "epoch-changed")
+    if batch.client is None:
+        return Answer(run_operations(records, batch))
+    settled, top = records.mutation_client(batch.client)
+    if numbers_of(batch):
+        return Answer(run_numbered_writes(records, batch), top)
+    number = batch.m or batch.void
+    if number is None:
+        if batch.settled is not None:
+            records.use_client(batch.client, batch.settled, top)
+        return Answer(run_operations(records, batch), top)
+    if number <= settled:
+        refuse_mutation("settled", "The client has settled this mutation: its results are no longer stored", top)
+    stored = records.mutation(batch.client, number)
+    if batch.void is not None:
+        answer = give_up(records, batch, stored, top)
+    else:
+        answer = Answer(run_mutation(records, batch, stored, top), top)
+    records.use_client(batch.client, batch.settled or 0, number)
+    return answer
+
+
+def run_mutation(records, batch, stored, top):
+    """Applies a mutation. If it was applied before, its writes have the stored results and its reads new ones."""
+    if stored is VOID:
+        refuse_mutation("void", "The client has given up this mutation", top)
+    if stored is None:
+        results = run_operations(records, batch)
+        kept = [without_value(result) for operation, result in zip(batch.operations, results) if operation.op in WRITES]
+        records.save_mutation(batch.client, batch.m, kept)
+        return results
+    if len(stored) != len(writes_of(batch)):
+        refuse_mutation("mutation-changed", "The mutation with this number had another number of writes", top)
+    room, left = Room(), iter(stored)
+    return [next(left) if operation.op in WRITES else run(records, operation, room) for operation in batch.operations]
+
+
+def give_up(records, batch, stored, top):
+    """The stored results of a mutation that was applied. Any other never will be."""
+    if stored is not None and stored is not VOID:
+        return Answer(stored, top)
+    records.save_mutation(batch.client, batch.void, VOID)
+    return Answer([], top, True)
+
+
+def refuse_mutation(name, error, top):
+    g.error_members = {"top": top}
+    refuse(409, error, name)
+
+
+def run_operations(records, batch, used=None):
+    return (run_all_or_none if batch.atomic else run_each)(records, batch, used or {})
+
+
+def run_numbered_writes(records, batch):
     numbers = numbers_of(batch)
-    used = known_results(records, batch.client, numbers) if numbers else {}
-    results = (run_all_or_none if batch.atomic else run_each)(records, batch, used)
+    used = known_results(records, batch.client, numbers)
+    results = run_operations(records, batch, used)
     if any(n not in used for n in numbers):
         kept = [without_value(result) for operation, result in zip(batch.operations, results) if operation.n]
         records.remember(batch.client, numbers[0], numbers[-1], kept)
@@ -183,12 +283,14 @@ def run(records, operation, room):
     if op == "get":
         return read(records, key, room)
     rev = records.rev(key)
-    if rev is None and op != "put":
+    if rev is None and op not in ("put", "check"):
         return MISSING
     if op == "head":
         return {**done(rev), "size": records.size(key)}
     if condition not in (NO_CONDITION, rev and str(rev)):
         return conflict(records, operation, room)
+    if op == "check":
+        return {"status": 200} if rev is None else done(rev)
     return done(records.put(key, value) if op == "put" else records.delete(key))
 
 

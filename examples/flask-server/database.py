@@ -7,6 +7,10 @@ The SQLite file: its tables, and transactions. The TypeScript server reads and w
 - `records`: entries, and tombstones (without a value) for keys that were deleted since the last clear. The value is the
   last column: SQLite reads through a large value to reach the columns after it.
 - `clients`: the last numbered writes of each client, `first_n` to `last_n`, and their results.
+- `mutation_clients`: the clients that number their mutations. `settled` is the number up to which a client has settled
+  all of them, `top` the highest number.
+- `mutations`: the results of a mutation's writes; null if its client gave it up. Rows with a settled number count as
+  deleted.
 
 WAL with synchronous=FULL makes commits durable. A write transaction takes the write lock before it reads. So no two
 writers decide on the same state, and sequence numbers are committed in their order.
@@ -41,6 +45,12 @@ CREATE INDEX IF NOT EXISTS tombstones ON records (deleted_at_ms) WHERE value IS 
 CREATE TABLE IF NOT EXISTS clients (
   tenant TEXT NOT NULL, client TEXT NOT NULL, first_n INTEGER NOT NULL, last_n INTEGER NOT NULL,
   results TEXT NOT NULL, used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mutation_clients (
+  tenant TEXT NOT NULL, client TEXT NOT NULL, settled INTEGER NOT NULL, top INTEGER NOT NULL,
+  used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mutations (
+  tenant TEXT NOT NULL, client TEXT NOT NULL, m INTEGER NOT NULL, results TEXT,
+  PRIMARY KEY (tenant, client, m)) WITHOUT ROWID;
 """
 
 
@@ -104,7 +114,7 @@ def prepare(adopt):
 
 
 def delete_expired(db):
-    """Deletes tombstones and stored results of clients that are older than 30 days."""
+    """Deletes tombstones, and clients with their stored results, that are older than 30 days."""
     old = (now_ms() - RETENTION_MS,)
     gone = "FROM records WHERE value IS NULL AND deleted_at_ms < ?"
     db.execute(
@@ -114,6 +124,9 @@ def delete_expired(db):
     )
     db.execute(f"DELETE {gone}", old)
     db.execute("DELETE FROM clients WHERE used_at_ms < ?", old)
+    silent = "FROM mutation_clients WHERE used_at_ms < ?"
+    db.execute(f"DELETE FROM mutations WHERE (tenant, client) IN (SELECT tenant, client {silent})", old)
+    db.execute(f"DELETE {silent}", old)
 
 
 def delete_expired_daily():

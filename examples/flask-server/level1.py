@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from flask import Blueprint, g, request
 
 import batch as batches
-from access import check_scope, requires
+from access import account_of, check_scope, requires
 from database import data_version, database, stopping
 from json_text import to_json
 from messages import MAX_ANSWER_BYTES, MAX_BODY_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, answer, parse, read_body, refuse
@@ -73,12 +73,19 @@ def stamp(records):
 @routes.post("/batch")
 def batch():
     asked = parse(batches.read_batch, read_body(), around=3)
+    account = account_of(g.tenant)
+    if asked.account not in (None, account):
+        refuse(409, "The batch is for the data of another account", "other-account")
+    needs_writing = batches.needs_writing(asked)
+    check_scope("write" if needs_writing else "read")
     for operation in asked.operations:
         check_scope(batches.REQUIRED_SCOPES[operation.op])
-    with (writing if batches.writes(asked) else reading)(g.tenant) as records:
-        results = batches.run_batch(records, asked)
+    with (writing if needs_writing else reading)(g.tenant) as records:
+        results, top, void = batches.run_batch(records, asked)
+    state = {"account": account, "top": top, "void": void or None}
+    known = {name: member for name, member in state.items() if member is not None}
     texts = ",".join(map(batches.result_text, results))
-    return answer(f'{to_json(stamp(records))[:-1]},"results":[{texts}]}}')
+    return answer(f'{to_json({**stamp(records), **known})[:-1]},"results":[{texts}]}}')
 
 
 @routes.get("/keys")

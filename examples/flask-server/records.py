@@ -17,6 +17,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 Record = namedtuple("Record", "value rev")
 Change = namedtuple("Change", "type key rev value")
 Client = namedtuple("Client", "first last results")
+VOID = object()  # a mutation that its client gave up
+SETTLED_ROWS = 64  # of a client's settled mutations, at most this many rows are left: they are deleted in bulk
 
 
 class Records:
@@ -153,6 +155,39 @@ class Records:
             "INSERT OR REPLACE INTO clients (tenant, client, first_n, last_n, results, used_at_ms)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (self.tenant, client, first, last, json.dumps(results), now_ms()),
+        )
+
+    def mutation_client(self, client):
+        """(settled, top); both are 0 for an unknown client."""
+        row = self.db.execute(
+            "SELECT settled, top FROM mutation_clients WHERE tenant = ? AND client = ?", (self.tenant, client)
+        ).fetchone()
+        return row or (0, 0)
+
+    def use_client(self, client, settled, m):
+        """Stores that the client has sent mutation `m`, and has settled those up to `settled`."""
+        before, top = self.mutation_client(client)
+        settled = max(before, settled)
+        if settled // SETTLED_ROWS > before // SETTLED_ROWS:
+            self.db.execute(
+                "DELETE FROM mutations WHERE tenant = ? AND client = ? AND m <= ?", (self.tenant, client, settled)
+            )
+        self.db.execute(
+            "INSERT OR REPLACE INTO mutation_clients (tenant, client, settled, top, used_at_ms) VALUES (?, ?, ?, ?, ?)",
+            (self.tenant, client, settled, max(top, m), now_ms()),
+        )
+
+    def mutation(self, client, m):
+        """The results of its writes without values, VOID, or None if the mutation is unknown."""
+        row = self.db.execute(
+            "SELECT results FROM mutations WHERE tenant = ? AND client = ? AND m = ?", (self.tenant, client, m)
+        ).fetchone()
+        return row and (VOID if row[0] is None else json.loads(row[0]))
+
+    def save_mutation(self, client, m, mutation):
+        self.db.execute(
+            "INSERT OR REPLACE INTO mutations (tenant, client, m, results) VALUES (?, ?, ?, ?)",
+            (self.tenant, client, m, None if mutation is VOID else json.dumps(mutation)),
         )
 
 

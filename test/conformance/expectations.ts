@@ -26,6 +26,9 @@ export interface BatchAnswer {
   readonly epoch: string;
   readonly seq: number;
   readonly results: Result[];
+  readonly account?: string;
+  readonly top?: number;
+  readonly void?: boolean;
 }
 
 /** What a caller could learn of the inside of a server. */

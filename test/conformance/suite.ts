@@ -9,6 +9,7 @@ import { eventChecks } from './events.ts';
 import { keysChecks } from './keys.ts';
 import { level0Checks } from './level0.ts';
 import { modernLevel0Checks } from './modern-level0.ts';
+import { mutationChecks } from './mutations.ts';
 import { originChecks } from './origins.ts';
 import { preconditionChecks } from './preconditions.ts';
 import { retryChecks } from './retries.ts';
@@ -24,6 +25,7 @@ export const ALL_CHECKS: readonly Check[] = [
   ...detectionChecks,
   ...batchChecks,
   ...batchLimitChecks,
+  ...mutationChecks,
   ...retryChecks,
   ...keysChecks,
   ...changesChecks,

@@ -10,8 +10,19 @@ import { expect, it } from 'vitest';
 import { runBatches, type TenantBatch } from '../../examples/server/src/store/batch.ts';
 import { openDatabase } from '../../examples/server/src/store/sqlite/database.ts';
 import { createSqliteStore } from '../../examples/server/src/store/sqlite/store.ts';
-import type { Batch, Operation, Outcome } from '../../examples/server/src/store/store.ts';
-import type { Head, NumberedWrites, Transaction } from '../../examples/server/src/store/transaction.ts';
+import {
+  type Batch,
+  needsWriting,
+  type Operation,
+  type Outcome,
+} from '../../examples/server/src/store/store.ts';
+import type {
+  Head,
+  NumberedWrites,
+  StoredClient,
+  StoredMutation,
+  Transaction,
+} from '../../examples/server/src/store/transaction.ts';
 
 const ANSWER_BYTES = 6000;
 const CLIENTS = ['client-a', 'client-b'];
@@ -34,8 +45,27 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ type: fc.constant('put' as const), key, value, condition }) },
   { weight: 2, arbitrary: fc.record({ type: fc.constant('delete' as const), key, condition }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('clear' as const), condition }) },
-);
-const batch: fc.Arbitrary<TenantBatch> = fc
+  {
+    weight: 1,
+    arbitrary: fc.record({ type: fc.constant('check' as const), key, condition: condition.filter(Boolean) }),
+  },
+) as fc.Arbitrary<Operation>;
+/** Mutations, some of them with the number of another one, and some that are given up. */
+const mutation: fc.Arbitrary<TenantBatch> = fc
+  .record({
+    tenant: fc.constantFrom('one', 'other'),
+    operations: fc.array(operation, { maxLength: 3 }),
+    atomic: fc.boolean(),
+    client: fc.constantFrom(...CLIENTS),
+    number: fc.integer({ min: 1, max: 4 }),
+    settled: fc.option(fc.nat({ max: 3 }), { nil: undefined }),
+    isVoid: fc.boolean(),
+  })
+  .map(({ tenant, operations, atomic, client, number, settled, isVoid }) => {
+    const sent: Batch = isVoid ? { operations: [], voided: number } : { operations, atomic, m: number };
+    return { tenant, batch: { ...sent, client, settled: settled && settled % number } };
+  });
+const numbered: fc.Arbitrary<TenantBatch> = fc
   .record({
     tenant: fc.constantFrom('one', 'other'),
     operations: fc.array(operation, { maxLength: 6 }),
@@ -52,7 +82,7 @@ const batch: fc.Arbitrary<TenantBatch> = fc
     });
     return { tenant, batch: { operations: numbered, atomic, client } satisfies Batch };
   });
-const batches = fc.array(batch, { minLength: 1, maxLength: 8 });
+const batches = fc.array(fc.oneof(numbered, mutation), { minLength: 1, maxLength: 8 });
 
 it('a group of batches has the same outcomes and leaves the same data as the batches one by one', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'codeforge-batch-'));
@@ -66,9 +96,7 @@ it('a group of batches has the same outcomes and leaves the same data as the bat
       for (const { tenant, batch } of sent) oneByOne.push(await single.run(tenant, batch));
       // Batches that only read form a group of their own, before the writes of the same turn or after them.
       const writes = (outcomes: readonly Outcome[]) =>
-        outcomes.filter((_, i) =>
-          sent[i]?.batch.operations.some(({ type }) => type !== 'get' && type !== 'head'),
-        );
+        outcomes.filter((_, i) => needsWriting(sent[i]?.batch as Batch));
       expect(writes(await together)).toEqual(writes(oneByOne));
       for (const tenant of ['one', 'other'])
         expect(await grouped.changes(tenant, 0, 1000)).toEqual(await single.changes(tenant, 0, 1000));
@@ -124,7 +152,7 @@ it('transactions of such a database run side by side, and still give each change
   );
   const results = outcomes.flat().flatMap((outcome) => ('results' in outcome ? outcome.results : []));
   expect(results.filter(({ outcome }) => outcome === 'condition-failed')).toHaveLength(2 * 63);
-  const revs = results.flatMap((result) => (result.outcome === 'ok' ? result.rev : []));
+  const revs = results.flatMap((result) => (result.outcome === 'ok' ? (result.rev ?? []) : []));
   expect(revs.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 2 * 65 }, (_, i) => (i >> 1) + 1));
   expect(remote.mostAtOnce).toBeGreaterThan(1);
 });
@@ -133,6 +161,7 @@ interface Tenant {
   seq: number;
   readonly entries: Map<string, { rev: number; value: string | undefined }>;
   readonly clients: Map<string, NumberedWrites>;
+  readonly mutations: Map<string, StoredClient & { readonly mutations: Map<number, StoredMutation> }>;
 }
 
 /**
@@ -160,7 +189,7 @@ class RemoteDatabase {
   #tenant(name: string): Tenant {
     let tenant = this.#tenants.get(name);
     if (tenant === undefined) {
-      tenant = { seq: 0, entries: new Map(), clients: new Map() };
+      tenant = { seq: 0, entries: new Map(), clients: new Map(), mutations: new Map() };
       this.#tenants.set(name, tenant);
     }
     return tenant;
@@ -181,6 +210,11 @@ class RemoteDatabase {
         const found = this.#tenant(name).clients;
         return new Map([...found].filter(([client]) => clients.has(client)));
       },
+      mutations: async (name, wanted) => {
+        await roundTrip();
+        const found = this.#tenant(name).mutations;
+        return new Map([...found].filter(([client]) => wanted.has(client)));
+      },
       heads: async (name, keys, maxValueBytes) => {
         await roundTrip();
         const found = new Map<string, Head>();
@@ -196,13 +230,17 @@ class RemoteDatabase {
         const { entries } = this.#tenant(name);
         return new Map([...keys].map((key) => [key, entries.get(key)?.value ?? '']));
       },
-      write: async (name, { seq, cleared, entries, clients }) => {
+      write: async (name, { seq, cleared, entries, clients, mutations }) => {
         await roundTrip();
         const tenant = this.#tenant(name);
         tenant.seq = seq;
         if (cleared !== undefined) tenant.entries.clear();
         for (const [key, entry] of entries) tenant.entries.set(key, entry);
         for (const [client, writes] of clients) tenant.clients.set(client, writes);
+        for (const [client, { settled, top, added }] of mutations) {
+          const before = tenant.mutations.get(client)?.mutations ?? [];
+          tenant.mutations.set(client, { settled, top, mutations: new Map([...before, ...added]) });
+        }
       },
     };
   }

@@ -1,13 +1,23 @@
 /**
- * The rules of batches over a `Transaction`: conditions, atomicity, numbered writes, and the room for values in an answer.
+ * The rules of batches over a `Transaction`: conditions, atomicity, numbered mutations, and the room for values in an
+ * answer.
  *
  * The rules themselves are synchronous: a group of batches reads first, decides, and then writes.
  *
  * Spec: docs/contract.md, 5.
  */
-import { type Batch, type Condition, isWrite, type Operation, type Outcome, type Result } from './store.ts';
+import type { ClientState } from './client-state.ts';
+import {
+  type Batch,
+  type Condition,
+  isWrite,
+  type MutationRefusal,
+  type Operation,
+  type Outcome,
+  type Result,
+} from './store.ts';
 import { type Needs, TenantState } from './tenant-state.ts';
-import type { NumberedWrites, Transaction } from './transaction.ts';
+import type { NumberedWrites, StoredMutation, Transaction } from './transaction.ts';
 
 /** A batch and its tenant. */
 export interface TenantBatch {
@@ -46,28 +56,103 @@ function needsOf(batches: readonly TenantBatch[]): ReadonlyMap<string, Needs> {
   for (const { tenant, batch } of batches) {
     let need = needs.get(tenant);
     if (need === undefined) {
-      need = { values: new Set(), heads: new Set(), clients: new Set() };
+      need = { values: new Set(), heads: new Set(), clients: new Set(), mutations: new Map() };
       needs.set(tenant, need);
     }
-    if (batch.client !== undefined) need.clients.add(batch.client);
+    addClient(need, batch);
     for (const operation of batch.operations) {
       if (operation.type === 'get') need.values.add(operation.key);
-      else if (operation.type === 'head' || operation.type === 'delete') need.heads.add(operation.key);
       else if (operation.type === 'put' && operation.condition) need.heads.add(operation.key);
+      else if (operation.type === 'head' || operation.type === 'delete' || operation.type === 'check')
+        need.heads.add(operation.key);
     }
   }
   for (const { values, heads } of needs.values()) for (const key of values) heads.delete(key);
   return needs;
 }
 
+function addClient(need: Needs, { client, operations, m, voided }: Batch): void {
+  if (client === undefined) return;
+  if (operations.some(({ n }) => n !== undefined)) need.clients.add(client);
+  const numbers = need.mutations.get(client) ?? new Set();
+  need.mutations.set(client, numbers);
+  const number = m ?? voided;
+  if (number !== undefined) numbers.add(number);
+}
+
 function runBatch(state: TenantState, batch: Batch, answerBytes: number): Outcome {
-  const { client, operations } = batch;
-  const numbers = operations.flatMap(({ n }) => n ?? []);
-  const [first] = numbers;
-  if (client === undefined || first === undefined) {
+  if (batch.client === undefined) {
     const results = applyBatch(state, batch, undefined, answerBytes);
     return { seq: state.seq, results };
   }
+  const client = state.client(batch.client);
+  const { top } = client;
+  if (batch.operations.some(({ n }) => n !== undefined)) {
+    const outcome = runNumberedWrites(state, batch, batch.client, answerBytes);
+    return 'results' in outcome ? { ...outcome, top } : outcome;
+  }
+  const number = batch.m ?? batch.voided;
+  const stored = number === undefined ? undefined : client.mutation(number);
+  const refused = number === undefined ? undefined : mutationRefusal(client, batch, number, stored);
+  if (refused !== undefined) return { refused, top };
+  if (number !== undefined || batch.settled !== undefined) client.use(batch.settled ?? 0);
+  if (batch.voided !== undefined) return giveUp(state, client, batch.voided, stored, top);
+  if (stored !== undefined && stored !== 'void') {
+    const results = repeat(state, batch.operations, stored, answerBytes);
+    return { seq: state.seq, results, top };
+  }
+  const results = applyBatch(state, batch, undefined, answerBytes);
+  if (batch.m !== undefined) {
+    const written = results.filter((_, i) => isWrite(batch.operations[i] as Operation));
+    client.save(batch.m, written.map(withoutValue));
+  }
+  return { seq: state.seq, results, top };
+}
+
+/** Why mutation `number` cannot be applied, repeated or given up; `undefined` if it can. */
+function mutationRefusal(
+  client: ClientState,
+  { operations, voided }: Batch,
+  number: number,
+  stored: StoredMutation | undefined,
+): MutationRefusal | undefined {
+  if (number <= client.settled) return 'settled';
+  if (voided !== undefined || stored === undefined) return undefined;
+  if (stored === 'void') return 'void';
+  return stored.length === operations.filter(isWrite).length ? undefined : 'mutation-changed';
+}
+
+/** Gives up mutation `m`: returns its results if it was applied, and otherwise makes sure that it never is. */
+function giveUp(
+  { seq }: TenantState,
+  client: ClientState,
+  m: number,
+  stored: StoredMutation | undefined,
+  top: number,
+): Outcome {
+  if (stored !== undefined && stored !== 'void') return { seq, results: stored, top };
+  client.save(m, 'void');
+  return { seq, results: [], top, isVoid: true };
+}
+
+/** The stored results of the writes in their order, and new results of the reads. */
+function repeat(
+  state: TenantState,
+  operations: readonly Operation[],
+  stored: readonly Result[],
+  answerBytes: number,
+): Result[] {
+  const room = new Room(answerBytes);
+  const left = stored.values();
+  return operations.map((operation) =>
+    isWrite(operation) ? (left.next().value as Result) : apply(state, operation, room),
+  );
+}
+
+function runNumberedWrites(state: TenantState, batch: Batch, client: string, answerBytes: number): Outcome {
+  const { operations } = batch;
+  const numbers = operations.flatMap(({ n }) => n ?? []);
+  const first = numbers[0] ?? 0;
   const used = state.numberedWrites(client);
   if (used === undefined && first > 1) return { refused: 'client-unknown' };
   if (used && (first < used.first || first > used.last + 1)) return { refused: 'op-gap' };
@@ -155,6 +240,12 @@ function apply(state: TenantState, operation: Operation, room: Room): Result {
       if (!isMet(condition, () => rev)) return conditionFailed(state, key, room);
       return { outcome: 'ok', rev: state.delete(key) };
     }
+    case 'check': {
+      const { key, condition } = operation;
+      const rev = state.rev(key);
+      if (!condition(rev)) return conditionFailed(state, key, room);
+      return rev === undefined ? { outcome: 'ok' } : { outcome: 'ok', rev };
+    }
     case 'clear':
       if (!isMet(operation.condition, () => state.seq))
         return { outcome: 'condition-failed', rev: state.seq };
@@ -178,10 +269,9 @@ function conditionFailed(state: TenantState, key: string, room: Room): Result {
   return result;
 }
 
+/** The result of a write as it is stored. Not the same object: that may get a value later. */
 function withoutValue(result: Result): Result {
-  if (!('value' in result)) return result;
-  const { value, ...rest } = result;
-  return rest;
+  return result.outcome === 'condition-failed' ? { outcome: result.outcome, rev: result.rev } : result;
 }
 
 /** The room for values in one answer. The first value always fits. After one that does not, none does. */

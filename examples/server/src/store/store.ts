@@ -39,6 +39,8 @@ export type Operation = Numbered &
       }
     | { readonly type: 'delete'; readonly key: string; readonly condition?: Condition | undefined }
     | { readonly type: 'clear'; readonly condition?: Condition | undefined }
+    /** Changes nothing. Fails like a write whose condition is not met. */
+    | { readonly type: 'check'; readonly key: string; readonly condition: Condition }
     /** Refused before it reached the store. It keeps its position in the batch, and its number. */
     | { readonly type: 'refused'; readonly isWrite: boolean; readonly result: Result }
   );
@@ -50,9 +52,20 @@ export interface Batch {
   readonly atomic?: boolean;
   /** The client that assigned the numbers. A write whose number was used before is not applied again: its result is repeated. */
   readonly client?: string | undefined;
+  /** The client's number of this mutation. It is applied once; after that its results are repeated. */
+  readonly m?: number | undefined;
+  /** The number of a mutation that the client gives up. The batch has no operations then. */
+  readonly voided?: number | undefined;
+  /** The client will not ask again for its mutations up to this number. Less than `m` and `voided`. */
+  readonly settled?: number | undefined;
 }
 
-/** Whether an operation changes data, or uses the number of a write. */
+/** Whether a batch must run in a transaction that writes. */
+export function needsWriting({ operations, m, voided, settled }: Batch): boolean {
+  return m !== undefined || voided !== undefined || settled !== undefined || operations.some(isWrite);
+}
+
+/** Whether an operation counts as a write: it has a stored result, and makes its atomic batch fail. */
 export function isWrite(operation: Operation): boolean {
   if (operation.type === 'refused') return operation.isWrite;
   return operation.type !== 'get' && operation.type !== 'head';
@@ -60,8 +73,11 @@ export function isWrite(operation: Operation): boolean {
 
 /** The result of one operation. */
 export type Result =
-  /** Applied. A write has its new revision, a `get` also the value, a `head` also the size in bytes. */
-  | { readonly outcome: 'ok'; readonly rev: number; readonly value?: string; readonly size?: number }
+  /**
+   * Applied. A write has its new revision, a `get` also the value, a `head` also the size in bytes. A `check` has the
+   * current revision, and none if the key does not exist.
+   */
+  | { readonly outcome: 'ok'; readonly rev?: number; readonly value?: string; readonly size?: number }
   | { readonly outcome: 'missing' }
   /** With the current revision, and the current value (JSON text) if the answer has room for it. */
   | { readonly outcome: 'condition-failed'; readonly rev?: number | undefined; readonly value?: string }
@@ -82,8 +98,19 @@ export const OUTCOME_TEXTS = {
 
 /** The outcome of a batch: one result for each operation, or the reason why nothing was applied. */
 export type Outcome =
-  | { readonly seq: number; readonly results: readonly Result[] }
-  | { readonly refused: 'op-gap' | 'client-unknown' };
+  | {
+      readonly seq: number;
+      readonly results: readonly Result[];
+      /** The highest number of a mutation of the client before this batch: 0 if there is none. */
+      readonly top?: number;
+      /** The mutation that the client gave up had not been applied, and never will be. */
+      readonly isVoid?: true;
+    }
+  | { readonly refused: 'op-gap' | 'client-unknown' }
+  | { readonly refused: MutationRefusal; readonly top: number };
+
+/** Why a mutation is not applied: the client has settled it, has given it up, or sent it before with other writes. */
+export type MutationRefusal = 'settled' | 'void' | 'mutation-changed';
 
 /** Counts over all entries. */
 export interface Stats {
@@ -143,7 +170,7 @@ export interface Store {
   snapshot(tenant: string): Snapshot;
   /** Calls `listener` after commits, also of other processes. Returns a function that ends this. */
   onCommit(listener: () => void): () => void;
-  /** Deletes tombstones and stored results of clients that are older than 30 days. @throws {StoreError} */
+  /** Deletes tombstones, and clients with their stored results, that are older than 30 days. @throws {StoreError} */
   expire(): Promise<void>;
   /** Resolves when all earlier calls have finished and the database is closed. */
   close(): Promise<void>;

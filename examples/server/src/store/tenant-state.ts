@@ -2,7 +2,15 @@
  * A tenant inside a transaction: what was read of it, and on top of that what the batches so far have changed. Nothing is
  * written before all batches have run, and an atomic batch that fails is undone here.
  */
-import type { Head, NumberedWrites, TenantChanges, Transaction } from './transaction.ts';
+import { ClientState } from './client-state.ts';
+import type {
+  ClientChanges,
+  Head,
+  NumberedWrites,
+  StoredClient,
+  TenantChanges,
+  Transaction,
+} from './transaction.ts';
 
 /** A changed entry. Without a value it was deleted. */
 interface ChangedEntry {
@@ -22,6 +30,8 @@ export interface Needs {
   /** Keys of which only the revision and the size are needed. */
   readonly heads: Set<string>;
   readonly clients: Set<string>;
+  /** The numbers of mutations that batches of each client name. */
+  readonly mutations: Map<string, Set<number>>;
 }
 
 /** Values up to this size are read together with their revision, which saves a statement. */
@@ -31,11 +41,13 @@ export class TenantState {
   readonly #tenant: string;
   readonly #stored: ReadonlyMap<string, Head>;
   readonly #storedClients: ReadonlyMap<string, NumberedWrites>;
+  readonly #storedMutations: ReadonlyMap<string, StoredClient>;
   #seq: number;
   readonly #seqBefore: number;
   #cleared: number | undefined;
   #entries = new Map<string, ChangedEntry>();
   readonly #clients = new Map<string, NumberedWrites>();
+  readonly #clientStates = new Map<string, ClientState>();
   /** Results that wait for a stored value. */
   #unread: Array<readonly [key: string, result: ValueSlot]> = [];
   /** How to undo the changes of the current atomic batch; `undefined` outside of one. */
@@ -46,25 +58,28 @@ export class TenantState {
     seq: number,
     stored: ReadonlyMap<string, Head>,
     clients: ReadonlyMap<string, NumberedWrites>,
+    mutations: ReadonlyMap<string, StoredClient>,
   ) {
     this.#tenant = tenant;
     this.#seq = seq;
     this.#seqBefore = seq;
     this.#stored = stored;
     this.#storedClients = clients;
+    this.#storedMutations = mutations;
   }
 
   static async load(
     transaction: Transaction,
     tenant: string,
-    { values, heads, clients }: Needs,
+    { values, heads, clients, mutations }: Needs,
   ): Promise<TenantState> {
     const seq = await transaction.lock(tenant);
     const found = values.size === 0 ? NONE : await transaction.heads(tenant, values, SMALL_VALUE_BYTES);
     const others = heads.size === 0 ? NONE : await transaction.heads(tenant, heads, 0);
     const stored = others.size === 0 ? found : new Map([...others, ...found]);
     const known = clients.size === 0 ? NONE : await transaction.clients(tenant, clients);
-    return new TenantState(tenant, seq, stored, known);
+    const senders = mutations.size === 0 ? NONE : await transaction.mutations(tenant, mutations);
+    return new TenantState(tenant, seq, stored, known, senders);
   }
 
   get seq(): number {
@@ -129,6 +144,16 @@ export class TenantState {
     this.#clients.set(client, writes);
   }
 
+  /** The client as the batches so far have left it. */
+  client(id: string): ClientState {
+    let client = this.#clientStates.get(id);
+    if (client === undefined) {
+      client = new ClientState(this.#storedMutations.get(id));
+      this.#clientStates.set(id, client);
+    }
+    return client;
+  }
+
   /** Runs `work`, and undoes its changes unless it returns `true`. */
   atomically(work: () => boolean): void {
     const seq = this.#seq;
@@ -154,12 +179,15 @@ export class TenantState {
   }
 
   async write(transaction: Transaction): Promise<void> {
-    if (this.#seq === this.#seqBefore && this.#clients.size === 0) return;
+    const mutations = new Map<string, ClientChanges>();
+    for (const [id, client] of this.#clientStates) if (client.isChanged) mutations.set(id, client.changes());
+    if (this.#seq === this.#seqBefore && this.#clients.size === 0 && mutations.size === 0) return;
     const changes: TenantChanges = {
       seq: this.#seq,
       cleared: this.#cleared,
       entries: this.#entries,
       clients: this.#clients,
+      mutations,
     };
     await transaction.write(this.#tenant, changes);
   }

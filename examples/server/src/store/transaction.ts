@@ -16,6 +16,11 @@ export interface Transaction {
   lock(tenant: string): Promise<number>;
   /** Finds the last numbered writes of clients. */
   clients(tenant: string, clients: ReadonlySet<string>): Promise<ReadonlyMap<string, NumberedWrites>>;
+  /** Finds clients, each with those of the wanted mutations that are stored. Unknown clients are absent from the result. */
+  mutations(
+    tenant: string,
+    wanted: ReadonlyMap<string, ReadonlySet<number>>,
+  ): Promise<ReadonlyMap<string, StoredClient>>;
   /** Finds entries. Missing keys are absent from the result. Reads values of up to `maxValueBytes` bytes with them. */
   heads(tenant: string, keys: ReadonlySet<string>, maxValueBytes: number): Promise<ReadonlyMap<string, Head>>;
   /** Reads the values of keys that exist. */
@@ -39,6 +44,28 @@ export interface NumberedWrites {
   readonly results: readonly Result[];
 }
 
+/** The results of a mutation's writes, without values; `'void'` if its client gave it up before it was applied. */
+export type StoredMutation = readonly Result[] | 'void';
+
+/** A client that has numbered its mutations. */
+export interface StoredClient {
+  /** The client will not ask again for its mutations up to this number. They may have been deleted. */
+  readonly settled: number;
+  /** The highest number of a mutation, applied or void. */
+  readonly top: number;
+  readonly mutations: ReadonlyMap<number, StoredMutation>;
+}
+
+/** The new state of a client. */
+export interface ClientChanges {
+  readonly settled: number;
+  readonly top: number;
+  /** The mutations to store. */
+  readonly added: ReadonlyMap<number, StoredMutation>;
+  /** The stored mutations up to this number are deleted. */
+  readonly deleteUpTo?: number | undefined;
+}
+
 /** What a transaction changes of one tenant. */
 export interface TenantChanges {
   /** The new sequence number. */
@@ -48,4 +75,5 @@ export interface TenantChanges {
   /** The last state of each changed key. Without a value it is a tombstone. */
   readonly entries: ReadonlyMap<string, { readonly rev: number; readonly value: string | undefined }>;
   readonly clients: ReadonlyMap<string, NumberedWrites>;
+  readonly mutations: ReadonlyMap<string, ClientChanges>;
 }

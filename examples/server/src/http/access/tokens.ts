@@ -17,6 +17,8 @@ export type Scope = (typeof SCOPES)[number];
 /** The tenant of a request, and what it may do there. */
 export interface Caller {
   readonly tenant: string;
+  /** Names the tenant to clients. Absent on a server without tokens. */
+  readonly account?: string;
   readonly scope: Scope;
 }
 
@@ -46,7 +48,17 @@ export function hashOf(token: string): Buffer {
 export function parseTokenEntry(text: string): TokenEntry | undefined {
   const [, tenant, scope, hash] = /^([\w-]{1,64}):(read|write|admin):([\da-f]{64})$/i.exec(text) ?? [];
   if (tenant === undefined || scope === undefined || hash === undefined) return undefined;
-  return { tenant, scope: scope.toLowerCase() as Scope, hash: Buffer.from(hash, 'hex') };
+  return {
+    tenant,
+    account: accountOf(tenant),
+    scope: scope.toLowerCase() as Scope,
+    hash: Buffer.from(hash, 'hex'),
+  };
+}
+
+/** The same for every token of a tenant, and for the Flask server. */
+function accountOf(tenant: string): string {
+  return createHash('sha256').update(`account:${tenant}`).digest('base64url').slice(0, 22);
 }
 
 /** Finds a token's caller. Compares every entry, each in constant time, so that timing reveals nothing. */

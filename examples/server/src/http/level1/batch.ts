@@ -1,5 +1,5 @@
 /** `POST /api/v1/batch`. Spec: docs/contract.md, 5. */
-import { isWrite, type Operation, OUTCOME_TEXTS, type Result, type Store } from '../../store/store.ts';
+import { type Batch, needsWriting, OUTCOME_TEXTS, type Result, type Store } from '../../store/store.ts';
 import { requireScope, type Scope } from '../access/tokens.ts';
 import { answer } from '../answers.ts';
 import { HttpError, problemType } from '../errors.ts';
@@ -11,20 +11,33 @@ import { parseBatch } from './parse-batch.ts';
 const REFUSED = {
   'op-gap': 'n is neither the next number of this client nor a number of its last batch',
   'client-unknown': 'This server does not know the client: start again with n 1',
+  settled: 'The client has settled this mutation: its results are no longer stored',
+  void: 'The client has given up this mutation',
+  'mutation-changed': 'The mutation with this number had another number of writes',
 };
 
 export function createBatchHandler(store: Store, limits: Limits): Handler {
   return async (request) => {
     checkType(request.incoming, 'application/json');
     const text = decode(await readBytes(request.incoming, limits.bodyBytes));
-    const { epoch, ...batch } = parseBatch(text, limits);
-    requireScope(request.caller, scopeOf(batch.operations));
+    const { batch, epoch, account } = parseBatch(text, limits);
+    const { caller } = request;
+    if (account !== undefined && account !== caller?.account) throw otherAccount();
+    requireScope(caller, scopeOf(batch));
     if (epoch !== undefined && epoch !== store.epoch) throw epochChanged();
     const outcome = await store.run(tenantOf(request), batch);
-    if ('refused' in outcome) throw new HttpError(409, REFUSED[outcome.refused], { name: outcome.refused });
-    const results = outcome.results.map(resultText).join();
-    return answer(`{"epoch":${JSON.stringify(store.epoch)},"seq":${outcome.seq},"results":[${results}]}`);
+    if ('refused' in outcome) {
+      const { refused: name, ...members } = outcome;
+      throw new HttpError(409, REFUSED[name], { name, members });
+    }
+    const { seq, top, isVoid, results } = outcome;
+    const state = JSON.stringify({ epoch: store.epoch, seq, account: caller?.account, top, void: isVoid });
+    return answer(`${state.slice(0, -1)},"results":[${results.map(resultText).join()}]}`);
   };
+}
+
+function otherAccount(): HttpError {
+  return new HttpError(409, 'The batch is for the data of another account', { name: 'other-account' });
 }
 
 /** The caller's revisions and cursors belong to another incarnation of the data. */
@@ -32,9 +45,9 @@ export function epochChanged(): HttpError {
   return new HttpError(409, 'The data is of another epoch: list everything again', { name: 'epoch-changed' });
 }
 
-function scopeOf(operations: readonly Operation[]): Scope {
-  if (operations.some(({ type }) => type === 'clear')) return 'admin';
-  return operations.some(isWrite) ? 'write' : 'read';
+function scopeOf(batch: Batch): Scope {
+  if (batch.operations.some(({ type }) => type === 'clear')) return 'admin';
+  return needsWriting(batch) ? 'write' : 'read';
 }
 
 const STATUSES: Record<Result['outcome'], number> = {

@@ -4,7 +4,7 @@
  * Spec: docs/contract.md, 5.3, 5.5, 5.8 to 5.10.
  */
 import { elementsOf, MAX_DEPTH, membersOf } from '../../../../../src/backup-format/json-text.ts';
-import type { Condition, Operation, Result } from '../../store/store.ts';
+import type { Batch, Condition, Operation, Result } from '../../store/store.ts';
 import { HttpError } from '../errors.ts';
 import { keyProblem } from '../keys.ts';
 import { parseMembers } from '../transport/body.ts';
@@ -12,11 +12,11 @@ import type { Limits } from '../transport/limits.ts';
 
 /** A batch as the client sent it. */
 export interface SentBatch {
-  readonly operations: readonly Operation[];
-  readonly atomic: boolean;
-  readonly client: string | undefined;
+  readonly batch: Batch;
   /** The epoch that the client knows. */
   readonly epoch: string | undefined;
+  /** The account whose data the client means to change. */
+  readonly account: string | undefined;
 }
 
 type Members = ReadonlyMap<string, string>;
@@ -29,18 +29,40 @@ const CLIENT = /^[\w-]{16,64}$/;
 export function parseBatch(text: string, limits: Limits): SentBatch {
   // The body, the array and the operation are three more levels than a value may have.
   const body: Members = parseMembers(text, MAX_DEPTH + 3) ?? refuse('A batch must be an object');
-  const ops = body.get('ops');
-  if (!ops?.startsWith('[')) refuse('ops must be an array');
-  const texts = elementsOf(ops);
-  if (texts.length > limits.batchOps) refuse(`A batch may have ${limits.batchOps} operations at most`);
+  const mutation = mutationOf(body);
+  const operations = mutation.voided === undefined ? operationsOf(body, limits) : [];
   const client = stringOf(body, 'client');
   if (client !== undefined && !CLIENT.test(client))
     refuse('client must be 16 to 64 characters of A-Z a-z 0-9 _ -');
   const atomic = body.get('atomic') ?? 'false';
   if (atomic !== 'true' && atomic !== 'false') refuse('atomic must be true or false');
-  const operations = texts.map((text, i) => parseOperation(text, i, limits));
-  checkNumbers(operations, client);
-  return { operations, atomic: atomic === 'true', client, epoch: stringOf(body, 'epoch') };
+  checkNumbers(operations, client, mutation);
+  return {
+    batch: { operations, atomic: atomic === 'true', client, ...mutation },
+    epoch: stringOf(body, 'epoch'),
+    account: stringOf(body, 'account'),
+  };
+}
+
+type Mutation = Pick<Batch, 'm' | 'voided' | 'settled'>;
+
+function mutationOf(body: Members): Mutation {
+  const m = numberOf(body, 'm');
+  const voided = numberOf(body, 'void');
+  const settled = numberOf(body, 'settled', 0);
+  if (voided !== undefined && (m !== undefined || body.has('ops')))
+    refuse('A batch with void has neither m nor ops');
+  if (settled !== undefined && settled >= (m ?? voided ?? Number.POSITIVE_INFINITY))
+    refuse('settled must be less than the number of the mutation');
+  return { m, voided, settled };
+}
+
+function operationsOf(body: Members, limits: Limits): Operation[] {
+  const ops = body.get('ops');
+  if (!ops?.startsWith('[')) refuse('ops must be an array');
+  const texts = elementsOf(ops);
+  if (texts.length > limits.batchOps) refuse(`A batch may have ${limits.batchOps} operations at most`);
+  return texts.map((text, i) => parseOperation(text, i, limits));
 }
 
 function refuse(message: string): never {
@@ -51,28 +73,38 @@ function parseOperation(text: string, i: number, limits: Limits): Operation {
   if (!text.startsWith('{')) refuse(`Operation ${i} must be an object`);
   const op: Members = membersOf(text);
   const type = stringOf(op, 'op');
-  if (type === 'clear') return { type, n: numberOf(op), condition: seqCondition(op) };
+  if (type === 'clear') return { type, n: numberOf(op, 'n'), condition: seqCondition(op) };
   const key = stringOf(op, 'key') ?? refuse(`Operation ${i} has no key`);
   switch (type) {
     case 'get':
     case 'head':
       // No stored key has lone surrogates, but the database would convert them and find another key.
       return key.isWellFormed() ? { type, key } : { type: 'refused', isWrite: false, result: MISSING };
+    case 'check': {
+      const n = numberOf(op, 'n');
+      const condition = revCondition(op) ?? refuse(`Operation ${i} has no ifRev`);
+      if (key.isWellFormed()) return { type, key, n, condition };
+      return { type: 'refused', isWrite: true, n, result: checkMissing(condition) };
+    }
     case 'delete': {
-      const n = numberOf(op);
+      const n = numberOf(op, 'n');
       if (!key.isWellFormed()) return { type: 'refused', isWrite: true, n, result: MISSING };
       return { type, key, n, condition: revCondition(op) };
     }
     case 'put': {
       const value = op.get('value') ?? refuse(`Operation ${i} has no value`);
-      const n = numberOf(op);
+      const n = numberOf(op, 'n');
       const condition = revCondition(op);
       const result = checkPut(key, value, limits);
       return result ? { type: 'refused', isWrite: true, n, result } : { type, key, value, n, condition };
     }
     default:
-      return refuse(`Operation ${i}: op must be one of get, head, put, delete, clear`);
+      return refuse(`Operation ${i}: op must be one of get, head, put, delete, clear, check`);
   }
+}
+
+function checkMissing(condition: Condition): Result {
+  return condition(undefined) ? { outcome: 'ok' } : { outcome: 'condition-failed' };
 }
 
 /** Why a put is refused; `undefined` if it is not. */
@@ -89,11 +121,13 @@ function stringOf(from: Members, name: string): string | undefined {
   return text.startsWith('"') ? JSON.parse(text) : refuse(`${name} must be a string`);
 }
 
-function numberOf(op: Members): number | undefined {
-  const text = op.get('n');
+function numberOf(from: Members, name: string, least = 1): number | undefined {
+  const text = from.get(name);
   if (text === undefined) return undefined;
-  const n = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : Number.NaN;
-  return Number.isSafeInteger(n) ? n : refuse('n must be a whole number from 1');
+  const number = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  return Number.isSafeInteger(number) && number >= least
+    ? number
+    : refuse(`${name} must be a whole number from ${least}`);
 }
 
 function revCondition(op: Members): Condition | undefined {
@@ -107,8 +141,15 @@ function seqCondition(op: Members): Condition | undefined {
   return wanted === undefined ? undefined : (seq) => String(seq) === wanted;
 }
 
-function checkNumbers(operations: readonly Operation[], client: string | undefined): void {
+function checkNumbers(
+  operations: readonly Operation[],
+  client: string | undefined,
+  { m, voided, settled }: Mutation,
+): void {
   const numbers = operations.flatMap(({ n }) => n ?? []);
   if (numbers.length > 0 && client === undefined) refuse('A batch with n must name its client');
+  if ((m ?? voided ?? settled) !== undefined && client === undefined)
+    refuse('A batch with m, void or settled must name its client');
+  if (numbers.length > 0 && (m ?? settled) !== undefined) refuse('A batch with m or settled has no n');
   if (numbers.some((n, i) => i > 0 && n !== (numbers[i - 1] ?? 0) + 1)) refuse('n must count up by one');
 }

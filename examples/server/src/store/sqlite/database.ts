@@ -7,6 +7,10 @@
  * - `records`: entries, and tombstones (without a value) for keys that were deleted since the last clear. The value is the
  *   last column: SQLite reads through a large value to reach the columns after it.
  * - `clients`: the last numbered writes of each client, `first_n` to `last_n`, and their results (results-column.ts).
+ * - `mutation_clients`: the clients that number their mutations. `settled` is the number up to which a client has settled
+ *   all of them, `top` the highest number.
+ * - `mutations`: the results of a mutation's writes (results-column.ts); null if its client gave it up. Rows with a settled
+ *   number count as deleted.
  */
 import { randomBytes } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
@@ -14,7 +18,7 @@ import { DatabaseSync } from 'node:sqlite';
 /** Milliseconds to wait for another process that writes. */
 const BUSY_TIMEOUT = 5000;
 
-/** Milliseconds after which tombstones and the results of numbered writes expire. */
+/** Milliseconds after which tombstones and clients with their stored results expire. */
 const RETENTION = 30 * 24 * 60 * 60 * 1000;
 
 /** Opens the database at `path`, and creates missing tables. */
@@ -116,7 +120,7 @@ export function mintEpoch(database: DatabaseSync): void {
   });
 }
 
-/** Deletes expired tombstones and results of numbered writes, inside a transaction. */
+/** Deletes expired tombstones and clients with their stored results, inside a transaction. */
 export function deleteExpired(database: DatabaseSync): void {
   const time = Date.now() - RETENTION;
   database
@@ -128,6 +132,13 @@ export function deleteExpired(database: DatabaseSync): void {
     .run(time);
   database.prepare('DELETE FROM records WHERE value IS NULL AND deleted_at_ms < ?').run(time);
   database.prepare('DELETE FROM clients WHERE used_at_ms < ?').run(time);
+  database
+    .prepare(
+      'DELETE FROM mutations WHERE (tenant, client) IN ' +
+        '(SELECT tenant, client FROM mutation_clients WHERE used_at_ms < ?)',
+    )
+    .run(time);
+  database.prepare('DELETE FROM mutation_clients WHERE used_at_ms < ?').run(time);
 }
 
 function newEpoch(): string {
@@ -147,6 +158,12 @@ function createTables(database: DatabaseSync): void {
     CREATE INDEX IF NOT EXISTS tombstones ON records (deleted_at_ms) WHERE value IS NULL;
     CREATE TABLE IF NOT EXISTS clients (
       tenant TEXT NOT NULL, client TEXT NOT NULL, first_n INTEGER NOT NULL, last_n INTEGER NOT NULL,
-      results TEXT NOT NULL, used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID`);
+      results TEXT NOT NULL, used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS mutation_clients (
+      tenant TEXT NOT NULL, client TEXT NOT NULL, settled INTEGER NOT NULL, top INTEGER NOT NULL,
+      used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS mutations (
+      tenant TEXT NOT NULL, client TEXT NOT NULL, m INTEGER NOT NULL, results TEXT,
+      PRIMARY KEY (tenant, client, m)) WITHOUT ROWID`);
   database.prepare("INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?)").run(newEpoch());
 }

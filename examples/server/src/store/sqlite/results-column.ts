@@ -1,5 +1,5 @@
 /**
- * The column `clients.results`: a JSON array with a result for each numbered write. The Flask server reads and writes the
+ * The columns `results`: a JSON array with a result for each write. The Flask server reads and writes the
  * same column, so an item has the form that both servers have always stored: a status, and the text of an error.
  */
 import { OUTCOME_TEXTS, type Result } from '../store.ts';
@@ -25,20 +25,18 @@ export function parseResults(text: string): Result[] {
 
 function stringifyResult(result: Result): string {
   // Nearly all results.
-  if (result.outcome === 'ok') return `{"status":200,"rev":"${result.rev}"}`;
+  if (result.outcome === 'ok' && result.rev !== undefined) return `{"status":200,"rev":"${result.rev}"}`;
   return JSON.stringify(itemOf(result));
 }
 
 function itemOf(result: Result): Item {
   switch (result.outcome) {
     case 'ok':
-      return { status: 200, rev: String(result.rev) };
+      return { status: 200, ...revItem(result.rev) };
     case 'missing':
       return { status: 404, error: OUTCOME_TEXTS.missing };
-    case 'condition-failed': {
-      const rev = result.rev === undefined ? {} : { rev: String(result.rev) };
-      return { status: 412, error: OUTCOME_TEXTS['condition-failed'], ...rev };
-    }
+    case 'condition-failed':
+      return { status: 412, error: OUTCOME_TEXTS['condition-failed'], ...revItem(result.rev) };
     case 'not-applied':
       return { status: 424, error: OUTCOME_TEXTS['not-applied'] };
     case 'invalid-key':
@@ -46,14 +44,18 @@ function itemOf(result: Result): Item {
     case 'value-too-large':
       return { status: 413, error: result.message, type: VALUE_TOO_LARGE };
     case 'answer-too-large':
-      throw new Error('A read has no number, so its result is never stored.');
+      throw new Error('The result of a read is never stored.');
   }
+}
+
+function revItem(rev: number | undefined): { rev?: string } {
+  return rev === undefined ? {} : { rev: String(rev) };
 }
 
 function parseResult({ status, rev, error = '' }: Item): Result {
   switch (status) {
     case 200:
-      return { outcome: 'ok', rev: Number(rev) };
+      return { outcome: 'ok', ...(rev !== undefined && { rev: Number(rev) }) };
     case 404:
       return { outcome: 'missing' };
     case 412:

@@ -8,7 +8,7 @@ import { basename } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { runBatches, type TenantBatch } from '../batch.ts';
 import { createGroup } from '../group.ts';
-import { isWrite, type Outcome, type Store, StoreError, type StoreErrorCode } from '../store.ts';
+import { needsWriting, type Outcome, type Store, StoreError, type StoreErrorCode } from '../store.ts';
 import { createCommitNotice } from './commit-notice.ts';
 import { createTransactions, deleteExpired } from './database.ts';
 import { createReads, openSnapshot } from './reads.ts';
@@ -50,7 +50,7 @@ export function createSqliteStore(database: DatabaseSync, answerBytes: number): 
     fileName: basename(database.location() ?? ''),
     seq: (tenant) => read(() => reads.seq(tenant)),
     read: (tenant, key) => read(() => reads.entry(tenant, key)),
-    run: (tenant, batch) => (batch.operations.some(isWrite) ? writes : batchReads).submit({ tenant, batch }),
+    run: (tenant, batch) => (needsWriting(batch) ? writes : batchReads).submit({ tenant, batch }),
     list: (tenant, range) => read(() => reads.list(tenant, range)),
     stats: (tenant) => read(() => reads.stats(tenant)),
     changes: (tenant, after, limit) => read(() => reads.changes(tenant, after, limit)),

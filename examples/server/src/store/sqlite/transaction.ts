@@ -4,7 +4,7 @@
  * SQLite is synchronous, so every promise here is settled when it is returned: see `createTransactions`.
  */
 import type { DatabaseSync } from 'node:sqlite';
-import type { Head, NumberedWrites, Transaction } from '../transaction.ts';
+import type { Head, NumberedWrites, StoredClient, StoredMutation, Transaction } from '../transaction.ts';
 import { parseResults, stringifyResults } from './results-column.ts';
 
 /** A `Transaction` over the transaction that the connection has open. It can be reused for later ones. */
@@ -36,6 +36,23 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
   const writeClient = database.prepare(
     'INSERT OR REPLACE INTO clients (tenant, client, first_n, last_n, results, used_at_ms) VALUES (?, ?, ?, ?, ?, ?)',
   );
+  const readSender = database.prepare(
+    'SELECT settled, top FROM mutation_clients WHERE tenant = ? AND client = ?',
+  );
+  const readMutation = database.prepare(
+    'SELECT results FROM mutations WHERE tenant = ? AND client = ? AND m = ?',
+  );
+  const writeSender = database.prepare(
+    'INSERT INTO mutation_clients (tenant, client, settled, top, used_at_ms) VALUES (?, ?, ?, ?, ?) ' +
+      'ON CONFLICT (tenant, client) DO UPDATE ' +
+      'SET settled = excluded.settled, top = excluded.top, used_at_ms = excluded.used_at_ms',
+  );
+  const writeMutation = database.prepare(
+    'INSERT OR REPLACE INTO mutations (tenant, client, m, results) VALUES (?, ?, ?, ?)',
+  );
+  const deleteMutations = database.prepare(
+    'DELETE FROM mutations WHERE tenant = ? AND client = ? AND m <= ?',
+  );
 
   return {
     // BEGIN IMMEDIATE has locked all tenants.
@@ -53,6 +70,24 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
             last: Number(row.last_n),
             results: parseResults(String(row.results)),
           });
+      }
+      return found;
+    },
+
+    async mutations(tenant, wanted) {
+      const found = new Map<string, StoredClient>();
+      for (const [client, numbers] of wanted) {
+        const row = readSender.get(tenant, client);
+        if (row === undefined) continue;
+        const [settled, top] = [Number(row.settled), Number(row.top)];
+        const mutations = new Map<number, StoredMutation>();
+        for (const m of numbers) {
+          // A new mutation, as nearly all are, needs no statement.
+          const stored = m > top || m <= settled ? undefined : readMutation.get(tenant, client, m);
+          if (stored)
+            mutations.set(m, stored.results === null ? 'void' : parseResults(String(stored.results)));
+        }
+        found.set(client, { settled, top, mutations });
       }
       return found;
     },
@@ -75,7 +110,7 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
       return found;
     },
 
-    async write(tenant, { seq, cleared, entries, clients }) {
+    async write(tenant, { seq, cleared, entries, clients, mutations }) {
       const now = Date.now();
       if (cleared !== undefined) {
         deleteAll.run(tenant);
@@ -85,6 +120,12 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
         writeEntry.run(tenant, key, rev, value === undefined ? now : null, value ?? null);
       for (const [client, { first, last, results }] of clients)
         writeClient.run(tenant, client, first, last, stringifyResults(results), now);
+      for (const [client, { settled, top, added, deleteUpTo }] of mutations) {
+        if (deleteUpTo !== undefined) deleteMutations.run(tenant, client, deleteUpTo);
+        for (const [m, mutation] of added)
+          writeMutation.run(tenant, client, m, mutation === 'void' ? null : stringifyResults(mutation));
+        writeSender.run(tenant, client, settled, top, now);
+      }
       writeSeq.run(tenant, seq);
     },
   };
