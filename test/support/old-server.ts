@@ -81,8 +81,8 @@ export async function startOldServer(path = ''): Promise<OldServer> {
 const NOT_FOUND = [404, { error: 'Key not found' }] as const;
 const SUCCESS = [200, { success: true }] as const;
 
-/** Any failure is a 500 with the exception's text. */
-function answerOrFail(...request: Parameters<typeof answer>): readonly [number, unknown] {
+/** The answer to a request, and what it changes in `data`. Any failure is a 500 with the exception's text. */
+export function answerOrFail(...request: Parameters<typeof answer>): readonly [number, unknown] {
   try {
     return answer(...request);
   } catch (error) {

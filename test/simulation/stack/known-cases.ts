@@ -1,0 +1,251 @@
+/**
+ * Faults that the SDK has had, each as a short script. The oracle finds what is broken.
+ *
+ * `fails` names what a case shows on the present code, and the promise that is broken. Whoever mends the fault removes it.
+ * One case with its trace: `npm run simulate -- --case A1`.
+ */
+
+import { clear, get, getEntry, has, listKeys, ready, remove, set, setMany, update } from './operations.ts';
+import type { Kind } from './oracle.ts';
+import type { Script } from './run.ts';
+import type { World, WorldOptions } from './world.ts';
+
+/** A script that has a name. */
+export interface KnownCase {
+  readonly name: string;
+  /** What is to hold. */
+  readonly title: string;
+  readonly play: Script;
+  readonly options?: WorldOptions;
+  /** What is broken on the present code, and the promise (docs/guarantees.md unless it says otherwise). */
+  readonly fails?: { readonly kind: Kind; readonly promise: string };
+}
+
+/** A tab that is online, and a key that it has written. */
+async function tabWith(world: World, key = 'k', value = 'v0') {
+  const tab = await world.openOnline('a1');
+  await world.do(tab, set(key, value));
+  await world.wait(1000);
+  return tab;
+}
+
+export const KNOWN_CASES: readonly KnownCase[] = [
+  {
+    name: 'A1',
+    title: 'update() and set() in one turn, the answer to the update lost: the set arrives',
+    fails: { kind: 'lost', promise: '1.1' },
+    async play(world) {
+      const tab = await tabWith(world);
+      world.network.breakAt('+f', 'lose-answer');
+      await world.do(tab, update('k', '+f'), set('k', 'v'));
+      await world.do(tab, get('k'));
+    },
+  },
+  {
+    name: 'A2 reads',
+    title: 'the sync database deleted under an open tab: nothing is missing while the server is away',
+    fails: { kind: 'false missing', promise: '3.4' },
+    async play(world) {
+      const tab = await tabWith(world);
+      world.deleteSyncData(tab.device);
+      await world.wait(1000);
+      tab.device.network = 'lose-request';
+      await world.do(tab, get('k'), listKeys);
+    },
+  },
+  {
+    name: 'A2 clear',
+    title: 'the sync database deleted under an open tab: an acknowledged clear() has its effect',
+    fails: { kind: 'lost', promise: '1.1' },
+    async play(world) {
+      const tab = await tabWith(world);
+      world.deleteSyncData(tab.device);
+      await world.wait(1000);
+      tab.device.network = 'lose-request';
+      await world.do(tab, clear);
+    },
+  },
+  {
+    name: 'A3',
+    title:
+      'two deletes of a key in one turn, their answer lost, then a set: no conflict of a writer with itself',
+    fails: { kind: 'conflict with itself', promise: '2.1' },
+    async play(world) {
+      const tab = await tabWith(world);
+      world.network.next(['lose-answer'], 'lose-request');
+      await world.do(tab, remove('k'), remove('k'));
+      await world.do(tab, set('k', 'v'));
+    },
+  },
+  {
+    name: 'A4 absent',
+    title: 'a set on the condition that the key is missing, its refusal lost: it does not resolve',
+    fails: { kind: 'false condition', promise: 'docs/guide.md, ifRevision' },
+    async play(world) {
+      await world.server.put('k', 'other');
+      const tab = await world.openOnline('a1');
+      world.network.next(['lose-answer'], 'lose-request');
+      await world.do(tab, set('k', 'v', 'absent'));
+    },
+  },
+  {
+    name: 'A4 seen',
+    title:
+      'a set and a conditional set of an older state in one turn, the request lost: the second does not resolve',
+    fails: { kind: 'false condition', promise: 'docs/guide.md, ifRevision' },
+    async play(world) {
+      const tab = await tabWith(world);
+      await world.do(tab, getEntry('k'));
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'A'), set('k', 'B', 'seen'));
+    },
+  },
+  {
+    name: 'A5',
+    title:
+      'clear() and set() in one turn, the request lost, then clear() again: no conflict of a writer with itself',
+    fails: { kind: 'conflict with itself', promise: '2.2' },
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.network = 'lose-request';
+      await world.do(tab, clear, set('k', 'v'));
+      await world.do(tab, clear);
+    },
+  },
+  {
+    name: 'A6',
+    title: 'level 0: an edit of a value that JSON cannot hold, made while the server is away, arrives',
+    options: { level: 0 },
+    fails: { kind: 'conflict with itself', promise: '8.1' },
+    async play(world) {
+      const tab = await world.openOnline('a1');
+      await world.do(tab, set('k', { time: new Date(0), name: 'v0' }));
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', { time: new Date(1), name: 'v1' }));
+    },
+  },
+  {
+    name: 'A7',
+    title: '/health answered 502 twice at the first contact: the server is of level 1 all the same',
+    fails: { kind: 'status', promise: 'contract 12.1' },
+    async play(world) {
+      let times = 0;
+      world.network.rules.push(({ path }) => (path === '/health' && times++ < 2 ? '502 html' : undefined));
+      const tab = await world.open('a1');
+      await world.do(tab, ready);
+      await world.do(tab, set('a/b', 'v'));
+    },
+  },
+  {
+    name: 'A8 reason',
+    title: 'status().reason says nothing of a pause that is over',
+    fails: { kind: 'status', promise: '4.1' },
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'v1'));
+      world.network.whenBodyHas('v1', '507 json');
+      tab.device.network = 'deliver';
+      await world.wait(10_000);
+    },
+  },
+  {
+    name: 'A8 disk',
+    title: 'a disk that is full while the server acknowledges a set: no conflict of a writer with itself',
+    fails: { kind: 'conflict with itself', promise: '2.1' },
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.disk.isFull = true;
+      await world.do(tab, set('k', 'v1'));
+      tab.device.disk.isFull = false;
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'v2'));
+    },
+  },
+  {
+    name: 'A8 limit',
+    title:
+      'a database that does not open, and requests without an answer: a call has one limit, not one for each step',
+    fails: { kind: 'limit', promise: 'option timeout' },
+    async play(world) {
+      const tab = await world.open('a1');
+      tab.device.disk.isBlocked = true;
+      tab.device.network = 'silent-request';
+      await world.do(tab, set('k', 'v'));
+    },
+  },
+  {
+    name: 'A9',
+    title: 'a proxy answers one write with a 403 page: later writes are not affected',
+    fails: { kind: 'not recovered', promise: '2.4' },
+    async play(world) {
+      const tab = await tabWith(world);
+      world.network.whenBodyHas('bad', '403 html');
+      await world.do(tab, set('k', 'bad'));
+    },
+  },
+  ...(['500 json', '400 html', '403 html', '422 json', '503 html'] as const).map(
+    (fate): KnownCase => ({
+      name: `A10 ${fate.slice(0, 3)}`,
+      title: `a write that is always answered ${fate}: all others arrive`,
+      fails: { kind: 'not recovered', promise: '2.4' },
+      async play(world) {
+        const tab = await tabWith(world);
+        tab.device.network = 'lose-request';
+        await world.do(tab, set('b', 'bad'));
+        await world.do(tab, setMany({ c: 'c1', d: 'd1' }));
+        world.network.whenBodyHas('bad', fate);
+        tab.device.network = 'deliver';
+        await world.wait(300_000);
+        const arrived = world.server.content();
+        world.expect(
+          arrived.has('c') && arrived.has('d'),
+          'not recovered',
+          'after 300 s the others still wait',
+        );
+      },
+    }),
+  ),
+  {
+    name: 'A11',
+    title: 'a tab that is suspended while it holds the lock: other tabs are served',
+    fails: { kind: 'limit', promise: '5.1' },
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'v1'));
+      tab.device.network = 'deliver';
+      await world.until('lock', () => tab.device.locks?.isHeldBy(tab.tab) ?? false);
+      tab.tab.freeze();
+      const other = await world.open('a2');
+      await world.do(other, ready, set('k', 'v2'), get('k'));
+    },
+  },
+  {
+    name: 'A12',
+    title: 'a tab that is suspended inside a transaction: other tabs are served',
+    fails: { kind: 'limit', promise: '7.2' },
+    async play(world) {
+      const tab = await tabWith(world);
+      const other = await world.openOnline('a2');
+      tab.device.network = 'lose-request';
+      tab.turn(setMany(Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`n${i}`, `n${i}`]))));
+      await world.until('transaction', () => world.disks.isWriting(tab.tab));
+      tab.tab.freeze();
+      tab.device.network = 'deliver';
+      await world.do(other, get('k'), has('k'));
+      await world.do(other, set('o', 'v2'), get('o'));
+    },
+  },
+  {
+    name: 'A14',
+    title: 'a browser that forbids IndexedDB: the server serves all calls',
+    fails: { kind: 'not recovered', promise: '7.2' },
+    async play(world) {
+      world.device('a').disk.isForbidden = true;
+      const tab = await world.open('a1');
+      await world.do(tab, set('k', 'v'), get('k'));
+      world.expect(world.server.content().has('k'), 'not recovered', 'set() did not reach the server');
+    },
+  },
+];

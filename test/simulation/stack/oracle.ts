@@ -1,0 +1,459 @@
+/**
+ * The oracle: whether a run kept what the SDK promises (docs/guarantees.md, 1 to 6).
+ *
+ * It knows all calls with their outcomes, every change of the server, and what each tab has at the end. Each value that was written
+ * is a text of its own and an update appends to it, so a value tells which writes it is made of.
+ *
+ * A key that only one tab writes is judged exactly: the calls are carried out in their order on the set of values that the key may
+ * have, and a write that was rejected as "may have arrived" leads to both. For keys with several writers, rules say what cannot be.
+ */
+import type { Ending } from './ending.ts';
+import { isRead, keysOf, type Operation, textOf, updated, writes } from './operations.ts';
+import type { Change } from './server.ts';
+import type { Call, Client, World } from './world.ts';
+
+/** What was broken. */
+export type Kind =
+  | 'lost'
+  | 'applied twice'
+  | 'blind overwrite'
+  | 'lost update'
+  | 'false condition'
+  | 'conflict with itself'
+  | 'stale read'
+  | 'false missing'
+  | 'diverged'
+  | 'hang'
+  | 'limit'
+  | 'raw error'
+  | 'status'
+  | 'not recovered';
+
+/** A promise that was not kept. */
+export interface Violation {
+  readonly kind: Kind;
+  readonly text: string;
+}
+
+/** Milliseconds that a call may take beyond the option `timeout`. */
+const MARGIN_MS = 5000;
+
+/** Codes of calls that may have arrived. */
+const IN_DOUBT = /^(unavailable|timeout|closed|quota|blocked)$/;
+const CODES =
+  /^(unavailable|timeout|closed|quota|blocked|forbidden|refused|too-large|conflict|unsupported|invalid-key|unsupported-value)$/;
+
+/** Judges a run that has ended. */
+export function judge(world: World, ending: Ending): Violation[] {
+  const violations: Violation[] = [];
+  const report = (kind: Kind, text: string): void => {
+    if (!violations.some((one) => one.kind === kind && one.text === text)) violations.push({ kind, text });
+  };
+  for (const { kind, text } of world.findings) report(kind, text);
+  judgeCalls(world, report);
+  judgeEnding(world, ending, report);
+  const keys = new Set([
+    ...world.calls.flatMap(({ operation }) => keysOf(operation)),
+    ...world.server.history.map(({ key }) => key),
+  ]);
+  for (const key of keys) {
+    if (key.startsWith('probe:')) continue;
+    const facts = factsOf(world, ending, key);
+    if (facts.hasOneWriter) judgeOneWriter(facts, report);
+    if (!facts.hasTexts) continue;
+    judgeHistory(world, facts, report);
+    for (const client of world.clients) judgeReads(facts, client, report);
+  }
+  return violations;
+}
+
+type Report = (kind: Kind, text: string) => void;
+
+const nameOf = ({ client: { tab }, id, operation }: Call): string => `${tab.name} ${id}:${textOf(operation)}`;
+
+const show = (value: unknown): string => (value === undefined ? 'nothing' : JSON.stringify(value));
+
+function judgeCalls(world: World, report: Report): void {
+  const limitMs = (world.options.storage?.timeout ?? 10_000) + MARGIN_MS;
+  for (const call of world.calls) {
+    const { outcome, settledAtMs, calledAtMs, frozenMs } = call;
+    if (outcome === undefined) {
+      if (!call.client.tab.isDead) report('hang', `${nameOf(call)} never settles`);
+      continue;
+    }
+    const ms = (settledAtMs ?? 0) - calledAtMs - frozenMs;
+    if (ms > limitMs) report('limit', `${nameOf(call)} took ${Math.round(ms)} ms`);
+    if (outcome.type === 'rejected' && !CODES.test(outcome.code))
+      report('raw error', `${nameOf(call)} rejects with ${outcome.code}: ${outcome.message}`);
+  }
+}
+
+function judgeEnding({ options }: World, { reports, content, failures }: Ending, report: Report): void {
+  for (const failure of failures) report('not recovered', failure);
+  const level = options.level ?? 1;
+  for (const { client, status, conflicts, content: own, offline } of reports) {
+    const { name } = client.tab;
+    const { state, pending, reason } = status;
+    if (state !== 'online' || status.backend !== 'flask')
+      report('status', `${name}: ${state}, though the server is there`);
+    if (pending !== 0) report('status', `${name}: ${pending} writes wait, after flush()`);
+    if (status.conflicts !== conflicts.length)
+      report('status', `${name}: status() counts ${status.conflicts} of ${conflicts.length} conflicts`);
+    if (status.level !== level) report('status', `${name}: level ${status.level}`);
+    if (/cannot|not asked|does not answer|wait/.test(reason))
+      report('status', `${name}: online, and the reason is ${reason}`);
+    for (const key of new Set([...content.keys(), ...own.keys()])) {
+      const [there, here] = [content.get(key), own.get(key)];
+      if (typeof there === 'object') continue;
+      if (!isSame(there, here))
+        report('diverged', `${name} has ${show(here)} at ${key}, the server ${show(there)}`);
+      if (offline.has(key) && !isSame(offline.get(key), there))
+        report(
+          offline.get(key) === undefined ? 'false missing' : 'stale read',
+          `${name}, while the server is away, has ${show(offline.get(key))} at ${key}, the server ${show(there)}`,
+        );
+    }
+  }
+}
+
+/** All that is known of a key. */
+interface Facts {
+  readonly key: string;
+  readonly history: readonly Change[];
+  readonly initial: unknown;
+  readonly final: unknown;
+  /** Calls that may change it, in their order. */
+  readonly writes: readonly Call[];
+  readonly hasOneWriter: boolean;
+  /** Whether all values are texts. Others travel in a form of their own, and are judged only by their conflicts. */
+  readonly hasTexts: boolean;
+  /** Whether a restore has changed what the server had. */
+  readonly isRestored: boolean;
+  readonly conflictsOf: (client: Client) => ReadonlyArray<Ending['reports'][number]['conflicts'][number]>;
+}
+
+function factsOf(world: World, { reports, content }: Ending, key: string): Facts {
+  const all = world.server.history.filter((change) => change.key === key);
+  const firstCallMs = world.calls[0]?.calledAtMs ?? 0;
+  const before = all.filter(({ atMs, isByRequest }) => !isByRequest && atMs <= firstCallMs);
+  const history = all.slice(before.length);
+  const calls = world.calls.filter(({ operation }) => writes(operation, key));
+  const isTouched = history.some(({ isByRequest }) => !isByRequest);
+  return {
+    key,
+    history,
+    initial: before.at(-1)?.value,
+    final: content.get(key),
+    writes: calls,
+    hasOneWriter: new Set(calls.map(({ client }) => client)).size === 1 && !isTouched,
+    hasTexts: all.every(({ value }) => value === undefined || typeof value === 'string'),
+    isRestored: isTouched,
+    conflictsOf: ({ device }) =>
+      reports
+        .find(({ client }) => client.device === device)
+        ?.conflicts.filter((one) => one.key === key || one.key === '') ?? [],
+  };
+}
+
+/** How far a write may have taken effect. */
+type Effect = 'applied' | 'none' | 'maybe';
+
+function effectOf({ outcome }: Call): Effect {
+  if (outcome?.type === 'resolved') return 'applied';
+  return outcome === undefined || IN_DOUBT.test(outcome.code) ? 'maybe' : 'none';
+}
+
+/** What a write makes of a value, or `undefined` where its condition is false. */
+function apply(
+  { operation, seen }: Call,
+  key: string,
+  value: unknown,
+): { readonly value: unknown } | undefined {
+  const { type } = operation;
+  if (type === 'set' || type === 'delete') {
+    if (operation.if === 'absent' && value !== undefined) return undefined;
+    if (operation.if === 'seen' && !isSame(value, seen?.value)) return undefined;
+  }
+  if (type === 'set') return { value: operation.value };
+  if (type === 'setMany') return { value: Object.fromEntries(operation.entries)[key] };
+  if (type === 'update') return { value: updated(value, operation.suffix) };
+  return { value: undefined };
+}
+
+type Values = readonly unknown[];
+
+/** The values that a key may have after a write. */
+function after(call: Call, key: string, values: Values, effect: Effect): Values {
+  if (effect === 'none') return values;
+  const made = values.flatMap((value) => {
+    const result = apply(call, key, value);
+    return result ? [result.value] : [];
+  });
+  return [...new Set(effect === 'applied' ? made : [...values, ...made])];
+}
+
+function judgeOneWriter(facts: Facts, report: Report): void {
+  const { key, final } = facts;
+  const [first] = facts.writes;
+  if (!first) return;
+  const { client } = first;
+  let values: Values = [facts.initial];
+  let isInDoubt = false;
+  for (const call of facts.writes) {
+    const effect = effectOf(call);
+    const next = after(call, key, values, effect);
+    isInDoubt ||= effect === 'maybe';
+    if (next.length === 0) {
+      report('false condition', `${nameOf(call)} resolves, and ${key} was ${values.map(show).join(' or ')}`);
+      return;
+    }
+    const { outcome, operation } = call;
+    if (outcome?.type === 'rejected' && outcome.code === 'conflict' && operation.type !== 'update') {
+      const others = values.filter((value) => apply(call, key, value) === undefined);
+      if (others.length === 0) {
+        report(
+          'false condition',
+          `${nameOf(call)} conflicts, and ${key} was ${values.map(show).join(' or ')}`,
+        );
+        return;
+      }
+      values = others;
+    } else if (outcome?.type === 'resolved' && operation.type === 'update') {
+      if (!next.some((value) => isSame(value, outcome.value)))
+        report(
+          'lost update',
+          `${nameOf(call)} makes ${show(outcome.value)} of ${values.map(show).join(' or ')}`,
+        );
+      values = [outcome.value];
+    } else values = next;
+  }
+  for (const call of client.calls)
+    for (const [value, text] of valuesRead(call, key)) {
+      const possible = valuesAt(facts, call);
+      if (!possible.some((one) => isSame(one, value)))
+        report(
+          value === undefined ? 'false missing' : 'stale read',
+          `${nameOf(call)} reads ${text}, and ${key} was ${possible.map(show).join(' or ')}`,
+        );
+    }
+  const conflicts = facts.conflictsOf(client).filter(({ reason }) => reason !== 'rejected');
+  if (conflicts.length > 0 && !isInDoubt)
+    report('conflict with itself', `${key}: ${JSON.stringify(conflicts[0])}`);
+  const kept = facts.conflictsOf(client).map(({ local }) => local?.value);
+  if (facts.hasTexts && ![final, ...kept].some((value) => values.some((one) => isSame(one, value))))
+    report(
+      'lost',
+      `${key} is ${show(final)} at the server, and ${values.map(show).join(' or ')} was acknowledged`,
+    );
+}
+
+/** The values that a read may see of a key that only its own tab writes. */
+function valuesAt(facts: Facts, read: Call): Values {
+  let values: Values = [facts.initial];
+  for (const call of facts.writes) {
+    const effect = effectOf(call);
+    const isBefore = call.id < read.id;
+    if (!isBefore && (call.turn === read.turn || call.calledAtMs >= (read.settledAtMs ?? 0))) break;
+    const isSure = isBefore && (call.turn === read.turn || (call.settledAtMs ?? Infinity) <= read.calledAtMs);
+    values = after(call, facts.key, values, effect === 'applied' && !isSure ? 'maybe' : effect);
+  }
+  return values;
+}
+
+/** What a call has read of a key, with a text for people. */
+function valuesRead(
+  { operation, outcome }: Call,
+  key: string,
+): Array<readonly [value: unknown, text: string]> {
+  if (!isRead(operation) || outcome?.type !== 'resolved') return [];
+  const { value } = outcome;
+  if (operation.type === 'get' && operation.key === key) return [[value, show(value)]];
+  if (operation.type === 'getEntry' && operation.key === key) {
+    const entry = value as { readonly value: unknown } | undefined;
+    return [[entry?.value, show(entry?.value)]];
+  }
+  if (operation.type === 'getMany' && operation.keys.includes(key)) {
+    const one = (value as unknown[])[operation.keys.indexOf(key)];
+    return [[one, show(one)]];
+  }
+  return [];
+}
+
+/** The parts of a value: the value that was set, and what updates have appended. */
+const partsOf = (value: unknown): string[] => String(value).split(/(?=\+)/);
+
+const isSame = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a) === JSON.stringify(b);
+
+/** What a write leaves in a value, if it is not a deletion. */
+function markOf(operation: Operation, key: string): string | undefined {
+  if (operation.type === 'set' && operation.key === key) return String(operation.value);
+  if (operation.type === 'update' && operation.key === key) return operation.suffix;
+  if (operation.type === 'setMany') {
+    const entry = operation.entries.find(([name]) => name === key);
+    return entry && String(entry[1]);
+  }
+  return undefined;
+}
+
+const has = (value: unknown, mark: string): boolean => value !== undefined && partsOf(value).includes(mark);
+
+/** Rules that hold for any number of writers. */
+function judgeHistory(world: World, facts: Facts, report: Report): void {
+  const { key, history, isRestored } = facts;
+  if (isRestored) return;
+  const values = [facts.initial, ...history.map(({ value }) => value)];
+  for (const [i, { value, atMs }] of history.entries()) {
+    if (value === undefined) continue;
+    const before = values[i];
+    if (values.indexOf(value) <= i) report('applied twice', `${show(value)} at ${key}`);
+    const parts = partsOf(value);
+    if (new Set(parts).size < parts.length) report('applied twice', `${show(value)} at ${key}`);
+    const call = facts.writes.find(({ operation }) => markOf(operation, key) === parts.at(-1));
+    if (!call) continue;
+    if (call.operation.type === 'update') {
+      const base = parts.slice(0, -1).join('') || undefined;
+      if (
+        !isSame(base, before) &&
+        values.slice(0, i + 1).some((one) => isSame(one, base)) &&
+        base !== undefined
+      )
+        report('lost update', `${nameOf(call)} replaces ${show(before)} by ${show(value)}`);
+    }
+    const isKnown = values.slice(0, i + 1).some((one) => isSame(one, call.seen?.value));
+    if (call.outcome?.type === 'resolved' && isKnown && apply(call, key, before) === undefined)
+      report('false condition', `${nameOf(call)} replaces ${show(before)}`);
+    judgeOverwrite(world, facts, i, call, atMs, report);
+  }
+  for (const call of facts.writes) {
+    judgeConditionSent(world, facts, call, report);
+    judgeLost(facts, call, report);
+  }
+}
+
+/** A write that was acknowledged before it was sent replaces only what its device may have seen. */
+function judgeOverwrite(
+  world: World,
+  facts: Facts,
+  at: number,
+  call: Call,
+  atMs: number,
+  report: Report,
+): void {
+  const { key, history } = facts;
+  const replaced = history[at - 1];
+  const { settledAtMs, client } = call;
+  if (!replaced || settledAtMs === undefined || call.outcome?.type !== 'resolved' || settledAtMs >= atMs)
+    return;
+  const mark = markOf(call.operation, key) ?? '';
+  const sending = world.network.arrivals.filter(({ request }) =>
+    request.text.includes(JSON.stringify(mark).slice(1, -1)),
+  );
+  if (sending.some(({ request }) => request.sentAtMs < settledAtMs)) return;
+  const isOwn = facts.writes.some(
+    (other) =>
+      other.client.device === client.device &&
+      (replaced.value === undefined
+        ? markOf(other.operation, key) === undefined
+        : has(replaced.value, markOf(other.operation, key) ?? '')),
+  );
+  const mayBeSeen = world.network.arrivals.some(
+    ({ request, atMs: arrivedAtMs, isAnswered }) =>
+      isAnswered &&
+      request.tab.device === client.device &&
+      arrivedAtMs >= replaced.atMs &&
+      arrivedAtMs <= settledAtMs,
+  );
+  if (!isOwn && !mayBeSeen)
+    report(
+      'blind overwrite',
+      `${nameOf(call)} replaces ${show(replaced.value)}, which its device had not seen`,
+    );
+}
+
+/** A conditional write that has arrived before it resolved has had the state that it expects. */
+function judgeConditionSent({ network }: World, facts: Facts, call: Call, report: Report): void {
+  const { operation, outcome, settledAtMs = 0 } = call;
+  if (!('if' in operation) || operation.if === undefined || outcome?.type !== 'resolved') return;
+  const mark = markOf(operation, facts.key);
+  if (mark === undefined || facts.history.some(({ value }) => has(value, mark))) return;
+  const arrival = network.arrivals.find(
+    ({ request, atMs }) => request.text.includes(JSON.stringify(mark).slice(1, -1)) && atMs <= settledAtMs,
+  );
+  if (!arrival) return;
+  const there = [{ value: facts.initial }, ...facts.history.filter(({ atMs }) => atMs <= arrival.atMs)].at(
+    -1,
+  );
+  if (apply(call, facts.key, there?.value) === undefined)
+    report('false condition', `${nameOf(call)} resolves, and the server had ${show(there?.value)}`);
+}
+
+/** An acknowledged write is at the server or in conflicts, or a later one of its device stands for it. */
+function judgeLost(facts: Facts, call: Call, report: Report): void {
+  const { key, history } = facts;
+  if (effectOf(call) !== 'applied' || call.operation.type === 'clear') return;
+  const { device } = call.client;
+  const later = facts.writes.filter(
+    (other) => other.id > call.id && other.client.device === device && effectOf(other) !== 'none',
+  );
+  const kept = facts.conflictsOf(call.client);
+  const mark = markOf(call.operation, key);
+  if (mark === undefined) {
+    const states = [{ atMs: 0, value: facts.initial }, ...history];
+    const isDeleted = states.some(
+      ({ value }, i) => value === undefined && (states[i + 1]?.atMs ?? Infinity) >= call.calledAtMs,
+    );
+    if (!isDeleted && later.length === 0 && !kept.some(({ local }) => local === undefined))
+      report('lost', `${nameOf(call)} was acknowledged, and ${key} was never deleted`);
+    return;
+  }
+  const isFound =
+    history.some(({ value }) => has(value, mark)) || kept.some(({ local }) => has(local?.value, mark));
+  const isReplaced = later.some(({ operation, outcome }) =>
+    operation.type === 'update' && outcome?.type === 'resolved'
+      ? false
+      : operation.type !== 'update' || outcome === undefined,
+  );
+  if (!isFound && !isReplaced) report('lost', `${nameOf(call)} was acknowledged, and is nowhere`);
+}
+
+/** A tab never reads what is older than it was told before, nor that something is missing which was not. */
+function judgeReads(facts: Facts, client: Client, report: Report): void {
+  const { key, history, isRestored } = facts;
+  if (isRestored) return;
+  const values = [facts.initial, ...history.map(({ value }) => value)];
+  /** What the tab was told, with the time: a place in the history. */
+  const told: Array<{ readonly atMs: number; readonly place: number }> = [];
+  for (const call of client.calls) {
+    const { settledAtMs = 0 } = call;
+    if (effectOf(call) === 'applied' && writes(call.operation, key)) {
+      const mark = markOf(call.operation, key);
+      const place =
+        history.findIndex(
+          ({ value, atMs }) => mark !== undefined && has(value, mark) && atMs <= settledAtMs,
+        ) + 1;
+      if (place > 0) told.push({ atMs: settledAtMs, place });
+    }
+    for (const [value, text] of valuesRead(call, key)) {
+      const floor = Math.max(
+        0,
+        ...told.filter(({ atMs }) => atMs <= call.calledAtMs).map(({ place }) => place),
+      );
+      const places = values.flatMap((one, place) => (isSame(one, value) ? [place] : []));
+      const isOwn = facts.writes.some(
+        (other) =>
+          other.client.device === client.device &&
+          other.calledAtMs <= settledAtMs &&
+          (value === undefined
+            ? markOf(other.operation, key) === undefined
+            : has(value, markOf(other.operation, key) ?? '')),
+      );
+      if (places.every((place) => place < floor) && (places.length > 0 || value === undefined) && !isOwn)
+        report(
+          value === undefined ? 'false missing' : 'stale read',
+          `${nameOf(call)} reads ${text} after ${show(values[floor])}`,
+        );
+      const place = places.find((one) => one >= floor);
+      if (place !== undefined) told.push({ atMs: settledAtMs, place });
+    }
+  }
+}
