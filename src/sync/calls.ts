@@ -6,13 +6,13 @@
  */
 
 import { isDependent, isRead, type Outcome, type ProtocolOperation, rejected } from '../core/backend.ts';
-import type { StorageError } from '../core/errors.ts';
+import { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import type { FlaskBackend } from '../remote/backend.ts';
 import type { Doubt } from '../remote/level1/protocol.ts';
 import type { Learner } from './learner.ts';
 import type { Link } from './link.ts';
-import { arrivedAs, type createLocal, type InDoubt, LOCAL } from './local.ts';
+import { arrivedAs, type createLocal, type Doubts, type InDoubt, LOCAL } from './local.ts';
 import { ALL, type Mark } from './rules.ts';
 import { isAway } from './stop.ts';
 import type { Tables } from './tables.ts';
@@ -42,7 +42,9 @@ interface Sent {
   /** What the server did not answer, or was not asked. */
   readonly left: readonly ProtocolOperation[];
   readonly why?: StorageError;
-  readonly computed: ReadonlyMap<ProtocolOperation, Computed>;
+  /** The mutation without an answer, and those of its writes that are left. */
+  readonly doubt?: Doubt | undefined;
+  readonly doubts: Doubts;
 }
 
 /** A runner of batches. */
@@ -81,49 +83,55 @@ export function createCalls(
       const updates = rest[0]?.type === 'update';
       const end = rest.findIndex(({ type }) => (type === 'update') !== updates);
       const part = end < 0 ? rest : rest.slice(0, end);
-      const found = await flask
-        .run((await named(part)).map((operation) => remembering(operation, computed)))
-        .catch((reason) => part.map(() => rejected(reason)));
+      const passed = (await named(part)).map((operation) => remembering(operation, computed));
+      const found = await flask.run(passed).catch((reason) => part.map(() => rejected(reason)));
       if (!flask.level1()) await learner.outcomes(part, found);
+      const doubt = learner.takeDoubt();
+      const marks = doubt && marksOf(doubt);
       let why: StorageError | undefined;
       let shutOut: boolean | undefined;
       const left: ProtocolOperation[] = [];
+      const doubts = new Map<ProtocolOperation, InDoubt>();
       for (const [i, operation] of part.entries()) {
         const outcome = found[i] as Outcome;
         const error = outcome.status === 'rejected' ? (outcome.reason as StorageError) : undefined;
         if (error?.code === 'forbidden') shutOut ??= await called.isShutOut();
-        if (error && (isAway(error) || (error.code === 'forbidden' && shutOut))) {
-          why ??= error;
+        if (!error || !(isAway(error) || (error.code === 'forbidden' && shutOut))) {
+          outcomes.set(operation, outcome);
+          continue;
+        }
+        why ??= error;
+        const mark = marks?.get(passed[i] as ProtocolOperation);
+        // Whether its condition was met only the server knows.
+        if (mark && 'ifRevision' in operation) outcomes.set(operation, rejected(mayHaveArrived(error)));
+        else {
           left.push(operation);
-        } else outcomes.set(operation, outcome);
+          if (mark) doubts.set(operation, { mark, computed: computed.get(operation) });
+        }
       }
+      if (doubts.size === 0) doubt?.settle(false);
       rest = rest.slice(part.length);
-      if (why) return { outcomes, left: [...left, ...rest], why, computed };
+      if (why) return { outcomes, left: [...left, ...rest], why, doubt, doubts };
     }
-    return { outcomes, left: [], computed };
+    return { outcomes, left: [], doubts: new Map() };
   }
 
   /** Carry out here what has to be. Settles what is in doubt. */
   async function finish(
     operations: readonly ProtocolOperation[],
-    { outcomes, left, why, computed }: Sent,
+    { outcomes, why, doubt, doubts }: Sent,
   ): Promise<void> {
-    const doubt = learner.takeDoubt();
-    const doubts = new Map<ProtocolOperation, InDoubt>();
-    if (doubt)
-      for (const [operation, mark] of marksOf(doubt, left))
-        doubts.set(operation, { mark, computed: computed.get(operation) });
-    let noted = false;
+    let isNoted = false;
     try {
       const found = await local(operations, doubts);
       for (const [i, operation] of operations.entries()) outcomes.set(operation, found[i] as Outcome);
-      noted = [...doubts.keys()].every((operation) => outcomes.get(operation)?.status === 'fulfilled');
+      isNoted = [...doubts.keys()].some((operation) => outcomes.get(operation)?.status === 'fulfilled');
       if (!operations.every(isRead)) await called.appended();
     } catch (error) {
       for (const operation of operations)
         outcomes.set(operation, rejected(why && doubts.has(operation) ? why : error));
     } finally {
-      doubt?.settle(noted);
+      if (doubts.size > 0) doubt?.settle(isNoted);
     }
   }
 
@@ -184,22 +192,17 @@ function remembering(
   };
 }
 
-/** The numbers under which operations may have arrived: those of a key in their order, its updates as one. */
-function marksOf(
-  { client, first, writes }: Doubt,
-  left: readonly ProtocolOperation[],
-): Map<ProtocolOperation, Mark> {
-  const numbers = new Map<string, number[]>();
-  for (const [i, op] of writes.entries()) {
-    const key = 'key' in op ? op.key : ALL;
-    numbers.set(key, [...(numbers.get(key) ?? []), first + i]);
-  }
+/** The places of operations in a mutation. Several updates of a key are one write. */
+function marksOf({ client, m, writes }: Doubt): Map<ProtocolOperation, Mark> {
   const marks = new Map<ProtocolOperation, Mark>();
-  for (const operation of left) {
-    if (isRead(operation)) continue;
-    const list = numbers.get('key' in operation ? operation.key : ALL);
-    const n = operation.type === 'update' ? list?.[0] : list?.shift();
-    if (n !== undefined) marks.set(operation, { client, first, count: writes.length, n });
-  }
+  for (const [at, write] of writes.entries())
+    if ('of' in write) for (const operation of write.of ?? []) marks.set(operation, { client, m, at });
   return marks;
 }
+
+const mayHaveArrived = (cause: StorageError): StorageError =>
+  new StorageError(
+    'unavailable',
+    `It is not known whether this write was applied, because its condition can only be checked by the server: read the key before you write it again. ${cause.message}`,
+    { cause },
+  );

@@ -34,7 +34,6 @@ export function newsOf(
     const { status, revision, value } = results[i] as (typeof results)[number];
     const rev = seqOf(revision);
     if (status === 200 && isChange(op)) at = rev;
-    if (op.op === 'fence') continue;
     if (op.op === 'clear') {
       if (status === 200) news.push({ era, clearedAt: rev });
       continue;

@@ -26,8 +26,10 @@ export interface Learner extends Observer {
   outcomes(operations: readonly Operation[], outcomes: readonly Outcome[]): Promise<void>;
   /** Resolves when what was answered is in the mirror. */
   learned(): Promise<void>;
-  /** Writes in doubt, for whoever settles them. */
+  /** A mutation in doubt, for whoever settles it. */
   takeDoubt(): Doubt | undefined;
+  /** Whether the server has lost mutations that it had answered to this session, since the last call. */
+  takeForgotten(): boolean;
 }
 
 /** So many keys are remembered to be in the mirror as they are: reading them again does not write them again. */
@@ -42,6 +44,7 @@ const REMEMBERED = 20_000;
 export function createLearner(tables: Tables, other: () => void, failed: (error: unknown) => void): Learner {
   let session: Session | undefined;
   let doubt: Doubt | undefined;
+  let hasForgotten = false;
   /** The highest sequence number of the session that was answered. */
   let reached = 0;
   const mirrored = new Map<string, number>();
@@ -82,12 +85,18 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
       doubt = undefined;
       return taken;
     },
+    takeForgotten() {
+      const taken = hasForgotten;
+      hasForgotten = false;
+      return taken;
+    },
     asking: () => reached,
-    async answered(ops, answer, asked) {
+    async answered(ops, answer, asked, isRestored) {
       if (!session) return;
       const { era, epoch } = session;
+      hasForgotten ||= isRestored;
       // A sequence number only grows.
-      if (answer.epoch !== epoch || answer.seq < asked) return other();
+      if (answer.epoch !== epoch || answer.seq < asked || isRestored) return other();
       reached = Math.max(reached, answer.seq);
       const stored = store(newsOf(ops, answer, era, asked), era, answer.seq);
       // What a write has stored is to be read back, also when the server is away by then.

@@ -22,7 +22,6 @@ import {
 import { ConflictError } from '../core/conflict.ts';
 import { StorageError } from '../core/errors.ts';
 import { decodeAt, encodeAt } from '../core/json.ts';
-import { seqOf } from './learn.ts';
 import { enqueue, enqueueClear } from './outbox-rules.ts';
 import {
   ALL,
@@ -30,7 +29,7 @@ import {
   isSame,
   type Mark,
   type Meta,
-  nothingKnown,
+  NOTHING_KNOWN,
   type Place,
   type Row,
   type Seen,
@@ -54,12 +53,12 @@ interface Draft {
   meta: Meta;
 }
 
-/** A runner of batches over `tables`. `client` names this origin to the server, should nothing be stored yet. */
-export function createLocal(tables: Tables, client: string) {
+/** A runner of batches over `tables`. */
+export function createLocal(tables: Tables) {
   const read = async (reading: Reading, operations: readonly ProtocolOperation[]): Promise<Draft> => {
     const keys = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL)));
     const places = await reading.places([...keys.add(ALL)]);
-    const meta = (await reading.meta()) ?? nothingKnown(client);
+    const meta = (await reading.meta()) ?? NOTHING_KNOWN;
     if (operations.some(({ type }) => type === 'clear')) {
       for (const [key, place] of await reading.pending()) places.set(key, place);
       // Level 0 cannot clear what is as old as this: each key is deleted on what is known of it.
@@ -149,7 +148,7 @@ const stampOf = ({ places, meta }: Draft): string =>
       key,
       seen?.era,
       seen?.seq,
-      rows.map(({ n, version, mark, base }) => [n, version, mark?.n, base?.seq]),
+      rows.map(({ n, version, mark, base }) => [n, version, mark?.client, base?.seq]),
     ]),
   ]);
 
@@ -225,7 +224,7 @@ async function carryOut(
       const held = texts.get(operation);
       if (held instanceof StorageError) throw held;
       const { ifRevision } = operation as Condition;
-      if (ifRevision !== undefined && !mark) {
+      if (ifRevision !== undefined) {
         const entry = await current();
         const attempted = operation.type === 'put' ? operation.value : undefined;
         if ((entry?.revision ?? null) !== ifRevision && arrivedAs(place, ifRevision) === undefined)
@@ -237,23 +236,16 @@ async function carryOut(
   }
 }
 
-/** What a write that may have arrived was made on, where that is its own and not what the mirror has. */
+/** What an update that may have arrived was computed on. */
 async function baseOf(
   operation: Exclude<ProtocolOperation, { type: 'clear' }>,
   { computed }: InDoubt,
   { seen }: Place,
   { era, epoch }: Meta,
 ): Promise<Seen | undefined> {
-  const { key } = operation;
-  if (computed) {
-    const held = computed.on.value === undefined ? undefined : await heldOf(key, computed.on);
-    return seen && isSame(seen.held, held) ? seen : { era, epoch, seq: 0, held };
-  }
-  const { ifRevision } = operation as Condition;
-  if (ifRevision === undefined) return undefined;
-  if (ifRevision === null) return { era, epoch, seq: 0 };
-  const seq = seqOf(arrivedAs({ seen, rows: [] }, ifRevision) ?? ifRevision);
-  return seen?.held && seen.seq === seq ? seen : { era, epoch, seq, held: { json: null }, assumed: true };
+  if (!computed) return undefined;
+  const held = computed.on.value === undefined ? undefined : await heldOf(operation.key, computed.on);
+  return seen && isSame(seen.held, held) ? seen : { era, epoch, seq: 0, held };
 }
 
 /** The server's name for a state that was named here while it waited, where that is the current one. */

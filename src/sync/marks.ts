@@ -1,14 +1,13 @@
 /**
- * Which writes of the outbox may have been sent, under which numbers: a record a batch, beside the writes, so that marking one does
+ * Which writes of the outbox may have been sent, as which mutation: a record a mutation, beside the writes, so that marking one does
  * not write its value again. A full disk has room for that.
  */
 import type { Mark, Row } from './rules.ts';
 
-/** A batch that was sent: the numbers of its writes, by their `n`. */
+/** A mutation that was sent: the places of its writes, by their `n`. Each has a client of its own. */
 export interface SentBatch {
-  readonly first: number;
-  readonly count: number;
-  readonly numbers: ReadonlyMap<number, number>;
+  readonly m: number;
+  readonly places: ReadonlyMap<number, number>;
 }
 
 /** The batches that were sent, in one transaction. */
@@ -27,8 +26,8 @@ export interface Marks {
 export function createMarks(clients: readonly string[], batches: readonly SentBatch[]): Marks {
   const sent = new Map(clients.map((client, i) => [client, batches[i] as SentBatch]));
   const marks = new Map<number, Mark>();
-  for (const [client, { first, count, numbers }] of sent)
-    for (const [row, n] of numbers) marks.set(row, { client, first, count, n });
+  for (const [client, { m, places }] of sent)
+    for (const [row, at] of places) marks.set(row, { client, m, at });
   const touched = new Set<string>();
   return {
     marked: (row) => ({ ...row, mark: marks.get(row.n) }),
@@ -43,8 +42,8 @@ export function createMarks(clients: readonly string[], batches: readonly SentBa
       for (const client of touched) {
         const own = [...marks].filter(([, mark]) => mark.client === client);
         const [one] = own;
-        const numbers = new Map(own.map(([row, { n }]) => [row, n]));
-        changed.set(client, one && { first: one[1].first, count: one[1].count, numbers });
+        const places = new Map(own.map(([row, { at }]) => [row, at]));
+        changed.set(client, one && { m: one[1].m, places });
       }
       return changed;
     },

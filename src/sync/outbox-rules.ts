@@ -78,7 +78,7 @@ export function enqueueClear(
     else {
       const n = counted.rows + 1;
       counted = { ...counted, rows: n };
-      rows.set(key, [...sent, { n, version: n, key, base: last.base, atMs }]);
+      rows.set(key, [...sent, { n, version: n, key, base: last.base, clears: true, atMs }]);
     }
   }
   // Of a server that was never reached there is nothing to clear.
@@ -91,18 +91,16 @@ export function enqueueClear(
 }
 
 /** What the next request is about. */
-export type Plan =
-  | { readonly settle: readonly Row[] }
-  | { readonly send: readonly Row[]; readonly meta: Meta }
-  | undefined;
+export type Plan = { readonly settle: readonly Row[] } | { readonly send: readonly Row[] } | undefined;
 
 /**
  * What to send next of the writes that wait. What may have been sent is settled first. What is to be sent is marked: it stays
  * where it is until there is a result.
  *
  * @param rows In their order, from the first on.
+ * @param client Never used before: two copies of a device must not name two mutations alike.
  */
-export function plan(rows: readonly Row[], meta: Meta, most: number): Plan {
+export function plan(rows: readonly Row[], client: string, most: number): Plan {
   const marked = rows.find(({ mark }) => mark)?.mark;
   if (marked) return { settle: rows.filter(({ mark }) => mark?.client === marked.client) };
   const batch: Row[] = [];
@@ -115,15 +113,10 @@ export function plan(rows: readonly Row[], meta: Meta, most: number): Plan {
     keys.add(row.key);
   }
   if (batch.length === 0) return undefined;
-  const { client, next } = meta;
-  const send = batch.map((row, i) => ({
-    ...row,
-    mark: { client, first: next, count: batch.length, n: next + i },
-  }));
-  return { send, meta: { ...meta, next: next + batch.length } };
+  return { send: batch.map((row, at) => ({ ...row, mark: { client, m: 1, at } })) };
 }
 
-/** The numbers of a batch as the server answered them, or of what took their place. */
+/** The server's result of a write. */
 export interface Result {
   readonly status: number;
   /** What is there now, as far as the answer shows it. */
@@ -144,8 +137,8 @@ export type Decision =
 /** What the result of a write that was sent says. */
 export function decide(row: Row, { status, seen }: Result): Decision {
   if (status === 200) return { type: 'done', seen: seen && { ...seen, held: row.held } };
-  // A delete of what is not there. To another write only a number that was used up answers so.
-  if (status === 404) return row.held ? { type: 'again', base: row.base } : { type: 'done', seen };
+  // A delete of what is not there.
+  if (status === 404) return { type: 'done', seen };
   if (status === 412 && seen) return compare(row, seen);
   return status === 412 ? { type: 'again', base: row.base } : { type: 'rejected' };
 }
@@ -162,14 +155,18 @@ export function compare({ base, held, updates }: Row, seen: Seen): Decision {
 }
 
 /**
- * What the result of a number that was used up says: whether the write it stood for had applied.
+ * What becomes of a write whose mutation was given up.
  *
+ * @param result The stored result; nothing if the mutation was not applied, and never will be.
  * @param refused The mark of a write that the server would not take.
  */
-export function decideSettled(row: Row, { status, seen }: Result, refused: Mark | undefined): Decision {
-  if (status === 200) return { type: 'done', seen: seen && { ...seen, held: row.held } };
-  return refused && isSameMark(row.mark, refused) ? { type: 'rejected' } : { type: 'again', base: row.base };
+export function decideSettled(row: Row, result: Result | undefined, refused: Mark | undefined): Decision {
+  if (!result) return refused && isSameMark(row.mark, refused) ? { type: 'rejected' } : again(row);
+  // The value that is there was not stored with the result.
+  return result.status === 412 ? again(row) : decide(row, result);
 }
+
+const again = ({ base }: Row): Decision => ({ type: 'again', base });
 
 /**
  * The waiting writes of a key after a decision on one of them.
@@ -205,6 +202,7 @@ export function afterDecision(
     case 'done':
       return { rows: [...before, ...rest(decision.seen ?? absentAt(row.base))], parked: false };
     case 'again':
+      if (next?.clears) return { rows: [...before, ...later.slice(1)], parked: false };
       // A later write of the same key stands for both.
       return next
         ? { rows: [...before, ...rest(decision.base)], parked: false }
@@ -222,4 +220,4 @@ const laterOf = (own: Seen | undefined, other: Seen | undefined): Seen | undefin
   own && other && own.era === other.era && own.seq < other.seq ? other : own;
 
 const isSameMark = (a: Mark | undefined, b: Mark | undefined): boolean =>
-  a?.client === b?.client && a?.n === b?.n;
+  a?.client === b?.client && a?.at === b?.at;

@@ -7,10 +7,9 @@
  */
 
 import type { StorageError } from '../core/errors.ts';
-import { newClient } from '../remote/level1/numbering.ts';
-import { nameOf, type WireOp } from '../remote/level1/protocol.ts';
+import { type Level1, newClient } from '../remote/level1/protocol.ts';
 import { newsOf } from './learn.ts';
-import { decide, plan } from './outbox-rules.ts';
+import { decide, decideSettled, plan } from './outbox-rules.ts';
 import { fitting, wireOp } from './outgoing.ts';
 import type { Replay } from './replay.ts';
 import type { Meta, Row } from './rules.ts';
@@ -36,14 +35,14 @@ export async function replayFull(
       waiting: await reading.first(MOST),
     }));
     const unmarked = fitting(waiting, level1.limits.bodyBytes).map((row) => ({ ...row, mark: undefined }));
-    const planned = plan(unmarked, meta, MOST);
+    const planned = plan(unmarked, newClient(), MOST);
     if (!planned || !('send' in planned) || (planned.send[0] as Row).n > last) return undefined;
     const rows = planned.send.map((row) => waiting.find(({ n }) => n === row.n) as Row);
-    const applied = await appliedOf({ tables, level1, progress, signal } as Replay, rows, meta);
+    const applied = await appliedOf(level1, rows);
     if ('why' in applied) return applied;
     const rest = rows.filter((row) => !applied.has(row));
     const ops = rest.map((row) => wireOp(row, meta));
-    const sent = await level1.batch({ epoch, client: { id: newClient(), n: 1 } }, ops);
+    const sent = await level1.batch({ epoch, mutation: { client: newClient(), m: 1 } }, ops);
     if (!sent.answer) return stopOf(sent);
     const { results } = sent.answer;
     const seen = new Map(
@@ -69,21 +68,16 @@ export async function replayFull(
 }
 
 /** Which of rows that may have been sent before have arrived. */
-async function appliedOf(
-  { level1 }: Replay,
-  rows: readonly Row[],
-  { epoch }: Meta,
-): Promise<Set<Row> | Stop> {
+async function appliedOf(level1: Level1, rows: readonly Row[]): Promise<Set<Row> | Stop> {
   const applied = new Set<Row>();
-  const batches = new Map(rows.flatMap(({ mark }) => (mark ? [[`${mark.client} ${mark.first}`, mark]] : [])));
-  for (const { client, first, count } of batches.values()) {
-    const fences = Array.from({ length: count }, (): WireOp => ({ op: 'fence' }));
-    const sent = await level1.batch({ epoch, client: { id: client, n: first } }, fences);
-    const forgotten = !sent.answer && /^(op-gap|client-unknown)$/.test(nameOf(sent.type) ?? '');
-    if (!sent.answer && !forgotten) return stopOf(sent);
-    for (const row of rows)
-      if (row.mark?.client === client && sent.answer?.results[row.mark.n - first]?.status === 200)
-        applied.add(row);
+  const mutations = new Map(rows.flatMap(({ mark }) => (mark ? [[mark.client, mark]] : [])));
+  for (const mutation of mutations.values()) {
+    const given = await level1.giveUp(mutation);
+    if (!given.answer && given.refused !== 409) return stopOf(given);
+    for (const row of rows) {
+      const result = row.mark?.client === mutation.client && given.answer?.results?.[row.mark.at];
+      if (result && decideSettled(row, result, undefined).type === 'done') applied.add(row);
+    }
   }
   return applied;
 }

@@ -1,41 +1,43 @@
 /**
  * The outbox sent to a server of level 1: in order, one batch at a time, each write once (docs/contract.md, 5.10 to 5.14).
  *
- * What is sent is marked with its numbers before, on the disk, and stays in the outbox until the transaction that records its
- * result. Where there is no answer, or the tab is gone, the numbers are used up by whoever comes next: their results tell what had
+ * What is sent is marked with its mutation before, on the disk, and stays in the outbox until the transaction that records its
+ * result. Where there is no answer, or the tab is gone, the mutation is given up by whoever comes next: its results tell what had
  * applied, and what had not never will.
+ *
+ * One write never holds up the others. Where the server answers, but not to a batch, its halves are sent, and a single write is set
+ * aside; after three such passes it is kept as a conflict.
  */
 
 import type { StorageError } from '../core/errors.ts';
-import { newClient } from '../remote/level1/numbering.ts';
 import {
   type BatchAnswer,
   type Level1,
   nameOf,
+  newClient,
   type Result,
+  type Unanswered,
+  type Voided,
   type WireOp,
 } from '../remote/level1/protocol.ts';
 import { learn, type News, newsOf, seqOf } from './learn.ts';
 import { afterDecision, type Decision, decide, decideSettled, plan } from './outbox-rules.ts';
 import { fitting, wireOp } from './outgoing.ts';
-import {
-  ALL,
-  type Held,
-  isForgotten,
-  type Mark,
-  type Meta,
-  type Parked,
-  type Row,
-  renewed,
-  type Seen,
-  seenBefore,
-} from './rules.ts';
+import { ALL, type Held, type Mark, type Meta, type Parked, type Row, type Seen, seenBefore } from './rules.ts';
 import { otherEpoch, type Stop, stopOf } from './stop.ts';
 import { sweep } from './sweep.ts';
 import { clearsOf, type Tables, type Writing } from './tables.ts';
 
 /** Writes a request. */
 const MOST = 500;
+/** Where deletes are looked for among writes that the server has no room for. */
+const ALL_ROWS = 0xffffffff;
+/** So often a write is sent that the server does not answer while it answers everything else. */
+const PASSES = 3;
+/** Milliseconds for a request after one that had no answer, although the server answers others. */
+const SUSPICIOUS_MS = 2000;
+/** After so many writes that the server does not allow, the rest is not tried: the caller may only read. */
+const MOST_DENIED = 3;
 
 /** What is to be stored where the server has something that the writer of a value had not seen; nothing to keep the server's. */
 export type Merge = (row: Row, seen: Seen) => Promise<{ readonly held: Held | undefined } | undefined>;
@@ -45,57 +47,77 @@ export interface Replay {
   readonly tables: Tables;
   readonly level1: Level1;
   readonly merge: Merge;
+  /** How often writes, by `n` and `version`, had no answer while the server answered others. It outlives a replay. */
+  readonly passes: Map<string, number>;
   /** Told after each batch. */
   readonly progress: () => void;
   readonly signal: AbortSignal;
 }
 
-/** Statuses of a request that will be refused again. */
-const REFUSED: ReadonlySet<unknown> = new Set([400, 413, 415]);
-
 /** Send what waits, up to the row with the number `last`. */
 export async function replay(work: Replay, last: number): Promise<Stop | undefined> {
-  const { level1, signal } = work;
-  let most = Math.min(MOST, level1.limits.batchOps);
-  /** Why the server would not take a write by itself. */
+  const { level1, passes, signal } = work;
+  const most = Math.min(MOST, level1.limits.batchOps);
+  const selection: Selection = { most, last, aside: new Set() };
+  /** A write that the server will not take. */
   let refusal: Refusal | undefined;
+  /** Why something is left. */
+  let left: StorageError | undefined;
+  let isSuspicious = false;
+  let denied = 0;
   while (!signal.aborted) {
-    const next = await take(work, most, last);
-    if (!next) return undefined;
-    const { rows, meta, first, count, client, sent: isNew } = next;
-    const ops = isNew
-      ? rows.map((row) => wireOp(row, meta))
-      : Array.from({ length: count }, (): WireOp => ({ op: 'fence' }));
-    const sent = await level1.batch({ epoch: meta.epoch, client: { id: client, n: first } }, ops);
-    if (sent.answer) {
-      if (sent.answer.epoch !== meta.epoch) return otherEpoch();
-      const stop = isNew
-        ? await record(work, rows, meta, ops, sent.answer)
-        : await recordSettled(work, rows, meta, sent.answer, refusal);
-      if (stop) return stop;
+    const next = await take(work, selection);
+    if (!next) break;
+    const { rows, meta, mark } = next;
+    if (next.isMarked) {
+      const given = await level1.giveUp(mark);
+      // Whoever settled it long ago has forgotten these writes: they hold only for what their writer had seen.
+      if (!given.answer && given.refused !== 409) return stopOf(given);
+      if (given.answer && given.answer.epoch !== meta.epoch) return otherEpoch();
+      await recordSettled(work, rows, meta, given.answer, refusal);
       continue;
     }
-    const { error, refused, type } = sent;
-    const problem = nameOf(type);
-    if (problem === 'op-gap' || problem === 'client-unknown') {
-      // The server knows nothing of these numbers: nothing has applied. Or another tab has settled them, and gone on.
-      const again = rows.map((row): Decision => ({ type: 'again', base: row.base }));
-      const ours = await settle(work, rows, again, [], meta, 0);
-      if (ours && client === meta.client) {
-        if (problem === 'op-gap' || !isForgotten(meta, Date.now())) return { why: 'rewound', error };
-        await work.tables.write(async (writing) => {
-          const now = await writing.meta();
-          if (now?.client === client) writing.setMeta(renewed(now, newClient()));
-        }, true);
+    const ops = rows.map((row) => wireOp(row, meta));
+    const sent = await level1.batch(
+      { epoch: meta.epoch, mutation: mark },
+      ops,
+      isSuspicious ? SUSPICIOUS_MS : undefined,
+    );
+    if (sent.answer) {
+      if (sent.answer.epoch !== meta.epoch) return otherEpoch();
+      const stop = await record(work, next, ops, sent.answer);
+      if (stop) return stop;
+      selection.most = Math.min(most, 2 * selection.most);
+      continue;
+    }
+    if (nameOf(sent.type) === 'epoch-changed') return stopOf(sent);
+    // Another tab has given the mutation up.
+    if (sent.refused === 409) continue;
+    const blame = await blameOf(level1, sent);
+    if (blame === 'server') return stopOf(sent);
+    isSuspicious = true;
+    const [row] = rows as [Row];
+    if (blame === 'room') {
+      left = sent.error;
+      if (selection.deletesOnly) break;
+      selection.deletesOnly = true;
+    } else if (rows.length > 1) selection.most = Math.ceil(rows.length / 2);
+    else {
+      const name = `${row.n} ${row.version}`;
+      const count = (passes.get(name) ?? 0) + 1;
+      if (blame === 'unknown') passes.set(name, count);
+      if (blame === 'write' || (blame === 'unknown' && count >= PASSES) || row.key === ALL) {
+        passes.delete(name);
+        refusal = { mark, detail: sent.error.message };
+        continue;
       }
-    } else if (isNew && (REFUSED.has(refused) || (refused === 403 && rows[0]?.key === ALL))) {
-      // A clear is what a caller may lack the right to who may write; it would keep everything else waiting.
-      // Their numbers are used up next: by a gap in them a server that was restored is known.
-      if (rows.length > 1) most = Math.ceil(rows.length / 2);
-      else refusal = { mark: (rows[0] as Row).mark as Mark, detail: error.message };
-    } else return stopOf(sent);
+      left = sent.error;
+      selection.aside.add(row.key);
+      if (blame === 'access') denied += 1;
+      if (denied > MOST_DENIED) break;
+    }
   }
-  return undefined;
+  return left && { why: 'refused', error: left };
 }
 
 interface Refusal {
@@ -103,44 +125,81 @@ interface Refusal {
   readonly detail: string;
 }
 
+/** Which of the writes that wait are sent. */
+interface Selection {
+  most: number;
+  readonly last: number;
+  /** Keys of writes that had no answer: they and later writes of them wait. */
+  readonly aside: Set<string>;
+  /** The server has no room for values. */
+  deletesOnly?: boolean;
+}
+
+/**
+ * Why a batch was refused or not answered: because of the server or the way to it; of what is written; of the server's disk, which is
+ * full; of what this caller may do; or, where other requests are answered, of something on the way that is not known.
+ */
+async function blameOf(
+  level1: Level1,
+  { refused }: Unanswered,
+): Promise<'server' | 'write' | 'room' | 'access' | 'unknown'> {
+  if (refused === 507) return 'room';
+  if (refused === 401 || refused === 429 || refused === 503) return 'server';
+  const probe = await level1.batch({}, []);
+  if (!probe.answer) return 'server';
+  if (refused === 403) return 'access';
+  return refused === undefined ? 'unknown' : 'write';
+}
+
 /** What a request is about. */
 interface Next {
   readonly rows: readonly Row[];
   readonly meta: Meta;
-  readonly client: string;
-  readonly first: number;
-  readonly count: number;
-  /** Whether it has not been sent before. */
-  readonly sent: boolean;
+  readonly mark: Mark;
+  /** Whether it may have been sent before. */
+  readonly isMarked: boolean;
 }
 
 /** Take what is to be sent next, marked. */
-const take = ({ tables, level1 }: Replay, most: number, last: number): Promise<Next | undefined> =>
+const take = ({ tables, level1 }: Replay, selection: Selection): Promise<Next | undefined> =>
   makingRoom(
     tables,
     async (writing) => {
       const meta = await writing.meta();
       const marked = await writing.sent();
+      const { most, last, aside, deletesOnly } = selection;
       const waiting =
-        marked.length > 0 ? marked : fitting(await writing.first(most), level1.limits.bodyBytes);
-      const planned = meta && waiting[0] && waiting[0].n <= last && plan(waiting, meta, most);
+        marked.length > 0
+          ? marked
+          : fitting(
+              withoutBlocked(await writing.first(deletesOnly ? ALL_ROWS : most + aside.size), selection),
+              level1.limits.bodyBytes,
+            );
+      const planned = meta && waiting[0] && waiting[0].n <= last && plan(waiting, newClient(), most);
       if (!planned) return undefined;
-      const sent = 'send' in planned;
-      const rows = sent ? planned.send : planned.settle;
-      const { client, first, count } = (rows[0] as Row).mark as Mark;
-      if (sent) {
-        const places = await writing.places(rows.map(({ key }) => key));
-        for (const row of rows) {
-          const before = places.get(row.key)?.rows ?? [];
-          const after = before.map((other) => (other.n === row.n ? { ...other, mark: row.mark } : other));
-          writing.setRows(row.key, before, after);
-        }
-        writing.setMeta({ ...planned.meta, usedAtMs: Date.now() });
+      if ('settle' in planned) return { rows: planned.settle, meta, mark: markOf(planned.settle), isMarked: true };
+      const rows = planned.send;
+      const places = await writing.places(rows.map(({ key }) => key));
+      for (const row of rows) {
+        const before = places.get(row.key)?.rows ?? [];
+        const after = before.map((other) => (other.n === row.n ? { ...other, mark: row.mark } : other));
+        writing.setRows(row.key, before, after);
       }
-      return { rows, meta, client, first, count, sent };
+      return { rows, meta, mark: markOf(rows), isMarked: false };
     },
     true,
   );
+
+const markOf = ([row]: readonly Row[]): Mark => row?.mark as Mark;
+
+/** The writes that can be sent, each only after the earlier ones of its key. */
+function withoutBlocked(rows: readonly Row[], { aside, deletesOnly = false }: Selection): readonly Row[] {
+  const blocked = new Set(aside);
+  return rows.filter(({ key, held }) => {
+    if (deletesOnly && held) blocked.add(key);
+    return !blocked.has(key);
+  });
+}
 
 /** Write, where the disk is full in the place of the mirror: what waits goes before what can be read again. */
 async function makingRoom<T>(
@@ -160,14 +219,13 @@ async function makingRoom<T>(
 /** Record what came of a batch. */
 async function record(
   work: Replay,
-  rows: readonly Row[],
-  meta: Meta,
+  { rows, meta, mark }: Next,
   ops: readonly WireOp[],
   answer: BatchAnswer,
 ): Promise<Stop | undefined> {
   const news = newsOf(ops, answer, meta.era, meta.seq);
   const seen = new Map(news.flatMap((one) => ('key' in one ? [[one.key, one.seen]] : [])));
-  // A conflict whose value the answer left out, or whose number was used up by somebody else.
+  // A conflict whose value the answer left out.
   const lacking = rows.filter(({ key }, i) => {
     const { status, value } = answer.results[i] as Result;
     return status === 412 && value === undefined && key !== ALL;
@@ -201,52 +259,55 @@ async function record(
     meta,
     answer.seq,
     answer.results.map(({ error }) => error),
+    mark.client,
   );
   return undefined;
 }
 
-/** Record what the numbers of an earlier batch had come to. */
+/** Record what a mutation had come to that was given up. */
 async function recordSettled(
   work: Replay,
   rows: readonly Row[],
   meta: Meta,
-  { results, epoch, seq }: BatchAnswer,
+  given: Voided | undefined,
   refusal: Refusal | undefined,
-): Promise<undefined> {
+): Promise<void> {
   const decisions = rows.map((row) => {
-    const { n, first } = row.mark as Mark;
-    const { status, revision } = results[n - first] as Result;
-    const seen = { era: meta.era, epoch, seq: seqOf(revision) };
-    return decideSettled(row, { status, seen }, refusal?.mark);
+    const result = given?.results?.[(row.mark as Mark).at];
+    return decideSettled(row, result && { status: result.status, seen: seenAt(result, meta) }, refusal?.mark);
   });
-  const details = rows.map(() => refusal?.detail ?? '');
-  await settle(work, rows, decisions, [], meta, seq, details);
+  const details = rows.map((row) => given?.results?.[(row.mark as Mark).at]?.error || (refusal?.detail ?? ''));
+  await settle(work, rows, decisions, [], meta, given?.seq ?? 0, details);
 }
+
+/** The state that a write has made. */
+const seenAt = ({ revision }: Result, { era, epoch }: Meta): Seen | undefined =>
+  revision === undefined ? undefined : { era, epoch, seq: seqOf(revision) };
 
 /**
  * Record what becomes of writes that were sent, and what the answer showed, in one transaction.
  *
- * @returns Whether they were still to be settled.
+ * @param client The client whose mutation the server has answered.
  */
 export async function settle(
-  { tables, merge, progress }: Omit<Replay, 'level1'>,
+  { tables, merge, progress }: Pick<Replay, 'tables' | 'merge' | 'progress'>,
   rows: readonly Row[],
   decisions: readonly Decision[],
   news: readonly News[],
   meta: Meta,
   seq: number,
   details: readonly string[] = [],
-): Promise<boolean> {
+  client?: string,
+): Promise<void> {
   const merged = new Map<Row, Held | undefined>();
   for (const [i, row] of rows.entries()) {
     const decision = decisions[i] as Decision;
     const result = decision.type === 'conflict' && (await merge(row, decision.seen));
     if (result) merged.set(row, result.held);
   }
-  const settled = await makingRoom(tables, async (writing) => {
-    let settled = false;
-    // The server was found to be restored since: what it has answered may be gone. Their numbers tell.
-    if (((await writing.meta()) ?? meta).era !== meta.era) return settled;
+  await makingRoom(tables, async (writing) => {
+    // The server was found to be restored since: what it has answered may be gone. Giving the mutation up tells.
+    if (((await writing.meta()) ?? meta).era !== meta.era) return;
     const places = await writing.places([...new Set([ALL, ...rows.map(({ key }) => key)])]);
     const shown: News[] = [...news];
     const parked: Parked[] = [];
@@ -269,16 +330,15 @@ export async function settle(
         shown.push({ era: meta.era, clearedAt: decision.seen.seq });
       if (after.parked) parked.push(parkedOf(row, decision, details[i]));
       if (after.rows === place.rows) continue;
-      settled = true;
       writing.setRows(row.key, place.rows, after.rows);
       places.set(row.key, { ...place, rows: after.rows });
     }
     await learn(writing, shown, meta.era, seq);
+    const now = client === undefined ? undefined : await writing.meta();
+    if (now) writing.setMeta({ ...now, client, usedAtMs: Date.now() });
     await writing.park(parked);
-    return settled;
   });
   progress();
-  return settled;
 }
 
 /** What is kept of a write that does not come to be the server's. */

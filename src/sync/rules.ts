@@ -7,6 +7,8 @@
  * not seen.
  */
 
+import type { Mutation } from '../remote/level1/protocol.ts';
+
 /** A value in the form in which it travels (docs/contract.md, 11), parsed. */
 export interface Held {
   readonly json: unknown;
@@ -28,12 +30,9 @@ export interface Seen {
   readonly version?: number | undefined;
 }
 
-/** The numbers under which a batch was sent, and the one of this write. */
-export interface Mark {
-  readonly client: string;
-  readonly first: number;
-  readonly count: number;
-  readonly n: number;
+/** The mutation as which a write was sent, and its place among the writes of that. */
+export interface Mark extends Mutation {
+  readonly at: number;
 }
 
 /** A write that waits to be at the server. */
@@ -52,6 +51,8 @@ export interface Row {
   readonly mark?: Mark | undefined;
   /** Whether its base is its own, whatever becomes of the write before it. */
   readonly own?: boolean | undefined;
+  /** Whether it deletes, for a clear, what the write before it has stored. Without that there is nothing to delete. */
+  readonly clears?: true | undefined;
   /** Whether it was computed from what was there: that the server has its value by somebody else does not make it done. */
   readonly updates?: boolean | undefined;
   /** When it was made, in milliseconds since 1970. */
@@ -72,10 +73,8 @@ export interface Meta {
   readonly level?: 0 | 1 | undefined;
   /** Whether entries of an earlier era are still to be compared with the server. */
   readonly rewound?: boolean | undefined;
-  /** Under this name the outbox is sent, and its next number. */
-  readonly client: string;
-  readonly next: number;
-  /** When a number was last used, in milliseconds since 1970. */
+  /** The client of the last mutation of the outbox that the server has answered, and when, in milliseconds since 1970. */
+  readonly client?: string | undefined;
   readonly usedAtMs?: number | undefined;
   /** The last `n` and `version` that were given out. */
   readonly rows: number;
@@ -109,15 +108,7 @@ export const seenBefore = ({ base }: Pick<Row, 'base'>): Held | undefined =>
 export const ALL = '';
 
 /** Before anything is known. */
-export const nothingKnown = (client: string): Meta => ({
-  era: 1,
-  epoch: '',
-  seq: 0,
-  clearedAt: 0,
-  client,
-  next: 1,
-  rows: 0,
-});
+export const NOTHING_KNOWN: Meta = { era: 1, epoch: '', seq: 0, clearedAt: 0, rows: 0 };
 
 /** Whether two values, or their absence, are the same, whatever the order of members. */
 export function isSame(a: Held | undefined, b: Held | undefined): boolean {
@@ -180,18 +171,15 @@ export const seenOf = ({ seen }: Place, { era }: Meta): Seen | undefined =>
 export const isRewound = (meta: Meta, epoch: string, seq: number): boolean =>
   meta.epoch !== '' && (epoch !== meta.epoch || seq < meta.seq);
 
-/** Servers may forget a client that has used no number for 30 days (docs/contract.md, 5.14); clocks may differ by a day. */
+/** Servers may forget a client that is silent for 30 days (docs/contract.md, 5.14); clocks may differ by a day. */
 const REMEMBERED_MS = 29 * 86_400_000;
 
 /** Whether it says nothing of a restore that the server does not know this client. */
 export const isForgotten = ({ usedAtMs }: Meta, nowMs: number): boolean =>
   usedAtMs !== undefined && nowMs - usedAtMs > REMEMBERED_MS;
 
-/** The outbox under another name. */
-export const renewed = (meta: Meta, client: string): Meta => ({ ...meta, client, next: 1 });
-
-/** A new era: nothing that was seen orders what comes, and no number that was used means anything. */
-export const inNewEra = (meta: Meta, epoch: string, client: string): Meta => ({
+/** A new era: nothing that was seen orders what comes, and the server knows no mutation. */
+export const inNewEra = (meta: Meta, epoch: string): Meta => ({
   ...meta,
   era: meta.era + 1,
   epoch,
@@ -199,6 +187,5 @@ export const inNewEra = (meta: Meta, epoch: string, client: string): Meta => ({
   cursor: undefined,
   clearedAt: 0,
   rewound: true,
-  client,
-  next: 1,
+  client: undefined,
 });

@@ -4,14 +4,13 @@
 
 import { StorageError } from '../core/errors.ts';
 import type { FlaskBackend } from '../remote/backend.ts';
-import { newClient } from '../remote/level1/numbering.ts';
-import { type Level1, nameOf } from '../remote/level1/protocol.ts';
+import type { Level1 } from '../remote/level1/protocol.ts';
 import type { Learner } from './learner.ts';
 import { compareAll, pull, pullLevel0 } from './pull.ts';
 import { type Merge, replay } from './replay.ts';
 import { replayFull } from './replay-full.ts';
 import { replayLevel0 } from './replay-level0.ts';
-import { inNewEra, isForgotten, isRewound, type Meta, nothingKnown, renewed } from './rules.ts';
+import { inNewEra, isForgotten, isRewound, type Meta, NOTHING_KNOWN } from './rules.ts';
 import type { Stop } from './stop.ts';
 import type { Reading, Tables } from './tables.ts';
 import type { Turn } from './turn.ts';
@@ -54,12 +53,13 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
   const { signal } = work;
 
   /** The server as it was met last: on a full disk there is no room to note that down. */
-  let met = nothingKnown(newClient());
+  let met = NOTHING_KNOWN;
+  const passes = new Map<string, number>();
 
   /** What is known of a server of level 1, now that it has answered. */
   async function meet(level1: Level1): Promise<Meta> {
     // What it answers is compared with what was known before it was asked: other tabs learn on.
-    const before = (await tables.read((reading) => reading.meta())) ?? nothingKnown(met.client);
+    const before = (await tables.read((reading) => reading.meta())) ?? NOTHING_KNOWN;
     const sent = await level1.batch({}, []);
     if (!sent.answer) throw sent.error;
     const { epoch, seq } = sent.answer;
@@ -67,7 +67,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
       // Another tab has met another state of the server meanwhile, and which of both is the later one is not known.
       if (meta.era !== before.era) return meta;
       const another = isRewound(before, epoch, seq) || meta.level === 0;
-      const known = another ? inNewEra(meta, epoch, newClient()) : meta;
+      const known = another ? inNewEra(meta, epoch) : meta;
       return { ...known, epoch, seq: Math.max(known.seq, seq), level: 1, lastSyncAtMs: Date.now() };
     });
     return meta.epoch === epoch ? meta : meet(level1);
@@ -82,7 +82,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
           'unavailable',
           'The server, which was of level 1, has not said what it is now.',
         );
-      const known = meta.level === 1 ? inNewEra(meta, '', newClient()) : meta;
+      const known = meta.level === 1 ? inNewEra(meta, '') : meta;
       return { ...known, rewound: false, level: 0, lastSyncAtMs: Date.now() };
     });
 
@@ -109,7 +109,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
       return await turn(async () => {
         const level1 = flask.level1();
         const last = await tables.read(async (reading) => (await reading.meta())?.rows ?? 0);
-        const all = { ...work, tables };
+        const all = { ...work, tables, passes };
         if (!level1) return replayLevel0(all, flask, last);
         return replay({ ...all, level1 }, last).catch((error: StorageError) => {
           if (error.code !== 'quota') throw error;
@@ -123,21 +123,14 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
     }
   }
 
-  /** Whether the server still knows the numbers that it has acknowledged. */
+  /** Whether the server still knows the mutations that it has answered. */
   async function remembers(level1: Level1): Promise<boolean> {
-    const meta = await tables.read(async (reading) => ((await reading.waits()) ? undefined : reading.meta()));
-    if (!meta || meta.next === 1) return true;
-    const { client, next: n } = meta;
-    const sent = await level1.batch({ client: { id: client, n } }, [{ op: 'fence' }]);
-    const settle = (to: (now: Meta) => Meta): Promise<Meta> =>
-      change((now) => (now.client === client && now.next === n ? to(now) : now));
-    if (sent.answer) await settle((now) => ({ ...now, next: n + 1, usedAtMs: Date.now() }));
-    const problem = sent.answer ? undefined : nameOf(sent.type);
-    if (problem === 'client-unknown' && isForgotten(meta, Date.now())) {
-      await settle((now) => renewed(now, newClient()));
-      return true;
-    }
-    return problem !== 'op-gap' && problem !== 'client-unknown';
+    if (learner.takeForgotten()) return false;
+    const meta = await tables.read((reading) => reading.meta());
+    if (meta?.client === undefined || isForgotten(meta, Date.now())) return true;
+    const sent = await level1.batch({ client: meta.client }, []);
+    if (!sent.answer) throw sent.error;
+    return sent.answer.top > 0;
   }
 
   return {
@@ -154,14 +147,14 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
         let meta = level1 ? await meet(level1) : await meetLevel0(flask.detected()?.isHealthRead ?? false);
         learner.begin(meta);
         if (level1 && !(await turn(() => remembers(level1)))) {
-          meta = await change((now) => (now.era === meta.era ? inNewEra(now, now.epoch, newClient()) : now));
+          meta = await change((now) => (now.era === meta.era ? inNewEra(now, now.epoch) : now));
           learner.begin(meta);
         }
         if (meta.rewound) await turn(() => compareAll(tables, flask, meta, learner.learned));
         const stop = await drain();
         if (stop?.why === 'rewound' && round < ROUNDS) {
           await change((now) =>
-            now.era === meta.era && now.epoch === meta.epoch ? inNewEra(now, now.epoch, newClient()) : now,
+            now.era === meta.era && now.epoch === meta.epoch ? inNewEra(now, now.epoch) : now,
           );
           continue;
         }

@@ -12,7 +12,6 @@ import { isHidden, onNetworkBack, unref } from '../core/platform.ts';
 import { type ServerSessionOptions, type Session, type StorageStatus, statusOf } from '../core/session.ts';
 import { createConnection } from '../indexeddb/connection.ts';
 import { createFlaskBackend, type Detected } from '../remote/backend.ts';
-import { newClient } from '../remote/level1/numbering.ts';
 import { createCalls } from './calls.ts';
 import { listConflicts, resolveConflicts } from './conflicts.ts';
 import { createLearner } from './learner.ts';
@@ -182,7 +181,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     return draining;
   }
 
-  const local = createLocal(tables, newClient());
+  const local = createLocal(tables);
   const run = createCalls({
     flask,
     tables,

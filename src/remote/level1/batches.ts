@@ -12,7 +12,7 @@ import { StorageError } from '../../core/errors.ts';
 import { decodeAt, encodeAt } from '../../core/json.ts';
 import { utf8Length } from '../../core/keys.ts';
 import { codeOf, ofOperation, sizeError } from '../errors.ts';
-import { BatchFailure, type Writer } from './numbering.ts';
+import { BatchFailure, type Writer } from './mutations.ts';
 import { type Delivered, isWrite, type Limits, OP_BYTES, type Result, type WireOp } from './protocol.ts';
 
 /** Delivers operations in their order. */

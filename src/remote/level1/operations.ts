@@ -11,7 +11,7 @@ import { isObject, type JsonObject } from '../../core/json.ts';
 import type { Exchange } from '../http.ts';
 import { createDelivery, type Delivery, entryOf, errorOf } from './batches.ts';
 import { createLists } from './lists.ts';
-import { createWriter } from './numbering.ts';
+import { createWriter } from './mutations.ts';
 import {
   createLevel1,
   type Delivered,
@@ -90,7 +90,7 @@ async function runOnLevel1(
   };
   for (const [i, operation] of operations.entries()) {
     if (operation.type === 'update') {
-      updates.push({ i, ...operation });
+      updates.push({ i, operation });
       continue;
     }
     if (updates.length > 0) await flush();
@@ -119,17 +119,17 @@ async function runSimple(delivery: Delivery, calls: readonly Simple[], outcomes:
 async function wireOpOf(delivery: Delivery, operation: Simple['operation']): Promise<WireOp> {
   switch (operation.type) {
     case 'clear':
-      return { op: 'clear' };
+      return { op: 'clear', of: [operation] };
     case 'has':
       return { op: 'head', key: operation.key };
     case 'get':
     case 'entry':
       return { op: 'get', key: operation.key };
     case 'delete':
-      return { op: 'delete', key: operation.key, ifRevision: operation.ifRevision };
+      return { op: 'delete', key: operation.key, ifRevision: operation.ifRevision, of: [operation] };
     case 'put': {
       const { key, ifRevision } = operation;
-      return { op: 'put', key, text: await delivery.textOf(key, operation), ifRevision };
+      return { op: 'put', key, text: await delivery.textOf(key, operation), ifRevision, of: [operation] };
     }
   }
 }

@@ -2,20 +2,28 @@
  * The level-1 protocol: its endpoints, and when a request is sent again (docs/contract.md, sections 5, 6 and 12.4).
  *
  * Every answer is checked for the shape that the contract defines, result by result. Any other answer is a lost one. A lost answer is
- * not a failure: the same request is sent again, with the same numbers, until it has an answer or its time has passed.
+ * not a failure: the same request is sent again, as the same mutation, until it has an answer or its time has passed.
  */
+import type { ProtocolOperation } from '../../core/backend.ts';
 import type { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
 import type { Exchange, Failure, HttpRequest, Repeats } from '../http.ts';
 
-/** One operation in a request. */
+/** One operation in a request, and the operations that it carries out, which are not sent. */
 export type WireOp =
   | { readonly op: 'get' | 'head'; readonly key: string }
-  | { readonly op: 'put'; readonly key: string; readonly text: string; readonly ifRevision?: Revision }
-  | { readonly op: 'delete'; readonly key: string; readonly ifRevision?: Revision }
-  | { readonly op: 'clear'; readonly ifSeq?: number }
-  /** Uses up an `n` and changes nothing. If `n` was used before, its stored result may have any shape. */
-  | { readonly op: 'fence' };
+  | (Of & {
+      readonly op: 'put';
+      readonly key: string;
+      readonly text: string;
+      readonly ifRevision?: Revision;
+    })
+  | (Of & { readonly op: 'delete'; readonly key: string; readonly ifRevision?: Revision })
+  | (Of & { readonly op: 'clear'; readonly ifSeq?: number });
+
+interface Of {
+  readonly of?: readonly ProtocolOperation[];
+}
 
 type Revision = string | null | undefined;
 
@@ -41,33 +49,51 @@ export interface BatchAnswer {
   readonly epoch: string;
   /** The tenant's sequence number after the batch. */
   readonly seq: number;
+  /** The highest number of this client that the server had seen before; 0 without a client. */
+  readonly top: number;
+}
+
+/** The name of one request with writes: the server applies it once (5.10). */
+export interface Mutation {
+  /** Random: see {@link newClient}. */
+  readonly client: string;
+  /** Counts the mutations of the client from 1 on. */
+  readonly m: number;
+}
+
+/** What became of a mutation that was given up (5.13). */
+export interface Voided {
+  /** Without the mutation's results it was not applied, and never will be. */
+  readonly results: readonly Result[] | undefined;
+  readonly epoch: string;
+  readonly seq: number;
 }
 
 /** Is told what the server answers, before the calls that asked for it are settled. */
 export interface Observer {
   /** A batch is about to be sent. The returned number comes back with its answer. */
   asking(): number;
-  /** A batch and its answer. */
-  answered(ops: readonly WireOp[], answer: BatchAnswer, asked: number): Promise<void>;
+  /** A batch and its answer. `isRestored`: the server has lost mutations that it had answered. */
+  answered(ops: readonly WireOp[], answer: BatchAnswer, asked: number, isRestored: boolean): Promise<void>;
   /** Writes whose answer was lost. Nothing else is written until they are settled. */
   inDoubt(batch: Doubt): void;
 }
 
-/** Writes that may have arrived, or may still do so. */
-export interface Doubt {
-  readonly client: string;
-  readonly first: number;
-  /** The writes, one a number. */
+/** A mutation that may have arrived, or may still do so. */
+export interface Doubt extends Mutation {
+  /** Its writes, in the order of the results that the server may have stored. */
   readonly writes: readonly WireOp[];
-  /** Releases the writes. `true`: the observer uses up their numbers. `false`: the writer does so before its next write. */
-  settle(noted: boolean): void;
+  /** Releases the writes. `true`: the observer voids the mutation. `false`: the writer does so before its next write. */
+  settle(isNoted: boolean): void;
 }
 
 /** The members of a batch besides its operations. */
 export interface BatchHead {
   readonly epoch?: string | undefined;
-  /** With the number of the first write. */
-  readonly client?: { readonly id: string; readonly n: number } | undefined;
+  /** Of a batch with writes. `settled`: the client never asks for this number and lower ones again. */
+  readonly mutation?: (Mutation & { readonly settled?: number }) | undefined;
+  /** Of a batch without writes: the client whose `top` is asked for. */
+  readonly client?: string | undefined;
 }
 
 /** The limits that a server announced. */
@@ -89,7 +115,9 @@ export interface Unanswered {
   /** The `type` of a refusal (9.2). */
   readonly type: unknown;
   /** Whether the server may have carried it out, or may still do so. */
-  readonly inDoubt: boolean;
+  readonly isInDoubt: boolean;
+  /** Whether the last attempt had a status: somebody answers there. */
+  readonly isHeard: boolean;
 }
 
 /** The requests of level 1. Each settles within the time limit. */
@@ -99,7 +127,10 @@ export interface Level1 {
   readonly tellsChanges: boolean;
   /** The epoch of the data, as the last answer named it. */
   readonly epoch: () => string | undefined;
-  batch(head: BatchHead, ops: readonly WireOp[]): Promise<Settled<BatchAnswer>>;
+  /** @param limitMs Milliseconds for all attempts. Default: the time limit of the storage. */
+  batch(head: BatchHead, ops: readonly WireOp[], limitMs?: number): Promise<Settled<BatchAnswer>>;
+  /** Gives up a mutation, or learns what became of it. 409: it was settled before. */
+  giveUp(mutation: Mutation): Promise<Settled<Voided>>;
   /** GET of a path of this level. `check` returns what the answer holds, or `undefined` if it is not a whole one. */
   read<T>(path: string, check: (json: JsonObject) => T | undefined): Promise<Settled<T>>;
 }
@@ -135,15 +166,29 @@ export function createLevel1(
     limits,
     tellsChanges,
     epoch: () => epoch,
-    batch(head, ops) {
+    batch(head, ops, limitMs) {
       const body = bodyOf(head, ops);
       return ask(exchange, {
         method: 'POST',
         path: `${API}batch`,
         body,
-        answerOf: withEpoch(({ results: list, seq }, epoch) => {
+        ...(limitMs !== undefined && { timeoutMs: limitMs }),
+        answerOf: withEpoch(({ results: list, seq, top = 0 }, epoch) => {
           const results = resultsOf(list, ops, epoch);
-          return results && isCount(seq) ? { results, epoch, seq } : undefined;
+          return results && isCount(seq) && isCount(top) ? { results, epoch, seq, top } : undefined;
+        }),
+      });
+    },
+    giveUp({ client, m }) {
+      return ask(exchange, {
+        method: 'POST',
+        path: `${API}batch`,
+        body: JSON.stringify({ client, void: m }),
+        answerOf: withEpoch(({ results: list, seq, void: isVoid }, epoch) => {
+          if (!isCount(seq) || !Array.isArray(list)) return undefined;
+          const stored = list.map((result) => storedResultOf(result, epoch));
+          const results = stored.every((result) => result !== undefined) ? stored : undefined;
+          return isVoid === true || results ? { results: isVoid ? undefined : results, epoch, seq } : undefined;
         }),
       });
     },
@@ -163,26 +208,28 @@ const REPEATS: Omit<Repeats, 'after'> = {
 
 /** Sends a request until it has an answer. */
 async function ask<T>(exchange: Exchange, request: HttpRequest<T>): Promise<Settled<T>> {
-  let inDoubt = false;
+  let isInDoubt = false;
   let silent = 0;
   let lost: StorageError | undefined;
   const after = (failure: Failure): boolean => {
     if (isDefinite(failure)) return false;
-    inDoubt ||= failure.isSent;
+    isInDoubt ||= failure.isSent;
     lost = failure.error;
     silent = lost.code === 'unavailable' && lost.cause !== undefined ? silent + 1 : 0;
     return silent < SILENT;
   };
   const reply = await exchange({ ...request, repeats: { ...REPEATS, after } });
   if (reply.ok) return { answer: reply.answer };
-  const { error, status: refused, json, isSent } = reply;
-  if (isDefinite(reply)) return { error, refused, type: json?.type, inDoubt };
+  const { error, status, json, isSent } = reply;
+  const isHeard = status !== undefined;
+  if (isDefinite(reply)) return { error, refused: status, type: json?.type, isInDoubt, isHeard };
   return {
     // That the last attempt ran out of time says less than what came before it.
     error: error.code === 'timeout' ? (lost ?? error) : error,
     refused: undefined,
     type: undefined,
-    inDoubt: inDoubt || isSent,
+    isInDoubt: isInDoubt || isSent,
+    isHeard,
   };
 }
 
@@ -198,30 +245,21 @@ function isDefinite({ error, status, json, isSent }: Failure): boolean {
   );
 }
 
-function bodyOf({ epoch, client }: BatchHead, ops: readonly WireOp[]): string {
-  let n = client?.n ?? 0;
-  const texts = ops.map((op) => {
-    const number = client && isWrite(op) ? `"n":${n++},` : '';
-    return `{${number}${opText(op, epoch)}}`;
-  });
-  const head = [
-    epoch === undefined ? '' : `"epoch":${JSON.stringify(epoch)},`,
-    client === undefined ? '' : `"client":${JSON.stringify(client.id)},`,
-  ];
-  return `{${head.join('')}"ops":[${texts.join()}]}`;
+function bodyOf({ epoch, mutation, client = mutation?.client }: BatchHead, ops: readonly WireOp[]): string {
+  const head = JSON.stringify({ epoch, client, m: mutation?.m, settled: mutation?.settled });
+  const texts = ops.map((op) => `{${opText(op, epoch)}}`);
+  return `${head.slice(0, -1)}${head === '{}' ? '' : ','}"ops":[${texts.join()}]}`;
 }
 
-/** Whether an operation is numbered. */
+/** Whether the server stores the result of an operation with its mutation. */
 export const isWrite = ({ op }: WireOp): boolean => op !== 'get' && op !== 'head';
 
 function opText(op: WireOp, epoch: string | undefined): string {
   if (op.op === 'clear') return `"op":"clear"${op.ifSeq === undefined ? '' : `,"ifSeq":"${op.ifSeq}"`}`;
-  if (op.op === 'fence') return `"op":"put","key":"fence","value":0,"ifRev":"${NEVER}"`;
   const text = `"op":"${op.op}","key":${JSON.stringify(op.key)}`;
-  if (op.op !== 'put' && op.op !== 'delete') return text;
   const value = op.op === 'put' ? `,"value":${op.text}` : '';
-  const condition =
-    op.ifRevision === undefined ? '' : `,"ifRev":${JSON.stringify(revOf(op.ifRevision, epoch))}`;
+  const ifRevision = 'ifRevision' in op ? op.ifRevision : undefined;
+  const condition = ifRevision === undefined ? '' : `,"ifRev":${JSON.stringify(revOf(ifRevision, epoch))}`;
   return text + value + condition;
 }
 
@@ -250,28 +288,39 @@ function resultsOf(results: unknown, ops: readonly WireOp[], epoch: string): Res
 }
 
 function resultOf(json: unknown, { op }: WireOp, epoch: string): Result | undefined {
+  const result = storedResultOf(json, epoch);
+  if (!result) return undefined;
+  const { size, error } = json as JsonObject;
+  const { status, revision, value } = result;
+  const isFailure = status >= 400 && status <= 599 && typeof error === 'string';
+  const isWhole =
+    revision !== undefined && (op !== 'get' || value) && (op !== 'head' || isCount(size));
+  return (status === 200 ? isWhole : isFailure) ? result : undefined;
+}
+
+/** A result of any operation. */
+function storedResultOf(json: unknown, epoch: string): Result | undefined {
   if (!isObject(json)) return undefined;
-  const { status, rev, size, error, type } = json;
-  if (typeof status !== 'number' || !Number.isInteger(status)) return undefined;
-  const named = typeof rev === 'string' && /^\d+$/.test(rev);
-  const holds = Object.hasOwn(json, 'value');
-  if (op !== 'fence') {
-    if (rev !== undefined && !named) return undefined;
-    const failed = status >= 400 && status <= 599 && typeof error === 'string';
-    const whole = named && (op !== 'get' || holds) && (op !== 'head' || isCount(size));
-    if (status === 200 ? !whole : !failed) return undefined;
-  }
+  const { status, rev, error, type } = json;
+  const isNamed = typeof rev === 'string' && /^\d+$/.test(rev);
+  if (!Number.isInteger(status) || (rev !== undefined && !isNamed)) return undefined;
   return {
-    status,
+    status: status as number,
     problem: nameOf(type),
     error: typeof error === 'string' ? error : '',
-    revision: named ? `${epoch}.${rev}` : undefined,
-    ...(holds && { value: { json: json.value } }),
+    revision: isNamed ? `${epoch}.${rev}` : undefined,
+    ...(Object.hasOwn(json, 'value') && { value: { json: json.value } }),
   };
 }
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
 
-/** `urn:codeforge-storage:op-gap` → `op-gap`. */
+/** `urn:codeforge-storage:epoch-changed` → `epoch-changed`. */
 export const nameOf = (type: unknown): string | undefined =>
   typeof type === 'string' ? /^urn:codeforge-storage:(.+)$/.exec(type)?.[1] : undefined;
+
+/** 128 random bits. `randomUUID` is missing on plain-http pages. */
+export const newClient = (): string =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join(
+    '',
+  );

@@ -20,7 +20,10 @@ import { type Delivery, entryOf, errorOf } from './batches.ts';
 import type { Delivered, WireOp } from './protocol.ts';
 
 /** An update, and where its outcome goes. */
-export type Update = Extract<Operation, { type: 'update' }> & { readonly i: number };
+export interface Update {
+  readonly i: number;
+  readonly operation: Extract<Operation, { type: 'update' }>;
+}
 
 /** The updates of one key, and its current entry. */
 interface Group {
@@ -104,7 +107,8 @@ async function readGroups(
 ): Promise<Group[]> {
   const byKey = new Map<string, Update[]>();
   for (const update of updates) {
-    byKey.get(update.key)?.push(update) ?? byKey.set(update.key, [update]);
+    const { key } = update.operation;
+    byKey.get(key)?.push(update) ?? byKey.set(key, [update]);
   }
   const found = await delivery.deliver([...byKey.keys()].map((key) => ({ op: 'get', key })));
   const groups: Group[] = [];
@@ -125,7 +129,7 @@ async function readGroups(
 async function compute(delivery: Delivery, group: Group): Promise<Computed> {
   const { key, updates, current } = group;
   let last: Snapshot | undefined;
-  const outcomes = updates.map(({ change }) => {
+  const outcomes = updates.map(({ operation: { change } }) => {
     try {
       const value = last === undefined ? current?.value : last.value;
       // Each function gets its own copy, because it may change the copy and then throw.
@@ -138,7 +142,8 @@ async function compute(delivery: Delivery, group: Group): Promise<Computed> {
   if (last === undefined) return { group, outcomes, op: undefined, value: undefined };
   try {
     const text = await delivery.textOf(key, last);
-    const op: WireOp = { op: 'put', key, text, ifRevision: current?.revision ?? null };
+    const of = updates.map(({ operation }) => operation);
+    const op: WireOp = { op: 'put', key, text, ifRevision: current?.revision ?? null, of };
     return { group, outcomes, op, value: last.value };
   } catch (error) {
     const failed = outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome : rejected(error)));

@@ -1,0 +1,174 @@
+/**
+ * Writes that apply once (docs/contract.md, 5.10 to 5.14, 12.3 to 12.7).
+ *
+ * The writes of one request are a mutation with a number of its own, so the request can be sent again. At most one mutation is under
+ * way. If its answer never comes, it is in doubt: before the next write it is given up, and after that it has been applied or never
+ * will be.
+ */
+import type { StorageError } from '../../core/errors.ts';
+import { lateRefusal } from '../errors.ts';
+import {
+  epochOf,
+  isWrite,
+  type Level1,
+  type Mutation,
+  nameOf,
+  newClient,
+  type Observer,
+  type Result,
+  type Unanswered,
+  type WireOp,
+} from './protocol.ts';
+
+/** Why a batch has no results. */
+export class BatchFailure {
+  readonly error: StorageError;
+  /** Whether smaller batches may succeed: the server has read this one, and has refused it as a whole. */
+  readonly isDivisible: boolean;
+
+  constructor(error: StorageError, isDivisible = false) {
+    this.error = error;
+    this.isDivisible = isDivisible;
+  }
+}
+
+/** A sender of batches. */
+export interface Writer {
+  /**
+   * As many results as operations.
+   *
+   * @throws {BatchFailure}
+   */
+  send(ops: readonly WireOp[]): Promise<readonly Result[]>;
+}
+
+/** How often a batch is sent again because the server's epoch has changed. */
+const EPOCH_CHANGES = 3;
+/** Servers may forget clients that are silent for 30 days. */
+const IDLE_MS = 86_400_000;
+
+/** A writer with a client identifier of its own. */
+export function createWriter(level1: Level1, observer?: Observer): Writer {
+  let client = newClient();
+  let next = 1;
+  /** The last mutation of this client that the server has answered. */
+  let acknowledged = 0;
+  let usedAtMs = Date.now();
+  /** May have arrived, or may still do so. */
+  let doubt: Mutation | undefined;
+  /** Why, while the observer decides what becomes of a mutation in doubt. Nothing is written meanwhile. */
+  let blocked: StorageError | undefined;
+  let busy: Promise<unknown> = Promise.resolve();
+
+  /** Begins again as a client that no server knows. */
+  function renew(): void {
+    client = newClient();
+    next = 1;
+    acknowledged = 0;
+    doubt = undefined;
+  }
+
+  /** The name of a new mutation. All earlier ones are settled. */
+  async function nameNext(): Promise<Mutation & { readonly settled: number }> {
+    if (blocked) throw new BatchFailure(blocked);
+    if (doubt) {
+      const given = await level1.giveUp(doubt);
+      // Settled long ago is settled too.
+      if (!given.answer && given.refused !== 409) throw new BatchFailure(given.error);
+      doubt = undefined;
+    }
+    const now = Date.now();
+    if (now - usedAtMs > IDLE_MS) renew();
+    usedAtMs = now;
+    const m = next++;
+    return { client, m, settled: m - 1 };
+  }
+
+  async function send(ops: readonly WireOp[]): Promise<readonly Result[]> {
+    const mutation = ops.some(isWrite) ? await nameNext() : undefined;
+    let isInDoubt = false;
+    const fail = (error: StorageError, isDivisible = false): BatchFailure => {
+      if (mutation && isInDoubt) {
+        doubt = mutation;
+        if (observer) {
+          blocked = error;
+          const settle = (isNoted: boolean): void => {
+            blocked = undefined;
+            if (isNoted) renew();
+          };
+          observer.inDoubt({ ...mutation, writes: ops.filter(isWrite), settle });
+        }
+      }
+      return new BatchFailure(error, isDivisible && !isInDoubt);
+    };
+    let epoch = epochFor(ops);
+    const asked = observer?.asking() ?? 0;
+    for (let epochChanges = 0; ; epochChanges++) {
+      const sent = await level1.batch({ epoch, mutation }, ops);
+      if (sent.answer) {
+        const isRestored = mutation !== undefined && sent.answer.top < acknowledged;
+        if (mutation) acknowledged = isRestored ? 0 : mutation.m;
+        await observer?.answered(ops, sent.answer, asked, isRestored);
+        return sent.answer.results;
+      }
+      isInDoubt ||= sent.isInDoubt;
+      if (nameOf(sent.type) === 'epoch-changed' && epochChanges < EPOCH_CHANGES) {
+        // Every answer names the epoch.
+        const handshake = await level1.batch({}, []);
+        if (!handshake.answer) throw fail(handshake.error);
+        epoch = level1.epoch();
+      } else if (mutation && isInDoubt && sent.isHeard) {
+        const stored = await settled(mutation, ops);
+        if (stored === undefined) throw fail(lateRefusal(sent.error));
+        if (stored !== 'void') return stored;
+        isInDoubt = false;
+        throw fail(sent.error, isDivisible(sent));
+      } else throw fail(sent.error, isDivisible(sent));
+    }
+  }
+
+  /**
+   * What a mutation came to that was sent more than once and then refused: an earlier attempt may have been applied.
+   *
+   * @returns `undefined` if the server does not tell.
+   */
+  async function settled(
+    mutation: Mutation,
+    ops: readonly WireOp[],
+  ): Promise<readonly Result[] | 'void' | undefined> {
+    const given = await level1.giveUp(mutation);
+    if (!given.answer) return undefined;
+    const stored = given.answer.results;
+    if (!stored) return 'void';
+    const reads = await level1.batch(
+      {},
+      ops.filter((op) => !isWrite(op)),
+    );
+    if (!reads.answer || stored.length !== ops.filter(isWrite).length) return undefined;
+    acknowledged = mutation.m;
+    const [written, read] = [stored.values(), reads.answer.results.values()];
+    return ops.map((op) => (isWrite(op) ? written : read).next().value as Result);
+  }
+
+  /** The epoch that a batch names, if a condition in it depends on one. */
+  function epochFor(ops: readonly WireOp[]): string | undefined {
+    const revisions = ops
+      .map((op) => ('ifRevision' in op ? op.ifRevision : undefined))
+      .filter((revision) => typeof revision === 'string');
+    if (revisions.length === 0) return undefined;
+    // Before the first answer it is a revision's own epoch: the server refuses the batch if its epoch is another one.
+    return level1.epoch() ?? revisions.map(epochOf).find((epoch) => epoch !== undefined);
+  }
+
+  return {
+    send(ops) {
+      if (!ops.some(isWrite)) return send(ops);
+      const sent = busy.then(() => send(ops));
+      busy = sent.catch(() => undefined);
+      return sent;
+    },
+  };
+}
+
+/** Whether one operation may be the reason for which the whole batch was refused. */
+const isDivisible = ({ refused }: Unanswered): boolean => refused === 413 || refused === 400;
