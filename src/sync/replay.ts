@@ -23,7 +23,16 @@ import {
 import { learn, type News, newsOf, seqOf } from './learn.ts';
 import { afterDecision, type Decision, decide, decideSettled, plan } from './outbox-rules.ts';
 import { fitting, wireOp } from './outgoing.ts';
-import { ALL, type Held, type Mark, type Meta, type Parked, type Row, type Seen, seenBefore } from './rules.ts';
+import {
+  ALL,
+  type Held,
+  type Mark,
+  type Meta,
+  type Parked,
+  type Row,
+  type Seen,
+  seenBefore,
+} from './rules.ts';
 import { otherEpoch, type Stop, stopOf } from './stop.ts';
 import { sweep } from './sweep.ts';
 import { clearsOf, type Tables, type Writing } from './tables.ts';
@@ -177,7 +186,8 @@ const take = ({ tables, level1 }: Replay, selection: Selection): Promise<Next | 
             );
       const planned = meta && waiting[0] && waiting[0].n <= last && plan(waiting, newClient(), most);
       if (!planned) return undefined;
-      if ('settle' in planned) return { rows: planned.settle, meta, mark: markOf(planned.settle), isMarked: true };
+      if ('settle' in planned)
+        return { rows: planned.settle, meta, mark: markOf(planned.settle), isMarked: true };
       const rows = planned.send;
       const places = await writing.places(rows.map(({ key }) => key));
       for (const row of rows) {
@@ -276,7 +286,9 @@ async function recordSettled(
     const result = given?.results?.[(row.mark as Mark).at];
     return decideSettled(row, result && { status: result.status, seen: seenAt(result, meta) }, refusal?.mark);
   });
-  const details = rows.map((row) => given?.results?.[(row.mark as Mark).at]?.error || (refusal?.detail ?? ''));
+  const details = rows.map(
+    (row) => given?.results?.[(row.mark as Mark).at]?.error || (refusal?.detail ?? ''),
+  );
   await settle(work, rows, decisions, [], meta, given?.seq ?? 0, details);
 }
 

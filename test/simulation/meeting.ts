@@ -41,12 +41,12 @@ export function meet(
   { epoch, seq }: { epoch: string; seq: number },
   incarnations: ReadonlyMap<string, number>,
 ): void {
-  const { origin, newClient } = tab;
+  const { origin } = tab;
   const { rules, meta } = origin;
   const rewound = before.era === meta.era && rules.isRewound(before, epoch, seq);
   // Another tab has met another server meanwhile: this answer may be of before.
   const stale = before.era !== meta.era;
-  const known = rewound ? rules.inNewEra(meta, epoch, newClient()) : meta;
+  const known = rewound ? rules.inNewEra(meta, epoch) : meta;
   if (!stale) {
     origin.meta = { ...known, epoch, seq: Math.max(known.seq, seq), level: 1 };
     origin.incarnation = incarnations.get(epoch) ?? 0;
@@ -56,29 +56,20 @@ export function meet(
 
 /** A new era of the same server: it has turned out not to be the one whose answers were seen. */
 function begin(tab: Tab, { era, epoch }: Meta): void {
-  const { origin, newClient } = tab;
+  const { origin } = tab;
   const { meta, rules } = origin;
-  if (meta.era === era && meta.epoch === epoch) origin.meta = rules.inNewEra(meta, epoch, newClient());
+  if (meta.era === era && meta.epoch === epoch) origin.meta = rules.inNewEra(meta, epoch);
   tab.session = { era: origin.meta.era, epoch: origin.meta.epoch };
 }
 
-/** Whether the server has forgotten the numbers that it has acknowledged. */
+/** Whether the server has forgotten a mutation that it has answered. */
 function* forgets(tab: Tab): Process<'away' | boolean> {
-  const { origin } = tab;
-  const { meta } = origin;
-  const { client, next: n } = meta;
-  if (n === 1 || origin.pending.size > 0) return false;
-  const answer: Answer | undefined = yield {
-    type: 'batch',
-    client: { id: client, n },
-    ops: [{ op: 'fence', key: 'fence' }],
-  };
-  if (!answer) return 'away';
-  if (isResults(answer)) {
-    const now = origin.meta;
-    if (now.client === client && now.next === n) origin.meta = { ...now, next: n + 1 };
-    return false;
-  }
+  const { meta } = tab.origin;
+  if (meta.client === undefined && !tab.sawForgotten) return false;
+  const answer: Answer | undefined = yield { type: 'batch', client: meta.client, ops: [] };
+  if (!isResults(answer)) return 'away';
+  if (!tab.sawForgotten && answer.top > 0) return false;
+  tab.sawForgotten = false;
   begin(tab, meta);
   return true;
 }

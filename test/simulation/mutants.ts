@@ -18,7 +18,7 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
     taken: (rows, { n }) => rows.filter((row) => row.n !== n),
   },
   'what may have been sent is sent again without asking': {
-    plan: (rows, meta, most) => rules.plan(rows.map(unmarked), meta, most),
+    plan: (rows, client, most) => rules.plan(rows.map(unmarked), client, most),
   },
   'a write that knew nothing overwrites': {
     op: (row, meta) => (row.base || row.key === ALL ? rules.op(row, meta) : {}),
@@ -78,8 +78,12 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
         write,
       ),
   },
-  'used numbers mean that a write has applied': {
-    decideSettled: (_, { seen }) => ({ type: 'done', seen }),
+  'a mutation that was given up is taken for applied': {
+    decideSettled: (_, result) => ({ type: 'done', seen: result?.seen }),
+  },
+  'a stored refusal is taken for applied': {
+    decideSettled: (row, result, refused) =>
+      result ? { type: 'done', seen: result.seen } : rules.decideSettled(row, result, refused),
   },
   'a conflict is overwritten': {
     decide: (row, { status, seen }) =>
@@ -93,11 +97,11 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
       parked: false,
     }),
   },
-  'the outbox keeps its name in a new era': {
-    inNewEra: (meta, epoch) => ({ ...rules.inNewEra(meta, epoch, meta.client), next: meta.next }),
+  'two mutations have one name': {
+    plan: (rows, _, most) => rules.plan(rows, 'always the same', most),
   },
   'a new era keeps the cursor': {
-    inNewEra: (meta, epoch, client) => ({ ...rules.inNewEra(meta, epoch, client), cursor: meta.cursor }),
+    inNewEra: (meta, epoch) => ({ ...rules.inNewEra(meta, epoch), cursor: meta.cursor }),
   },
   'a result that was stored is taken for fresh': {
     newsOf: (ops, answer, era) => rules.newsOf(ops, answer, era, answer.seq),

@@ -10,7 +10,7 @@ import {
   isSame,
   type Mark,
   type Meta,
-  nothingKnown,
+  NOTHING_KNOWN,
   type Parked,
   type Place,
   type Row,
@@ -55,18 +55,12 @@ export interface Origin {
   turn: object | undefined;
 }
 
-export const createOrigin = (
-  index: number,
-  policy: Policy,
-  rules: Rules,
-  accounts: Accounts,
-  client: string,
-): Origin => ({
+export const createOrigin = (index: number, policy: Policy, rules: Rules, accounts: Accounts): Origin => ({
   index,
   policy,
   rules,
   accounts,
-  meta: nothingKnown(client),
+  meta: NOTHING_KNOWN,
   mirror: new Map(),
   pending: new Map(),
   conflicts: [],
@@ -223,18 +217,17 @@ export interface Next {
 }
 
 /** What is sent next, marked. */
-export function take(origin: Origin, most: number): Next | undefined {
+export function take(origin: Origin, client: string, most: number): Next | undefined {
   const rows = [...origin.pending.values()].flat().sort((a, b) => a.n - b.n);
-  const planned = origin.rules.plan(rows, origin.meta, most);
+  const planned = origin.rules.plan(rows, client, most);
   if (!planned) return undefined;
   const isNew = 'send' in planned;
   const taken = isNew ? planned.send : planned.settle;
   const mark = taken[0]?.mark as Mark;
   if (!isNew) return { rows: taken, mark, isNew, meta: origin.meta };
-  origin.meta = planned.meta;
   for (const row of planned.send)
     setRows(origin, row.key, origin.rules.taken(origin.pending.get(row.key) ?? NONE, row));
-  return { rows: taken, mark, isNew, meta: planned.meta };
+  return { rows: taken, mark, isNew, meta: origin.meta };
 }
 
 /** Record what becomes of writes that were sent, and what the answer showed. */
@@ -244,9 +237,10 @@ export function settle(
   news: readonly News[],
   era: number,
   seq: number,
+  client?: string,
 ): void {
   const { rules, pending } = origin;
-  // An answer of an earlier era says nothing of what the server holds now. The rows stay marked, and are settled by their numbers.
+  // An answer of an earlier era says nothing of what the server holds now. The rows stay marked, and are settled when their mutation is given up.
   if (!rules.counts(era, origin.meta)) return;
   const shown = [...news];
   for (const { row, decision } of decided) {
@@ -276,6 +270,7 @@ export function settle(
     if (after.rows !== before) setRows(origin, row.key, after.rows);
   }
   learn(origin, shown, era, seq);
+  if (client !== undefined) origin.meta = { ...origin.meta, client };
 }
 
 const parkedOf = ({ key, base, held: local }: Row, decision: Decision): Parked => ({

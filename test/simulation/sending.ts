@@ -17,40 +17,37 @@ export function* drain(tab: Tab): Process<Stop> {
   /** Of the write that was refused alone last. */
   let refused: Mark | undefined;
   for (let most = tab.most; ; ) {
-    const next = take(origin, most);
+    const next = take(origin, tab.newClient(), most);
     if (!next) return undefined;
     yield undefined;
     const { rows, meta, mark, isNew } = next;
-    const ops = isNew ? rows.map((row) => opOf(tab, row, meta)) : fences(mark.count);
+    if (!isNew) {
+      const given: Answer | undefined = yield { type: 'give-up', client: mark.client, m: mark.m };
+      if (!given) return 'away';
+      const stop = yield* settleDoubt(tab, next, given, refused);
+      if (stop) return stop;
+      continue;
+    }
+    const ops = rows.map((row) => opOf(tab, row, meta));
+    const { client, m } = mark;
     const answer: Answer | undefined = yield {
       type: 'batch',
       epoch: meta.epoch,
-      client: { id: mark.client, n: mark.first },
+      mutation: { client, m },
       ops,
     };
     if (!answer) return 'away';
     if (isResults(answer)) {
-      const stop = yield* isNew ? record(tab, next, ops, answer) : settleDoubt(tab, next, answer, refused);
+      const stop = yield* record(tab, next, ops, answer);
       if (stop) return stop;
       continue;
     }
     if (!('error' in answer)) return 'away';
     if (answer.error === 'epoch-changed') return 'rewound';
-    if (answer.error === 'too-large') {
-      if (rows.length > 1) most = Math.ceil(rows.length / 2);
-      else refused = mark;
-      continue;
-    }
-    yield undefined;
-    // The server knows nothing of these numbers: nothing has applied.
-    const again = rows.map((row): Decided => ({ row, decision: { type: 'again', base: row.base } }));
-    const { client } = origin.meta;
-    // Unless somebody else has settled them meanwhile, and gone on.
-    const isLost = rows.some((row) =>
-      origin.pending.get(row.key)?.some((now) => now.n === row.n && now.mark?.n === row.mark?.n),
-    );
-    settle(origin, again, [], meta.era, 0);
-    if (isLost && mark.client === client) return 'rewound';
+    // Else somebody has given it up.
+    if (answer.error !== 'too-large') continue;
+    if (rows.length > 1) most = Math.ceil(rows.length / 2);
+    else refused = mark;
   }
 }
 
@@ -60,28 +57,28 @@ function opOf({ origin }: Tab, row: Row, meta: Meta): Op {
   return { op, key, held, ...origin.rules.op(row, meta), queued: true, write: writeOf(origin, row) };
 }
 
-const fences = (count: number): Op[] => Array.from({ length: count }, () => ({ op: 'fence', key: 'fence' }));
-
-/** Record what came of numbers that were used up. */
+/** Record what came of a mutation that was given up. */
 function* settleDoubt(
   { origin }: Tab,
-  { rows, mark, meta }: Next,
-  answer: Results,
+  { rows, meta }: Next,
+  answer: Answer,
   refused: Mark | undefined,
 ): Process<Stop> {
   yield undefined;
   const { era, epoch } = meta;
+  if ('epoch' in answer && answer.epoch !== epoch) return 'rewound';
   const decided = rows.map((row): Decided => {
-    const { status, rev = 0 } = answer.results[(row.mark?.n ?? 0) - mark.first] as Results['results'][number];
-    const result = { status, seen: { era, epoch, seq: rev } };
+    const stored = isResults(answer) ? answer.results[row.mark?.at ?? 0] : undefined;
+    const seen = stored?.rev === undefined ? undefined : { era, epoch, seq: stored.rev };
+    const result = stored && { status: stored.status, seen };
     return { row, decision: origin.rules.decideSettled(row, result, refused) };
   });
-  settle(origin, decided, [], era, answer.seq);
+  settle(origin, decided, [], era, 'seq' in answer ? answer.seq : 0);
   return undefined;
 }
 
 /** Record what came of a batch. */
-function* record(tab: Tab, { rows, meta }: Next, ops: readonly Op[], answer: Results): Process<Stop> {
+function* record(tab: Tab, { rows, meta, mark }: Next, ops: readonly Op[], answer: Results): Process<Stop> {
   const { origin } = tab;
   const { rules } = origin;
   const { era, epoch } = meta;
@@ -112,7 +109,7 @@ function* record(tab: Tab, { rows, meta }: Next, ops: readonly Op[], answer: Res
     decided.push({ row, decision });
   }
   yield undefined;
-  settle(origin, decided, news, era, answer.seq);
+  settle(origin, decided, news, era, answer.seq, mark.client);
   return undefined;
 }
 

@@ -3,12 +3,13 @@
  *
  * Whatever it does happens at once. A value knows the write that made it, so that the accounts can tell what replaced what.
  */
+import type { Mutation } from '../../src/remote/level1/protocol.ts';
 import type { Held } from '../../src/sync/rules.ts';
 import type { Write } from './accounts.ts';
 
 /** One operation of a batch. */
 export interface Op {
-  readonly op: 'get' | 'put' | 'delete' | 'clear' | 'fence';
+  readonly op: 'get' | 'put' | 'delete' | 'clear';
   readonly key: string;
   readonly held?: Held | undefined;
   /** Absent: unconditional. `null`: only where the key does not exist. 0: never. */
@@ -25,9 +26,12 @@ export type Request =
   | {
       readonly type: 'batch';
       readonly epoch?: string | undefined;
-      readonly client?: { readonly id: string; readonly n: number } | undefined;
+      readonly mutation?: (Mutation & { readonly settled?: number }) | undefined;
+      /** Whose `top` is asked for, in a batch without writes. */
+      readonly client?: string | undefined;
       readonly ops: readonly Op[];
     }
+  | ({ readonly type: 'give-up' } & Mutation)
   | {
       readonly type: 'changes';
       readonly since?: { readonly epoch: string; readonly seq: number } | undefined;
@@ -51,7 +55,13 @@ export interface Change {
 
 /** What travels back: results, a page, or the name of an error (9.2). */
 export type Answer =
-  | { readonly epoch: string; readonly seq: number; readonly results: readonly Result[] }
+  | {
+      readonly epoch: string;
+      readonly seq: number;
+      readonly results: readonly Result[];
+      readonly top: number;
+    }
+  | { readonly epoch: string; readonly seq: number; readonly isVoid: true }
   | {
       readonly epoch: string;
       readonly seq: number;
@@ -63,7 +73,7 @@ export type Answer =
       readonly seq: number;
       readonly keys: ReadonlyArray<{ readonly key: string; readonly rev: number }>;
     }
-  | { readonly error: 'epoch-changed' | 'op-gap' | 'client-unknown' | 'too-large' };
+  | { readonly error: 'epoch-changed' | 'settled' | 'void' | 'too-large' };
 
 /** What a key holds, or where it was deleted. */
 export interface Entry {
@@ -73,9 +83,13 @@ export interface Entry {
 }
 
 interface Client {
-  readonly first: number;
-  readonly results: readonly Result[];
+  readonly settled: number;
+  readonly top: number;
+  /** Those above `settled`, with their results. */
+  readonly mutations: ReadonlyMap<number, readonly Result[] | 'void'>;
 }
+
+const NEW_CLIENT: Client = { settled: 0, top: 0, mutations: new Map() };
 
 /** All that a restore brings back. */
 export interface State {
@@ -132,31 +146,53 @@ export function createServer(watcher: Watcher): Server {
     state: { seq: 0, clearedAt: 0, entries: new Map(), clients: new Map(), applied: new Set() },
     handle(request) {
       if (request.type === 'batch') return batch(request);
+      if (request.type === 'give-up') return giveUp(request);
       return request.type === 'keys' ? keys() : changes(request);
     },
   };
 
-  function batch({ epoch, client, ops }: Extract<Request, { type: 'batch' }>): Answer {
+  function batch({
+    epoch,
+    mutation,
+    client = mutation?.client,
+    ops,
+  }: Extract<Request, { type: 'batch' }>): Answer {
     if (epoch !== undefined && epoch !== server.epoch) return { error: 'epoch-changed' };
-    const row = client && server.state.clients.get(client.id);
-    const last = row ? row.first + row.results.length - 1 : 0;
-    if (client && !row && client.n > 1) return { error: 'client-unknown' };
-    if (client && (client.n > last + 1 || (row && client.n < row.first))) return { error: 'op-gap' };
-    const results: Result[] = [];
-    const numbered: Result[] = [];
-    let n = client?.n ?? 0;
-    for (const op of ops) {
-      const isWrite = op.op !== 'get';
-      const stored = client && row && isWrite && n <= last ? row.results[n - row.first] : undefined;
-      const result: Result = stored ? { ...stored, held: undefined } : apply(op);
-      if (isWrite) {
-        numbered.push(result);
-        n += 1;
-      }
-      results.push(result);
-    }
-    if (client && n - 1 > last) server.state.clients.set(client.id, { first: client.n, results: numbered });
-    return { epoch: server.epoch, seq: server.state.seq, results };
+    const known = clientOf(client);
+    const stored = mutation && known.mutations.get(mutation.m);
+    if (mutation && mutation.m <= known.settled) return { error: 'settled' };
+    if (stored === 'void') return { error: 'void' };
+    const writes = stored?.values();
+    const results = ops.map((op) =>
+      writes && op.op !== 'get' ? { ...(writes.next().value as Result), held: undefined } : apply(op),
+    );
+    if (mutation && !stored)
+      store(
+        mutation,
+        results.filter((_, i) => ops[i]?.op !== 'get'),
+        mutation.settled,
+      );
+    return { epoch: server.epoch, seq: server.state.seq, results, top: known.top };
+  }
+
+  function giveUp(mutation: Mutation): Answer {
+    const known = clientOf(mutation.client);
+    if (mutation.m <= known.settled) return { error: 'settled' };
+    const stored = known.mutations.get(mutation.m);
+    const { epoch, state } = server;
+    if (stored && stored !== 'void') return { epoch, seq: state.seq, results: stored, top: known.top };
+    if (!stored) store(mutation, 'void');
+    return { epoch, seq: state.seq, isVoid: true };
+  }
+
+  const clientOf = (client: string | undefined): Client =>
+    server.state.clients.get(client ?? '') ?? NEW_CLIENT;
+
+  function store({ client, m }: Mutation, results: readonly Result[] | 'void', given = 0): void {
+    const known = clientOf(client);
+    const settled = Math.max(known.settled, given);
+    const mutations = new Map([...known.mutations, [m, results] as const].filter(([n]) => n > settled));
+    server.state.clients.set(client, { settled, top: Math.max(known.top, m), mutations });
   }
 
   function apply(op: Op): Result {
@@ -164,7 +200,6 @@ export function createServer(watcher: Watcher): Server {
     const entry = op.op === 'clear' ? undefined : state.entries.get(op.key);
     const exists = entry?.held !== undefined;
     const current = exists ? { rev: entry.rev, held: entry.held } : {};
-    if (op.op === 'fence') return { status: 412 };
     if (op.op === 'get' || (op.op === 'delete' && !exists))
       return exists ? { status: 200, ...current } : { status: 404 };
     if (op.op === 'clear') {

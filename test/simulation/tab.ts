@@ -23,9 +23,12 @@ export interface Tab {
   online: boolean;
   /** Of which incarnation of the server's data answers are. */
   session: { readonly era: number; readonly epoch: string } | undefined;
-  /** Under this name it writes without the outbox, and its next number. */
+  /** Under this name it writes without the outbox, its next number, and the last one that was answered. */
   client: string;
   next: number;
+  acknowledged: number;
+  /** Whether the server has lost a mutation that it had answered. */
+  sawForgotten: boolean;
 }
 
 /** What an app asks for. */
@@ -70,45 +73,44 @@ export function* write(tab: Tab, wishes: readonly Extract<Wish, { type: 'write' 
   if (late.length > 0) append(origin, late);
 }
 
-/** Send writes without the outbox. Returns their numbers where it is not known what became of them. */
+/** Send writes without the outbox. Returns their marks where it is not known what became of them. */
 function* sendDirect(tab: Tab, ops: readonly Op[], epoch?: string): Process<readonly Mark[] | undefined> {
-  for (let attempt = 1; ; attempt++) {
-    const known = tab.origin.meta.seq;
-    const answer: Answer | undefined = yield {
-      type: 'batch',
-      epoch,
-      client: { id: tab.client, n: tab.next },
-      ops,
-    };
-    if (isResults(answer)) {
-      tab.next += ops.length;
-      yield* learned(tab, ops, answer, known);
-      for (const [i, { write }] of ops.entries())
-        if (write && answer.results[i]?.status !== 412) tab.origin.accounts.acknowledge(write);
-      return undefined;
-    }
-    if (answer && attempt === 1 && 'error' in answer && answer.error !== 'epoch-changed') {
-      tab.client = tab.newClient();
-      tab.next = 1;
-      continue;
-    }
-    tab.online = false;
-    if (answer) return [];
-    const { client, next: first } = tab;
-    tab.client = tab.newClient();
-    tab.next = 1;
-    return ops.map((_, i) => ({ client, first, count: ops.length, n: first + i }));
+  const known = tab.origin.meta.seq;
+  const { client, next: m } = tab;
+  tab.next += 1;
+  const mutation = { client, m, settled: m - 1 };
+  const answer: Answer | undefined = yield { type: 'batch', epoch, mutation, ops };
+  if (isResults(answer)) {
+    const isForgotten = answer.top < tab.acknowledged;
+    tab.sawForgotten ||= isForgotten;
+    tab.acknowledged = isForgotten ? 0 : m;
+    yield* learned(tab, ops, answer, known, isForgotten);
+    for (const [i, { write }] of ops.entries())
+      if (write && answer.results[i]?.status !== 412) tab.origin.accounts.acknowledge(write);
+    return undefined;
   }
+  tab.online = false;
+  if (answer) return [];
+  tab.client = tab.newClient();
+  tab.next = 1;
+  tab.acknowledged = 0;
+  return ops.map((_, at) => ({ client, m, at }));
 }
 
 /** Put the answer to the app's own calls into the mirror. */
-export function* learned(tab: Tab, ops: readonly Op[], answer: Results, known: number): Process {
+export function* learned(
+  tab: Tab,
+  ops: readonly Op[],
+  answer: Results,
+  known: number,
+  isForgotten = false,
+): Process {
   const { session, origin } = tab;
   yield undefined;
-  if (session?.epoch !== answer.epoch) tab.online = false;
-  if (session?.epoch !== answer.epoch || session.era !== origin.meta.era) {
+  if (session?.epoch !== answer.epoch || isForgotten) tab.online = false;
+  if (session?.epoch !== answer.epoch || session.era !== origin.meta.era || isForgotten) {
     for (const { write } of ops) if (write) write.unlearned = true;
-    if (session?.epoch !== answer.epoch) return;
+    if (session?.epoch !== answer.epoch || isForgotten) return;
   }
   learn(origin, origin.rules.newsOf(ops, answer, session.era, known), session.era, answer.seq);
 }

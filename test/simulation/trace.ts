@@ -8,7 +8,7 @@ const seen = (value: Seen | undefined): string =>
   value ? `${held(value.held)}@${value.era}.${value.epoch}.${value.seq}` : '?';
 
 const row = ({ n, version, key, held: local, base, mark }: Row): string =>
-  `${key || 'CLEAR'}=${held(local)} n${n} v${version} on ${seen(base)}${mark ? ` sent ${mark.client}.${mark.n}` : ''}`;
+  `${key || 'CLEAR'}=${held(local)} n${n} v${version} on ${seen(base)}${mark ? ` sent ${mark.client}.${mark.m}` : ''}`;
 
 const op = ({ op: name, key, held: value, ifRev, ifSeq, write }: Op): string =>
   [
@@ -23,14 +23,16 @@ const op = ({ op: name, key, held: value, ifRev, ifSeq, write }: Op): string =>
 export function textOf(request: Request): string {
   if (request.type === 'keys') return 'keys';
   if (request.type === 'changes') return `changes since ${request.since?.epoch}.${request.since?.seq}`;
-  const { epoch, client, ops } = request;
-  return `[${ops.map(op).join(', ')}]${client ? ` as ${client.id}.${client.n}` : ''}${epoch ? ` to ${epoch}` : ''}`;
+  if (request.type === 'give-up') return `give up ${request.client}.${request.m}`;
+  const { epoch, mutation, ops } = request;
+  return `[${ops.map(op).join(', ')}]${mutation ? ` as ${mutation.client}.${mutation.m}` : ''}${epoch ? ` to ${epoch}` : ''}`;
 }
 
 /** An answer. */
 export function answerText(answer: Answer): string {
   if ('error' in answer) return answer.error;
   const at = `${answer.epoch}.${answer.seq}`;
+  if ('isVoid' in answer) return `${at} void`;
   if ('results' in answer)
     return `${at} [${answer.results.map(({ status, rev, held: value }) => `${status} ${value ? held(value) : ''}@${rev}`).join(', ')}]`;
   if ('keys' in answer) return `${at} ${answer.keys.map(({ key, rev }) => `${key}@${rev}`).join(' ')}`;
@@ -42,7 +44,7 @@ export function stateOf(origin: Origin): string {
   const { meta, mirror, pending, conflicts } = origin;
   const rows = [...pending.values()].flat();
   return [
-    `era ${meta.era} ${meta.epoch}.${meta.seq} cursor ${meta.cursor} ${meta.client}.${meta.next}`,
+    `era ${meta.era} ${meta.epoch}.${meta.seq} cursor ${meta.cursor} ${meta.client}`,
     `mirror ${[...mirror].map(([key, value]) => `${key}=${seen(value)}`).join(' ')}`,
     ...(rows.length > 0 ? [`waiting ${rows.map(row).join('; ')}`] : []),
     ...(clearsOf(origin).length > 0 ? ['cleared'] : []),

@@ -61,7 +61,6 @@ function newsOf(ops: readonly Op[], { results, epoch, seq }: Results, era: numbe
     const see = (at: number, held?: Held): void => {
       news.push({ key, seen: { era, epoch, seq: at, held } });
     };
-    if (op === 'fence') continue;
     if (op === 'clear') {
       if (status === 200) news.push({ era, clearedAt: rev });
     } else if (status === 200 && op !== 'get') see(rev, held);

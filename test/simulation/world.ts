@@ -76,7 +76,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
   const odds = oddsOf(random);
   const { keys } = odds;
   const act = createApp(random, odds);
-  const origins = odds.policies.map((policy, i) => createOrigin(i, policy, rules, accounts, newClient()));
+  const origins = odds.policies.map((policy, i) => createOrigin(i, policy, rules, accounts));
   const tabs: Tab[] = [];
   const running: Running[] = [];
   const calls: Call[] = [];
@@ -93,6 +93,8 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
       session: undefined,
       client: newClient(),
       next: 1,
+      acknowledged: 0,
+      sawForgotten: false,
     };
     tabs.push(tab);
     return tab;

@@ -188,7 +188,9 @@ export function createLevel1(
           if (!isCount(seq) || !Array.isArray(list)) return undefined;
           const stored = list.map((result) => storedResultOf(result, epoch));
           const results = stored.every((result) => result !== undefined) ? stored : undefined;
-          return isVoid === true || results ? { results: isVoid ? undefined : results, epoch, seq } : undefined;
+          return isVoid === true || results
+            ? { results: isVoid ? undefined : results, epoch, seq }
+            : undefined;
         }),
       });
     },
@@ -293,8 +295,7 @@ function resultOf(json: unknown, { op }: WireOp, epoch: string): Result | undefi
   const { size, error } = json as JsonObject;
   const { status, revision, value } = result;
   const isFailure = status >= 400 && status <= 599 && typeof error === 'string';
-  const isWhole =
-    revision !== undefined && (op !== 'get' || value) && (op !== 'head' || isCount(size));
+  const isWhole = revision !== undefined && (op !== 'get' || value) && (op !== 'head' || isCount(size));
   return (status === 200 ? isWhole : isFailure) ? result : undefined;
 }
 
