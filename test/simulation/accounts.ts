@@ -199,6 +199,19 @@ export function createAccounts(now: () => number): Accounts {
       for (const write of writes)
         if (isAcknowledged(write) && !write.superseded && !isThere(write, server, rests))
           fail('lost', `${nameOf(write)} was acknowledged and is nowhere`);
+      if (server.restores.length === 0)
+        for (const clear of writes) {
+          const { conflicts = [], waiting = [] } = rests[clear.origin] ?? {};
+          if (
+            clear.key !== ALL ||
+            !isAcknowledged(clear) ||
+            [...conflicts, ...waiting].some(({ key }) => key === ALL)
+          )
+            continue;
+          for (const { held, write } of server.state.entries.values())
+            if (held && write && clear.before.has(write))
+              fail('lost', `${nameOf(clear)} came after ${nameOf(write)}, which is at the server`);
+        }
       for (const { conflicts } of rests)
         for (const { key, reason, local } of conflicts)
           if (reason === 'restored' && server.restores.length === 0)
