@@ -19,7 +19,6 @@ export interface Level1Request {
 /** One operation of a batch. */
 export interface Level1Op {
   readonly op: string;
-  readonly n?: number;
   readonly key: string;
   readonly value?: unknown;
   readonly ifRev?: string | null;
@@ -29,6 +28,9 @@ export interface Level1Op {
 interface Batch {
   readonly epoch?: string;
   readonly client?: string;
+  readonly m?: number;
+  readonly settled?: number;
+  readonly void?: number;
   readonly ops: readonly Level1Op[];
 }
 
@@ -77,7 +79,10 @@ const GONE: Result = { status: 404, error: 'Key not found' };
 
 /** Start one. */
 export async function startLevel1Server(): Promise<Level1Server> {
-  const clients = new Map<string, { first: number; last: number; results: Result[] }>();
+  const clients = new Map<
+    string,
+    { settled: number; top: number; readonly mutations: Map<number, readonly Result[] | 'void'> }
+  >();
   let writesUnderWay = 0;
 
   function carryOut(op: Level1Op, room: { bytes: number; values: number }): Result {
@@ -118,28 +123,39 @@ export async function startLevel1Server(): Promise<Level1Server> {
 
   const problem = (status: number, name: string) => ({ status, json: { error: name, type: NAME + name } });
 
-  function apply({ epoch, client = '', ops }: Batch): { status: number; json: Record<string, unknown> } {
+  function apply(batch: Batch): { status: number; json: Record<string, unknown> } {
+    const { epoch, client, m = batch.void, settled = 0, ops } = batch;
     if (epoch !== undefined && epoch !== server.epoch) return problem(409, 'epoch-changed');
-    const numbers = ops.flatMap(({ n }) => (n === undefined ? [] : [n]));
-    const [first] = numbers;
-    const row = clients.get(client);
-    if (first !== undefined) {
-      if (numbers.some((n, i) => n !== first + i)) return { status: 400, json: { error: 'n' } };
-      const known = row !== undefined && first >= row.first && first <= row.last;
-      if (!row && first !== 1) return problem(409, 'client-unknown');
-      if (row && !known && first !== row.last + 1) return problem(409, 'op-gap');
+    const known = clients.get(client ?? '') ?? { settled: 0, top: 0, mutations: new Map() };
+    const place = { epoch: server.epoch, ...(client !== undefined && { top: known.top }) };
+    const stored = m === undefined ? undefined : known.mutations.get(m);
+    if (m !== undefined && m <= known.settled) return problem(409, 'settled');
+    if (stored === 'void' && batch.void === undefined) return problem(409, 'void');
+    const store = (results: readonly Result[] | 'void'): void => {
+      if (client === undefined || m === undefined) return;
+      known.mutations.set(m, results);
+      known.top = Math.max(known.top, m);
+      known.settled = Math.max(known.settled, settled);
+      for (const number of known.mutations.keys())
+        if (number <= known.settled) known.mutations.delete(number);
+      clients.set(client, known);
+    };
+    if (batch.void !== undefined) {
+      if (!stored) store('void');
+      const given = stored && stored !== 'void' ? { results: stored } : { void: true, results: [] };
+      return { status: 200, json: { ...place, seq: server.seq, ...given } };
     }
     const room = { bytes: server.answerBytes, values: 0 };
-    const results = ops.map((op) => {
-      const stored = op.n === undefined ? undefined : row?.results[op.n - row.first];
-      return stored ?? carryOut(op, room);
-    });
-    if (first !== undefined) {
-      const kept = results.filter((_, i) => ops[i]?.n !== undefined).map(({ value: _, ...result }) => result);
-      clients.set(client, { first, last: numbers.at(-1) ?? first, results: kept });
-    }
-    return { status: 200, json: { epoch: server.epoch, seq: server.seq, results } };
+    const writes = stored && stored !== 'void' ? stored.values() : undefined;
+    const results = ops.map((op) =>
+      writes && isWrite(op) ? (writes.next().value as Result) : carryOut(op, room),
+    );
+    if (!stored)
+      store(results.filter((_, i) => isWrite(ops[i] as Level1Op)).map(({ value: _, ...result }) => result));
+    return { status: 200, json: { ...place, seq: server.seq, results } };
   }
+
+  const isWrite = ({ op }: Level1Op): boolean => op !== 'get' && op !== 'head';
 
   function answer({ method, url, batch }: Level1Request): { status: number; json: Record<string, unknown> } {
     const { pathname, searchParams } = new URL(url, 'http://server');
@@ -180,10 +196,10 @@ export async function startLevel1Server(): Promise<Level1Server> {
     for await (const chunk of incoming) chunks.push(chunk);
     const text = Buffer.concat(chunks).toString();
     const { method = '', url = '', headers } = incoming;
-    const batch: Batch | undefined = url === '/api/v1/batch' ? JSON.parse(text) : undefined;
+    const batch: Batch | undefined = url === '/api/v1/batch' ? { ops: [], ...JSON.parse(text) } : undefined;
     const request = { method, url, headers, text, batch, atMs: performance.now() };
     server.seen.push(request);
-    const writes = batch?.ops.some(({ n }) => n !== undefined) ? 1 : 0;
+    const writes = batch?.m === undefined ? 0 : 1;
     writesUnderWay += writes;
     server.mostWritesAtOnce = Math.max(server.mostWritesAtOnce, writesUnderWay);
     response.on('close', () => {
