@@ -4,7 +4,7 @@
 
 import { isRead, type Operation, type Outcome } from '../core/backend.ts';
 import { snapshot } from '../core/values.ts';
-import type { Doubt, Observer } from '../remote/level1/protocol.ts';
+import type { Doubt, Mutation, Observer } from '../remote/level1/protocol.ts';
 import { isWrite } from '../remote/level1/protocol.ts';
 import { learn, type News, newsOf } from './learn.ts';
 import { heldOf } from './local.ts';
@@ -44,6 +44,8 @@ const REMEMBERED = 20_000;
 export function createLearner(tables: Tables, other: () => void, failed: (error: unknown) => void): Learner {
   let session: Session | undefined;
   let doubt: Doubt | undefined;
+  /** The last mutation that the server has answered. */
+  let last: Mutation | undefined;
   let hasForgotten = false;
   /** The highest sequence number of the session that was answered. */
   let reached = 0;
@@ -77,6 +79,7 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
     begin(next) {
       session = next;
       reached = next.seq;
+      last = undefined;
       mirrored.clear();
     },
     learned: () => learning,
@@ -91,10 +94,12 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
       return taken;
     },
     asking: () => reached,
-    async answered(ops, answer, asked, isRestored) {
+    async answered(ops, answer, asked, mutation) {
       if (!session) return;
       const { era, epoch } = session;
+      const isRestored = mutation !== undefined && last?.client === mutation.client && answer.top < last.m;
       hasForgotten ||= isRestored;
+      last = mutation ?? last;
       // A sequence number only grows.
       if (answer.epoch !== epoch || answer.seq < asked || isRestored) return other();
       reached = Math.max(reached, answer.seq);

@@ -8,7 +8,7 @@ import { withTimeLimit } from '../core/time.ts';
 import { snapshot } from '../core/values.ts';
 import { heldOf } from './local.ts';
 import type { Merge } from './replay.ts';
-import { type Held, seenBefore } from './rules.ts';
+import type { Held } from './rules.ts';
 
 /**
  * A policy as a rule over what travels.
@@ -28,7 +28,7 @@ export function mergeBy(
     const { key, held } = row;
     try {
       const [was, local, server] = await Promise.all(
-        [seenBefore(row), held, seen.held].map(
+        [row.base?.held, held, seen.held].map(
           (one: Held | undefined) => one && decodeAt(key, structuredClone(one.json)),
         ),
       );

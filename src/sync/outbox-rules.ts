@@ -149,8 +149,7 @@ export function compare({ base, held, updates }: Row, seen: Seen): Decision {
   if (isSame(held, seen.held) && !(updates && revised)) return { type: 'done', seen };
   if (base === undefined) return seen.held ? { type: 'conflict', seen } : { type: 'again', base };
   const ordered = revised && base.era === seen.era;
-  const unchanged =
-    ordered && base.held && seen.held ? base.seq === seen.seq : !base.assumed && isSame(base.held, seen.held);
+  const unchanged = ordered && base.held && seen.held ? base.seq === seen.seq : isSame(base.held, seen.held);
   return unchanged ? { type: 'again', base: seen } : { type: 'conflict', seen };
 }
 

@@ -23,16 +23,7 @@ import {
 import { learn, type News, newsOf, seqOf } from './learn.ts';
 import { afterDecision, type Decision, decide, decideSettled, plan } from './outbox-rules.ts';
 import { fitting, wireOp } from './outgoing.ts';
-import {
-  ALL,
-  type Held,
-  type Mark,
-  type Meta,
-  type Parked,
-  type Row,
-  type Seen,
-  seenBefore,
-} from './rules.ts';
+import { ALL, type Held, type Mark, type Meta, type Parked, type Row, type Seen } from './rules.ts';
 import { otherEpoch, type Stop, stopOf } from './stop.ts';
 import { sweep } from './sweep.ts';
 import { clearsOf, type Tables, type Writing } from './tables.ts';
@@ -360,7 +351,7 @@ function parkedOf(row: Row, decision: Decision, detail = ''): Parked {
   return {
     key,
     reason: changed ? 'changed' : 'rejected',
-    base: seenBefore(row),
+    base: row.base?.held,
     local,
     server: changed ? decision.seen.held : undefined,
     detail: changed ? 'The server had changed meanwhile.' : detail || 'The server refused it.',

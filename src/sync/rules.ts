@@ -24,8 +24,6 @@ export interface Seen {
   readonly seq: number;
   /** Nothing where the key did not exist. */
   readonly held?: Held | undefined;
-  /** Whether `held` stands for a value that is not known, but for its revision. */
-  readonly assumed?: true | undefined;
   /** The `version` of the write of this origin that made it, where it waited before. */
   readonly version?: number | undefined;
 }
@@ -99,10 +97,6 @@ export interface Parked {
   readonly detail: string;
   readonly atMs: number;
 }
-
-/** What the writer of a write had seen; nothing where the key did not exist, or where that is not known. */
-export const seenBefore = ({ base }: Pick<Row, 'base'>): Held | undefined =>
-  base?.assumed ? undefined : base?.held;
 
 /** A write that is about everything. */
 export const ALL = '';

@@ -67,7 +67,7 @@ for (const [origin, hasLocks] of Object.entries(HAS_LOCKS) as Array<[PageOrigin,
   );
 
 const isWrite = (url: string, body: string | null): boolean =>
-  url.endsWith('/api/v1/batch') && (body?.includes('"n":') ?? false);
+  url.endsWith('/api/v1/batch') && (body?.includes('"m":') ?? false);
 
 /** Resolves with the tab when it sends a write. */
 async function sends(tab: Page): Promise<Page> {

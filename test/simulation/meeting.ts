@@ -52,6 +52,7 @@ export function meet(
     origin.incarnation = incarnations.get(epoch) ?? 0;
   }
   tab.session = { era: origin.meta.era, epoch: origin.meta.epoch };
+  tab.acknowledged = 0;
 }
 
 /** A new era of the same server: it has turned out not to be the one whose answers were seen. */
@@ -60,6 +61,7 @@ function begin(tab: Tab, { era, epoch }: Meta): void {
   const { meta, rules } = origin;
   if (meta.era === era && meta.epoch === epoch) origin.meta = rules.inNewEra(meta, epoch);
   tab.session = { era: origin.meta.era, epoch: origin.meta.epoch };
+  tab.acknowledged = 0;
 }
 
 /** Whether the server has forgotten a mutation that it has answered. */

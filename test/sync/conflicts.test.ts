@@ -120,21 +120,32 @@ describe('keep-server', () => {
     expect(valueAt('k')).toBe('theirs');
   });
 
-  it('shows no base where only the revision of that is known', async () => {
+  it('is not made of a write with ifRevision whose answer was lost: that rejects', async () => {
     const storage = open(server.url, { timeout: 400 });
     await storage.set('k', 'base');
     const entry = await storage.getEntry('k');
     theirs('k', 'theirs');
-    await storage.get('k');
-    server.before = ({ batch }, response) => {
-      if (!batch?.ops.some(({ op }) => op === 'put')) return false;
-      response.destroy();
-      return true;
+    server.after = ({ batch }, response) => {
+      if (batch?.m !== undefined) response.destroy();
+      return batch?.m !== undefined;
     };
-    await storage.set('k', 'mine', { ifRevision: String(entry?.revision) });
+    const [plain, conditional] = await Promise.allSettled([
+      storage.set('other', 'kept'),
+      storage.set('k', 'mine', { ifRevision: String(entry?.revision) }),
+    ]);
+    expect(plain.status).toBe('fulfilled');
+    expect(conditional).toMatchObject({
+      reason: {
+        code: 'unavailable',
+        message: expect.stringMatching(/^It is not known whether this write was applied/),
+      },
+    });
+    expect(await storage.get('other')).toBe('kept');
+    server.after = undefined;
     reopen(server);
     await storage.flush();
-    expect(await storage.conflicts()).toEqual([{ ...changed({}), base: undefined }]);
+    expect(await storage.getMany(['k', 'other'])).toEqual(['theirs', 'kept']);
+    expect(await storage.conflicts()).toEqual([]);
   });
 
   it('is kept for the next storage of this origin', async () => {

@@ -26,7 +26,7 @@ const wants =
     url !== '/health' &&
     headers.authorization !== `Bearer ${token}` &&
     refuse(response, 401, { 'www-authenticate': 'Bearer' });
-const isWrite = ({ batch }: Level1Request): boolean => batch?.ops.some(({ n }) => n !== undefined) ?? false;
+const isWrite = ({ batch }: Level1Request): boolean => batch?.m !== undefined;
 
 it('flush() resolves at once where nothing waits', async () => {
   const storage = open(server.url);

@@ -252,7 +252,7 @@ describe("ack: 'local'", () => {
       release = done;
     });
     server.after = ({ batch }, response) => {
-      if (!batch?.ops.some(({ n }) => n !== undefined)) return false;
+      if (batch?.m === undefined) return false;
       server.after = undefined;
       void released.then(() => response.destroy());
       return true;

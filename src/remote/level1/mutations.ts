@@ -51,8 +51,6 @@ const IDLE_MS = 86_400_000;
 export function createWriter(level1: Level1, observer?: Observer): Writer {
   let client = newClient();
   let next = 1;
-  /** The last mutation of this client that the server has answered. */
-  let acknowledged = 0;
   let usedAtMs = Date.now();
   /** May have arrived, or may still do so. */
   let doubt: Mutation | undefined;
@@ -64,7 +62,6 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
   function renew(): void {
     client = newClient();
     next = 1;
-    acknowledged = 0;
     doubt = undefined;
   }
 
@@ -106,9 +103,7 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     for (let epochChanges = 0; ; epochChanges++) {
       const sent = await level1.batch({ epoch, mutation }, ops);
       if (sent.answer) {
-        const isRestored = mutation !== undefined && sent.answer.top < acknowledged;
-        if (mutation) acknowledged = isRestored ? 0 : mutation.m;
-        await observer?.answered(ops, sent.answer, asked, isRestored);
+        await observer?.answered(ops, sent.answer, asked, mutation);
         return sent.answer.results;
       }
       isInDoubt ||= sent.isInDoubt;
@@ -145,7 +140,6 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
       ops.filter((op) => !isWrite(op)),
     );
     if (!reads.answer || stored.length !== ops.filter(isWrite).length) return undefined;
-    acknowledged = mutation.m;
     const [written, read] = [stored.values(), reads.answer.results.values()];
     return ops.map((op) => (isWrite(op) ? written : read).next().value as Result);
   }

@@ -73,8 +73,13 @@ export interface Voided {
 export interface Observer {
   /** A batch is about to be sent. The returned number comes back with its answer. */
   asking(): number;
-  /** A batch and its answer. `isRestored`: the server has lost mutations that it had answered. */
-  answered(ops: readonly WireOp[], answer: BatchAnswer, asked: number, isRestored: boolean): Promise<void>;
+  /** A batch and its answer. */
+  answered(
+    ops: readonly WireOp[],
+    answer: BatchAnswer,
+    asked: number,
+    mutation: Mutation | undefined,
+  ): Promise<void>;
   /** Writes whose answer was lost. Nothing else is written until they are settled. */
   inDoubt(batch: Doubt): void;
 }
