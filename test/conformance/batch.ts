@@ -77,6 +77,24 @@ check('5.1', 'delete of a missing key is 404, whatever its ifRev, and changes no
   same(answer.seq, before.seq, '`seq`');
 });
 
+check('5.1', 'check answers the current rev, none for a missing key, and changes nothing', async (server) => {
+  const [rev] = await server.putAll({ a: 1 });
+  const before = await server.position();
+  const answer = await server.batch([
+    { op: 'check', key: 'a', ifRev: rev },
+    { op: 'check', key: 'missing', ifRev: null },
+    { op: 'check', key: '', ifRev: null },
+    { op: 'check', key: '\ud800', ifRev: null },
+  ]);
+  same(
+    answer.results,
+    [{ status: 200, rev }, { status: 200 }, { status: 200 }, { status: 200 }],
+    'the results',
+  );
+  same(answer.seq, before.seq, '`seq`');
+  same(await server.keys(), ['a'], 'the keys');
+});
+
 check(
   '5.2',
   'each put, delete and clear that applies counts seq up by one, and answers it as rev',
@@ -143,6 +161,19 @@ check('5.3', 'a string ifRev applies only while it is the revision of the key', 
   }
 });
 
+check('5.3', 'a check fails unless the key has the revision of ifRev', async (server) => {
+  const [first] = await server.putAll({ a: 1 });
+  const [rev] = await server.putAll({ a: 2 });
+  for (const ifRev of [null, first, '0', `${Number(rev) + 1}`, 'x']) {
+    const result = await server.run({ op: 'check', key: 'a', ifRev });
+    same([result.status, result.rev, result.value], [412, rev, 2], `check with ifRev ${ifRev}`);
+  }
+  for (const key of ['missing', '\ud800']) {
+    const { status, ...gone } = await server.run({ op: 'check', key, ifRev: rev });
+    same([status, 'rev' in gone, 'value' in gone], [412, false, false], 'check of a key that does not exist');
+  }
+});
+
 check('5.3', 'ifSeq of a clear applies only if nothing has changed since', async (server) => {
   const { seq } = await server.position();
   await server.putAll({ a: 1 });
@@ -203,6 +234,10 @@ check(
       [{ op: 'delete', key: 'a', ifRev: '0' }, 412],
       [{ op: 'clear', ifSeq: '0' }, 412],
       [{ op: 'put', key: '', value: 1 }, 400],
+      [{ op: 'check', key: 'a', ifRev: null }, 412],
+      [{ op: 'check', key: 'a', ifRev: '0' }, 412],
+      [{ op: 'check', key: 'b', ifRev: null }, 412],
+      [{ op: 'check', key: 'elsewhere', ifRev: '1' }, 412],
     ];
     for (const [op, status] of failing) {
       const answer = await server.batch(
@@ -226,6 +261,50 @@ check(
     }
   },
 );
+
+check(
+  '5.4',
+  'an atomic batch applies if its checks succeed, of its own keys and of others',
+  async (server) => {
+    const [rev] = await server.putAll({ guard: 0 });
+    const ops = [
+      { op: 'check', key: 'guard', ifRev: rev },
+      { op: 'check', key: 'a', ifRev: null },
+      { op: 'put', key: 'a', value: 1 },
+    ];
+    same(statuses(await server.batch(ops, { atomic: true })), [200, 200, 200], 'the statuses');
+    same(await stored(server, 'guard', 'a'), [0, 1], 'what is stored');
+    const again = await server.batch(ops, { atomic: true });
+    same(statuses(again), [424, 412, 424], 'the statuses of the same batch');
+    await server.batch([{ op: 'delete', key: 'a' }]);
+    await server.putAll({ guard: 0 });
+    same(
+      statuses(await server.batch(ops, { atomic: true })),
+      [412, 424, 424],
+      'the statuses after a change of guard',
+    );
+    same(await server.keys(), ['guard'], 'the keys');
+  },
+);
+
+check('5.4', 'of atomic batches that check one key and change it at once, one applies', async (server) => {
+  const [rev] = await server.putAll({ guard: 0 });
+  const answers = await together(
+    Array.from({ length: CONTENDERS }, (_, i) =>
+      server.batch(
+        [
+          { op: 'check', key: 'guard', ifRev: rev },
+          { op: 'put', key: `key-${i}`, value: i },
+          { op: 'put', key: 'guard', value: i },
+        ],
+        { atomic: true },
+      ),
+    ),
+  );
+  const applied = answers.filter((answer) => statuses(answer).join() === '200,200,200');
+  same(applied.length, 1, 'the batches that applied');
+  same(((await server.keys()) as string[]).length, 2, 'the number of keys');
+});
 
 check('5.4', 'a 404 is no failure of an atomic batch', async (server) => {
   const answer = await server.batch(

@@ -1,5 +1,5 @@
 /** Section 4: what a server of level 1 announces. */
-import { ensure, isObject, json, same, status } from './expectations.ts';
+import { carriedOut, ensure, isObject, json, same, status } from './expectations.ts';
 import { checksThatNeed } from './runner.ts';
 import { type Health, pathOf, type Subject } from './subject.ts';
 
@@ -9,6 +9,10 @@ export { checks as detectionChecks };
 
 const CAPABILITIES = ['batch', 'etag', 'keys', 'changes', 'sse', 'ndjson', 'checksum', 'auth'];
 const LIMITS = ['keyBytes', 'valueBytes', 'batchOps', 'bodyBytes', 'answerBytes'];
+
+/** What every server accepts: see 4.6. */
+const LEAST_OPERATIONS = 500;
+const LEAST_BODY_BYTES = 4 * 1024 * 1024;
 
 const health = async (server: Subject, token?: string | null): Promise<Health> =>
   json(await server.send('GET', '/health', token === undefined ? {} : { token }), 200);
@@ -93,3 +97,33 @@ check('4.5', '/health needs no token and no header', async (server) => {
   const answer = await server.send('GET', '/health', { token: null });
   same(json<Health>(answer, 200).status, 'ok', '`status`');
 });
+
+check(
+  '4.6',
+  'a batch of 500 operations and of 4 MiB is accepted, and the limits say so',
+  async (server) => {
+    const { batchOps, bodyBytes } = server.limits;
+    ensure(
+      batchOps >= LEAST_OPERATIONS,
+      `limits.batchOps must be at least ${LEAST_OPERATIONS}, not ${batchOps}`,
+    );
+    ensure(
+      bodyBytes >= LEAST_BODY_BYTES,
+      `limits.bodyBytes must be at least ${LEAST_BODY_BYTES}, not ${bodyBytes}`,
+    );
+    const ops = Array.from(
+      { length: LEAST_OPERATIONS },
+      (_, i) => `{"op":"put","key":"key-${i}","value":""}`,
+    );
+    const body = `{"ops":[${ops.join()}]}`;
+    const room = LEAST_BODY_BYTES - Buffer.byteLength(body);
+    const value = (i: number) =>
+      'x'.repeat(Math.floor(room / LEAST_OPERATIONS) + (i < room % LEAST_OPERATIONS ? 1 : 0));
+    const full = ops.map((op, i) => op.replace('""', `"${value(i)}"`));
+    const sent = `{"ops":[${full.join()}]}`;
+    same(Buffer.byteLength(sent), LEAST_BODY_BYTES, 'the bytes of the batch');
+    const { results } = carriedOut(await server.postBatch(sent));
+    same(results.filter(({ status }) => status === 200).length, LEAST_OPERATIONS, 'the puts that applied');
+  },
+  { needs: ['batch'] },
+);

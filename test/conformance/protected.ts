@@ -5,13 +5,17 @@ import { pathOf, type Subject } from './subject.ts';
 /** A request. */
 export type Asking = readonly [method: string, path: string, body?: string, type?: string];
 
-/** What changes `a`. */
+/** What needs scope write. Each can be sent again and again. */
 export const WRITES: readonly Asking[] = [
   ['PUT', pathOf('a'), '{"value":1}'],
   ['POST', pathOf('a'), '{"value":1}'],
   ['POST', '/api/v1/batch', '{"ops":[{"op":"get","key":"a"},{"op":"put","key":"a","value":1}]}'],
   ['POST', '/api/v1/batch', '{"ops":[{"op":"get","key":"a"},{"op":"delete","key":"a"}]}'],
   ['DELETE', pathOf('a')],
+  ['POST', '/api/v1/batch', '{"ops":[{"op":"check","key":"a","ifRev":null}]}'],
+  ['POST', '/api/v1/batch', '{"client":"conformance-client-1","m":3,"ops":[{"op":"get","key":"a"}]}'],
+  ['POST', '/api/v1/batch', '{"client":"conformance-client-1","settled":1,"ops":[]}'],
+  ['POST', '/api/v1/batch', '{"client":"conformance-client-1","void":2}'],
 ];
 
 /** What scope admin alone may. */

@@ -1,8 +1,9 @@
 /** Clauses 9.10 and 9.11: what a token allows, and that tenants do not see each other. */
-import { ensure, refused, same, status } from './expectations.ts';
+import { randomBytes } from 'node:crypto';
+import { carriedOut, ensure, refused, same, status } from './expectations.ts';
 import type { Answer } from './http.ts';
 import { type Asking, expectUntouched, FOR_ADMINS, WRITES } from './protected.ts';
-import { checksThatNeed } from './runner.ts';
+import { checksThatNeed, NotAnnounced } from './runner.ts';
 import { JSON_TYPE, pathOf, type Subject } from './subject.ts';
 import { together } from './together.ts';
 
@@ -156,6 +157,99 @@ check(
   },
   { needs: ['other-token', 'batch', 'changes'] },
 );
+
+check(
+  '9.11',
+  'a client of one tenant is unknown to another',
+  async (server) => {
+    const token = server.tokens.other;
+    await server.wipe(token);
+    const client = randomBytes(18).toString('base64url');
+    const ops = [{ op: 'put', key: 'a', value: 1 }];
+    const own = await server.batch(ops, { client, m: 7, settled: 3 });
+    const others = await server.batch(ops, { client, m: 7 }, { token });
+    same([own.top, others.top], [0, 0], '`top` of both tenants');
+    same((await server.get('a', { token })).status, 200, 'the status of the key of the other tenant');
+    const early = await server.batch(ops, { client, m: 2 }, { token });
+    same(early.results[0]?.status, 200, 'the status of a number that the first tenant has settled');
+    await server.wipe(token);
+  },
+  { needs: ['other-token', 'batch'] },
+);
+
+check(
+  '9.16',
+  'each answer to a batch names the account, which is the same for all tokens of a tenant',
+  async (server) => {
+    const client = randomBytes(18).toString('base64url');
+    const { admin, read, write, other } = server.tokens;
+    const { account } = await server.batch([]);
+    ensure(
+      typeof account === 'string' && account !== '',
+      `\`account\` must be a text, not ${JSON.stringify(account)}`,
+    );
+    const ops = [{ op: 'get', key: 'a' }];
+    const answers = await together(
+      [admin, read, write].map((token) => server.batch(ops, { client, account }, { token })),
+    );
+    same(
+      answers.map((answer) => answer.account),
+      [account, account, account],
+      '`account` for the tokens of one tenant',
+    );
+    const others = await server.batch(ops, {}, { token: other });
+    ensure(others.account !== account, 'another tenant must have another `account`');
+    const voided = carriedOut(
+      await server.postBatch(JSON.stringify({ client, account, void: 1 }), { token: admin }),
+    );
+    same(voided.account, account, '`account` in the answer to void');
+    for (const token of [admin, read, write, other])
+      ensure(
+        !token?.includes(String(account)) && !String(account).includes(String(token)),
+        '`account` must not tell the token',
+      );
+  },
+  { needs: ['read-token', 'write-token', 'other-token', 'batch'] },
+);
+
+check(
+  '9.16',
+  'a batch for another account is 409 other-account, and nothing applies',
+  async (server) => {
+    const client = randomBytes(18).toString('base64url');
+    const ops = [{ op: 'put', key: 'a', value: 1 }];
+    const { account } = await server.batch([], {}, { token: server.tokens.other });
+    for (const wrong of [account, 'other', '']) {
+      const sent = [
+        { client, account: wrong, m: 3, settled: 2, ops },
+        { client, account: wrong, void: 3 },
+        { account: wrong, ops: [{ op: 'get', key: 'a' }] },
+      ];
+      for (const members of sent)
+        refused(await server.postBatch(JSON.stringify(members)), 409, 'other-account');
+    }
+    same(await server.keys(), [], 'the keys');
+    same((await server.batch(ops, { client, m: 1 })).top, 0, '`top` after the refusals');
+  },
+  { needs: ['other-token', 'batch'] },
+);
+
+check(
+  '9.16',
+  'without tokens answers have no account, and a batch with one is 409 other-account',
+  async (server) => {
+    if (server.capabilities.includes('auth')) throw new NotAnnounced('the server has tokens');
+    const answer = await server.batch([]);
+    ensure(!('account' in answer), 'an answer without tokens must not have `account`');
+    for (const account of ['default', '']) {
+      const body = JSON.stringify({ account, ops: [{ op: 'put', key: 'a', value: 1 }] });
+      refused(await server.postBatch(body), 409, 'other-account');
+    }
+    same(await server.keys(), [], 'the keys');
+  },
+  { needs: ['batch'] },
+);
+
 function expectForbidden(answer: Answer): void {
   refused(answer, 403);
   const challenge = answer.headers['www-authenticate'] ?? '';

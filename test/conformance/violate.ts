@@ -44,14 +44,23 @@ export const answeringJson = (path: RegExp, change: (body: Record<string, unknow
 
 export const isBatch = ({ method, path }: Request): boolean => method === 'POST' && path === '/api/v1/batch';
 
-/** The batch in a body that is one. */
-function batchOf(request: Request): Batch | undefined {
+/** The members of a batch, which may have no operations. */
+type Members = Partial<Batch> & { readonly m?: unknown; readonly void?: unknown };
+
+/** The batch in a body that is one, also one that gives a mutation up. */
+export function mutationOf(request: Request): Members | undefined {
   try {
     const batch = JSON.parse(decoded(request.body));
-    return isBatch(request) && Array.isArray(batch?.ops) && batch.ops.every(Boolean) ? batch : undefined;
+    return isBatch(request) && typeof batch === 'object' ? batch : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** The batch in a body that is one, if it has operations. */
+function batchOf(request: Request): Batch | undefined {
+  const batch = mutationOf(request);
+  return Array.isArray(batch?.ops) && batch.ops.every(Boolean) ? (batch as Batch) : undefined;
 }
 
 /** Change the batches that are asked for. */

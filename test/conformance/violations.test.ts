@@ -16,6 +16,7 @@ import { startViolatingServer } from './violating-server.ts';
 import { BATCH_VIOLATIONS } from './violations-batch.ts';
 import { LEVEL_0_VIOLATIONS, MODERN_LEVEL_0_VIOLATIONS } from './violations-level0.ts';
 import { LEVEL_1_VIOLATIONS, tokenViolations } from './violations-level1.ts';
+import { ACCOUNT_VIOLATIONS, MUTATION_VIOLATIONS } from './violations-mutations.ts';
 import { TRANSFER_VIOLATIONS } from './violations-transfer.ts';
 
 describe('the suite names what a server of level 1 breaks:', () => {
@@ -27,6 +28,7 @@ describe('the suite names what a server of level 1 breaks:', () => {
   for (const violation of [
     ...MODERN_LEVEL_0_VIOLATIONS,
     ...BATCH_VIOLATIONS,
+    ...MUTATION_VIOLATIONS,
     ...LEVEL_1_VIOLATIONS,
     ...TRANSFER_VIOLATIONS,
   ])
@@ -40,7 +42,7 @@ describe('the suite names what a server with tokens breaks:', () => {
     server = await startTypescriptServer({ env });
   });
   afterAll(() => server?.stop());
-  for (const violation of tokenViolations(tokens))
+  for (const violation of [...tokenViolations(tokens), ...ACCOUNT_VIOLATIONS])
     it(violation.what, () => expectNamed(server.url, violation, tokens));
 });
 

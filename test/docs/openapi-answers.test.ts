@@ -133,32 +133,18 @@ describe.each(servers)(
 
     it('a batch: every outcome of an operation', async () => {
       const small = await start({ MAX_BODY_BYTES: '10000' });
-      const put = (n: number, key: string, value: unknown, ifRev?: string) => ({
-        n,
-        op: 'put',
-        key,
-        value,
-        ifRev,
-      });
+      const put = (key: string, value: unknown, ifRev?: string) => ({ op: 'put', key, value, ifRev });
       const get = { op: 'get', key: 'a' };
       const client = 'every-outcome-of-an-operation';
-      const outcomes = async (atomic: boolean, ...ops: object[]) => {
-        const { text } = await observe(small, 'POST', '/api/v1/batch', batch({ client, atomic }, ...ops));
+      const outcomes = async (m: number, atomic: boolean, ...ops: object[]) => {
+        const { text } = await observe(small, 'POST', '/api/v1/batch', batch({ client, m, atomic }, ...ops));
         return JSON.parse(text).results.map(
           ({ status, type }: { status: number; type?: string }) => type ?? status,
         );
       };
       const none = { op: 'get', key: 'none' };
-      const done = [
-        put(1, 'a', 'x'.repeat(4800)),
-        { op: 'head', key: 'a' },
-        get,
-        get,
-        get,
-        none,
-        put(2, '', 1),
-      ];
-      expect(await outcomes(false, ...done)).toEqual([
+      const done = [put('a', 'x'.repeat(4800)), { op: 'head', key: 'a' }, get, get, get, none, put('', 1)];
+      expect(await outcomes(1, false, ...done)).toEqual([
         ...[
           200,
           200,
@@ -169,11 +155,11 @@ describe.each(servers)(
           'urn:codeforge-storage:invalid-key',
         ],
       ]);
-      expect(await outcomes(false, put(3, 'b', 'x'.repeat(9000)))).toEqual([
+      expect(await outcomes(2, false, put('b', 'x'.repeat(9000)))).toEqual([
         'urn:codeforge-storage:value-too-large',
       ]);
-      expect(await outcomes(true, put(4, 'a', 1), put(5, 'a', 2, '99'))).toEqual([424, 412]);
-      expect(await outcomes(true, put(4, 'a', 1), put(5, 'a', 2, '99'))).toEqual([424, 412]);
+      expect(await outcomes(3, true, put('a', 1), put('a', 2, '99'))).toEqual([424, 412]);
+      expect(await outcomes(3, true, put('a', 1), put('a', 2, '99'))).toEqual([424, 412]);
     });
 
     const tooMany = async (): Promise<void> => {

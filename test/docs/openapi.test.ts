@@ -64,8 +64,8 @@ describe('docs/openapi.yaml', () => {
     // What comes from below the routes is `default` everywhere, with its statuses in the schema.
     for (const status of statuses) expect(text, status).toMatch(new RegExp(`'${status}':|\\b${status}\\b`));
 
-    const [, types = ''] = /\*\*9\.2\*\* (.*)/.exec(contract) ?? [];
-    const names = [...types.matchAll(/`([a-z]+-[a-z-]+)`/g)].map(([, name]) => name);
+    const [, types = ''] = /\*\*9\.2\*\* .* in this document: (.*)/.exec(contract) ?? [];
+    const names = [...types.matchAll(/`([a-z-]+)`/g)].map(([, name]) => name);
     expect(listOf('ProblemType')).toEqual([
       'about:blank',
       ...names.map((name) => `urn:codeforge-storage:${name}`),
