@@ -216,7 +216,7 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
         client: CLIENT,
         ops: [{ n: 1, ...ops[0] }, ...ops.slice(1)],
       });
-      await batch(server.url, { ops: [{ op: 'delete', key: 'a' }] });
+      await batch(server.url, { client: CLIENT, m: 7, ops: [{ op: 'delete', key: 'a' }] });
       await batch(server.url, { ops: [{ op: 'delete', key: 'b' }] });
       await stop(server);
       edit((database) => {
@@ -224,6 +224,7 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
         age.run(Date.now() - 31 * DAY, 'a');
         age.run(Date.now() - 29 * DAY, 'b');
         database.prepare('UPDATE clients SET used_at_ms = ?').run(Date.now() - 31 * DAY);
+        database.prepare('UPDATE mutation_clients SET used_at_ms = ?').run(Date.now() - 31 * DAY);
       });
 
       const { url } = await start();
@@ -237,6 +238,9 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
       const all = [{ type: 'put', key: 'c', rev: '3', value: 1 }, ...kept];
       expect((await changes(url, { since: `${epoch}.0` })).changes).toEqual(all);
       expect((await changes(url)).changes).toEqual(all);
+      expect(await batch(url, { client: CLIENT, ops: [] })).toMatchObject({ top: 0 });
+      const again = await batch(url, { client: CLIENT, m: 7, ops: [{ op: 'delete', key: 'a' }] });
+      expect(again.results).toMatchObject([{ status: 404 }]);
       const forgotten = await post(url, '/api/v1/batch', {
         client: CLIENT,
         ops: [{ n: 2, op: 'delete', key: 'c' }],
@@ -266,6 +270,50 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
       expect([epoch, results, seq]).toEqual([before.epoch, repeated.results, 2]);
       expect((await changes(url)).changes).toEqual([{ type: 'delete', key: 'a', rev: '2' }]);
     });
+  });
+
+  test('the mutations of one server are known to the other over the same file', async () => {
+    const ops = [
+      { op: 'put', key: 'a', value: 1 },
+      { op: 'put', key: 'a', value: 2, ifRev: '9' },
+      { op: 'check', key: 'none', ifRev: null },
+      { op: 'check', key: 'a', ifRev: '1' },
+      { op: 'delete', key: 'none' },
+      { op: 'put', key: '', value: 1 },
+    ];
+    const send = (url: string) => batch(url, { client: CLIENT, m: 2, ops });
+    const giveUp = (url: string) => batch(url, { client: CLIENT, void: 3 });
+    for (const [first, second] of [
+      [startFlaskServer, startTypescriptServer],
+      [startTypescriptServer, startFlaskServer],
+    ] as const) {
+      databasePath = join(folder, `${tests}-${first.name}.db`);
+      const one = await start({}, first);
+      const before = await send(one.url);
+      expect(before.results.map(({ status }) => status)).toEqual([200, 412, 200, 200, 404, 400]);
+      await giveUp(one.url);
+      await stop(one);
+
+      const other = await start({}, second);
+      const { value: _told, ...unmet } = before.results[1] as { value: unknown };
+      const results = [before.results[0], unmet, ...before.results.slice(2)];
+      expect(await send(other.url)).toEqual({ ...before, results, top: 3 });
+      expect(await giveUp(other.url)).toMatchObject({ top: 3, void: true, results: [] });
+      await stop(other);
+    }
+  });
+
+  test('both servers name a tenant with the same account', async () => {
+    const env = { TOKENS: `team:admin:${createHash('sha256').update('token').digest('hex')}` };
+    const accounts: unknown[] = [];
+    for (const launch of [startFlaskServer, startTypescriptServer]) {
+      const { url } = await start(env, launch);
+      const headers = { 'content-type': 'application/json', authorization: 'Bearer token' };
+      const answer = await fetch(`${url}/api/v1/batch`, { method: 'POST', headers, body: '{"ops":[]}' });
+      accounts.push((await answer.json()).account);
+    }
+    expect(accounts[0]).toEqual(accounts[1]);
+    expect(accounts[0]).toMatch(/^[\w-]{22}$/);
   });
 
   describe('export and import', () => {

@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { openDatabase } from '../../examples/server/src/store/sqlite/database.ts';
 import { createSqliteStore } from '../../examples/server/src/store/sqlite/store.ts';
-import type { Operation, Result, Store } from '../../examples/server/src/store/store.ts';
+import type { Batch, Operation, Result, Store } from '../../examples/server/src/store/store.ts';
 
 const ANSWER_BYTES = 1000;
 const TENANT = 'default';
@@ -33,7 +33,7 @@ function counting(statement: string): () => number {
 }
 
 /** The results of a batch that applied. */
-async function run(operations: readonly Operation[], batch: { atomic?: boolean; client?: string } = {}) {
+async function run(operations: readonly Operation[], batch: Omit<Batch, 'operations'> = {}) {
   const outcome = await store.run(TENANT, { operations, ...batch });
   if ('refused' in outcome) throw new Error(outcome.refused);
   return outcome.results;
@@ -196,6 +196,69 @@ it('numbered writes of a client apply once, even if the same batch is twice in o
   expect(first).toMatchObject(results);
   expect(again).toEqual(results);
   expect(await store.seq(TENANT)).toBe(1);
+});
+
+it('a mutation applies once, even if it is twice in one group', async () => {
+  const mutation = () =>
+    run(
+      [
+        { type: 'put', key: 'a', value: '1' },
+        { type: 'put', key: 'a', value: '2', condition: () => false },
+        { type: 'check', key: 'b', condition: (rev) => rev === undefined },
+      ],
+      { client: 'client', m: 1 },
+    );
+  const [first, again] = await Promise.all([mutation(), mutation()]);
+  expect(first).toEqual([
+    { outcome: 'ok', rev: 1 },
+    { outcome: 'condition-failed', rev: 1, value: '1' },
+    { outcome: 'ok' },
+  ]);
+  const withoutValues = [
+    { outcome: 'ok', rev: 1 },
+    { outcome: 'condition-failed', rev: 1 },
+    { outcome: 'ok' },
+  ];
+  expect(again).toEqual(withoutValues);
+  expect(await mutation()).toEqual(withoutValues);
+  expect(await store.seq(TENANT)).toBe(1);
+});
+
+it('the results of settled mutations are deleted in bulk, so a client has few rows', async () => {
+  const rows = () => Number(database.prepare('SELECT COUNT(*) AS rows FROM mutations').get()?.rows);
+  let most = 0;
+  for (let m = 1; m <= 300; m += 1) {
+    await run([{ type: 'put', key: 'a', value: '1' }], { client: 'client', m, settled: m - 1 });
+    most = Math.max(most, rows());
+  }
+  expect(most).toBeLessThanOrEqual(65);
+  await run([], { client: 'client', settled: 1000 });
+  expect(rows()).toBe(0);
+});
+
+it('a database of a version without mutations opens, with its data, and takes them', async () => {
+  await put('a', '1');
+  database.exec('DROP TABLE mutations; DROP TABLE mutation_clients');
+  await store.close();
+  database = openDatabase(join(folder, 'test.db'));
+  store = createSqliteStore(database, ANSWER_BYTES);
+  expect(await store.read(TENANT, 'a')).toEqual({ value: '1', rev: 1 });
+  const remove = () => run([{ type: 'delete', key: 'a' }], { client: 'client', m: 1 });
+  expect(await remove()).toEqual([{ outcome: 'ok', rev: 2 }]);
+  expect(await remove()).toEqual([{ outcome: 'ok', rev: 2 }]);
+});
+
+it('a client and its mutations are forgotten 30 days after the last of them', async () => {
+  const send = (client: string, m: number) => run([{ type: 'put', key: 'a', value: '1' }], { client, m });
+  for (const client of ['silent', 'active']) for (const m of [1, 2]) await send(client, m);
+  const past = Date.now() - 31 * 24 * 60 * 60 * 1000;
+  database.prepare('UPDATE mutation_clients SET used_at_ms = ?').run(past);
+  await send('active', 2);
+  await store.expire();
+  expect(await send('active', 1)).toEqual([{ outcome: 'ok', rev: 3 }]);
+  expect(await send('silent', 1)).toEqual([{ outcome: 'ok', rev: 5 }]);
+  const tops = ['silent', 'active'].map((client) => store.run(TENANT, { operations: [], client }));
+  expect(await Promise.all(tops)).toMatchObject([{ top: 1 }, { top: 2 }]);
 });
 
 it('tombstones and clients expire after 30 days, and then cursors that would miss a deletion are refused', async () => {
