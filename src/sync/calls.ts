@@ -56,17 +56,17 @@ export function createCalls(
   /** What is to be carried out here, though the server is there. */
   async function here(operations: readonly ProtocolOperation[]): Promise<Set<ProtocolOperation>> {
     const chosen = new Set<ProtocolOperation>();
+    const asked = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL)));
     const waiting = await tables
-      .read(async (reading) =>
-        (await reading.waits()) ? new Set((await reading.pending()).keys()) : undefined,
-      )
+      .read(async (reading) => ((await reading.waits()) ? reading.waiting([...asked.add(ALL)]) : undefined))
       // What waits in a database that cannot be read will meet the server by its conditions.
       .catch(() => undefined);
     if (!waiting && !writesHere) return chosen;
     const keys = new Set(waiting);
     for (const operation of operations) {
       const key = 'key' in operation ? operation.key : ALL;
-      const waits = keys.has(ALL) || keys.has(key) || (key === ALL && keys.size > 0);
+      const waits =
+        keys.has(ALL) || keys.has(key) || (key === ALL && (waiting !== undefined || keys.size > 0));
       if (!waits && (isRead(operation) || !writesHere)) continue;
       keys.add(key);
       chosen.add(operation);

@@ -19,10 +19,13 @@ const LONGEST_YOUNG_PAUSE = 4000;
 /** Between a try that failed and one that a call of the app asks for. */
 const HINTED = 1000;
 
+/** Why it is `reconnecting` after it was `online`. */
+const MET = 'the server is asked what state it is in';
+
 /** The connection to a server, as it stands. */
 export interface Link {
   state(): SyncState;
-  /** Why, in words for people. */
+  /** Why it is not `online`, in words for people. */
   reason(): string;
   /** Try now, or wait for the try that is under way. Never rejects. */
   connect(): Promise<void>;
@@ -38,8 +41,8 @@ export interface Link {
 
 /** What a link is over. */
 export interface Linked {
-  /** Meet the server and bring it up to date. Returns what the connection is, in words. */
-  establish(): Promise<string>;
+  /** Meet the server. */
+  establish(): Promise<void>;
   /** Milliseconds that the server has asked to be left alone for. */
   askedToWaitMs(): number;
   changed(state: SyncState, reason: string): void;
@@ -88,10 +91,10 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
     clearTimeout(timer);
     if (state !== 'auth-required') set('reconnecting', reason);
     try {
-      const why = await establish();
+      await establish();
       tries = 0;
       awaySince = undefined;
-      set('online', why);
+      set('online', MET);
     } catch (error) {
       failed(error);
     }

@@ -29,15 +29,14 @@ export interface Sides {
 /** The server, as sync uses it. */
 export interface ServerSide {
   /**
-   * Meet the server and send it what waits.
+   * Meet the server: detect it, and compare it with what was seen of it. Sends nothing of the outbox.
    *
-   * @returns Why some of that still waits, where the server is there.
    * @throws {StorageError} where it is away, or lets this caller do nothing.
    */
-  establish(): Promise<StorageError | undefined>;
+  establish(): Promise<void>;
   /** Meet the server where nothing can be kept here. */
   meetOnly(): Promise<void>;
-  /** Send what waits at the beginning. */
+  /** Send what waits at the beginning. Returns why some of it still waits. */
   drain(): Promise<Stop | undefined>;
   /** Whether the server lets this caller do nothing at all. */
   isShutOut(): Promise<boolean>;
@@ -47,6 +46,9 @@ export interface ServerSide {
 
 /** So often the server may turn out to be another one while it is met. */
 const ROUNDS = 3;
+/** Milliseconds to wait for another tab that is sending: calls of the app wait for the first, nobody for the second. */
+const MEETING = 1000;
+const SENDING = 10_000;
 
 /** The server behind `flask`. */
 export function createServerSide({ flask, tables, learner, turn, ...work }: Sides): ServerSide {
@@ -57,7 +59,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
   const passes = new Map<string, number>();
 
   /** What is known of a server of level 1, now that it has answered. */
-  async function meet(level1: Level1): Promise<Meta> {
+  async function meet(level1: Level1, rounds = ROUNDS): Promise<Meta> {
     // What it answers is compared with what was known before it was asked: other tabs learn on.
     const before = (await tables.read((reading) => reading.meta())) ?? NOTHING_KNOWN;
     const sent = await level1.batch({}, []);
@@ -70,7 +72,12 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
       const known = another ? inNewEra(meta, epoch) : meta;
       return { ...known, epoch, seq: Math.max(known.seq, seq), level: 1, lastSyncAtMs: Date.now() };
     });
-    return meta.epoch === epoch ? meta : meet(level1);
+    if (meta.epoch === epoch) return meta;
+    if (rounds > 1) return meet(level1, rounds - 1);
+    throw new StorageError(
+      'unavailable',
+      'The server answers for different states of its data in turn: is it several servers behind one address?',
+    );
   }
 
   /** The same of a server of level 0, which tells nothing of itself. */
@@ -104,24 +111,51 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
   }
 
   // What comes to wait meanwhile is left to the next time: there may be no end of it, and other tabs wait for their turn.
+  async function send(signal: AbortSignal, before: Meta): Promise<Stop | undefined> {
+    const level1 = flask.level1();
+    const all = { ...work, tables, passes, signal };
+    if (!level1) return replayLevel0(all, flask, before.rows);
+    return replay({ ...all, level1 }, before.rows).catch((error: StorageError) => {
+      if (error.code !== 'quota') throw error;
+      return replayFull({ ...all, level1 }, met, before.rows, error);
+    });
+  }
+
   async function drain(): Promise<Stop | undefined> {
+    let isTurn = false;
     try {
-      return await turn(async () => {
-        const level1 = flask.level1();
-        const last = await tables.read(async (reading) => (await reading.meta())?.rows ?? 0);
-        const all = { ...work, tables, passes };
-        if (!level1) return replayLevel0(all, flask, last);
-        return replay({ ...all, level1 }, last).catch((error: StorageError) => {
-          if (error.code !== 'quota') throw error;
-          return replayFull({ ...all, level1 }, met, last, error);
-        });
-      });
+      return await turn(async (signal) => {
+        isTurn = true;
+        const before = (await tables.read((reading) => reading.meta())) ?? met;
+        const stop = await send(signal, before);
+        // What was seen of it orders nothing any more.
+        if (stop?.why === 'rewound') await begin(before);
+        return stop;
+      }, SENDING);
     } catch (error) {
-      // What came of it could not be noted down here; the server is there.
-      if (!(error instanceof StorageError) || !/quota|blocked/.test(error.code)) throw error;
-      return { why: 'refused', error };
+      // The server is there. What came of it could not be noted down here, or it is another tab that sends.
+      if (!(error instanceof StorageError) || error.code === 'closed') throw error;
+      return { why: isTurn ? 'refused' : 'busy', error };
     }
   }
+
+  /** Does something under the lock, or leaves it out while another tab is sending: that one would find out. */
+  async function soon<T>(task: () => Promise<T>): Promise<T | undefined> {
+    let isTurn = false;
+    try {
+      return await turn(() => {
+        isTurn = true;
+        return task();
+      }, MEETING);
+    } catch (error) {
+      if (isTurn || (error as StorageError).code !== 'timeout') throw error;
+      return undefined;
+    }
+  }
+
+  /** A new era, unless another tab has begun one. */
+  const begin = (before: Meta): Promise<Meta> =>
+    change((now) => (now.era === before.era && now.epoch === before.epoch ? inNewEra(now, now.epoch) : now));
 
   /** Whether the server still knows the mutations that it has answered. */
   async function remembers(level1: Level1): Promise<boolean> {
@@ -142,26 +176,15 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
     drain,
     async establish() {
       await flask.open();
-      for (let round = 1; ; round++) {
-        const level1 = flask.level1();
-        let meta = level1 ? await meet(level1) : await meetLevel0(flask.detected()?.isHealthRead ?? false);
+      const level1 = flask.level1();
+      let meta = level1 ? await meet(level1) : await meetLevel0(flask.detected()?.isHealthRead ?? false);
+      learner.begin(meta);
+      if (level1 && !(await remembers(level1))) {
+        meta = await begin(meta);
         learner.begin(meta);
-        if (level1 && !(await turn(() => remembers(level1)))) {
-          meta = await change((now) => (now.era === meta.era ? inNewEra(now, now.epoch) : now));
-          learner.begin(meta);
-        }
-        if (meta.rewound) await turn(() => compareAll(tables, flask, meta, learner.learned));
-        const stop = await drain();
-        if (stop?.why === 'rewound' && round < ROUNDS) {
-          await change((now) =>
-            now.era === meta.era && now.epoch === meta.epoch ? inNewEra(now, now.epoch) : now,
-          );
-          continue;
-        }
-        if (stop && stop.why !== 'refused') throw stop.error;
-        if (!level1) await turn(() => pullLevel0(tables, flask, meta));
-        return stop?.error;
       }
+      if (meta.rewound) await soon(() => compareAll(tables, flask, meta, learner.learned));
+      if (!level1) await soon(() => pullLevel0(tables, flask, meta));
     },
     async isShutOut() {
       const level1 = flask.level1();

@@ -10,8 +10,9 @@ import { StorageError } from '../core/errors.ts';
 import { hash } from '../core/hash.ts';
 import { isHidden, onNetworkBack, unref } from '../core/platform.ts';
 import { type ServerSessionOptions, type Session, type StorageStatus, statusOf } from '../core/session.ts';
+import { withTimeLimit } from '../core/time.ts';
 import { createConnection } from '../indexeddb/connection.ts';
-import { createFlaskBackend, type Detected } from '../remote/backend.ts';
+import { createFlaskBackend } from '../remote/backend.ts';
 import { createCalls } from './calls.ts';
 import { listConflicts, resolveConflicts } from './conflicts.ts';
 import { createLearner } from './learner.ts';
@@ -27,6 +28,8 @@ import { createTurn } from './turn.ts';
 
 /** Milliseconds between looks at what others have changed. */
 const PULL = 30_000;
+/** So often the server may turn out to be restored while the outbox is sent, before there is a pause. */
+const RESTORES = 3;
 
 /** Sync with the server at `serverUrl`. */
 export function createSyncedSession(options: ServerSessionOptions): Session {
@@ -37,11 +40,14 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   const connection = createConnection(name, timeout);
   const tables = createTables(connection);
   const turn = createTurn(name, tables, signal);
-  let counts: Pick<StorageStatus, 'pending' | 'conflicts' | 'lastSyncAtMs'> = {
+  let counts: Pick<StorageStatus, 'level' | 'pending' | 'conflicts' | 'lastSyncAtMs'> = {
+    level: undefined,
     pending: 0,
     conflicts: 0,
     lastSyncAtMs: undefined,
   };
+  /** How often the outbox was seen to change. */
+  let moves = 0;
 
   const learner = createLearner(
     tables,
@@ -61,19 +67,32 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         `keeps the server's value of ${key}: the function given as option conflict failed: ${error}`,
       ),
     ),
-    progress: () => void refresh(true),
+    progress() {
+      moves += 1;
+      void refresh(true);
+    },
     signal,
   });
 
-  /** Count again what the status tells. */
-  async function refresh(tell: boolean): Promise<void> {
+  let refreshing: Promise<void> = Promise.resolve();
+  /** Count again what the status tells: one after the other, so that no count replaces a later one. */
+  function refresh(tell: boolean): Promise<void> {
     if (tell) tabs.tell('changed');
+    refreshing = refreshing.then(() => count(tell));
+    return refreshing;
+  }
+
+  async function count(tell: boolean): Promise<void> {
     const next = await tables
-      .read(async (reading) => ({
-        pending: await reading.count('order'),
-        conflicts: await reading.count('conflict'),
-        lastSyncAtMs: (await reading.meta())?.lastSyncAtMs,
-      }))
+      .read(async (reading) => {
+        const meta = await reading.meta();
+        return {
+          level: meta?.level,
+          pending: await reading.count('order'),
+          conflicts: await reading.count('conflict'),
+          lastSyncAtMs: meta?.lastSyncAtMs,
+        };
+      })
       .catch(() => counts);
     const grown = next.conflicts - counts.conflicts;
     const same = JSON.stringify(next) === JSON.stringify(counts);
@@ -84,12 +103,15 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     options.changed();
   }
 
-  /** The level at which the server was last in use. */
-  let met: Detected['level'] | undefined;
-  /** Where `/health` got lost a server looks like one of level 0 until it is met. */
-  const level = (): Detected['level'] | undefined => {
-    const found = flask.detected()?.level;
-    return found === 0 && link.state() !== 'online' ? met : found;
+  /** Why nothing can be kept on this device; nothing where it can. */
+  let unusable: StorageError | undefined;
+  /** Why the last attempt to send the outbox has left something there. */
+  let stopped: StorageError | undefined;
+  const reason = (): string => {
+    if (link.state() !== 'online') return link.reason();
+    if (unusable) return `nothing can be kept for when it is away: ${unusable.message}`;
+    if (stopped && counts.pending > 0) return `writes wait, because ${stopped.message}`;
+    return flask.detected()?.reason ?? '';
   };
 
   /** The state that the log knows of. */
@@ -99,22 +121,14 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       askedToWaitMs: flask.askedToWaitMs,
       signal,
       async establish() {
-        const unusable = await connection.open().then(
+        unusable = await connection.open().then(
           () => undefined,
           (error: StorageError) => error,
         );
-        if (unusable) {
-          await server.meetOnly();
-          return `nothing can be kept for when it is away: ${unusable.message}`;
-        }
-        const paused = await server.establish();
-        if (paused) link.later(() => void drain());
-        met = flask.detected()?.level;
+        if (unusable) return server.meetOnly();
+        await server.establish();
         await refresh(true);
         tabs.tell('online');
-        if (counts.pending > 0 && !paused) link.soon(() => void drain());
-        pullSoon();
-        return paused ? `writes wait, because ${paused.message}` : (flask.detected()?.reason ?? '');
       },
       changed(state, reason) {
         // A try is no news, and neither is a second reason for the same.
@@ -124,6 +138,8 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
           said = state;
         }
         options.changed();
+        // The mirror is filled after that, so that it has what was sent.
+        if (state === 'online') void (counts.pending > 0 ? drain() : Promise.resolve()).then(pullSoon);
       },
     },
     serverUrl,
@@ -132,6 +148,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   const tabs = createTabs(name, (message) => {
     if (message === 'online' && link.state() !== 'online') void link.connect();
     if (message !== 'changed') return;
+    moves += 1;
     void refresh(false).then(() => {
       // Whoever has put something there sends it, unless it is gone.
       if (counts.pending > 0) link.soon(() => void drain());
@@ -162,23 +179,47 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   /** Send what waits. Never rejects. */
   function drain(): Promise<void> {
     again = draining !== undefined;
-    draining ??= (async () => {
-      do {
-        again = false;
-        round = server.drain().catch((error: StorageError) => ({ why: 'away' as const, error }));
-        const stop = await round;
-        if (stop?.why === 'rewound') await link.connect();
-        else if (stop?.why === 'away' && !signal.aborted) link.lost(stop.error);
-        else if (stop && (await server.isShutOut())) link.lost(stop.error);
-        else if (stop) link.later(() => void drain());
-        if (stop) break;
-        const left = await tables.read((reading) => reading.waits()).catch(() => false);
-        again ||= left;
-      } while (again && !signal.aborted);
-    })().finally(() => {
+    draining ??= drainAll().finally(() => {
       draining = undefined;
     });
     return draining;
+  }
+
+  async function drainAll(): Promise<void> {
+    let restores = 0;
+    do {
+      again = false;
+      round = sendRound();
+      const stop = await round;
+      if (signal.aborted) return;
+      stopped = stop?.error;
+      options.changed();
+      if (stop?.why === 'rewound' && restores < RESTORES) {
+        restores += 1;
+        await link.connect();
+        again = link.state() === 'online';
+      } else if (stop) return give(stop);
+      again ||= await tables.read((reading) => reading.waits()).catch(() => false);
+    } while (again && !signal.aborted);
+  }
+
+  /** Send what waits at the beginning. The status has counted what came of it. */
+  async function sendRound(): Promise<Stop | undefined> {
+    try {
+      return await server.drain();
+    } catch (error) {
+      return { why: 'away', error: error as StorageError };
+    } finally {
+      await refresh(true);
+    }
+  }
+
+  /** Leave what waits to a later time. */
+  async function give({ why, error }: Stop): Promise<void> {
+    const isLost = why === 'away' || why === 'rewound' || (why === 'refused' && (await server.isShutOut()));
+    if (signal.aborted) return;
+    if (isLost) link.lost(error);
+    else link.later(() => void drain());
   }
 
   const local = createLocal(tables);
@@ -199,16 +240,24 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   async function flush(): Promise<void> {
     const last = await tables.read(async (reading) => (await reading.meta())?.rows ?? 0);
     if (link.state() !== 'online') await link.connect();
+    // What is under way may fail for what was so before this call.
+    let isUnderWay = draining !== undefined;
     if (link.state() === 'online') void drain();
     for (;;) {
-      await round;
+      const before = moves;
+      const stop = await round;
       const [first] = await tables.read((reading) => reading.first(1));
       if (!first || first.n > last) return;
       // Others go on writing, and there may be no end of that.
-      if (!draining) break;
+      if (draining !== undefined) continue;
+      const isTriedAgain =
+        link.state() === 'online' && (isUnderWay || (stop?.why === 'busy' && moves !== before));
+      if (!isTriedAgain) break;
+      isUnderWay = false;
+      void drain();
     }
     const code = link.state() === 'auth-required' ? 'forbidden' : 'unavailable';
-    throw new StorageError(code, `Writes still wait: ${link.reason()}`);
+    throw new StorageError(code, `Writes still wait: ${reason()}`);
   }
 
   /** Deletes the keys with a prefix at the server, after the writes that wait for it. The outbox has no entry for this. */
@@ -216,7 +265,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     if (link.state() !== 'online')
       throw new StorageError(
         'unsupported',
-        `clear({ prefix }) needs the server, which is not reachable (${link.reason()}). Nothing was deleted. Call it again when status().state is 'online', or delete the keys with deleteMany().`,
+        `clear({ prefix }) needs the server, which is not reachable (${reason()}). Nothing was deleted. Call it again when status().state is 'online', or delete the keys with deleteMany().`,
       );
     if (await tables.read((reading) => reading.waits()).catch(() => false)) await flush();
     try {
@@ -240,8 +289,17 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     if (link.state() !== 'online') void link.connect();
   });
 
-  const status = (): StorageStatus =>
-    statusOf({ state: link.state(), level: level(), ...counts, reason: link.reason() });
+  const status = (): StorageStatus => {
+    const { level, ...counted } = counts;
+    const found = flask.detected()?.level;
+    const state = link.state();
+    return statusOf({
+      state,
+      ...counted,
+      level: state === 'online' ? found : (level ?? found),
+      reason: reason(),
+    });
+  };
 
   return {
     get type() {
@@ -268,7 +326,8 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     async resolve(key, choice) {
       await resolveConflicts(tables, key, choice);
       await refresh(true);
-      if (link.state() === 'online') await drain();
+      // Its result is waited for, but not for the end of a long outbox.
+      if (link.state() === 'online') await withTimeLimit(drain(), timeout, () => undefined, signal);
     },
     async close() {
       controller.abort();

@@ -8,8 +8,8 @@ import { nameOf } from '../remote/level1/protocol.ts';
 
 /** Why a replay ended before the outbox was empty. */
 export interface Stop {
-  /** The server is away; it refuses; it is not in the state that its answers were of. */
-  readonly why: 'away' | 'refused' | 'rewound';
+  /** The server is away; it refuses; it is not in the state that its answers were of; another tab is sending. */
+  readonly why: 'away' | 'refused' | 'rewound' | 'busy';
   readonly error: StorageError;
 }
 

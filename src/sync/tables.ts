@@ -43,6 +43,8 @@ export interface Reading {
   places(keys: readonly string[]): Promise<Map<string, Place>>;
   /** All keys with writes that wait. */
   pending(): Promise<Map<string, Place>>;
+  /** Which of these keys have writes that wait. Reads no values. */
+  waiting(keys: readonly string[]): Promise<Set<string>>;
   /** Whether any write waits. */
   waits(): Promise<boolean>;
   /** The first writes that wait, in their order. */
@@ -53,12 +55,12 @@ export interface Reading {
   keys<K extends string | number>(room: Room, from?: K, most?: number): Promise<K[]>;
   values<T>(room: Room): Promise<T[]>;
   count(room: Room): Promise<number>;
+  lease(): Promise<Lease | undefined>;
 }
 
 /** What a transaction can write besides. Nothing is waited for: the end of the transaction tells. */
 export interface Writing extends Reading {
   setMeta(meta: Meta): void;
-  lease(): Promise<Lease | undefined>;
   setLease(lease: Lease): void;
   setSeen(key: string, seen: Seen): void;
   /** Forget what was seen of keys, or of all: what the mirror lacks is not known then. */
@@ -166,6 +168,12 @@ function readingOf(store: IDBObjectStore, marks = marksIn(store)): Reading {
       const [keys = []] = (await results([store.getAllKeys(roomOf('pending'))])) as [Array<[Room, string]>];
       return reading.places(keys.map(([, key]) => key));
     },
+    async waiting(keys) {
+      if (keys.length > MANY && (await reading.count('pending')) <= keys.length)
+        return new Set(await reading.keys<string>('pending'));
+      const found = await results(keys.map((key) => store.getKey(['pending', key])));
+      return new Set(keys.filter((_, i) => found[i] !== undefined));
+    },
     waits: async () => (await results([store.getKey(roomOf('order'))]))[0] !== undefined,
     async first(most) {
       const [keys = []] = (await results([store.getAll(roomOf('order'), most)])) as [string[]];
@@ -183,6 +191,7 @@ function readingOf(store: IDBObjectStore, marks = marksIn(store)): Reading {
     },
     values: async <T>(room: Room) => (await results([store.getAll(roomOf(room))]))[0] as T[],
     count: async (room) => (await results([store.count(roomOf(room))]))[0] as number,
+    lease: async () => (await results([store.get(LEASE)]))[0] as Lease | undefined,
   };
   return reading;
 }
@@ -226,7 +235,6 @@ function writingOf(
       check(store.put(meta, META));
       check(cursor === undefined ? store.delete(CURSOR) : store.put(cursor, CURSOR));
     },
-    lease: async () => (await results([store.get(LEASE)]))[0] as Lease | undefined,
     setLease(lease) {
       check(store.put(lease, LEASE));
     },

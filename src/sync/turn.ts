@@ -1,49 +1,150 @@
 /**
- * One tab at a time.
+ * One tab at a time: the lock under which a tab sends the outbox.
  *
- * By the Web Locks API; where that is missing, as on pages of plain http, by a lease in the database: it is renewed while work goes
- * on, and taken over when it has run out. A lease can be lost while its holder only sleeps, so two tabs may be at work at once:
- * the rules allow for that (rules.ts, marks).
+ * It is a Web Lock. Where the API is missing, as on pages of plain http, it is a lease in the database. The holder renews a heartbeat
+ * in the database. A suspended tab renews nothing, so after a while another tab takes the lock from it, and the signal of its work is
+ * aborted when it goes on. Two tabs may be at work at once for a moment; the rules allow for that (rules.ts, marks).
  *
  * Spec: W3C Web Locks API.
  */
+import { closedError, StorageError } from '../core/errors.ts';
 import { findLocks } from '../core/platform.ts';
-import { sleep } from '../core/time.ts';
+import { sleep, withTimeLimit } from '../core/time.ts';
 import type { Tables } from './tables.ts';
 
-/** Runs `work` while no other tab is at work under that name. Rejects where it was aborted before. */
-export type Turn = <T>(work: () => Promise<T>) => Promise<T>;
+/**
+ * Runs `work` while no other tab is at work under the same name.
+ *
+ * @param work Its signal is aborted when the storage is closed, and when another tab has taken the lock.
+ * @param waitMs Milliseconds to wait for another tab that is at work.
+ * @throws {StorageError} `timeout` when they have passed, and `closed`. `work` was not called then.
+ */
+export type Turn = <T>(work: (signal: AbortSignal) => Promise<T>, waitMs: number) => Promise<T>;
 
-/** Milliseconds after which a lease that was not renewed is over, between renewals, and between tries. */
+/** Milliseconds after which a tab without a heartbeat counts as suspended, between heartbeats, and between looks at them. */
 const LEASE = 6000;
 const RENEWAL = 1500;
 const RETRY = 250;
+/** The most milliseconds that pass between two looks: the tab that waits may have been suspended too. */
+const LONGEST_LOOK = 1000;
 
-/** Turns among the tabs that share a database. */
+/** A lock among the tabs that share a database. */
 export function createTurn(name: string, tables: Tables, signal: AbortSignal): Turn {
-  const locks = findLocks();
-  if (locks) return (work) => locks.request(name, { signal }, work) as ReturnType<typeof work>;
   const holder = Math.random().toString(36).slice(2);
-  const take = (until: (now: number) => number): Promise<boolean> =>
-    tables.write(async (writing) => {
-      const lease = await writing.lease();
-      const now = Date.now();
-      // A lease that ends later than any can was made before the clock was set back.
-      const held = lease && lease.holder !== holder && lease.untilMs > now && lease.untilMs <= now + LEASE;
-      if (!held) writing.setLease({ holder, untilMs: until(now) });
-      return !held;
-    });
-  return async (work) => {
-    while (!(await take((now) => now + LEASE))) {
+  const locks = findLocks();
+  return locks ? byLock(locks) : byLease;
+
+  function byLock(locks: LockManager): Turn {
+    const beat = (): Promise<void> =>
+      tables.write(async (writing) => writing.setLease({ holder, untilMs: Date.now() + LEASE }));
+    return async (work, waitMs) => {
+      const waiting = new AbortController();
+      const taken = new AbortController();
+      let working: ReturnType<typeof work> | undefined;
+      let begin = (): void => {};
+      const begun = new Promise<void>((resolve) => {
+        begin = resolve;
+      });
+      // Rejects when it is no longer waited for, when another tab takes the lock, and where the work rejects.
+      const request = (options: LockOptions): Promise<unknown> =>
+        locks
+          .request(name, options, () => {
+            working = hold(work, taken, beat);
+            begin();
+            return working;
+          })
+          .catch(() => taken.abort());
+      void request({ signal: waiting.signal });
+      let last: string | undefined;
+      let silentMs = 0;
+      const look = async (passedMs: number): Promise<boolean> => {
+        await withTimeLimit(begun, RETRY, () => undefined, signal);
+        if (working) return true;
+        const heartbeat = await heartbeatOf(tables, signal);
+        silentMs = heartbeat === last ? silentMs + passedMs : 0;
+        last = heartbeat;
+        return working !== undefined || silentMs >= LEASE;
+      };
+      const isOver = await waitFor(look, waitMs, signal).finally(() => waiting.abort());
+      if (isOver && !working) void request({ steal: true });
+      if (isOver) await begun;
+      if (!working) throw busy();
+      return working;
+    };
+  }
+
+  async function byLease<T>(work: (signal: AbortSignal) => Promise<T>, waitMs: number): Promise<T> {
+    const take = (until: (now: number) => number): Promise<boolean> =>
+      tables.write(async (writing) => {
+        const lease = await writing.lease();
+        const now = Date.now();
+        // A lease that ends later than any can was made before the clock was set back.
+        const isHeld =
+          lease && lease.holder !== holder && lease.untilMs > now && lease.untilMs <= now + LEASE;
+        if (!isHeld) writing.setLease({ holder, untilMs: until(now) });
+        return !isHeld;
+      });
+    const renewed = (now: number): number => now + LEASE;
+    const look = async (): Promise<boolean> => {
+      if (await take(renewed)) return true;
       await sleep(RETRY, signal);
-      signal.throwIfAborted();
-    }
-    const renewal = setInterval(() => void take((now) => now + LEASE).catch(() => false), RENEWAL);
+      return false;
+    };
+    if (!(await waitFor(look, waitMs, signal))) throw busy();
+    const taken = new AbortController();
+    const renew = async (): Promise<void> => {
+      if (!(await take(renewed))) taken.abort();
+    };
+    return hold(work, taken, renew).finally(() => take(() => 0).catch(() => false));
+  }
+
+  /** Runs `work`, with a heartbeat. */
+  async function hold<T>(
+    work: (signal: AbortSignal) => Promise<T>,
+    taken: AbortController,
+    beat: () => Promise<void>,
+  ): Promise<T> {
+    const abort = (): void => taken.abort();
+    signal.addEventListener('abort', abort);
+    const beating = setInterval(() => void beat().catch(() => undefined), RENEWAL);
     try {
-      return await work();
+      return await work(taken.signal);
     } finally {
-      clearInterval(renewal);
-      await take(() => 0).catch(() => false);
+      clearInterval(beating);
+      signal.removeEventListener('abort', abort);
     }
-  };
+  }
 }
+
+/**
+ * Looks until `look` says that waiting is over, or `waitMs` have passed. Resolves with whether it was over.
+ *
+ * @throws {StorageError} `closed`
+ */
+async function waitFor(
+  look: (passedMs: number) => Promise<boolean>,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<boolean> {
+  let waitedMs = 0;
+  let passedMs = 0;
+  for (let last = performance.now(); ; ) {
+    if (signal.aborted) throw closedError();
+    if (await look(passedMs)) return true;
+    if (waitedMs >= waitMs) return false;
+    const now = performance.now();
+    passedMs = Math.min(now - last, LONGEST_LOOK);
+    waitedMs += passedMs;
+    last = now;
+  }
+}
+
+/** What changes with every heartbeat. A database that does not answer has none. */
+async function heartbeatOf(tables: Tables, signal: AbortSignal): Promise<string | undefined> {
+  const read = tables.read((reading) => reading.lease()).catch(() => undefined);
+  const lease = await withTimeLimit(read, LONGEST_LOOK, () => undefined, signal);
+  return lease && `${lease.holder} ${lease.untilMs}`;
+}
+
+const busy = (): StorageError =>
+  new StorageError('timeout', 'Another tab of this app is still sending its writes.');

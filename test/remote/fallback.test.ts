@@ -85,7 +85,7 @@ describe('a server that cannot be used', () => {
       const storage = open(server.url);
       await storage.set('a', 1);
       server.intercept = undefined;
-      await storage.reaches('online');
+      await storage.sent();
       expect(Object.fromEntries(server.data)).toEqual({ a: 1 });
       expect(storage.getBackendType()).toBe('flask');
       expect(storage.status()).toMatchObject({ state: 'online', level: 0, pending: 0 });

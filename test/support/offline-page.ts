@@ -35,6 +35,9 @@ const LAUNCH = {
   ],
 };
 
+/** Milliseconds for which a tab is busy, so that its process can be told from the others. */
+const BUSY = 500;
+
 /** What the tests of a file have; what a test leaves running ends with it. */
 export interface OfflineStage {
   /** A folder of this file. */
@@ -138,6 +141,30 @@ export const online = (page: Page): Promise<unknown> =>
 /** Resolves when a tab has nothing left to send; it is not asked to send. */
 export const drained = (page: Page): Promise<unknown> =>
   page.waitForFunction(() => storage.status().state === 'online' && storage.status().pending === 0);
+
+/**
+ * The process that runs a tab: a signal to it suspends the tab, as an operating system suspends an app.
+ *
+ * It is told by the processor time that it uses when the tab is busy.
+ */
+export async function rendererPid(page: Page): Promise<number> {
+  const session = await page.context().browser()?.newBrowserCDPSession();
+  const times = async (): Promise<Map<number, number>> => {
+    const { processInfo } = (await session?.send('SystemInfo.getProcessInfo')) ?? { processInfo: [] };
+    const renderers = processInfo.filter(({ type }) => type === 'renderer');
+    return new Map(renderers.map(({ id, cpuTime }) => [id, cpuTime]));
+  };
+  const before = await times();
+  await page.evaluate((ms) => {
+    const end = performance.now() + ms;
+    while (performance.now() < end);
+  }, BUSY);
+  const used = [...(await times())].map(([id, time]) => [id, time - (before.get(id) ?? 0)] as const);
+  await session?.detach();
+  const [id] = used.sort(([, a], [, b]) => b - a)[0] ?? [];
+  if (id === undefined) throw new Error('The browser does not tell its processes.');
+  return id;
+}
 
 async function browserPid(context: BrowserContext): Promise<number> {
   const session = await context.browser()?.newBrowserCDPSession();

@@ -16,6 +16,8 @@ export interface SyncedStorage extends KeyValueStorage {
   readonly statuses: StorageStatus[];
   /** Resolves at a status that `wanted` holds for, or whose state it names; at once where it does already. */
   reaches(wanted: StorageStatus['state'] | ((status: StorageStatus) => boolean)): Promise<StorageStatus>;
+  /** Resolves when the server is there and nothing waits for it any more; it is not asked to send. */
+  sent(): Promise<StorageStatus>;
   /** Resolves when everything that the server held is in the origin's copy too. */
   filled(): Promise<void>;
 }
@@ -62,6 +64,9 @@ export function syncedStorages(): (flaskUrl: string, options?: StorageOptions) =
           const stop = storage.watchStatus(look);
           look(storage.status());
         });
+      },
+      sent() {
+        return this.reaches(({ state, pending }) => state === 'online' && pending === 0);
       },
       async filled() {
         // One that the server does not let in lists the copy alone, and only when that is whole.

@@ -182,7 +182,7 @@ it('is left alone for as long as it asks to be with Retry-After', async () => {
   // Calls of the app are hints, which do not win over what it asked for.
   for (let n = 0; n < 20; n += 1) expect(await storage.get('a')).toBe(2);
   expect(server.seen).toHaveLength(asked);
-  await storage.reaches('online');
+  await storage.sent();
   const again = server.seen[asked]?.atMs ?? 0;
   expect(again - last).toBeGreaterThanOrEqual(1900);
   expect(performance.now() - since).toBeLessThan(9000);

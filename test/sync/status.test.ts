@@ -60,7 +60,7 @@ it('goes online, offline, reconnecting, online, with one line for each time that
     // Tried again in vain, which is no news.
     await storage.flush().catch(() => undefined);
     await server.start();
-    await storage.reaches('online');
+    await storage.sent();
     expect(storage.status()).toMatchObject({ backend: 'flask', pending: 0, conflicts: 0 });
     expect(storage.getBackendType()).toBe('flask');
   }
