@@ -139,7 +139,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'A8 reason',
     title: 'status().reason says nothing of a pause that is over',
-    fails: { kind: 'status', promise: '4.1' },
     async play(world) {
       const tab = await tabWith(world);
       tab.device.network = 'lose-request';
