@@ -28,12 +28,16 @@ export interface Learner extends Observer {
   learned(): Promise<void>;
   /** A mutation in doubt, for whoever settles it. */
   takeDoubt(): Doubt | undefined;
+  /** What was seen of a key and could not be put into the mirror: the disk is full. */
+  unstored(key: string): Seen | undefined;
   /** Whether the server has lost mutations that it had answered to this session, since the last call. */
   takeForgotten(): boolean;
 }
 
 /** So many keys are remembered to be in the mirror as they are: reading them again does not write them again. */
 const REMEMBERED = 20_000;
+/** So many values are kept in memory while the disk is full. */
+const MOST_UNSTORED = 100;
 
 /**
  * A learner over `tables`.
@@ -52,6 +56,15 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
   const mirrored = new Map<string, number>();
   let learning: Promise<void> = Promise.resolve();
 
+  /** What was seen and could not be put into the mirror. */
+  const unstored = new Map<string, Seen>();
+  function remember(key: string, seen: Seen): void {
+    unstored.delete(key);
+    unstored.set(key, seen);
+    const [oldest] = unstored.keys();
+    if (unstored.size > MOST_UNSTORED && oldest !== undefined) unstored.delete(oldest);
+  }
+
   /** Put news into the mirror, after what was put there before. */
   function store(news: readonly News[], era: number, seq: number): Promise<void> {
     const unknown = news.filter(
@@ -64,10 +77,12 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
           if (!(await tables.write((writing) => learn(writing, unknown, era, seq)))) return other();
           if (mirrored.size > REMEMBERED) mirrored.clear();
           for (const one of unknown) if ('key' in one) mirrored.set(one.key, stampOf(one.seen));
+          if (unstored.size > 0) for (const one of unknown) if ('key' in one) unstored.delete(one.key);
         } catch (error) {
           failed(error);
           // What the mirror has no room for, it must not have an older value of.
           const keys = unknown.flatMap((one) => ('key' in one ? [one.key] : []));
+          for (const one of unknown) if ('key' in one) remember(one.key, one.seen);
           mirrored.clear();
           await tables.write(async (writing) => writing.forget(keys)).catch(() => undefined);
         }
@@ -81,6 +96,7 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
       reached = next.seq;
       last = undefined;
       mirrored.clear();
+      unstored.clear();
     },
     learned: () => learning,
     takeDoubt() {
@@ -88,6 +104,7 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
       doubt = undefined;
       return taken;
     },
+    unstored: (key) => unstored.get(key),
     takeForgotten() {
       const taken = hasForgotten;
       hasForgotten = false;

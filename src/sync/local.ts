@@ -26,6 +26,7 @@ import { enqueue, enqueueClear } from './outbox-rules.ts';
 import {
   ALL,
   type Held,
+  isNews,
   isSame,
   type Mark,
   type Meta,
@@ -53,8 +54,12 @@ interface Draft {
   meta: Meta;
 }
 
-/** A runner of batches over `tables`. */
-export function createLocal(tables: Tables) {
+/**
+ * A runner of batches over `tables`.
+ *
+ * @param unstored What was seen of a key and is not in the mirror.
+ */
+export function createLocal(tables: Tables, unstored: (key: string) => Seen | undefined) {
   const read = async (reading: Reading, operations: readonly ProtocolOperation[]): Promise<Draft> => {
     const keys = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL)));
     const places = await reading.places([...keys.add(ALL)]);
@@ -66,6 +71,10 @@ export function createLocal(tables: Tables) {
         const known = await reading.keys<string>('mirror');
         for (const [key, place] of await reading.places(known)) places.set(key, place);
       }
+    }
+    for (const [key, { seen, rows }] of places) {
+      const newer = unstored(key);
+      if (newer && isNews(seen, newer, meta)) places.set(key, { seen: newer, rows });
     }
     return { places, meta };
   };

@@ -8,12 +8,13 @@
 import type { Operation, Outcome } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { decodeAt } from '../core/json.ts';
+import { sameValue } from '../core/same-value.ts';
 import { snapshot } from '../core/values.ts';
 import type { FlaskBackend } from '../remote/backend.ts';
 import { heldOf } from './local.ts';
 import { compare, type Decision } from './outbox-rules.ts';
 import { type Replay, settle } from './replay.ts';
-import { ALL, type Meta, type Row, type Seen } from './rules.ts';
+import { ALL, type Held, type Meta, type Row, type Seen } from './rules.ts';
 import { isAway, type Stop } from './stop.ts';
 
 /** Keys that are compared and written together. */
@@ -99,13 +100,22 @@ async function seenOf(
     try {
       if (value.status === 'rejected') throw value.reason;
       if (exists.status === 'rejected') throw exists.reason;
-      const held = exists.value ? await heldOf(key, snapshot(value.value)) : undefined;
+      const held = exists.value ? await formOf(asked[i] as Row, value.value) : undefined;
       seen.set(key, { era, epoch: '', seq: 0, held });
     } catch (error) {
       seen.set(key, error as StorageError);
     }
   }
   return rows.map(({ key }) => seen.get(key) as Seen | StorageError);
+}
+
+/** A value as it travels: in the form that its writer knows, where such a server has only sorted its members. */
+async function formOf({ key, held, base }: Row, value: unknown): Promise<Held> {
+  const found = snapshot(value);
+  for (const known of [held, base?.held])
+    if (known && (await sameValue(found, snapshot(await decodeAt(key, structuredClone(known.json))))))
+      return known;
+  return heldOf(key, found);
 }
 
 /** A clear is about what was there when it was made, which such a server cannot tell. */

@@ -222,7 +222,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     else link.later(() => void drain());
   }
 
-  const local = createLocal(tables);
+  const local = createLocal(tables, learner.unstored);
   const run = createCalls({
     flask,
     tables,

@@ -206,3 +206,17 @@ for (const [name, value] of BROKEN) {
     expect(await storage.conflicts()).toMatchObject([{ key: 'broken', local: { value: 'mine' } }]);
   });
 }
+
+it('an edit of a value whose members such a server has only sorted is no conflict', async () => {
+  const storage = open(server.url);
+  const edition = (n: number) => ({ z: n, when: new Date(n), a: { y: [undefined], b: new Map([['k', n]]) } });
+  await storage.set('k', edition(1));
+  for (const n of [2, 3]) {
+    leave();
+    await storage.set('k', edition(n));
+    comeBack();
+    await storage.flush();
+    expect(await storage.conflicts()).toEqual([]);
+    expect(await storage.get('k')).toEqual(edition(n));
+  }
+});

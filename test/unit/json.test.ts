@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decode, encode } from '../../src/core/json.ts';
+import { sameValue } from '../../src/core/same-value.ts';
 import { snapshot } from '../../src/core/values.ts';
-import { sameValue } from '../../src/transfer/copy/target.ts';
 
 const roundTrip = async (value: unknown): Promise<unknown> =>
   decode(JSON.parse(await encode(snapshot(value))));
