@@ -23,12 +23,12 @@ REQUIRED_SCOPES = {
     "clear": "admin",
 }
 WRITES = ("put", "delete", "check", "clear")
-LARGEST_N = 2**53 - 1  # the largest integer that every JSON reader represents exactly
+LARGEST_NUMBER = 2**53 - 1  # the largest integer that every JSON reader represents exactly
 NO_CONDITION = object()
 
 Batch = namedtuple("Batch", "epoch account client m void settled atomic operations")
 Answer = namedtuple("Answer", "results top void", defaults=(None, False))
-Operation = namedtuple("Operation", "op key value n condition")
+Operation = namedtuple("Operation", "op key value condition")
 
 MISSING = {"status": 404, "error": "Key not found"}
 NOT_APPLIED = {"status": 424, "error": "Another operation of this atomic batch failed"}
@@ -65,9 +65,9 @@ def read_batch(text):
     )
     if client is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,64}", client):
         refuse(400, "client must be 16 to 64 characters of A-Z a-z 0-9 _ -")
-    batch = Batch(epoch, account, client, m, void, settled, atomic == "true", operations)
-    check_numbers(batch)
-    return batch
+    if client is None and any(number is not None for number in (m, void, settled)):
+        refuse(400, "A batch with m, void or settled must name its client")
+    return Batch(epoch, account, client, m, void, settled, atomic == "true", operations)
 
 
 def read_whole(found, name, least):
@@ -76,8 +76,8 @@ def read_whole(found, name, least):
         return None
     text = found[name]
     number = int(text) if re.fullmatch("[0-9]{1,16}", text) else -1
-    if not least <= number <= LARGEST_N:
-        refuse(400, f"{name} must be a whole number from {least} to {LARGEST_N}")
+    if not least <= number <= LARGEST_NUMBER:
+        refuse(400, f"{name} must be a whole number from {least} to {LARGEST_NUMBER}")
     return number
 
 
@@ -107,18 +107,8 @@ def read_operation(found):
     if op == "check" and "ifRev" not in found:
         refuse(400, "A check needs ifRev")
     if op not in WRITES:
-        return Operation(op, key, None, None, NO_CONDITION)
-    return Operation(op, key, found.get("value"), read_number(found), read_condition(op, found))
-
-
-def read_number(found):
-    if "n" not in found:
-        return None
-    text = found["n"]
-    number = float(text) if re.match("[-0-9]", text) else 0
-    if not 1 <= number <= LARGEST_N or number != int(number):
-        refuse(400, f"n must be a whole number from 1 to {LARGEST_N}")
-    return int(number)
+        return Operation(op, key, None, NO_CONDITION)
+    return Operation(op, key, found.get("value"), read_condition(op, found))
 
 
 def read_condition(op, found):
@@ -128,23 +118,6 @@ def read_condition(op, found):
     if name == "ifRev" and found[name] == "null":
         return None
     return read_string(found, name)
-
-
-def check_numbers(batch):
-    numbers = numbers_of(batch)
-    if numbers and batch.client is None:
-        refuse(400, "A batch with n must name its client")
-    if numbers and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        refuse(400, "n must count up by one")
-    mutation = [number for number in (batch.m, batch.void, batch.settled) if number is not None]
-    if mutation and batch.client is None:
-        refuse(400, "A batch with m, void or settled must name its client")
-    if mutation and numbers:
-        refuse(400, "A batch with m or settled has no n")
-
-
-def numbers_of(batch):
-    return [operation.n for operation in batch.operations if operation.n]
 
 
 def writes_of(batch):
@@ -165,9 +138,7 @@ def run_batch(records, batch):
         refuse(409, "The data is of another epoch: list everything again", "epoch-changed")
     if batch.client is None:
         return Answer(run_operations(records, batch))
-    settled, top = records.mutation_client(batch.client)
-    if numbers_of(batch):
-        return Answer(run_numbered_writes(records, batch), top)
+    settled, top = records.client(batch.client)
     number = batch.m or batch.void
     if number is None:
         if batch.settled is not None:
@@ -212,51 +183,27 @@ def refuse_mutation(name, error, top):
     refuse(409, error, name)
 
 
-def run_operations(records, batch, used=None):
-    return (run_all_or_none if batch.atomic else run_each)(records, batch, used or {})
+def run_operations(records, batch):
+    return (run_all_or_none if batch.atomic else run_each)(records, batch)
 
 
-def run_numbered_writes(records, batch):
-    numbers = numbers_of(batch)
-    used = known_results(records, batch.client, numbers)
-    results = run_operations(records, batch, used)
-    if any(n not in used for n in numbers):
-        kept = [without_value(result) for operation, result in zip(batch.operations, results) if operation.n]
-        records.remember(batch.client, numbers[0], numbers[-1], kept)
-    return results
-
-
-def known_results(records, client, numbers):
-    """The results of the client's last writes by their numbers."""
-    row = records.client(client)
-    if row is None and numbers[0] > 1:
-        refuse(409, "This server does not know the client: start again with n 1", "client-unknown")
-    if row and not row.first <= numbers[0] <= row.last + 1:
-        refuse(409, f"The last n of this client is {row.last}", "op-gap")
-    return dict(enumerate(row.results, row.first)) if row else {}
-
-
-def run_each(records, batch, used):
+def run_each(records, batch):
     room = Room()
-    return [used.get(operation.n) or run(records, operation, room) for operation in batch.operations]
+    return [run(records, operation, room) for operation in batch.operations]
 
 
-def run_all_or_none(records, batch, used):
+def run_all_or_none(records, batch):
     """After the first write that fails, no further operation is tried and all earlier ones are undone."""
     room, failed, results = Room(), False, []
     undo = records.savepoint()
     for operation in batch.operations:
-        untried = NOT_APPLIED if failed else None
-        result = used.get(operation.n) or untried or run(records, operation, room)
+        result = NOT_APPLIED if failed else run(records, operation, room)
         results.append(result)
         failed = failed or fails(operation, result)
     if not failed:
         return results
     undo()
-    return [
-        result if operation.n in used else undone(records, operation, result)
-        for operation, result in zip(batch.operations, results)
-    ]
+    return [undone(records, operation, result) for operation, result in zip(batch.operations, results)]
 
 
 def fails(operation, result):
@@ -271,7 +218,7 @@ def undone(records, operation, result):
 
 
 def run(records, operation, room):
-    op, key, value, _, condition = operation
+    op, key, value, condition = operation
     if op == "clear":
         unmet = condition not in (NO_CONDITION, str(records.seq))
         return conflict(records, operation, room) if unmet else done(records.clear())

@@ -6,7 +6,6 @@ The SQLite file: its tables, and transactions. The TypeScript server reads and w
   is the highest revision of all expired tombstones.
 - `records`: entries, and tombstones (without a value) for keys that were deleted since the last clear. The value is the
   last column: SQLite reads through a large value to reach the columns after it.
-- `clients`: the last numbered writes of each client, `first_n` to `last_n`, and their results.
 - `mutation_clients`: the clients that number their mutations. `settled` is the number up to which a client has settled
   all of them, `top` the highest number.
 - `mutations`: the results of a mutation's writes; null if its client gave it up. Rows with a settled number count as
@@ -42,9 +41,8 @@ CREATE TABLE IF NOT EXISTS records (
   PRIMARY KEY (tenant, key));
 CREATE INDEX IF NOT EXISTS records_by_rev ON records (tenant, rev);
 CREATE INDEX IF NOT EXISTS tombstones ON records (deleted_at_ms) WHERE value IS NULL;
-CREATE TABLE IF NOT EXISTS clients (
-  tenant TEXT NOT NULL, client TEXT NOT NULL, first_n INTEGER NOT NULL, last_n INTEGER NOT NULL,
-  results TEXT NOT NULL, used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID;
+-- The results of single writes, of an earlier version.
+DROP TABLE IF EXISTS clients;
 CREATE TABLE IF NOT EXISTS mutation_clients (
   tenant TEXT NOT NULL, client TEXT NOT NULL, settled INTEGER NOT NULL, top INTEGER NOT NULL,
   used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID;
@@ -123,7 +121,6 @@ def delete_expired(db):
         old,
     )
     db.execute(f"DELETE {gone}", old)
-    db.execute("DELETE FROM clients WHERE used_at_ms < ?", old)
     silent = "FROM mutation_clients WHERE used_at_ms < ?"
     db.execute(f"DELETE FROM mutations WHERE (tenant, client) IN (SELECT tenant, client {silent})", old)
     db.execute(f"DELETE {silent}", old)

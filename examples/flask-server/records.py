@@ -16,7 +16,6 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 Record = namedtuple("Record", "value rev")
 Change = namedtuple("Change", "type key rev value")
-Client = namedtuple("Client", "first last results")
 VOID = object()  # a mutation that its client gave up
 SETTLED_ROWS = 64  # of a client's settled mutations, at most this many rows are left: they are deleted in bulk
 
@@ -145,19 +144,6 @@ class Records:
             yield Change("delete" if value is None else "put", key, rev, value)
 
     def client(self, client):
-        row = self.db.execute(
-            "SELECT first_n, last_n, results FROM clients WHERE tenant = ? AND client = ?", (self.tenant, client)
-        ).fetchone()
-        return row and Client(row[0], row[1], json.loads(row[2]))
-
-    def remember(self, client, first, last, results):
-        self.db.execute(
-            "INSERT OR REPLACE INTO clients (tenant, client, first_n, last_n, results, used_at_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (self.tenant, client, first, last, json.dumps(results), now_ms()),
-        )
-
-    def mutation_client(self, client):
         """(settled, top); both are 0 for an unknown client."""
         row = self.db.execute(
             "SELECT settled, top FROM mutation_clients WHERE tenant = ? AND client = ?", (self.tenant, client)
@@ -166,7 +152,7 @@ class Records:
 
     def use_client(self, client, settled, m):
         """Stores that the client has sent mutation `m`, and has settled those up to `settled`."""
-        before, top = self.mutation_client(client)
+        before, top = self.client(client)
         settled = max(before, settled)
         if settled // SETTLED_ROWS > before // SETTLED_ROWS:
             self.db.execute(

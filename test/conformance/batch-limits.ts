@@ -8,8 +8,6 @@ export { checks as batchLimitChecks };
 
 const GOOD = '{"op":"put","key":"good","value":1}';
 
-const CLIENT = 'conformance-client-0001';
-
 /** No batch, for the reason that stands before it. */
 const NO_BATCHES: Readonly<Record<string, string>> = {
   'no JSON': `{"ops":[${GOOD}]`,
@@ -34,9 +32,6 @@ const NO_BATCHES: Readonly<Record<string, string>> = {
   'an ifSeq that is a number': `{"ops":[${GOOD},{"op":"clear","ifSeq":1}]}`,
   'an atomic that is text': `{"atomic":"yes","ops":[${GOOD}]}`,
   'a number that JSON does not have': `{"ops":[${GOOD},{"op":"put","key":"a","value":NaN}]}`,
-  'an n that is 0': `{"client":"${CLIENT}","ops":[${GOOD},{"n":0,"op":"put","key":"a","value":1}]}`,
-  'an n that is text': `{"client":"${CLIENT}","ops":[${GOOD},{"n":"1","op":"put","key":"a","value":1}]}`,
-  'an n that is broken': `{"client":"${CLIENT}","ops":[${GOOD},{"n":1.5,"op":"put","key":"a","value":1}]}`,
 };
 
 const nested = (levels: number): string => `${'[{"a":'.repeat(levels / 2)}1${'}]'.repeat(levels / 2)}`;

@@ -10,7 +10,8 @@ const { check, checks } = checksThatNeed('contract');
 export { checks as errorChecks };
 
 const NAMES = [
-  ...['epoch-changed', 'op-gap', 'client-unknown', 'cursor-gone', 'key-exists', 'incomplete-import'],
+  ...['epoch-changed', 'other-account', 'mutation-changed', 'settled', 'void'],
+  ...['cursor-gone', 'key-exists', 'incomplete-import'],
   ...['answer-too-large', 'value-too-large', 'invalid-key'],
 ];
 
@@ -153,7 +154,7 @@ check(
         '/api/v1/batch',
         {
           headers,
-          body: '{"client":"cccccccccccccccccccc","ops":[{"n":9007199254740993,"op":"put","key":"c","value":1}]}',
+          body: '{"client":"cccccccccccccccccccc","m":9007199254740993,"ops":[{"op":"put","key":"c","value":1}]}',
         },
       ],
       [
@@ -161,7 +162,7 @@ check(
         '/api/v1/batch',
         {
           headers,
-          body: '{"client":"cccccccccccccccccccc","ops":[{"n":1e300,"op":"put","key":"c","value":1}]}',
+          body: '{"client":"cccccccccccccccccccc","m":1e300,"ops":[{"op":"put","key":"c","value":1}]}',
         },
       ],
       [

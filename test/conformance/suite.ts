@@ -12,7 +12,6 @@ import { modernLevel0Checks } from './modern-level0.ts';
 import { mutationChecks } from './mutations.ts';
 import { originChecks } from './origins.ts';
 import { preconditionChecks } from './preconditions.ts';
-import { retryChecks } from './retries.ts';
 import type { Check } from './runner.ts';
 import { tokenChecks } from './tokens.ts';
 import { transferChecks } from './transfer.ts';
@@ -26,7 +25,6 @@ export const ALL_CHECKS: readonly Check[] = [
   ...batchChecks,
   ...batchLimitChecks,
   ...mutationChecks,
-  ...retryChecks,
   ...keysChecks,
   ...changesChecks,
   ...eventChecks,

@@ -136,13 +136,13 @@ check(
     const [own, others] = [await server.position(), await server.position(token)];
     const client = 'conformance-client-of-two-tenants';
     const first = await server.run(
-      { n: 1, op: 'put', key: 'a', value: 1 },
-      { client: `${client}-${own.seq}` },
+      { op: 'put', key: 'a', value: 1 },
+      { client: `${client}-${own.seq}`, m: 1 },
     );
     same((await server.position(token)).seq, others.seq, '`seq` of the other tenant');
     const second = await server.run(
-      { n: 1, op: 'put', key: 'b', value: 1 },
-      { client: `${client}-${own.seq}` },
+      { op: 'put', key: 'b', value: 1 },
+      { client: `${client}-${own.seq}`, m: 1 },
       { token },
     );
     same([first.rev, second.rev], [`${own.seq + 1}`, `${others.seq + 1}`], 'the revisions of both tenants');

@@ -60,12 +60,6 @@ export const BATCH_VIOLATIONS: readonly Violation[] = [
     violate: askingBatch((batch) => batch),
   },
   {
-    what: 'n not looked at',
-    asked: ['5.1', '5.10', '5.11', '5.12', '5.13', '5.14'],
-    fails: ['5.10', '5.11', '5.12', '5.13'],
-    violate: askingBatch((batch) => ({ ...batch, ops: batch.ops.map((op) => without(op, 'n')) })),
-  },
-  {
     what: 'whole answers given again, with their reads and values',
     asked: ['5.10', '5.11', '5.12', '5.13', '5.14'],
     fails: ['5.11', '5.12', '5.14'],

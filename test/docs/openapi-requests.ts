@@ -131,8 +131,6 @@ export const LEVEL_1: Requests = [
   ],
   [400, 'POST', '/api/v1/batch', batch({}, { op: 'move' })],
   [409, 'POST', '/api/v1/batch', batch({ epoch: 'other' }, { op: 'get', key: 'a' })],
-  [409, 'POST', '/api/v1/batch', batch({ client: CLIENT }, { n: 99, op: 'delete', key: 'a' })],
-  [409, 'POST', '/api/v1/batch', batch({ client: `${CLIENT}-x` }, { n: 2, op: 'delete', key: 'a' })],
   [415, 'POST', '/api/v1/batch', TEXT],
   [405, 'GET', '/api/v1/batch'],
   [404, 'GET', '/api/v1/nothing'],

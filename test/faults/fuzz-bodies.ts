@@ -143,17 +143,17 @@ function revision(random: Random, loot: Loot): string {
   return random.pick(['null', '"0"', '"1"', '"-1"', '"01"', `"${'9'.repeat(40)}"`, '""', '1', '"1.5"']);
 }
 
-function operation(random: Random, loot: Loot, n: number | undefined): string {
-  const op = random.pick(['get', 'head', 'put', 'put', 'delete', 'clear', 'get']);
+function operation(random: Random, loot: Loot): string {
+  const op = random.pick(['get', 'head', 'put', 'put', 'delete', 'check', 'clear', 'get']);
   const members: Array<readonly [string, string]> = [['"op"', `"${op}"`]];
-  if (n !== undefined && op !== 'get' && op !== 'head') members.unshift(['"n"', String(n)]);
   if (op !== 'clear') members.push(['"key"', keyText(random)]);
   if (op === 'put') members.push(['"value"', value(random)]);
-  if (random.chance(0.3)) members.push([op === 'clear' ? '"ifSeq"' : '"ifRev"', revision(random, loot)]);
+  if (random.chance(op === 'check' ? 0.9 : 0.3))
+    members.push([op === 'clear' ? '"ifSeq"' : '"ifRev"', revision(random, loot)]);
   return objectText(random, members);
 }
 
-/** A client of this fuzzer, whose numbers count up as they should while its batches are right. */
+/** A client of this fuzzer, which sends most mutations once, and some again. */
 export interface FuzzClient {
   id: string;
   next: number;
@@ -166,19 +166,22 @@ export const newClient = (random: Random): FuzzClient => ({ id: random.bytes(16)
 export function batchBody(random: Random, loot: Loot, client: FuzzClient): string {
   const length = random.chance(0.02) ? random.pick([499, 500, 501, 3000]) : random.below(6);
   const numbered = random.chance(0.6);
-  if (random.chance(0.1)) client.next += random.pick([-3, -1, 1, 1000]);
   if (random.chance(0.1)) Object.assign(client, newClient(random));
-  let { next } = client;
-  const ops = Array.from({ length }, () => {
-    const text = operation(random, loot, numbered ? next : undefined);
-    if (text.includes('"n":')) next += 1;
-    return text;
-  });
-  client.next = next;
-  const members: Array<readonly [string, string]> = [['"ops"', `[${ops.join(',')}]`]];
+  const ops = Array.from({ length }, () => operation(random, loot));
+  const members: Array<readonly [string, string]> = [];
+  const isVoid = numbered && random.chance(0.1);
+  if (!isVoid || random.chance(0.05)) members.push(['"ops"', `[${ops.join(',')}]`]);
+  if (numbered) {
+    const m = Math.max(0, client.next - (random.chance(0.3) ? random.below(5) : 0));
+    client.next += random.pick([0, 1, 1, 1, 1000]);
+    members.push([isVoid ? '"void"' : '"m"', String(m)]);
+    if (random.chance(0.3))
+      members.push(['"settled"', String(Math.max(0, m - random.pick([0, 1, 2, 3, 100])))]);
+  }
   if (numbered || random.chance(0.1)) {
     members.unshift(['"client"', `"${random.chance(0.95) ? client.id : random.pick(CLIENTS)}"`]);
   }
+  if (random.chance(0.02)) members.push(['"account"', jsonText(random, 2)]);
   if (random.chance(0.3)) members.push(['"atomic"', random.pick(['true', 'true', 'false', '1'])]);
   if (random.chance(0.3)) members.push(['"epoch"', `"${random.pick([...loot.epochs, 'none'])}"`]);
   return objectText(random, members);

@@ -125,24 +125,25 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
       expect([...seen].sort()).toEqual([...acknowledged].sort());
     });
 
-    test('a batch that is sent twice at once is applied once', async () => {
+    test('a mutation that is sent several times at once is applied once', async () => {
       const { url } = await start();
-      for (let n = 1; n <= 60; n += 2) {
+      for (let m = 1; m <= 30; m += 1) {
         const body = {
           client: CLIENT,
+          m,
           ops: [
-            { n, op: 'put', key: 'a', value: n },
-            { n: n + 1, op: 'delete', key: 'none' },
+            { op: 'put', key: 'a', value: m },
+            { op: 'delete', key: 'none' },
           ],
         };
         const answers = await Promise.all([batch(url, body), batch(url, body), batch(url, body)]);
         for (const { results } of answers)
           expect(results).toEqual([
-            { status: 200, rev: `${(n + 1) / 2}` },
+            { status: 200, rev: `${m}` },
             { status: 404, error: 'Key not found' },
           ]);
       }
-      expect((await changes(url)).changes).toEqual([{ type: 'put', key: 'a', rev: '30', value: 59 }]);
+      expect((await changes(url)).changes).toEqual([{ type: 'put', key: 'a', rev: '30', value: 30 }]);
     });
 
     test('of batches that meet a condition together, one applies', async () => {
@@ -212,10 +213,7 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
     test('after 30 days tombstones are forgotten, and cursors from before are gone', async () => {
       const server = await start();
       const ops = ['a', 'b', 'c'].map((key) => ({ op: 'put', key, value: 1 }));
-      const { epoch } = await batch(server.url, {
-        client: CLIENT,
-        ops: [{ n: 1, ...ops[0] }, ...ops.slice(1)],
-      });
+      const { epoch } = await batch(server.url, { ops });
       await batch(server.url, { client: CLIENT, m: 7, ops: [{ op: 'delete', key: 'a' }] });
       await batch(server.url, { ops: [{ op: 'delete', key: 'b' }] });
       await stop(server);
@@ -223,7 +221,6 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
         const age = database.prepare('UPDATE records SET deleted_at_ms = ? WHERE key = ?');
         age.run(Date.now() - 31 * DAY, 'a');
         age.run(Date.now() - 29 * DAY, 'b');
-        database.prepare('UPDATE clients SET used_at_ms = ?').run(Date.now() - 31 * DAY);
         database.prepare('UPDATE mutation_clients SET used_at_ms = ?').run(Date.now() - 31 * DAY);
       });
 
@@ -241,34 +238,6 @@ describe.skipIf(flaskSkipReason())('Flask server under gunicorn: level 1', () =>
       expect(await batch(url, { client: CLIENT, ops: [] })).toMatchObject({ top: 0 });
       const again = await batch(url, { client: CLIENT, m: 7, ops: [{ op: 'delete', key: 'a' }] });
       expect(again.results).toMatchObject([{ status: 404 }]);
-      const forgotten = await post(url, '/api/v1/batch', {
-        client: CLIENT,
-        ops: [{ n: 2, op: 'delete', key: 'c' }],
-      });
-      expect(await forgotten.json()).toMatchObject({
-        status: 409,
-        type: 'urn:codeforge-storage:client-unknown',
-      });
-    });
-
-    test('the TypeScript server goes on where it ended, and the other way round', async () => {
-      const first = { n: 1, op: 'put', key: 'a', value: 1 };
-      const second = { n: 2, op: 'put', key: 'a', value: 2, ifRev: '9' };
-      const third = { n: 3, op: 'delete', key: 'a' };
-      const flask = await start();
-      const before = await batch(flask.url, { client: CLIENT, ops: [first, second] });
-      await stop(flask);
-
-      const typescript = await start({}, startTypescriptServer);
-      const repeated = await batch(typescript.url, { client: CLIENT, ops: [first, second, third] });
-      const { value: _told, ...unmet } = before.results[1] as { value: unknown };
-      expect(repeated.results).toEqual([before.results[0], unmet, { status: 200, rev: '2' }]);
-      await stop(typescript);
-
-      const { url } = await start();
-      const { epoch, results, seq } = await batch(url, { client: CLIENT, ops: [first, second, third] });
-      expect([epoch, results, seq]).toEqual([before.epoch, repeated.results, 2]);
-      expect((await changes(url)).changes).toEqual([{ type: 'delete', key: 'a', rev: '2' }]);
     });
   });
 

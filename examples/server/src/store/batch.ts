@@ -17,7 +17,7 @@ import {
   type Result,
 } from './store.ts';
 import { type Needs, TenantState } from './tenant-state.ts';
-import type { NumberedWrites, StoredMutation, Transaction } from './transaction.ts';
+import type { StoredMutation, Transaction } from './transaction.ts';
 
 /** A batch and its tenant. */
 export interface TenantBatch {
@@ -56,7 +56,7 @@ function needsOf(batches: readonly TenantBatch[]): ReadonlyMap<string, Needs> {
   for (const { tenant, batch } of batches) {
     let need = needs.get(tenant);
     if (need === undefined) {
-      need = { values: new Set(), heads: new Set(), clients: new Set(), mutations: new Map() };
+      need = { values: new Set(), heads: new Set(), clients: new Map() };
       needs.set(tenant, need);
     }
     addClient(need, batch);
@@ -71,26 +71,21 @@ function needsOf(batches: readonly TenantBatch[]): ReadonlyMap<string, Needs> {
   return needs;
 }
 
-function addClient(need: Needs, { client, operations, m, voided }: Batch): void {
+function addClient(need: Needs, { client, m, voided }: Batch): void {
   if (client === undefined) return;
-  if (operations.some(({ n }) => n !== undefined)) need.clients.add(client);
-  const numbers = need.mutations.get(client) ?? new Set();
-  need.mutations.set(client, numbers);
+  const numbers = need.clients.get(client) ?? new Set();
+  need.clients.set(client, numbers);
   const number = m ?? voided;
   if (number !== undefined) numbers.add(number);
 }
 
 function runBatch(state: TenantState, batch: Batch, answerBytes: number): Outcome {
   if (batch.client === undefined) {
-    const results = applyBatch(state, batch, undefined, answerBytes);
+    const results = applyBatch(state, batch, answerBytes);
     return { seq: state.seq, results };
   }
   const client = state.client(batch.client);
   const { top } = client;
-  if (batch.operations.some(({ n }) => n !== undefined)) {
-    const outcome = runNumberedWrites(state, batch, batch.client, answerBytes);
-    return 'results' in outcome ? { ...outcome, top } : outcome;
-  }
   const number = batch.m ?? batch.voided;
   const stored = number === undefined ? undefined : client.mutation(number);
   const refused = number === undefined ? undefined : mutationRefusal(client, batch, number, stored);
@@ -101,7 +96,7 @@ function runBatch(state: TenantState, batch: Batch, answerBytes: number): Outcom
     const results = repeat(state, batch.operations, stored, answerBytes);
     return { seq: state.seq, results, top };
   }
-  const results = applyBatch(state, batch, undefined, answerBytes);
+  const results = applyBatch(state, batch, answerBytes);
   if (batch.m !== undefined) {
     const written = results.filter((_, i) => isWrite(batch.operations[i] as Operation));
     client.save(batch.m, written.map(withoutValue));
@@ -149,37 +144,15 @@ function repeat(
   );
 }
 
-function runNumberedWrites(state: TenantState, batch: Batch, client: string, answerBytes: number): Outcome {
-  const { operations } = batch;
-  const numbers = operations.flatMap(({ n }) => n ?? []);
-  const first = numbers[0] ?? 0;
-  const used = state.numberedWrites(client);
-  if (used === undefined && first > 1) return { refused: 'client-unknown' };
-  if (used && (first < used.first || first > used.last + 1)) return { refused: 'op-gap' };
-  const results = applyBatch(state, batch, used, answerBytes);
-  const last = numbers.at(-1) ?? first;
-  if (last > (used?.last ?? 0)) {
-    const numbered = results.filter((_, i) => operations[i]?.n !== undefined);
-    state.saveNumberedWrites(client, { first, last, results: numbered.map(withoutValue) });
-  }
-  return { seq: state.seq, results };
-}
-
-function applyBatch(
-  state: TenantState,
-  { operations, atomic }: Batch,
-  used: NumberedWrites | undefined,
-  answerBytes: number,
-): Result[] {
+function applyBatch(state: TenantState, { operations, atomic }: Batch, answerBytes: number): Result[] {
   const room = new Room(answerBytes);
-  if (!atomic)
-    return operations.map((operation) => earlierResult(operation, used) ?? apply(state, operation, room));
+  if (!atomic) return operations.map((operation) => apply(state, operation, room));
 
   const results: Result[] = [];
   let failed: Operation | undefined;
   state.atomically(() => {
     failed = operations.find((operation) => {
-      const result = earlierResult(operation, used) ?? apply(state, operation, room);
+      const result = apply(state, operation, room);
       results.push(result);
       return isFailure(operation, result);
     });
@@ -187,16 +160,9 @@ function applyBatch(
   });
   if (failed === undefined) return results;
   const failure = results.at(-1) as Result;
-  return operations.map(
-    (operation) =>
-      earlierResult(operation, used) ??
-      (operation === failed ? resultAfterUndo(state, operation, failure) : { outcome: 'not-applied' }),
+  return operations.map((operation) =>
+    operation === failed ? resultAfterUndo(state, operation, failure) : { outcome: 'not-applied' },
   );
-}
-
-/** The result of a numbered write that an earlier batch applied. */
-function earlierResult({ n }: Operation, used: NumberedWrites | undefined): Result | undefined {
-  return n === undefined || used === undefined ? undefined : used.results[n - used.first];
 }
 
 /** Whether an operation makes its atomic batch fail. A read never does. */

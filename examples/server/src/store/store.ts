@@ -22,35 +22,28 @@ export interface Entry {
 /** Decides whether an operation may apply. Called with the current revision, `undefined` when the key is missing. */
 export type Condition = (rev: number | undefined) => boolean;
 
-type Numbered = {
-  /** The client's number of this write: see `Batch.client`. */
-  readonly n?: number | undefined;
-};
-
 /** One step of a batch. The condition of a `clear` is called with the tenant's sequence number. */
-export type Operation = Numbered &
-  (
-    | { readonly type: 'get' | 'head'; readonly key: string }
-    | {
-        readonly type: 'put';
-        readonly key: string;
-        readonly value: string;
-        readonly condition?: Condition | undefined;
-      }
-    | { readonly type: 'delete'; readonly key: string; readonly condition?: Condition | undefined }
-    | { readonly type: 'clear'; readonly condition?: Condition | undefined }
-    /** Changes nothing. Fails like a write whose condition is not met. */
-    | { readonly type: 'check'; readonly key: string; readonly condition: Condition }
-    /** Refused before it reached the store. It keeps its position in the batch, and its number. */
-    | { readonly type: 'refused'; readonly isWrite: boolean; readonly result: Result }
-  );
+export type Operation =
+  | { readonly type: 'get' | 'head'; readonly key: string }
+  | {
+      readonly type: 'put';
+      readonly key: string;
+      readonly value: string;
+      readonly condition?: Condition | undefined;
+    }
+  | { readonly type: 'delete'; readonly key: string; readonly condition?: Condition | undefined }
+  | { readonly type: 'clear'; readonly condition?: Condition | undefined }
+  /** Changes nothing. Fails like a write whose condition is not met. */
+  | { readonly type: 'check'; readonly key: string; readonly condition: Condition }
+  /** Refused before it reached the store. It keeps its position in the batch. */
+  | { readonly type: 'refused'; readonly isWrite: boolean; readonly result: Result };
 
 /** Operations, applied in their order. */
 export interface Batch {
   readonly operations: readonly Operation[];
   /** All operations apply, or none. */
   readonly atomic?: boolean;
-  /** The client that assigned the numbers. A write whose number was used before is not applied again: its result is repeated. */
+  /** The client that assigned the numbers `m`, `voided` and `settled`. */
   readonly client?: string | undefined;
   /** The client's number of this mutation. It is applied once; after that its results are repeated. */
   readonly m?: number | undefined;
@@ -106,7 +99,6 @@ export type Outcome =
       /** The mutation that the client gave up had not been applied, and never will be. */
       readonly isVoid?: true;
     }
-  | { readonly refused: 'op-gap' | 'client-unknown' }
   | { readonly refused: MutationRefusal; readonly top: number };
 
 /** Why a mutation is not applied: the client has settled it, has given it up, or sent it before with other writes. */

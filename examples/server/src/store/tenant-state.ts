@@ -3,14 +3,7 @@
  * written before all batches have run, and an atomic batch that fails is undone here.
  */
 import { ClientState } from './client-state.ts';
-import type {
-  ClientChanges,
-  Head,
-  NumberedWrites,
-  StoredClient,
-  TenantChanges,
-  Transaction,
-} from './transaction.ts';
+import type { ClientChanges, Head, StoredClient, TenantChanges, Transaction } from './transaction.ts';
 
 /** A changed entry. Without a value it was deleted. */
 interface ChangedEntry {
@@ -29,9 +22,8 @@ export interface Needs {
   readonly values: Set<string>;
   /** Keys of which only the revision and the size are needed. */
   readonly heads: Set<string>;
-  readonly clients: Set<string>;
-  /** The numbers of mutations that batches of each client name. */
-  readonly mutations: Map<string, Set<number>>;
+  /** Clients, each with the numbers of the mutations that its batches name. */
+  readonly clients: Map<string, Set<number>>;
 }
 
 /** Values up to this size are read together with their revision, which saves a statement. */
@@ -40,14 +32,12 @@ const SMALL_VALUE_BYTES = 4096;
 export class TenantState {
   readonly #tenant: string;
   readonly #stored: ReadonlyMap<string, Head>;
-  readonly #storedClients: ReadonlyMap<string, NumberedWrites>;
-  readonly #storedMutations: ReadonlyMap<string, StoredClient>;
+  readonly #storedClients: ReadonlyMap<string, StoredClient>;
   #seq: number;
   readonly #seqBefore: number;
   #cleared: number | undefined;
   #entries = new Map<string, ChangedEntry>();
-  readonly #clients = new Map<string, NumberedWrites>();
-  readonly #clientStates = new Map<string, ClientState>();
+  readonly #clients = new Map<string, ClientState>();
   /** Results that wait for a stored value. */
   #unread: Array<readonly [key: string, result: ValueSlot]> = [];
   /** How to undo the changes of the current atomic batch; `undefined` outside of one. */
@@ -57,29 +47,26 @@ export class TenantState {
     tenant: string,
     seq: number,
     stored: ReadonlyMap<string, Head>,
-    clients: ReadonlyMap<string, NumberedWrites>,
-    mutations: ReadonlyMap<string, StoredClient>,
+    clients: ReadonlyMap<string, StoredClient>,
   ) {
     this.#tenant = tenant;
     this.#seq = seq;
     this.#seqBefore = seq;
     this.#stored = stored;
     this.#storedClients = clients;
-    this.#storedMutations = mutations;
   }
 
   static async load(
     transaction: Transaction,
     tenant: string,
-    { values, heads, clients, mutations }: Needs,
+    { values, heads, clients }: Needs,
   ): Promise<TenantState> {
     const seq = await transaction.lock(tenant);
     const found = values.size === 0 ? NONE : await transaction.heads(tenant, values, SMALL_VALUE_BYTES);
     const others = heads.size === 0 ? NONE : await transaction.heads(tenant, heads, 0);
     const stored = others.size === 0 ? found : new Map([...others, ...found]);
     const known = clients.size === 0 ? NONE : await transaction.clients(tenant, clients);
-    const senders = mutations.size === 0 ? NONE : await transaction.mutations(tenant, mutations);
-    return new TenantState(tenant, seq, stored, known, senders);
+    return new TenantState(tenant, seq, stored, known);
   }
 
   get seq(): number {
@@ -136,20 +123,12 @@ export class TenantState {
     return rev;
   }
 
-  numberedWrites(client: string): NumberedWrites | undefined {
-    return this.#clients.get(client) ?? this.#storedClients.get(client);
-  }
-
-  saveNumberedWrites(client: string, writes: NumberedWrites): void {
-    this.#clients.set(client, writes);
-  }
-
   /** The client as the batches so far have left it. */
   client(id: string): ClientState {
-    let client = this.#clientStates.get(id);
+    let client = this.#clients.get(id);
     if (client === undefined) {
-      client = new ClientState(this.#storedMutations.get(id));
-      this.#clientStates.set(id, client);
+      client = new ClientState(this.#storedClients.get(id));
+      this.#clients.set(id, client);
     }
     return client;
   }
@@ -179,15 +158,14 @@ export class TenantState {
   }
 
   async write(transaction: Transaction): Promise<void> {
-    const mutations = new Map<string, ClientChanges>();
-    for (const [id, client] of this.#clientStates) if (client.isChanged) mutations.set(id, client.changes());
-    if (this.#seq === this.#seqBefore && this.#clients.size === 0 && mutations.size === 0) return;
+    const clients = new Map<string, ClientChanges>();
+    for (const [id, client] of this.#clients) if (client.isChanged) clients.set(id, client.changes());
+    if (this.#seq === this.#seqBefore && clients.size === 0) return;
     const changes: TenantChanges = {
       seq: this.#seq,
       cleared: this.#cleared,
       entries: this.#entries,
-      clients: this.#clients,
-      mutations,
+      clients,
     };
     await transaction.write(this.#tenant, changes);
   }

@@ -14,10 +14,8 @@ import type { Result } from './store.ts';
 export interface Transaction {
   /** Locks the tenant, if this transaction writes, and resolves with its sequence number: 0 for a new tenant. */
   lock(tenant: string): Promise<number>;
-  /** Finds the last numbered writes of clients. */
-  clients(tenant: string, clients: ReadonlySet<string>): Promise<ReadonlyMap<string, NumberedWrites>>;
   /** Finds clients, each with those of the wanted mutations that are stored. Unknown clients are absent from the result. */
-  mutations(
+  clients(
     tenant: string,
     wanted: ReadonlyMap<string, ReadonlySet<number>>,
   ): Promise<ReadonlyMap<string, StoredClient>>;
@@ -35,13 +33,6 @@ export interface Head {
   /** UTF-8 bytes of the value. */
   readonly size: number;
   readonly value?: string | undefined;
-}
-
-/** The last numbered writes of a client, from number `first` to `last`, and their results without values. */
-export interface NumberedWrites {
-  readonly first: number;
-  readonly last: number;
-  readonly results: readonly Result[];
 }
 
 /** The results of a mutation's writes, without values; `'void'` if its client gave it up before it was applied. */
@@ -74,6 +65,5 @@ export interface TenantChanges {
   readonly cleared?: number | undefined;
   /** The last state of each changed key. Without a value it is a tombstone. */
   readonly entries: ReadonlyMap<string, { readonly rev: number; readonly value: string | undefined }>;
-  readonly clients: ReadonlyMap<string, NumberedWrites>;
-  readonly mutations: ReadonlyMap<string, ClientChanges>;
+  readonly clients: ReadonlyMap<string, ClientChanges>;
 }

@@ -1,5 +1,12 @@
 /** `POST /api/v1/batch`. Spec: docs/contract.md, 5. */
-import { type Batch, needsWriting, OUTCOME_TEXTS, type Result, type Store } from '../../store/store.ts';
+import {
+  type Batch,
+  type MutationRefusal,
+  needsWriting,
+  OUTCOME_TEXTS,
+  type Result,
+  type Store,
+} from '../../store/store.ts';
 import { requireScope, type Scope } from '../access/tokens.ts';
 import { answer } from '../answers.ts';
 import { HttpError, problemType } from '../errors.ts';
@@ -8,9 +15,7 @@ import { checkType, decode, readBytes } from '../transport/body.ts';
 import type { Limits } from '../transport/limits.ts';
 import { parseBatch } from './parse-batch.ts';
 
-const REFUSED = {
-  'op-gap': 'n is neither the next number of this client nor a number of its last batch',
-  'client-unknown': 'This server does not know the client: start again with n 1',
+const REFUSED: Record<MutationRefusal, string> = {
   settled: 'The client has settled this mutation: its results are no longer stored',
   void: 'The client has given up this mutation',
   'mutation-changed': 'The mutation with this number had another number of writes',

@@ -29,14 +29,13 @@ const CLIENT = /^[\w-]{16,64}$/;
 export function parseBatch(text: string, limits: Limits): SentBatch {
   // The body, the array and the operation are three more levels than a value may have.
   const body: Members = parseMembers(text, MAX_DEPTH + 3) ?? refuse('A batch must be an object');
-  const mutation = mutationOf(body);
-  const operations = mutation.voided === undefined ? operationsOf(body, limits) : [];
   const client = stringOf(body, 'client');
   if (client !== undefined && !CLIENT.test(client))
     refuse('client must be 16 to 64 characters of A-Z a-z 0-9 _ -');
+  const mutation = mutationOf(body, client);
+  const operations = mutation.voided === undefined ? operationsOf(body, limits) : [];
   const atomic = body.get('atomic') ?? 'false';
   if (atomic !== 'true' && atomic !== 'false') refuse('atomic must be true or false');
-  checkNumbers(operations, client, mutation);
   return {
     batch: { operations, atomic: atomic === 'true', client, ...mutation },
     epoch: stringOf(body, 'epoch'),
@@ -46,10 +45,12 @@ export function parseBatch(text: string, limits: Limits): SentBatch {
 
 type Mutation = Pick<Batch, 'm' | 'voided' | 'settled'>;
 
-function mutationOf(body: Members): Mutation {
+function mutationOf(body: Members, client: string | undefined): Mutation {
   const m = numberOf(body, 'm');
   const voided = numberOf(body, 'void');
   const settled = numberOf(body, 'settled', 0);
+  if ((m ?? voided ?? settled) !== undefined && client === undefined)
+    refuse('A batch with m, void or settled must name its client');
   if (voided !== undefined && (m !== undefined || body.has('ops')))
     refuse('A batch with void has neither m nor ops');
   if (settled !== undefined && settled >= (m ?? voided ?? Number.POSITIVE_INFINITY))
@@ -73,7 +74,7 @@ function parseOperation(text: string, i: number, limits: Limits): Operation {
   if (!text.startsWith('{')) refuse(`Operation ${i} must be an object`);
   const op: Members = membersOf(text);
   const type = stringOf(op, 'op');
-  if (type === 'clear') return { type, n: numberOf(op, 'n'), condition: seqCondition(op) };
+  if (type === 'clear') return { type, condition: seqCondition(op) };
   const key = stringOf(op, 'key') ?? refuse(`Operation ${i} has no key`);
   switch (type) {
     case 'get':
@@ -81,22 +82,18 @@ function parseOperation(text: string, i: number, limits: Limits): Operation {
       // No stored key has lone surrogates, but the database would convert them and find another key.
       return key.isWellFormed() ? { type, key } : { type: 'refused', isWrite: false, result: MISSING };
     case 'check': {
-      const n = numberOf(op, 'n');
       const condition = revCondition(op) ?? refuse(`Operation ${i} has no ifRev`);
-      if (key.isWellFormed()) return { type, key, n, condition };
-      return { type: 'refused', isWrite: true, n, result: checkMissing(condition) };
+      if (key.isWellFormed()) return { type, key, condition };
+      return { type: 'refused', isWrite: true, result: checkMissing(condition) };
     }
-    case 'delete': {
-      const n = numberOf(op, 'n');
-      if (!key.isWellFormed()) return { type: 'refused', isWrite: true, n, result: MISSING };
-      return { type, key, n, condition: revCondition(op) };
-    }
+    case 'delete':
+      if (!key.isWellFormed()) return { type: 'refused', isWrite: true, result: MISSING };
+      return { type, key, condition: revCondition(op) };
     case 'put': {
       const value = op.get('value') ?? refuse(`Operation ${i} has no value`);
-      const n = numberOf(op, 'n');
       const condition = revCondition(op);
       const result = checkPut(key, value, limits);
-      return result ? { type: 'refused', isWrite: true, n, result } : { type, key, value, n, condition };
+      return result ? { type: 'refused', isWrite: true, result } : { type, key, value, condition };
     }
     default:
       return refuse(`Operation ${i}: op must be one of get, head, put, delete, clear, check`);
@@ -139,17 +136,4 @@ function revCondition(op: Members): Condition | undefined {
 function seqCondition(op: Members): Condition | undefined {
   const wanted = stringOf(op, 'ifSeq');
   return wanted === undefined ? undefined : (seq) => String(seq) === wanted;
-}
-
-function checkNumbers(
-  operations: readonly Operation[],
-  client: string | undefined,
-  { m, voided, settled }: Mutation,
-): void {
-  const numbers = operations.flatMap(({ n }) => n ?? []);
-  if (numbers.length > 0 && client === undefined) refuse('A batch with n must name its client');
-  if ((m ?? voided ?? settled) !== undefined && client === undefined)
-    refuse('A batch with m, void or settled must name its client');
-  if (numbers.length > 0 && (m ?? settled) !== undefined) refuse('A batch with m or settled has no n');
-  if (numbers.some((n, i) => i > 0 && n !== (numbers[i - 1] ?? 0) + 1)) refuse('n must count up by one');
 }

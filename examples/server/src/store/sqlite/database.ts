@@ -6,7 +6,6 @@
  *   is the highest revision of all expired tombstones.
  * - `records`: entries, and tombstones (without a value) for keys that were deleted since the last clear. The value is the
  *   last column: SQLite reads through a large value to reach the columns after it.
- * - `clients`: the last numbered writes of each client, `first_n` to `last_n`, and their results (results-column.ts).
  * - `mutation_clients`: the clients that number their mutations. `settled` is the number up to which a client has settled
  *   all of them, `top` the highest number.
  * - `mutations`: the results of a mutation's writes (results-column.ts); null if its client gave it up. Rows with a settled
@@ -131,7 +130,6 @@ export function deleteExpired(database: DatabaseSync): void {
     )
     .run(time);
   database.prepare('DELETE FROM records WHERE value IS NULL AND deleted_at_ms < ?').run(time);
-  database.prepare('DELETE FROM clients WHERE used_at_ms < ?').run(time);
   database
     .prepare(
       'DELETE FROM mutations WHERE (tenant, client) IN ' +
@@ -156,9 +154,8 @@ function createTables(database: DatabaseSync): void {
       PRIMARY KEY (tenant, key));
     CREATE INDEX IF NOT EXISTS records_by_rev ON records (tenant, rev);
     CREATE INDEX IF NOT EXISTS tombstones ON records (deleted_at_ms) WHERE value IS NULL;
-    CREATE TABLE IF NOT EXISTS clients (
-      tenant TEXT NOT NULL, client TEXT NOT NULL, first_n INTEGER NOT NULL, last_n INTEGER NOT NULL,
-      results TEXT NOT NULL, used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID;
+    -- The results of single writes, of an earlier version.
+    DROP TABLE IF EXISTS clients;
     CREATE TABLE IF NOT EXISTS mutation_clients (
       tenant TEXT NOT NULL, client TEXT NOT NULL, settled INTEGER NOT NULL, top INTEGER NOT NULL,
       used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID;

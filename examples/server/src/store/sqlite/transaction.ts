@@ -4,7 +4,7 @@
  * SQLite is synchronous, so every promise here is settled when it is returned: see `createTransactions`.
  */
 import type { DatabaseSync } from 'node:sqlite';
-import type { Head, NumberedWrites, StoredClient, StoredMutation, Transaction } from '../transaction.ts';
+import type { Head, StoredClient, StoredMutation, Transaction } from '../transaction.ts';
 import { parseResults, stringifyResults } from './results-column.ts';
 
 /** A `Transaction` over the transaction that the connection has open. It can be reused for later ones. */
@@ -31,18 +31,12 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
       'ON CONFLICT (tenant) DO UPDATE SET cleared = ?2, forgotten = 0',
   );
   const readClient = database.prepare(
-    'SELECT first_n, last_n, results FROM clients WHERE tenant = ? AND client = ?',
-  );
-  const writeClient = database.prepare(
-    'INSERT OR REPLACE INTO clients (tenant, client, first_n, last_n, results, used_at_ms) VALUES (?, ?, ?, ?, ?, ?)',
-  );
-  const readSender = database.prepare(
     'SELECT settled, top FROM mutation_clients WHERE tenant = ? AND client = ?',
   );
   const readMutation = database.prepare(
     'SELECT results FROM mutations WHERE tenant = ? AND client = ? AND m = ?',
   );
-  const writeSender = database.prepare(
+  const writeClient = database.prepare(
     'INSERT INTO mutation_clients (tenant, client, settled, top, used_at_ms) VALUES (?, ?, ?, ?, ?) ' +
       'ON CONFLICT (tenant, client) DO UPDATE ' +
       'SET settled = excluded.settled, top = excluded.top, used_at_ms = excluded.used_at_ms',
@@ -60,24 +54,10 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
       return Number(readSeq.get(tenant)?.seq ?? 0);
     },
 
-    async clients(tenant, clients) {
-      const found = new Map<string, NumberedWrites>();
-      for (const client of clients) {
-        const row = readClient.get(tenant, client);
-        if (row)
-          found.set(client, {
-            first: Number(row.first_n),
-            last: Number(row.last_n),
-            results: parseResults(String(row.results)),
-          });
-      }
-      return found;
-    },
-
-    async mutations(tenant, wanted) {
+    async clients(tenant, wanted) {
       const found = new Map<string, StoredClient>();
       for (const [client, numbers] of wanted) {
-        const row = readSender.get(tenant, client);
+        const row = readClient.get(tenant, client);
         if (row === undefined) continue;
         const [settled, top] = [Number(row.settled), Number(row.top)];
         const mutations = new Map<number, StoredMutation>();
@@ -110,7 +90,7 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
       return found;
     },
 
-    async write(tenant, { seq, cleared, entries, clients, mutations }) {
+    async write(tenant, { seq, cleared, entries, clients }) {
       const now = Date.now();
       if (cleared !== undefined) {
         deleteAll.run(tenant);
@@ -118,13 +98,11 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
       }
       for (const [key, { rev, value }] of entries)
         writeEntry.run(tenant, key, rev, value === undefined ? now : null, value ?? null);
-      for (const [client, { first, last, results }] of clients)
-        writeClient.run(tenant, client, first, last, stringifyResults(results), now);
-      for (const [client, { settled, top, added, deleteUpTo }] of mutations) {
+      for (const [client, { settled, top, added, deleteUpTo }] of clients) {
         if (deleteUpTo !== undefined) deleteMutations.run(tenant, client, deleteUpTo);
         for (const [m, mutation] of added)
           writeMutation.run(tenant, client, m, mutation === 'void' ? null : stringifyResults(mutation));
-        writeSender.run(tenant, client, settled, top, now);
+        writeClient.run(tenant, client, settled, top, now);
       }
       writeSeq.run(tenant, seq);
     },
