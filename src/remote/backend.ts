@@ -10,6 +10,7 @@ import {
   runWithClears,
   type Snapshot,
 } from '../core/backend.ts';
+import { StorageError } from '../core/errors.ts';
 import type { Token } from '../core/options.ts';
 import { isUnbounded } from '../core/order.ts';
 import { detect, type Found } from './detection.ts';
@@ -64,8 +65,9 @@ export function createFlaskBackend(
   let level1: Level1 | undefined;
   let protocol: Promise<Protocol> | undefined;
 
-  function use({ health, reason, isHealthRead }: Found): Protocol {
-    detected = { level: health === undefined ? 0 : 1, reason, isHealthRead };
+  function use({ level, health, reason, isHealthRead }: Found): Protocol {
+    if (level === undefined) throw new StorageError('unavailable', reason);
+    detected = { level, reason, isHealthRead };
     level1 = undefined;
     if (health === undefined) return createLevel0Protocol(exchange, url);
     const created = createLevel1Protocol(exchange, timeout, health, observer);
@@ -95,8 +97,10 @@ export function createFlaskBackend(
       // A second open() asks whether the server answers now. It may have been upgraded meanwhile. Only a whole answer of /health
       // changes the level, because the other protocol does not know which writes of this one are in doubt.
       const found = await detect(exchange, url);
-      const isOther = (found.health !== undefined) !== (detected?.level === 1);
-      if (found.isHealthRead && isOther) protocol = Promise.resolve(use(found));
+      if (!found.isHealthRead) return;
+      if (found.level === undefined || found.level === detected?.level)
+        detected = detected && { ...detected, reason: found.reason, isHealthRead: true };
+      else protocol = Promise.resolve(use(found));
     },
     async run(operations) {
       const protocol = await opened();

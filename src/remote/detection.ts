@@ -1,17 +1,21 @@
 /**
  * Detection: whether a storage server answers, and which level it speaks (docs/contract.md, section 4 and 12.1).
  *
- * `/health` of a server of level 1 announces a contract. Any other server is recognised by its answer to a key.
+ * A level is concluded only from answers that only a server of that level gives. `/health` of a server of level 1 announces a contract.
+ * A server of level 0 answers to a key, and has an answer of its own to `/health`: one without a contract, a page, or a 404. An error
+ * of a proxy says nothing of the level.
  */
 
 import { StorageError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
 import { findLocation } from '../core/platform.ts';
-import type { Exchange } from './http.ts';
+import type { Exchange, Failure, Reply } from './http.ts';
 import { isConnectionFailure, sendLevel0 } from './level0/protocol.ts';
 
 /** What was found. */
 export interface Found {
+  /** `undefined` where a storage server answers, but not with its level. */
+  readonly level: 0 | 1 | undefined;
   /** What `/health` of a server of level 1 says; `undefined` for a server of level 0. */
   readonly health: JsonObject | undefined;
   /** Why, in words for people. */
@@ -22,6 +26,8 @@ export interface Found {
 
 /** The time limit of each request of the detection, in milliseconds. */
 const TIMEOUT_MS = 2000;
+/** A route of level 1. A server of level 0 answers it with 404, and its answers to routes may be readable where `/health` is not. */
+const LEVEL1_ROUTE = 'api/v1/keys?limit=1';
 
 /** The capabilities that the SDK needs to speak level 1. */
 const NEEDED = ['batch', 'keys'];
@@ -33,12 +39,15 @@ const NEEDED = ['batch', 'keys'];
  */
 export async function detect(exchange: Exchange, url: string): Promise<Found> {
   const health = await askHealth(exchange);
-  return announced(health, url) ?? probe(exchange, url, health !== undefined);
+  const found = health.ok ? announced(health.answer, url) : undefined;
+  if (found) return found;
+  await askKey(exchange, url);
+  return health.ok ? level0(`${url}health announced no contract: level 0`, true) : askAgain(exchange, url);
 }
 
-/** What `/health` says, or `undefined` where the answer is not a storage server's, or not whole. */
-async function askHealth(exchange: Exchange): Promise<JsonObject | undefined> {
-  const reply = await exchange({
+/** What `/health` says, if the answer is a storage server's and whole. */
+const askHealth = (exchange: Exchange): Promise<Reply<JsonObject>> =>
+  exchange({
     method: 'GET',
     path: 'health',
     timeoutMs: TIMEOUT_MS,
@@ -46,32 +55,36 @@ async function askHealth(exchange: Exchange): Promise<JsonObject | undefined> {
     isAnonymous: true,
     answerOf: (json) => (json.status === 'ok' ? json : undefined),
   });
-  return reply.ok ? reply.answer : undefined;
-}
+
+const level0 = (reason: string, isHealthRead: boolean): Found => ({
+  level: 0,
+  health: undefined,
+  reason,
+  isHealthRead,
+});
 
 /** What a `/health` announces, if it names a contract. */
-function announced(health: JsonObject | undefined, url: string): Found | undefined {
-  const contract = Number(health?.contract);
+function announced(health: JsonObject, url: string): Found | undefined {
+  const contract = Number(health.contract);
   if (!(contract >= 1)) return undefined;
-  const capabilities = health?.capabilities;
+  const { capabilities } = health;
   const missing = NEEDED.filter((name) => !(Array.isArray(capabilities) && capabilities.includes(name)));
   const reason = `${url}health announced contract ${contract}`;
   return missing.length === 0
-    ? { health, reason, isHealthRead: true }
-    : {
-        health: undefined,
-        reason: `${reason} without ${missing.join(' and ')}: level 0`,
-        isHealthRead: true,
-      };
+    ? { level: 1, health, reason, isHealthRead: true }
+    : level0(`${reason} without ${missing.join(' and ')}: level 0`, true);
 }
 
-/** Asks a server that announced nothing for a key. */
-async function probe(exchange: Exchange, url: string, isHealthRead: boolean): Promise<Found> {
-  const path = 'api/storage/_health_check';
+/**
+ * Asks a server that announced nothing for a key.
+ *
+ * @throws {StorageError} if the answer is not a storage server's.
+ */
+async function askKey(exchange: Exchange, url: string): Promise<void> {
   try {
     await sendLevel0(exchange, {
       method: 'GET',
-      path,
+      path: 'api/storage/_health_check',
       timeoutMs: TIMEOUT_MS,
       answerOf: (json) => Object.hasOwn(json, 'value') || undefined,
     });
@@ -85,19 +98,37 @@ async function probe(exchange: Exchange, url: string, isHealthRead: boolean): Pr
     }
     throw error;
   }
-  // The server is there. If only the answer of /health was lost, the level must not depend on that.
-  const health = isHealthRead ? undefined : await askHealth(exchange);
-  const reason =
-    isHealthRead || health
-      ? `${url}health announced no contract: level 0`
-      : `${url}health could not be read, and the server answers as level 0 does`;
-  return (
-    announced(health, url) ?? {
-      health: undefined,
-      reason,
-      isHealthRead: isHealthRead || health !== undefined,
-    }
-  );
+}
+
+/** Asks a storage server once more whose `/health` was not read. */
+async function askAgain(exchange: Exchange, url: string): Promise<Found> {
+  const health = await askHealth(exchange);
+  if (health.ok)
+    return announced(health.answer, url) ?? level0(`${url}health announced no contract: level 0`, true);
+  if (isForeign(health) || (await lacksLevel1(exchange, health)))
+    return level0(`${url}health is not a storage server's, and the server answers as level 0 does`, false);
+  return {
+    level: undefined,
+    health: undefined,
+    reason: `${url} is a storage server, but it does not say of which level: ${health.error.message}`,
+    isHealthRead: false,
+  };
+}
+
+/** Whether an answer to `/health` is a whole one of something that is not a storage server's `/health`. */
+const isForeign = (health: Failure): boolean => health.status === 404 || health.isForeign;
+
+/** Whether a server whose `/health` cannot be read, as where it has no CORS headers, knows no route of level 1. */
+async function lacksLevel1(exchange: Exchange, health: Failure): Promise<boolean> {
+  if (health.status !== undefined && health.status >= 400) return false;
+  const reply = await exchange({
+    method: 'GET',
+    path: LEVEL1_ROUTE,
+    timeoutMs: TIMEOUT_MS,
+    isAnonymous: true,
+    answerOf: (json) => json,
+  });
+  return !reply.ok && reply.status === 404;
 }
 
 /** Whether a server answers a request whose answer a page may not read: then CORS is in the way. */

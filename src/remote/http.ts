@@ -54,6 +54,8 @@ export interface Failure {
   readonly retryAfterMs: number;
   /** `false` only where it is known that the request did not reach a server. */
   readonly isSent: boolean;
+  /** Whether there was a whole 2xx answer, but of something else. */
+  readonly isForeign: boolean;
 }
 
 /** What came of a request: its answer, or the failure of its last attempt. */
@@ -154,9 +156,11 @@ async function replyOf<T>(response: Response, { answerOf }: HttpRequest<T>, base
   const text = await (ok ? response.text() : response.text().catch(() => ''));
   const found = objectOf(text, type);
   if (ok) {
-    if (typeof found === 'string') return failed(strangerError(base, found));
+    if (typeof found === 'string')
+      return failed(strangerError(base, found), { isForeign: found !== INCOMPLETE });
     const answer = answerOf(found);
-    return answer === undefined ? failed(strangerError(base, 'JSON of an unexpected shape')) : { ok, answer };
+    if (answer !== undefined) return { ok, answer };
+    return failed(strangerError(base, 'JSON of an unexpected shape'), { isForeign: true });
   }
   const json = typeof found === 'string' ? undefined : found;
   return failed(new StorageError(codeOf(status, json), ofStatus(base, { status, type, json })), {
@@ -174,6 +178,7 @@ export const failed = (error: StorageError, more?: Partial<Failure>): Failure =>
   json: undefined,
   retryAfterMs: 0,
   isSent: true,
+  isForeign: false,
   ...more,
 });
 
@@ -207,6 +212,8 @@ export async function askToken(token: Token, limitMs: number, signal: AbortSigna
 /** The codes of Node.js for a connection that was never made. Browsers do not tell. */
 const NOT_CONNECTED = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|E(HOST|NET)UNREACH|UND_ERR_CONNECT_TIMEOUT)$/;
 
+const INCOMPLETE = 'a text that is not complete JSON';
+
 /** The object that a body is, or what it is instead, in words. */
 function objectOf(text: string, type: string): JsonObject | string {
   if (!/[/+]json$/i.test(type)) return `${type}, not JSON`;
@@ -214,6 +221,6 @@ function objectOf(text: string, type: string): JsonObject | string {
     const json: unknown = JSON.parse(text);
     return isObject(json) ? json : 'JSON that is not an object';
   } catch {
-    return 'a text that is not complete JSON';
+    return INCOMPLETE;
   }
 }

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createStorage, type KeyValueStorage, StorageError, type StorageOptions } from '../../src/index.ts';
 import { always, html, json, type OldServer, startOldServer } from '../support/old-server.ts';
@@ -93,16 +94,23 @@ describe('selecting the server', () => {
     await deep.close();
   });
 
-  it('finds a server whose /health is blocked or foreign', async () => {
-    server.intercept = (request, response) => {
-      if (request.url !== '/health') return false;
-      response.writeHead(200, html).end('<p>ok</p>');
-      return true;
-    };
-    open();
-    await storage.ready();
-    expect(storage.getBackendType()).toBe('flask');
-  });
+  for (const [name, spoil] of [
+    ['foreign', (response) => response.writeHead(200, html).end('<p>ok</p>')],
+    ['missing', (response) => response.writeHead(404, html).end('<h1>Not Found</h1>')],
+    ['not readable', (response) => response.destroy()],
+    ['a redirect', (response) => response.writeHead(301, { location: '/elsewhere' }).end()],
+  ] satisfies ReadonlyArray<readonly [string, (response: ServerResponse) => unknown]>)
+    it(`finds a server whose /health is ${name}`, async () => {
+      server.intercept = (request, response) => {
+        if (request.url !== '/health') return false;
+        spoil(response);
+        return true;
+      };
+      open();
+      await storage.ready();
+      expect(storage.getBackendType()).toBe('flask');
+      expect(storage.status().level).toBe(0);
+    });
 });
 
 describe('a server that fails later', () => {

@@ -2,6 +2,7 @@
  * The Flask backend on level 1: detection, tokens, how a batch is cut, and what an update sends. The peer is a server in
  * memory that announces what a test wants; lost answers are in flask-lost-answers.test.ts.
  */
+import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   ConflictError,
@@ -11,6 +12,7 @@ import {
   type StorageOptions,
 } from '../../src/index.ts';
 import { type Level1Server, startLevel1Server } from '../support/level1-server.ts';
+import { html, json } from '../support/old-server.ts';
 import { rejection } from '../support/rejection.ts';
 import { lendIndexedDb, withoutIndexedDb } from '../support/without-indexeddb.ts';
 
@@ -50,7 +52,6 @@ afterEach(async () => {
   await server.stop().catch(() => undefined);
 });
 
-const json = { 'content-type': 'application/json' };
 /** Nothing is kept for later where there is no IndexedDB. */
 const UNSYNCED = { pending: 0, conflicts: 0, lastSyncAtMs: undefined };
 const sizes = (): Array<number | undefined> => server.seen.map(({ batch }) => batch?.ops.length);
@@ -153,9 +154,34 @@ describe('detection', () => {
     open();
     await storage.ready();
     expect(storage.status().reason).toMatch(
-      /health could not be read, and the server answers as level 0 does/,
+      /health is not a storage server's, and the server answers as level 0 does/,
     );
   });
+
+  const NOT_SAID: ReadonlyArray<readonly [string, (response: ServerResponse) => unknown]> = [
+    ['502 with HTML', (r) => r.writeHead(502, html).end('<h1>Bad Gateway</h1>')],
+    ['503 with JSON', (r) => r.writeHead(503, json).end('{"error":"busy"}')],
+    ['429', (r) => r.writeHead(429, json).end('{"error":"slow down"}')],
+    ['403 with HTML', (r) => r.writeHead(403, html).end('<h1>Forbidden</h1>')],
+    ['401', (r) => r.writeHead(401, json).end('{"error":"who are you?"}')],
+    ['a redirect', (r) => r.writeHead(302, { location: '/login' }).end()],
+    ['half of a body', (r) => r.writeHead(200, json).end('{"status":"ok","contr')],
+    ['nothing', (r) => r.destroy()],
+  ];
+  for (const [name, spoil] of NOT_SAID)
+    it(`never takes it for one of level 0 because /health is answered with ${name}`, async () => {
+      server.before = ({ url }, response) => {
+        if (url === '/health') spoil(response);
+        return url === '/health';
+      };
+      open();
+      expect(await rejection(storage.set('a/b', 1))).toMatchObject({ code: 'unavailable' });
+      expect(storage.status().level).toBeUndefined();
+      server.before = undefined;
+      await storage.set('a/b', 1);
+      expect(storage.status()).toMatchObject({ state: 'online', level: 1 });
+      expect(await storage.update('a/b', (n) => Number(n) + 1)).toBe(2);
+    });
 
   it('finds level 1 when a server of level 0 was upgraded and is asked again', async () => {
     const { health } = server;
