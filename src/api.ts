@@ -49,6 +49,31 @@ export type EntryOf<Schema extends object, Key extends KeyOf<Schema> = KeyOf<Sch
   [K in Key]: readonly [key: K, value: Schema[K]];
 }[Key];
 
+/** One operation of `atomic()`, with the state that its key must have: see `set()` and `delete()`. */
+export type AtomicOperation<Schema extends object = Record<string, unknown>> =
+  | {
+      [Key in KeyOf<Schema>]: {
+        /** The key to store. */
+        readonly set: Key;
+        /** Its value. */
+        readonly value: Schema[Key];
+        /** The revision that the key must have; `null` if it must not exist. Default: any. */
+        readonly ifRevision?: string | null;
+      };
+    }[KeyOf<Schema>]
+  | {
+      /** The key to delete. */
+      readonly delete: KeyOf<Schema>;
+      /** The revision that the key must have. Default: any. */
+      readonly ifRevision?: string;
+    }
+  | {
+      /** The key to check. It is not changed. */
+      readonly check: KeyOf<Schema>;
+      /** The revision that the key must have; `null` if it must not exist. */
+      readonly ifRevision: string | null;
+    };
+
 /**
  * The schema of a namespace: the keys of a schema that begin with a prefix, without it. A key pattern that only overlaps with the
  * prefix is left out. If the prefix is not a literal type, every key has the type of all values.
@@ -238,6 +263,25 @@ export interface NamespacedStorage<Schema extends object = Record<string, unknow
     key: Key,
     change: (current: ValueOf<Schema, Key, Value> | undefined) => ValueOf<Schema, Key, Value>,
   ): Promise<ValueOf<Schema, Key, Value>>;
+  /**
+   * Carries out several writes as a whole: all of them, or none. Nobody sees a state in between.
+   *
+   * ```ts
+   * const balance = await storage.getEntry('balance');
+   * await storage.atomic([
+   *   { set: 'balance', value: 5, ifRevision: balance?.revision ?? null },
+   *   { delete: 'hold:1' },
+   *   { check: 'account', ifRevision: account.revision },
+   * ]);
+   * ```
+   *
+   * @param operations Each key occurs in one `set` or `delete`, and in one `check`. A `check` changes nothing; it may name any key.
+   * On a server the whole is one request, so its limits apply to all operations together.
+   * @throws {ConflictError} of the first key that is not at its `ifRevision`: nothing was stored.
+   * @throws {StorageError} `invalid-key`, `invalid-option`, `unsupported-value` before any I/O; as `set`; `unsupported` on a server
+   * without revisions (level 0). After `unavailable` and `timeout` it is not known whether the whole was stored.
+   */
+  atomic(operations: Iterable<AtomicOperation<Schema>>): Promise<void>;
   /**
    * Returns the entries whose keys begin with `prefix`, with the same methods: `namespace('cache:').set('a', 1)` stores `cache:a`,
    * and its `clear()` deletes the keys that begin with `cache:`. Nothing is read or written. Namespaces nest.

@@ -2,6 +2,7 @@
  * What the main entry and the entry `./full` both export: everything but `createStorage()`.
  */
 export type {
+  AtomicOperation,
   Conflict,
   EntryOf,
   KeyOf,

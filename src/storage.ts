@@ -3,10 +3,10 @@
  *
  * Keys, values and options are checked here, before any I/O. Every call then goes through one queue to the session in use.
  */
-import type { KeyValueStorage, NamespacedStorage } from './api.ts';
+import type { AtomicOperation, KeyValueStorage, NamespacedStorage } from './api.ts';
 import type { ClearOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
 import { resolveOptions, type StorageOptions } from './config.ts';
-import type { Condition, Operation, Snapshot } from './core/backend.ts';
+import type { AtomicPart, Condition, Operation, Snapshot } from './core/backend.ts';
 import { ConflictError } from './core/conflict.ts';
 import { closedError } from './core/errors.ts';
 import { checkKey, checkReadKey, isPortable } from './core/keys.ts';
@@ -159,9 +159,12 @@ export function buildStorage<Schema extends object>(
     /** A call that may reject with a conflict, whose `key` is without the prefix too. */
     const callConditional = async <Value>(make: () => Operation): Promise<Value> =>
       queue.call<Value>(make).catch((error) => {
-        if (!(error instanceof ConflictError)) throw error;
-        throw new ConflictError(withoutPrefix(error.key), error.attempted, error.current);
+        throw withoutPrefixIn(error);
       });
+    const withoutPrefixIn = (error: unknown): unknown =>
+      error instanceof ConflictError
+        ? new ConflictError(withoutPrefix(error.key), error.attempted, error.current)
+        : error;
     const put = (given: unknown, value: unknown): Put => {
       const key = writeKey(given);
       return { type: 'put', key, ...snapshot(value, key) };
@@ -226,6 +229,14 @@ export function buildStorage<Schema extends object>(
             },
           };
         })) as NamespacedStorage['update'],
+      atomic: async (operations) => {
+        const parts = partsOf(operations, writeKey);
+        try {
+          await queue.alone((session) => session.atomic(parts));
+        } catch (error) {
+          throw withoutPrefixIn(error);
+        }
+      },
       namespace: (name) => createMethods(prefix + checkNamespace(name)) as never,
       ready: () => queue.alone((session) => session.ready(isFirst)),
       getBackendType: () => status().backend,
@@ -240,7 +251,13 @@ export function buildStorage<Schema extends object>(
         const all = await (await context.session()).conflicts();
         return all
           .filter(({ key }) => key.startsWith(prefix))
-          .map((conflict) => ({ ...conflict, key: withoutPrefix(conflict.key) }));
+          .map((conflict) => ({
+            ...conflict,
+            key: withoutPrefix(conflict.key),
+            ...(conflict.unit && {
+              unit: conflict.unit.filter((key) => key.startsWith(prefix)).map(withoutPrefix),
+            }),
+          }));
       },
       resolve: async (key, choice) => (await context.session()).resolve(readKey(key), choice),
       export: ((options) =>
@@ -282,6 +299,56 @@ export function buildStorage<Schema extends object>(
 
 /** Older engines lack the symbol; what compilers make of `await using` looks for this one then. */
 const DISPOSE: typeof Symbol.asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
+
+/** The parts of an atomic unit. A check of a key that the unit also writes is the condition of that write. */
+function partsOf(operations: unknown, keyOf: (key: unknown) => string): AtomicPart[] {
+  const parts = new Map<string, AtomicPart>();
+  const twice = (key: string): never => {
+    throw invalidOption(
+      `atomic(): key ${key} occurs twice. Name each key in one set or delete, and in one check.`,
+    );
+  };
+  const checks = new Map<string, string | null>();
+  for (const operation of listOf(operations as Iterable<AtomicOperation>)) {
+    const [name] = ATOMIC.filter((name) => Object.hasOwn(Object(operation), name));
+    if (name === undefined)
+      throw invalidOption(
+        'atomic() takes a list of { set: key, value }, { delete: key } and { check: key, ifRevision }.',
+      );
+    const { [name]: given, ...options } = operation as Record<string, unknown>;
+    const key = keyOf(given);
+    const { value, ...rest } = options;
+    if (name === 'set') {
+      if (!('value' in options)) throw invalidOption(`atomic(): the set of key ${key} has no value.`);
+      if (parts.has(key)) twice(key);
+      parts.set(key, {
+        type: 'put',
+        key,
+        ...snapshot(value, key),
+        ...conditionOf('atomic()', rest as SetOptions, null),
+      });
+      continue;
+    }
+    const condition = conditionOf('atomic()', options as SetOptions, name === 'check' ? null : undefined);
+    if (name === 'delete') {
+      if (parts.has(key)) twice(key);
+      parts.set(key, { type: 'delete', key, ...condition });
+    } else {
+      if (condition?.ifRevision === undefined)
+        throw invalidOption(`atomic(): the check of key ${key} has no ifRevision.`);
+      if (checks.has(key)) twice(key);
+      checks.set(key, condition.ifRevision);
+    }
+  }
+  for (const [key, ifRevision] of checks) {
+    const write = parts.get(key);
+    if (write?.ifRevision !== undefined) twice(key);
+    parts.set(key, { ...(write ?? { type: 'check', key }), ifRevision } as AtomicPart);
+  }
+  return [...parts.values()];
+}
+
+const ATOMIC = ['set', 'delete', 'check'] as const;
 
 type Put = Snapshot & { readonly type: 'put'; readonly key: string };
 

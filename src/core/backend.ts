@@ -63,6 +63,11 @@ export type Operation =
   /** Deletes every key that begins with `prefix`. A type of its own, so that no code mistakes it for a `clear` of everything. */
   | { readonly type: 'clear-prefix'; readonly prefix: string };
 
+/** A part of an atomic unit. A `check` changes nothing. */
+export type AtomicPart =
+  | Extract<Operation, { type: 'put' | 'delete' }>
+  | { readonly type: 'check'; readonly key: string; readonly ifRevision: string | null };
+
 /** The outcome of one operation: the value of a `get` or `update`, the `StoredEntry` of an `entry`, the boolean of a `has`, or an error. */
 export type Outcome = PromiseSettledResult<unknown>;
 
@@ -135,6 +140,13 @@ export interface Backend {
    * @throws {StorageError} if no operation of the batch was carried out.
    */
   run(operations: readonly Operation[], options?: RunOptions): Promise<Outcome[]>;
+  /**
+   * Carries out all parts or none. No key occurs twice.
+   *
+   * @throws {ConflictError} of the first part whose condition is not met.
+   * @throws {StorageError} `unsupported` if the server has no revisions. Nothing was stored.
+   */
+  atomic(parts: readonly AtomicPart[]): Promise<void>;
   /** The keys of a range, in byte order, or with `reverse` in reverse byte order. */
   keys(range: KeyRange): Promise<string[]>;
   /** The entries of a range, in the order of their keys, in pages of bounded size. */
@@ -158,6 +170,8 @@ export interface Protocol
   extends Pick<Backend, 'keys' | 'entries' | 'stats'>,
     Required<Pick<Backend, 'check'>> {
   run(operations: readonly ProtocolOperation[]): Promise<Outcome[]>;
+  /** As `Backend.atomic`; missing if the protocol has no revisions. */
+  atomic?(parts: readonly AtomicPart[]): Promise<void>;
   /**
    * Returns operations that delete the keys that now begin with `prefix`. If the server has revisions, each delete applies only if
    * the key has not changed since.

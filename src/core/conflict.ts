@@ -53,6 +53,11 @@ export interface ConflictOf<Key extends string = string, Value = unknown> {
   /** The key; the empty string for a `clear()`. */
   readonly key: Key;
   /**
+   * The keys of the `atomic()` unit that the write was part of. Its writes are kept together, and `resolve()` of one of the keys
+   * settles all of them: with `'local'` they are sent as a unit again. Missing for every other write.
+   */
+  readonly unit?: readonly Key[];
+  /**
    * - `changed`: another client had changed the key, and this device had not seen that change;
    * - `rejected`: the server rejected the write permanently, for example because the value is too large;
    * - `restored`: the server was restored to an earlier state and has lost the value.

@@ -18,7 +18,7 @@ import {
   rejected,
 } from '../core/backend.ts';
 import { chunksOf, createBisection } from '../core/chunks.ts';
-import { runConditional } from './conditional.ts';
+import { runAtomic, runConditional } from './conditional.ts';
 import { type Connection, createConnection } from './connection.ts';
 import { asStorageError, subjectOf } from './errors.ts';
 import { countOf, entriesOf, keysOf, type LoadCodec, statsOf } from './listing.ts';
@@ -73,6 +73,7 @@ export function createIndexedDbBackend(
       }
       return outcomes;
     },
+    atomic: (parts) => runAtomic(connection, parts),
     keys: (range) => keysOf(connection, range),
     entries: (range) => entriesOf(connection, range),
     stats: () => statsOf(connection, codec),

@@ -8,6 +8,7 @@
  * synchronous, because a transaction ends when it has to wait for anything but its own requests.
  */
 import {
+  type AtomicPart,
   type Dependent,
   fulfilled,
   isDependent,
@@ -74,6 +75,31 @@ export async function runConditional(
   });
 }
 
+/**
+ * Carries out all parts in one transaction, or none.
+ *
+ * @throws {ConflictError} of the first part whose condition is not met.
+ */
+export async function runAtomic(
+  { write }: Pick<Connection, 'write'>,
+  parts: readonly AtomicPart[],
+): Promise<void> {
+  await write(async (store) => {
+    for (const part of parts) {
+      if (part.ifRevision === undefined) continue;
+      const [read] = await settled([store.openCursor(part.key)]);
+      if (read.error) throw readError(read.error, part.key, false);
+      const failed = outcomeOf(part, read.result);
+      if (failed?.status === 'rejected') throw failed.reason;
+    }
+    const writes = parts.filter((part) => part.type !== 'check');
+    const requests = await settled(issue(store, writes));
+    for (const outcome of outcomesOf(writes, requests))
+      if (outcome.status === 'rejected') throw outcome.reason;
+    return requests;
+  });
+}
+
 /** Reads the current value, decides, and requests the write, if there is one. */
 async function decide(store: IDBObjectStore, operation: Dependent): Promise<Decision> {
   const { type, key } = operation;
@@ -107,7 +133,10 @@ async function decide(store: IDBObjectStore, operation: Dependent): Promise<Deci
  *
  * @throws {StorageError} `unsupported-value` if another program stored a value that has no fingerprint.
  */
-function outcomeOf(operation: Revised, found: { readonly value: unknown } | null): Outcome | undefined {
+function outcomeOf(
+  operation: Revised | AtomicPart,
+  found: { readonly value: unknown } | null,
+): Outcome | undefined {
   const current = found ? entryOf(operation.key, fromStored(found.value)) : undefined;
   if (operation.type === 'entry') return fulfilled(current);
   if (operation.ifRevision === (current?.revision ?? null)) return undefined;

@@ -108,6 +108,15 @@ export function createFlaskBackend(
         outcomeOfClear(await protocol.run(await protocol.deletesOf(prefix))),
       );
     },
+    async atomic(parts) {
+      const { atomic } = await opened();
+      if (!atomic)
+        throw new StorageError(
+          'unsupported',
+          'This server has no revisions (level 0), so atomic() cannot work there: use set() and delete().',
+        );
+      await atomic(parts);
+    },
     deletesOf: async (prefix) => (await opened()).deletesOf(prefix),
     keys: async (range) => (await opened()).keys(range),
     async *entries(range) {

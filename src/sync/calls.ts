@@ -5,7 +5,14 @@
  * numbers, so that it applies once.
  */
 
-import { isDependent, isRead, type Outcome, type ProtocolOperation, rejected } from '../core/backend.ts';
+import {
+  type AtomicPart,
+  isDependent,
+  isRead,
+  type Outcome,
+  type ProtocolOperation,
+  rejected,
+} from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { snapshot } from '../core/values.ts';
 import type { FlaskBackend } from '../remote/backend.ts';
@@ -32,6 +39,13 @@ export interface Called {
   appended(): Promise<void>;
 }
 
+/** The app's calls. */
+export interface Calls {
+  run(operations: readonly ProtocolOperation[]): Promise<Outcome[]>;
+  /** As `Backend.atomic`. */
+  atomic(parts: readonly AtomicPart[]): Promise<void>;
+}
+
 type Conditional = Extract<ProtocolOperation, { type: 'put' | 'delete' }>;
 
 type Computed = NonNullable<InDoubt['computed']>;
@@ -48,9 +62,7 @@ interface Sent {
 }
 
 /** A runner of batches. */
-export function createCalls(
-  called: Called,
-): (operations: readonly ProtocolOperation[]) => Promise<Outcome[]> {
+export function createCalls(called: Called): Calls {
   const { flask, tables, local, learner, link, writesHere } = called;
 
   /** What is to be carried out here, though the server is there. */
@@ -136,8 +148,10 @@ export function createCalls(
   }
 
   /** Conditions on states that were named here while they waited, as the server names them. */
-  async function named(operations: readonly ProtocolOperation[]): Promise<readonly ProtocolOperation[]> {
-    const isLocal = (operation: ProtocolOperation): operation is Conditional =>
+  async function named<T extends ProtocolOperation | AtomicPart>(
+    operations: readonly T[],
+  ): Promise<readonly T[]> {
+    const isLocal = (operation: T): operation is T & Conditional =>
       'ifRevision' in operation && Boolean(operation.ifRevision?.startsWith(LOCAL));
     const keys = operations.filter(isLocal).map(({ key }) => key);
     if (keys.length === 0) return operations;
@@ -149,7 +163,13 @@ export function createCalls(
     });
   }
 
-  return async (operations) => {
+  /** Read what an update or a condition starts from, where the mirror may not have it. */
+  async function readFirst(keys: readonly string[]): Promise<void> {
+    await flask.run(keys.map((key): ProtocolOperation => ({ type: 'get', key }))).catch(() => []);
+    await learner.learned();
+  }
+
+  async function run(operations: readonly ProtocolOperation[]): Promise<Outcome[]> {
     if (link.state() !== 'online') {
       link.hint();
       const outcomes = await local(operations);
@@ -157,12 +177,8 @@ export function createCalls(
       return outcomes;
     }
     const chosen = await here(operations);
-    // A value that an update or a condition starts from is read first, where the mirror may not have it.
     const needed = writesHere ? [...chosen].filter(isDependent) : [];
-    if (needed.length > 0) {
-      await flask.run(needed.map(({ key }): ProtocolOperation => ({ type: 'get', key }))).catch(() => []);
-      await learner.learned();
-    }
+    if (needed.length > 0) await readFirst(needed.map(({ key }) => key));
     const sent = await send(operations.filter((operation) => !chosen.has(operation)));
     if (sent.why) link.lost(sent.why);
     const left = new Set([...chosen, ...sent.left]);
@@ -172,7 +188,56 @@ export function createCalls(
         sent,
       );
     return operations.map((operation) => sent.outcomes.get(operation) as Outcome);
-  };
+  }
+
+  /** Carry out an atomic unit here. */
+  async function atomicHere(parts: readonly AtomicPart[], marks?: readonly Mark[]): Promise<void> {
+    const [outcome] = await local([{ type: 'atomic', parts, marks }]);
+    if (outcome?.status === 'rejected') throw outcome.reason;
+    await called.appended();
+  }
+
+  async function atomic(parts: readonly AtomicPart[]): Promise<void> {
+    if (link.state() !== 'online') {
+      link.hint();
+      return atomicHere(parts);
+    }
+    const keys = [ALL, ...parts.map(({ key }) => key)];
+    const waits = await tables
+      .read(async (reading) =>
+        (await reading.waits())
+          ? [...(await reading.places(keys)).values()].some(({ rows }) => rows.length > 0)
+          : false,
+      )
+      .catch(() => false);
+    const conditional = parts.filter(({ ifRevision }) => ifRevision !== undefined);
+    if (writesHere && conditional.length > 0) await readFirst(conditional.map(({ key }) => key));
+    if (waits || writesHere) return atomicHere(parts);
+    try {
+      await flask.atomic(await named(parts));
+    } catch (reason) {
+      const error = reason as StorageError;
+      const doubt = learner.takeDoubt();
+      const isLost = isAway(error) || (error.code === 'forbidden' && (await called.isShutOut()));
+      if (isLost) link.lost(error);
+      if (!isLost || (doubt && conditional.length > 0)) {
+        doubt?.settle(false);
+        throw isLost ? mayHaveArrived(error) : error;
+      }
+      let isNoted = false;
+      try {
+        await atomicHere(
+          parts,
+          doubt && parts.map((_, at): Mark => ({ client: doubt.client, m: doubt.m, at })),
+        );
+        isNoted = true;
+      } finally {
+        doubt?.settle(isNoted);
+      }
+    }
+  }
+
+  return { run, atomic };
 }
 
 /** An update that notes what it has computed. */

@@ -16,7 +16,7 @@ import { clearsOf, type Tables } from './tables.ts';
 export async function listConflicts(tables: Tables): Promise<ConflictOf[]> {
   const parked = await tables.read((reading) => reading.values<Parked>('conflict'));
   return Promise.all(
-    parked.map(async ({ key, reason, base, local, server, detail, atMs }) => ({
+    parked.map(async ({ key, reason, base, local, server, detail, atMs, unit }) => ({
       key,
       reason,
       base: await sideOf(key, base),
@@ -24,6 +24,9 @@ export async function listConflicts(tables: Tables): Promise<ConflictOf[]> {
       server: await sideOf(key, server),
       detail,
       atMs,
+      ...(unit !== undefined && {
+        unit: parked.filter((one) => one.unit === unit).map((one) => one.key),
+      }),
     })),
   );
 }
@@ -46,7 +49,8 @@ export async function resolveConflicts(tables: Tables, given: string, choice: Re
     throw new StorageError('invalid-option', "resolve() takes 'local', 'server' or { value }.");
   await tables.write(async (writing) => {
     const meta = await writing.meta();
-    const last = (await writing.values<Parked>('conflict')).filter((one) => one.key === key).at(-1);
+    const all = await writing.values<Parked>('conflict');
+    const last = all.filter((one) => one.key === key).at(-1);
     if (!meta || !last)
       throw new StorageError('invalid-option', `Key ${key} has no conflict: see conflicts().`);
     if (choice !== 'server') {
@@ -55,13 +59,20 @@ export async function resolveConflicts(tables: Tables, given: string, choice: Re
           'invalid-option',
           'A clear() is settled by calling it again, or by resolve("", "server").',
         );
-      const places = await writing.places([key, ALL]);
-      const place = places.get(key) as Place;
-      const write = { key, held: other ?? last.local, atMs: Date.now() };
-      const queued = enqueue(place, clearsOf(places), meta, write);
-      writing.setRows(key, place.rows, queued.rows);
-      writing.setMeta(queued.meta);
+      const parts = last.unit === undefined ? [last] : all.filter(({ unit }) => unit === last.unit);
+      const places = await writing.places([...parts.map((part) => part.key), ALL]);
+      const unit = last.unit === undefined ? undefined : { n: meta.rows + 1, size: parts.length, checks: [] };
+      let counted = meta;
+      for (const part of parts) {
+        const place = places.get(part.key) as Place;
+        const held = other && part.key === key ? other : part.local;
+        const write = { key: part.key, held, unit, atMs: Date.now() };
+        const queued = enqueue(place, clearsOf(places), counted, write);
+        writing.setRows(part.key, place.rows, queued.rows);
+        counted = queued.meta;
+      }
+      writing.setMeta(counted);
     }
-    await writing.unpark(key);
+    await writing.unpark((one) => one.unit === last.unit && (last.unit !== undefined || one.key === key));
   }, true);
 }

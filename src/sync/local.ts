@@ -8,7 +8,7 @@
  */
 
 import {
-  type Condition,
+  type AtomicPart,
   fulfilled,
   isDependent,
   isRead,
@@ -34,6 +34,7 @@ import {
   type Place,
   type Row,
   type Seen,
+  type Unit,
   viewOf,
 } from './rules.ts';
 import { clearsOf, type Reading, type Tables } from './tables.ts';
@@ -48,6 +49,25 @@ export interface InDoubt {
 /** The writes of a batch that may have arrived, by their operation. */
 export type Doubts = ReadonlyMap<ProtocolOperation, InDoubt>;
 
+/** An atomic unit. */
+interface AtomicOperation {
+  readonly type: 'atomic';
+  readonly parts: readonly AtomicPart[];
+  /** Of its parts, where it may have arrived. */
+  readonly marks?: readonly Mark[] | undefined;
+}
+
+type LocalOperation = ProtocolOperation | AtomicOperation;
+
+const keysOf = (operation: LocalOperation): readonly string[] => {
+  if (operation.type === 'atomic') return operation.parts.map(({ key }) => key);
+  return ['key' in operation ? operation.key : ALL];
+};
+
+/** Limits of an atomic unit, which every server of level 1 takes in one request. */
+const UNIT_PARTS = 250;
+const UNIT_BYTES = 2 * 1024 * 1024;
+
 /** What is here of the keys that a batch is about. */
 interface Draft {
   readonly places: Map<string, Place>;
@@ -60,8 +80,8 @@ interface Draft {
  * @param unstored What was seen of a key and is not in the mirror.
  */
 export function createLocal(tables: Tables, unstored: (key: string) => Seen | undefined) {
-  const read = async (reading: Reading, operations: readonly ProtocolOperation[]): Promise<Draft> => {
-    const keys = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL)));
+  const read = async (reading: Reading, operations: readonly LocalOperation[]): Promise<Draft> => {
+    const keys = new Set(operations.flatMap(keysOf));
     const places = await reading.places([...keys.add(ALL)]);
     const meta = (await reading.meta()) ?? NOTHING_KNOWN;
     if (operations.some(({ type }) => type === 'clear')) {
@@ -80,7 +100,7 @@ export function createLocal(tables: Tables, unstored: (key: string) => Seen | un
   };
 
   return async function run(
-    operations: readonly ProtocolOperation[],
+    operations: readonly LocalOperation[],
     doubts: Doubts = new Map(),
   ): Promise<Outcome[]> {
     const texts = await encoded(operations, doubts);
@@ -89,13 +109,15 @@ export function createLocal(tables: Tables, unstored: (key: string) => Seen | un
       const draft: Draft = { places: new Map(before.places), meta: before.meta };
       const outcomes: Outcome[] = [];
       for (const operation of operations) {
-        const outcome = await carryOut(operation, draft, texts, doubts.get(operation)).then(
-          fulfilled,
-          rejected,
-        );
+        const outcome = await carryOut(
+          operation,
+          draft,
+          texts,
+          doubts.get(operation as ProtocolOperation),
+        ).then(fulfilled, rejected);
         outcomes.push(outcome);
       }
-      if (operations.every(isRead)) return outcomes;
+      if ([...draft.places].every(([key, place]) => before.places.get(key) === place)) return outcomes;
       const stored = await tables.write(async (writing) => {
         const now = await read(writing, operations);
         if (stampOf(now) !== stampOf(before)) return false;
@@ -103,7 +125,8 @@ export function createLocal(tables: Tables, unstored: (key: string) => Seen | un
         const given = before.meta.rows;
         const shift = now.meta.rows - given;
         // Revisions that outcomes hold are made of them.
-        if (shift > 0 && operations.some(isRevised)) return false;
+        if (shift > 0 && operations.some((operation) => operation.type !== 'atomic' && isRevised(operation)))
+          return false;
         for (const [key, { rows }] of draft.places) {
           const had = before.places.get(key)?.rows ?? [];
           if (had !== rows)
@@ -123,11 +146,12 @@ export function createLocal(tables: Tables, unstored: (key: string) => Seen | un
 
 /** The values of a batch as they travel, or why they cannot. */
 async function encoded(
-  operations: readonly ProtocolOperation[],
+  operations: readonly LocalOperation[],
   doubts: Doubts,
 ): Promise<Map<ProtocolOperation, Held | StorageError>> {
   const texts = new Map<ProtocolOperation, Held | StorageError>();
   for (const operation of operations) {
+    if (operation.type === 'atomic') continue;
     const value = operation.type === 'put' ? operation : doubts.get(operation)?.computed?.value;
     if (!value || !('key' in operation)) continue;
     texts.set(operation, await heldOf(operation.key, value).catch((error) => error));
@@ -145,6 +169,7 @@ const shifted = (row: Row, given: number, shift: number): Row => ({
   ...row,
   n: row.n > given ? row.n + shift : row.n,
   version: row.version > given ? row.version + shift : row.version,
+  ...(row.unit && row.unit.n > given && { unit: { ...row.unit, n: row.unit.n + shift } }),
 });
 
 /** Everything that a draft was made on. */
@@ -162,13 +187,14 @@ const stampOf = ({ places, meta }: Draft): string =>
   ]);
 
 async function carryOut(
-  operation: ProtocolOperation,
+  operation: LocalOperation,
   draft: Draft,
   texts: ReadonlyMap<ProtocolOperation, Held | StorageError>,
   doubt: InDoubt | undefined,
 ): Promise<unknown> {
   const { places, meta } = draft;
   const atMs = Date.now();
+  if (operation.type === 'atomic') return carryOutUnit(operation, draft, atMs);
   const mark = doubt?.mark;
   if (operation.type === 'clear') {
     if (meta.level === 0) return clearKnown(draft, atMs);
@@ -185,18 +211,8 @@ async function carryOut(
       'This server has no revisions (level 0), so update(), getEntry() and ifRevision cannot work there: use get() and set().',
     );
   const place = places.get(key) as Place;
-  const view = viewOf(place, clearsOf(places), meta);
-  const seenByApp = (): Held | undefined => {
-    if (view) return view.held;
-    throw new StorageError(
-      'unavailable',
-      `The server is away, and what it holds under ${key} was never read here: try again when it is back.`,
-    );
-  };
-  const current = async (): Promise<StoredEntry | undefined> => {
-    const held = seenByApp();
-    return held && { value: await decodeAt(key, structuredClone(held.json)), revision: revisionOf(place) };
-  };
+  const seenByApp = (): Held | undefined => viewAt(key, draft);
+  const current = (): Promise<StoredEntry | undefined> => currentOf(key, draft);
   const base = doubt && (await baseOf(operation, doubt, place, meta));
   const store = (held: Held | undefined): void => {
     const { rows, meta } = enqueue(place, clearsOf(places), draft.meta, {
@@ -232,16 +248,84 @@ async function carryOut(
     default: {
       const held = texts.get(operation);
       if (held instanceof StorageError) throw held;
-      const { ifRevision } = operation as Condition;
-      if (ifRevision !== undefined) {
-        const entry = await current();
-        const attempted = operation.type === 'put' ? operation.value : undefined;
-        if ((entry?.revision ?? null) !== ifRevision && arrivedAs(place, ifRevision) === undefined)
-          throw new ConflictError(key, attempted, entry);
-      }
+      await checkCondition(operation as AtomicPart, draft);
       store(held);
       return undefined;
     }
+  }
+}
+
+/** @throws {StorageError} `unavailable` where what the server holds under a key is not known. */
+function viewAt(key: string, { places, meta }: Draft): Held | undefined {
+  const view = viewOf(places.get(key) as Place, clearsOf(places), meta);
+  if (view) return view.held;
+  throw new StorageError(
+    'unavailable',
+    `The server is away, and what it holds under ${key} was never read here: try again when it is back.`,
+  );
+}
+
+async function currentOf(key: string, draft: Draft): Promise<StoredEntry | undefined> {
+  const held = viewAt(key, draft);
+  const revision = revisionOf(draft.places.get(key) as Place);
+  return held && { value: await decodeAt(key, structuredClone(held.json)), revision };
+}
+
+/** @throws {ConflictError} where a key is not at the state that a write, or a check, is for. */
+async function checkCondition(part: AtomicPart, draft: Draft): Promise<void> {
+  const { key, ifRevision } = part;
+  if (ifRevision === undefined) return;
+  const entry = await currentOf(key, draft);
+  if ((entry?.revision ?? null) === ifRevision) return;
+  if (arrivedAs(draft.places.get(key) as Place, ifRevision) !== undefined) return;
+  throw new ConflictError(key, part.type === 'put' ? part.value : undefined, entry);
+}
+
+/**
+ * Puts an atomic unit into the outbox: all of its writes, or none. What it checks of keys whose own write still waits is sent as a
+ * write of the same value, which has the result of that one as its base.
+ */
+async function carryOutUnit({ parts, marks }: AtomicOperation, draft: Draft, atMs: number): Promise<void> {
+  if (draft.meta.level === 0)
+    throw new StorageError(
+      'unsupported',
+      'This server has no revisions (level 0), so atomic() cannot work there: use set() and delete().',
+    );
+  const { places } = draft;
+  for (const part of parts) await checkCondition(part, draft);
+  const checks: Array<Unit['checks'][number]> = [];
+  const writes: Array<{
+    readonly key: string;
+    readonly held: Held | undefined;
+    readonly mark?: Mark | undefined;
+  }> = [];
+  let bytes = 0;
+  for (const [i, part] of parts.entries()) {
+    const { key } = part;
+    const { seen, rows } = places.get(key) as Place;
+    const isQueued = rows.length > 0 || clearsOf(places).length > 0;
+    if (part.type === 'check' && !isQueued) {
+      const { era, epoch, cursor = 0 } = draft.meta;
+      checks.push({ key, base: seen ?? { era, epoch, seq: cursor } });
+      continue;
+    }
+    const held =
+      part.type === 'put' ? await heldOf(key, part) : part.type === 'check' ? viewAt(key, draft) : undefined;
+    bytes += key.length + (held ? JSON.stringify(held.json).length : 0);
+    writes.push({ key, held, mark: marks?.[i] });
+  }
+  if (writes.length === 0) return;
+  if (parts.length > UNIT_PARTS || bytes > UNIT_BYTES)
+    throw new StorageError(
+      'too-large',
+      `While the server is away an atomic unit has at most ${UNIT_PARTS} operations and ${UNIT_BYTES} characters: this one has ${parts.length} and ${bytes}.`,
+    );
+  const unit: Unit = { n: draft.meta.rows + 1, size: writes.length, checks };
+  for (const { key, held, mark } of writes) {
+    const place = places.get(key) as Place;
+    const queued = enqueue(place, clearsOf(places), draft.meta, { key, held, mark, unit, atMs });
+    places.set(key, { ...place, rows: queued.rows });
+    draft.meta = queued.meta;
   }
 }
 

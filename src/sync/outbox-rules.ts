@@ -13,6 +13,7 @@ import {
   type Row,
   type Seen,
   seenOf,
+  type Unit,
 } from './rules.ts';
 
 /** A write, about to wait. */
@@ -23,6 +24,7 @@ export interface Write {
   /** What its writer had seen, where that was at the server and the mirror may be further by now. */
   readonly base?: Seen | undefined;
   readonly updates?: boolean | undefined;
+  readonly unit?: Unit | undefined;
   readonly atMs: number;
 }
 
@@ -42,6 +44,9 @@ export function enqueue(
     // What was made on something else than the write before it neither replaces that nor follows from it.
     if (write.base && !sameBatch)
       return { rows: [...place.rows, { ...write, n: version, version, own: true }], meta: counted };
+    // A unit stays as it is, and what follows it waits for its result.
+    if (write.unit || last.unit)
+      return { rows: [...place.rows, { ...write, n: version, version, base: last.base }], meta: counted };
     // What is set replaces all that waits; what was computed on the last write does not know of those before an own base.
     const row: Row = { ...write, n: last.n, version, base: last.base, own: write.updates && last.own };
     if (!last.mark || sameBatch) return { rows: [...place.rows.slice(0, -1), row], meta: counted };
@@ -105,8 +110,14 @@ export function plan(rows: readonly Row[], client: string, most: number): Plan {
   if (marked) return { settle: rows.filter(({ mark }) => mark?.client === marked.client) };
   const batch: Row[] = [];
   const keys = new Set<string>();
+  const [{ unit }] = rows.length > 0 ? (rows as [Row]) : [{ unit: undefined }];
+  if (unit) {
+    const parts = rows.filter((row) => row.unit?.n === unit.n);
+    if (parts.length === unit.size) batch.push(...parts);
+  }
   for (const row of rows) {
-    // What follows a write of its own key needs its result; a clear goes alone.
+    // What follows a write of its own key needs its result; a clear and a unit go alone.
+    if (unit || row.unit) break;
     if (batch.length >= most || keys.has(row.key) || keys.has(ALL) || (row.key === ALL && batch.length > 0))
       break;
     batch.push(row);
@@ -132,7 +143,9 @@ export type Decision =
   /** The server has something that its writer had not seen. */
   | { readonly type: 'conflict'; readonly seen: Seen }
   /** The server will never take it. */
-  | { readonly type: 'rejected' };
+  | { readonly type: 'rejected' }
+  /** Another part of its unit is in conflict, or will never be taken. */
+  | { readonly type: 'not-applied' };
 
 /** What the result of a write that was sent says. */
 export function decide(row: Row, { status, seen }: Result): Decision {
@@ -157,12 +170,37 @@ export function compare({ base, held, updates }: Row, seen: Seen): Decision {
  * What becomes of a write whose mutation was given up.
  *
  * @param result The stored result; nothing if the mutation was not applied, and never will be.
- * @param refused The mark of a write that the server would not take.
+ * @param refused A mark of a mutation that the server would not take.
  */
 export function decideSettled(row: Row, result: Result | undefined, refused: Mark | undefined): Decision {
-  if (!result) return refused && isSameMark(row.mark, refused) ? { type: 'rejected' } : again(row);
+  if (!result) return refused && refused.client === row.mark?.client ? { type: 'rejected' } : again(row);
   // The value that is there was not stored with the result.
-  return result.status === 412 ? again(row) : decide(row, result);
+  return result.status === 412 || result.status === 424 ? again(row) : decide(row, result);
+}
+
+/**
+ * What becomes of the writes of a unit that the server has carried out as a whole, or not at all.
+ *
+ * @param decisions What the result of each alone says; nothing where it was not applied because another one failed.
+ * @param isChecked Whether the states that it has checked were current.
+ */
+export function decideUnit(
+  rows: readonly Row[],
+  decisions: ReadonlyArray<Decision | undefined>,
+  isChecked: boolean,
+): Decision[] {
+  const applied = decisions.filter((decision) => decision !== undefined);
+  if (isChecked && applied.length === rows.length && applied.every(({ type }) => type === 'done'))
+    return applied;
+  const isLost = !isChecked || applied.some(({ type }) => type === 'conflict' || type === 'rejected');
+  return rows.map((row, i) => {
+    const decision = decisions[i];
+    if (!isLost)
+      return decision?.type === 'done' ? { type: 'again', base: decision.seen } : (decision ?? again(row));
+    return decision?.type === 'conflict' || decision?.type === 'rejected'
+      ? decision
+      : { type: 'not-applied' };
+  });
 }
 
 const again = ({ base }: Row): Decision => ({ type: 'again', base });
@@ -201,6 +239,10 @@ export function afterDecision(
     case 'done':
       return { rows: [...before, ...rest(decision.seen ?? absentAt(row.base))], parked: false };
     case 'again':
+      if (current.unit) {
+        const kept = { ...current, base: decision.base, mark: undefined };
+        return { rows: [...before, kept, ...later], parked: false };
+      }
       if (next?.clears) return { rows: [...before, ...later.slice(1)], parked: false };
       // A later write of the same key stands for both.
       return next
@@ -210,7 +252,7 @@ export function afterDecision(
             parked: false,
           };
     default:
-      return { rows: [...before, ...later], parked: !next };
+      return { rows: [...before, ...later], parked: !next || current.unit !== undefined };
   }
 }
 

@@ -4,14 +4,16 @@
 import { chunksOf } from '../core/chunks.ts';
 import { utf8Length } from '../core/keys.ts';
 import { NEVER, OP_BYTES, type WireOp } from '../remote/level1/protocol.ts';
-import { ALL, type Meta, type Row } from './rules.ts';
+import { ALL, type Meta, type Row, type Seen } from './rules.ts';
 
 /** Bytes of a body, and what stands around the writes in it. */
 const MOST_BYTES = 2 * 1024 * 1024;
 const HEAD_BYTES = 256;
 
-/** As many rows as a request should hold, of `bytes` at most. */
+/** As many rows as a request should hold, of `bytes` at most. A unit, which has a limit of its own, is never cut. */
 export function fitting(rows: readonly Row[], bytes: number): readonly Row[] {
+  const unit = rows[0]?.unit;
+  if (unit) return rows.filter((row) => row.unit?.n === unit.n);
   const [first = []] = chunksOf(rows, {
     bytes: Math.min(bytes, MOST_BYTES) - HEAD_BYTES,
     sizeOf: ({ key, held }) => OP_BYTES + utf8Length(JSON.stringify([key, held?.json])),
@@ -19,11 +21,22 @@ export function fitting(rows: readonly Row[], bytes: number): readonly Row[] {
   return first;
 }
 
+/** The operations of a request: writes, or a unit with what it checks. */
+export function opsOf(rows: readonly Row[], meta: Meta): WireOp[] {
+  const checks = rows[0]?.unit?.checks ?? [];
+  return [
+    ...rows.map((row) => wireOp(row, meta)),
+    ...checks.map(({ key, base }): WireOp => ({ op: 'check', key, ifRevision: revisionOf(base, meta) })),
+  ];
+}
+
+const revisionOf = (base: Seen | undefined, { era, epoch }: Meta): string | null =>
+  base?.held ? (base.era === era ? `${epoch}.${base.seq}` : NEVER) : null;
+
 /** A write that waits as it travels: it holds only for what its writer had seen. */
-export function wireOp({ key, held, base }: Row, meta: Meta): WireOp {
-  const current = base?.era === meta.era;
-  if (key === ALL) return { op: 'clear', ifSeq: current ? (base?.seq ?? 0) : 0 };
-  const ifRevision = base?.held ? (current ? `${meta.epoch}.${base.seq}` : NEVER) : null;
+function wireOp({ key, held, base }: Row, meta: Meta): WireOp {
+  if (key === ALL) return { op: 'clear', ifSeq: base?.era === meta.era ? base.seq : 0 };
+  const ifRevision = revisionOf(base, meta);
   return held
     ? { op: 'put', key, text: JSON.stringify(held.json), ifRevision }
     : { op: 'delete', key, ifRevision };

@@ -10,7 +10,7 @@ import type { StorageError } from '../core/errors.ts';
 import { type Level1, newClient } from '../remote/level1/protocol.ts';
 import { newsOf } from './learn.ts';
 import { decide, decideSettled, plan } from './outbox-rules.ts';
-import { fitting, wireOp } from './outgoing.ts';
+import { fitting, opsOf } from './outgoing.ts';
 import type { Replay } from './replay.ts';
 import type { Meta, Row } from './rules.ts';
 import { type Stop, stopOf } from './stop.ts';
@@ -41,16 +41,22 @@ export async function replayFull(
     const applied = await appliedOf(level1, rows);
     if ('why' in applied) return applied;
     const rest = rows.filter((row) => !applied.has(row));
-    const ops = rest.map((row) => wireOp(row, meta));
-    const sent = await level1.batch({ epoch, mutation: { client: newClient(), m: 1 } }, ops);
+    const ops = opsOf(rest, meta);
+    const sent = await level1.batch(
+      { epoch, mutation: { client: newClient(), m: 1 }, atomic: rest[0]?.unit && true },
+      ops,
+    );
     if (!sent.answer) return stopOf(sent);
     const { results } = sent.answer;
     const seen = new Map(
       newsOf(ops, sent.answer, era, seq).flatMap((one) => ('key' in one ? [[one.key, one.seen]] : [])),
     );
-    for (const [i, row] of rest.entries())
-      if (decide(row, { status: results[i]?.status ?? 0, seen: seen.get(row.key) }).type === 'done')
-        applied.add(row);
+    const done = rest.filter(
+      (row, i) => decide(row, { status: results[i]?.status ?? 0, seen: seen.get(row.key) }).type === 'done',
+    );
+    // A unit with a part that did not apply is not there as a whole.
+    if (!rest[0]?.unit || results.every(({ status }) => status === 200 || status === 404))
+      for (const row of done) applied.add(row);
     const dropped = await tables.write(async (writing) => {
       const places = await writing.places([...applied].map(({ key }) => key));
       // Where another write of the key waits it would have to be written anew, on what is there now.

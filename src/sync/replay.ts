@@ -21,8 +21,8 @@ import {
   type WireOp,
 } from '../remote/level1/protocol.ts';
 import { learn, type News, newsOf, seqOf } from './learn.ts';
-import { afterDecision, type Decision, decide, decideSettled, plan } from './outbox-rules.ts';
-import { fitting, wireOp } from './outgoing.ts';
+import { afterDecision, type Decision, decide, decideSettled, decideUnit, plan } from './outbox-rules.ts';
+import { fitting, opsOf } from './outgoing.ts';
 import { ALL, type Held, type Mark, type Meta, type Parked, type Row, type Seen } from './rules.ts';
 import { otherEpoch, type Stop, stopOf } from './stop.ts';
 import { sweep } from './sweep.ts';
@@ -77,9 +77,10 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       await recordSettled(work, rows, meta, given.answer, refusal);
       continue;
     }
-    const ops = rows.map((row) => wireOp(row, meta));
+    const ops = opsOf(rows, meta);
+    const unit = rows[0]?.unit;
     const sent = await level1.batch(
-      { epoch: meta.epoch, mutation: mark },
+      { epoch: meta.epoch, mutation: mark, atomic: unit && true },
       ops,
       isSuspicious ? SUSPICIOUS_MS : undefined,
     );
@@ -101,7 +102,7 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       left = sent.error;
       if (selection.deletesOnly) break;
       selection.deletesOnly = true;
-    } else if (rows.length > 1) selection.most = Math.ceil(rows.length / 2);
+    } else if (rows.length > 1 && !unit) selection.most = Math.ceil(rows.length / 2);
     else {
       const name = `${row.n} ${row.version}`;
       const count = (passes.get(name) ?? 0) + 1;
@@ -172,7 +173,7 @@ const take = ({ tables, level1 }: Replay, selection: Selection): Promise<Next | 
         marked.length > 0
           ? marked
           : fitting(
-              withoutBlocked(await writing.first(deletesOnly ? ALL_ROWS : most + aside.size), selection),
+              withoutBlocked(await writing.first(deletesOnly ? ALL_ROWS : MOST + aside.size), selection),
               level1.limits.bodyBytes,
             );
       const planned = meta && waiting[0] && waiting[0].n <= last && plan(waiting, newClient(), most);
@@ -196,9 +197,14 @@ const markOf = ([row]: readonly Row[]): Mark => row?.mark as Mark;
 /** The writes that can be sent, each only after the earlier ones of its key. */
 function withoutBlocked(rows: readonly Row[], { aside, deletesOnly = false }: Selection): readonly Row[] {
   const blocked = new Set(aside);
-  return rows.filter(({ key, held }) => {
-    if (deletesOnly && held) blocked.add(key);
-    return !blocked.has(key);
+  const units = new Map<number, Row[]>();
+  for (const row of rows) if (row.unit) units.set(row.unit.n, [...(units.get(row.unit.n) ?? []), row]);
+  return rows.filter((row) => {
+    // A unit waits as a whole.
+    const parts = (row.unit && units.get(row.unit.n)) ?? [row];
+    const isBlocked = parts.some(({ key, held }) => blocked.has(key) || (deletesOnly && held));
+    if (isBlocked) for (const { key } of parts) blocked.add(key);
+    return !isBlocked;
   });
 }
 
@@ -240,8 +246,19 @@ async function record(
       if ('key' in one) seen.set(one.key, one.seen);
     }
   }
-  const decisions: Decision[] = [];
-  for (const [i, row] of rows.entries()) {
+  const details = answer.results.map(({ error }) => error);
+  const unit = rows[0]?.unit;
+  let decisions: Decision[] = [];
+  if (unit) {
+    const failed = unit.checks.find((_, i) => answer.results[rows.length + i]?.status === 412);
+    if (failed) details.fill(`The server had changed ${failed.key} meanwhile, which the atomic unit checks.`);
+    const alone = rows.map((row, i) => {
+      const { status } = answer.results[i] as Result;
+      return status === 424 ? undefined : decide(row, { status, seen: seen.get(row.key) });
+    });
+    decisions = decideUnit(rows, alone, failed === undefined);
+  }
+  for (const [i, row] of unit ? [] : rows.entries()) {
     const { status } = answer.results[i] as Result;
     if (row.key === ALL && status === 412) {
       if (row.base?.era !== meta.era) decisions.push({ type: 'rejected' });
@@ -252,16 +269,7 @@ async function record(
       }
     } else decisions.push(decide(row, { status, seen: seen.get(row.key) }));
   }
-  await settle(
-    work,
-    rows,
-    decisions,
-    news,
-    meta,
-    answer.seq,
-    answer.results.map(({ error }) => error),
-    mark.client,
-  );
+  await settle(work, rows, decisions, news, meta, answer.seq, details, mark.client);
   return undefined;
 }
 
@@ -305,7 +313,7 @@ export async function settle(
   const merged = new Map<Row, Held | undefined>();
   for (const [i, row] of rows.entries()) {
     const decision = decisions[i] as Decision;
-    const result = decision.type === 'conflict' && (await merge(row, decision.seen));
+    const result = decision.type === 'conflict' && !row.unit && (await merge(row, decision.seen));
     if (result) merged.set(row, result.held);
   }
   await makingRoom(tables, async (writing) => {
@@ -350,11 +358,17 @@ function parkedOf(row: Row, decision: Decision, detail = ''): Parked {
   const changed = decision.type === 'conflict';
   return {
     key,
-    reason: changed ? 'changed' : 'rejected',
+    reason: decision.type === 'rejected' ? 'rejected' : 'changed',
     base: row.base?.held,
     local,
     server: changed ? decision.seen.held : undefined,
-    detail: changed ? 'The server had changed meanwhile.' : detail || 'The server refused it.',
+    detail: changed ? 'The server had changed meanwhile.' : detail || (WORDS[decision.type] ?? ''),
     atMs: Date.now(),
+    ...(row.unit && { unit: row.unit.n }),
   };
 }
+
+const WORDS: Readonly<Record<string, string>> = {
+  rejected: 'The server refused it.',
+  'not-applied': 'Another part of its atomic unit was not applied.',
+};

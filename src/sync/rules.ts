@@ -51,10 +51,22 @@ export interface Row {
   readonly own?: boolean | undefined;
   /** Whether it deletes, for a clear, what the write before it has stored. Without that there is nothing to delete. */
   readonly clears?: true | undefined;
+  /** The atomic unit that it is part of: sent, applied, and in conflict as a whole. */
+  readonly unit?: Unit | undefined;
   /** Whether it was computed from what was there: that the server has its value by somebody else does not make it done. */
   readonly updates?: boolean | undefined;
   /** When it was made, in milliseconds since 1970. */
   readonly atMs: number;
+}
+
+/** An atomic unit of writes. */
+export interface Unit {
+  /** The `n` of its first write. */
+  readonly n: number;
+  /** How many writes it has. */
+  readonly size: number;
+  /** States of other keys that must be current when it applies. */
+  readonly checks: ReadonlyArray<{ readonly key: string; readonly base: Seen }>;
 }
 
 /** What is known of the server as a whole, and the counters. */
@@ -96,6 +108,8 @@ export interface Parked {
   readonly server?: Held | undefined;
   readonly detail: string;
   readonly atMs: number;
+  /** The `n` of the atomic unit of which it was a part: all of them are kept, and settled, together. */
+  readonly unit?: number | undefined;
 }
 
 /** A write that is about everything. */

@@ -223,7 +223,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   }
 
   const local = createLocal(tables, learner.unstored);
-  const run = createCalls({
+  const { run, atomic } = createCalls({
     flask,
     tables,
     local,
@@ -317,6 +317,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       if (link.state() !== 'online') await connection.open();
     },
     run: (operations) => runWithClears(operations, run, clearPrefix),
+    atomic,
     ...lists,
     async check(key, value) {
       if (link.state() === 'online') await flask.check(key, value);

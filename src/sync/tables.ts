@@ -72,7 +72,7 @@ export interface Writing extends Reading {
   /** The waiting writes of a key, instead of those it had. */
   setRows(key: string, before: readonly Row[], rows: readonly Row[]): void;
   park(parked: readonly Parked[]): Promise<void>;
-  unpark(key: string): Promise<void>;
+  unpark(isSettled: (parked: Parked) => boolean): Promise<void>;
 }
 
 /** Transactions over the database. */
@@ -288,11 +288,11 @@ function writingOf(
       const from = last ? Number((last.key as unknown[])[1]) : 0;
       for (const [i, one] of parked.entries()) put(one, 'conflict', from + 1 + i);
     },
-    async unpark(key) {
+    async unpark(isSettled) {
       const numbers = await reading.keys<number>('conflict');
       const conflicts = await reading.values<Parked>('conflict');
       for (const [i, conflict] of conflicts.entries())
-        if (conflict.key === key) remove('conflict', numbers[i] as number);
+        if (isSettled(conflict)) remove('conflict', numbers[i] as number);
     },
   };
   return {

@@ -4,10 +4,12 @@
  * A subject opens an empty storage, and one whose medium has failed. What a subject cannot do is written down in `gaps`,
  * and must then be refused with the code that the contract names.
  */
+
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type KeyValueStorage, StorageError, type StorageStatus } from '../../src/index.ts';
 import { callArguments } from './arguments.ts';
+import { atomicUnits } from './atomic.ts';
 import { closed } from './closed.ts';
 import { codeOf } from './codes.ts';
 import { namespaces } from './namespaces.ts';
@@ -561,12 +563,14 @@ export function contract(subject: Subject): void {
           storage.getEntry('n'),
           storage.set('n', 2, { ifRevision: null }),
           storage.delete('n', { ifRevision: 'k.1' }),
+          storage.atomic([{ set: 'n', value: 2 }]),
         ];
         for (const call of calls) expect(await codeOf(call)).toBe('unsupported');
         expect(await storage.get('n')).toBe(1);
       });
     } else {
       revisions(open, !subject.gaps.includes('one-name'));
+      atomicUnits(open);
 
       it('updates atomically: 100 increments of one turn add up', async () => {
         const storage = await open();

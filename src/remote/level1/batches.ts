@@ -24,6 +24,12 @@ export interface Delivery {
    */
   deliver(ops: readonly WireOp[]): Promise<Delivered[]>;
   /**
+   * The same in one request, of which all writes apply, or none.
+   *
+   * @throws {StorageError} `too-large` if one request cannot hold them, `unavailable`, `timeout`, `forbidden`, `refused`, `quota`
+   */
+  deliverAtomic(ops: readonly WireOp[]): Promise<readonly Result[]>;
+  /**
    * The JSON text of a value.
    *
    * @throws {StorageError} `unsupported-value`, `too-large`
@@ -101,6 +107,17 @@ export function createDelivery(writer: Writer, limits: Limits): Delivery {
 
   return {
     deliver,
+    async deliverAtomic(ops) {
+      const bytes = ops.reduce((sum, op) => sum + sizeOf(op), HEAD_BYTES);
+      if (ops.length > most.batchOps || bytes > most.bodyBytes)
+        throw new StorageError(
+          'too-large',
+          `One request to this server holds at most ${most.batchOps} operations and ${most.bodyBytes} bytes, and an atomic unit is one request: this one has ${ops.length} operations and ${bytes} bytes.`,
+        );
+      return writer.send(ops, true).catch((error) => {
+        throw error instanceof BatchFailure ? error.error : error;
+      });
+    },
     async textOf(key, value) {
       const text = await encodeAt(key, value);
       const most = limits.valueBytes;

@@ -37,9 +37,10 @@ export interface Writer {
   /**
    * As many results as operations.
    *
+   * @param atomic Whether all writes are to apply, or none.
    * @throws {BatchFailure}
    */
-  send(ops: readonly WireOp[]): Promise<readonly Result[]>;
+  send(ops: readonly WireOp[], atomic?: true): Promise<readonly Result[]>;
 }
 
 /** How often a batch is sent again because the server's epoch has changed. */
@@ -81,7 +82,7 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     return { client, m, settled: m - 1 };
   }
 
-  async function send(ops: readonly WireOp[]): Promise<readonly Result[]> {
+  async function send(ops: readonly WireOp[], atomic?: true): Promise<readonly Result[]> {
     const mutation = ops.some(isWrite) ? await nameNext() : undefined;
     let isInDoubt = false;
     const fail = (error: StorageError, isDivisible = false): BatchFailure => {
@@ -101,7 +102,7 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     let epoch = epochFor(ops);
     const asked = observer?.asking() ?? 0;
     for (let epochChanges = 0; ; epochChanges++) {
-      const sent = await level1.batch({ epoch, mutation }, ops);
+      const sent = await level1.batch({ epoch, mutation, atomic }, ops);
       if (sent.answer) {
         await observer?.answered(ops, sent.answer, asked, mutation);
         return sent.answer.results;
@@ -155,9 +156,9 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
   }
 
   return {
-    send(ops) {
+    send(ops, atomic) {
       if (!ops.some(isWrite)) return send(ops);
-      const sent = busy.then(() => send(ops));
+      const sent = busy.then(() => send(ops, atomic));
       busy = sent.catch(() => undefined);
       return sent;
     },

@@ -9,6 +9,7 @@ import { ConflictError } from '../../core/conflict.ts';
 import { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
 import type { Exchange } from '../http.ts';
+import { runAtomic } from './atomic.ts';
 import { createDelivery, type Delivery, entryOf, errorOf } from './batches.ts';
 import { createLists } from './lists.ts';
 import { createWriter } from './mutations.ts';
@@ -47,6 +48,7 @@ export function createLevel1Protocol(
   return {
     level1,
     run: (operations) => runOnLevel1(delivery, timeout, operations),
+    atomic: (parts) => runAtomic(delivery, parts),
     ...createLists(level1, delivery),
     async check(key, value) {
       await delivery.textOf(key, value);

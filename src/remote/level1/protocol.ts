@@ -19,6 +19,7 @@ export type WireOp =
       readonly ifRevision?: Revision;
     })
   | (Of & { readonly op: 'delete'; readonly key: string; readonly ifRevision?: Revision })
+  | { readonly op: 'check'; readonly key: string; readonly ifRevision: Revision }
   | (Of & { readonly op: 'clear'; readonly ifSeq?: number });
 
 interface Of {
@@ -97,6 +98,8 @@ export interface BatchHead {
   readonly epoch?: string | undefined;
   /** Of a batch with writes. `settled`: the client never asks for this number and lower ones again. */
   readonly mutation?: (Mutation & { readonly settled?: number }) | undefined;
+  /** All writes of the batch apply, or none. */
+  readonly atomic?: boolean | undefined;
   /** Of a batch without writes: the client whose `top` is asked for. */
   readonly client?: string | undefined;
 }
@@ -252,8 +255,11 @@ function isDefinite({ error, status, json, isSent }: Failure): boolean {
   );
 }
 
-function bodyOf({ epoch, mutation, client = mutation?.client }: BatchHead, ops: readonly WireOp[]): string {
-  const head = JSON.stringify({ epoch, client, m: mutation?.m, settled: mutation?.settled });
+function bodyOf(
+  { epoch, atomic, mutation, client = mutation?.client }: BatchHead,
+  ops: readonly WireOp[],
+): string {
+  const head = JSON.stringify({ epoch, client, m: mutation?.m, settled: mutation?.settled, atomic });
   const texts = ops.map((op) => `{${opText(op, epoch)}}`);
   return `${head.slice(0, -1)}${head === '{}' ? '' : ','}"ops":[${texts.join()}]}`;
 }
@@ -300,7 +306,8 @@ function resultOf(json: unknown, { op }: WireOp, epoch: string): Result | undefi
   const { size, error } = json as JsonObject;
   const { status, revision, value } = result;
   const isFailure = status >= 400 && status <= 599 && typeof error === 'string';
-  const isWhole = revision !== undefined && (op !== 'get' || value) && (op !== 'head' || isCount(size));
+  const isWhole =
+    (revision !== undefined || op === 'check') && (op !== 'get' || value) && (op !== 'head' || isCount(size));
   return (status === 200 ? isWhole : isFailure) ? result : undefined;
 }
 
