@@ -11,7 +11,6 @@ import {
   type AtomicPart,
   fulfilled,
   isDependent,
-  isRead,
   isRevised,
   type Outcome,
   type ProtocolOperation,

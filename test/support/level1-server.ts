@@ -31,6 +31,7 @@ interface Batch {
   readonly m?: number;
   readonly settled?: number;
   readonly void?: number;
+  readonly atomic?: boolean;
   readonly ops: readonly Level1Op[];
 }
 
@@ -101,6 +102,7 @@ export async function startLevel1Server(): Promise<Level1Server> {
     if (op.ifSeq !== undefined && op.ifSeq !== String(server.seq))
       return { status: 412, error: 'Precondition failed' };
     if (op.op === 'delete' && !held) return GONE;
+    if (op.op === 'check' && op.ifRev === (rev ?? null)) return { status: 200, rev };
     if (op.ifRev !== undefined && op.ifRev !== (rev ?? null)) {
       const fits = held && sizeOf(held.value) <= room.bytes;
       if (fits) room.bytes -= sizeOf(held.value);
@@ -147,9 +149,20 @@ export async function startLevel1Server(): Promise<Level1Server> {
     }
     const room = { bytes: server.answerBytes, values: 0 };
     const writes = stored && stored !== 'void' ? stored.values() : undefined;
-    const results = ops.map((op) =>
+    const before = { data: new Map(server.data), seq: server.seq };
+    const lengths = [server.changes.length, server.applied.length] as const;
+    let results = ops.map((op) =>
       writes && isWrite(op) ? (writes.next().value as Result) : carryOut(op, room),
     );
+    if (batch.atomic && !writes && results.some(({ status }) => status !== 200 && status !== 404)) {
+      server.data.clear();
+      for (const [key, entry] of before.data) server.data.set(key, entry);
+      server.seq = before.seq;
+      server.changes.length = lengths[0];
+      server.applied.length = lengths[1];
+      const failed = results.findIndex(({ status }) => status !== 200 && status !== 404);
+      results = results.map((result, i) => (i === failed ? result : { status: 424, error: 'Not applied' }));
+    }
     if (!stored)
       store(results.filter((_, i) => isWrite(ops[i] as Level1Op)).map(({ value: _, ...result }) => result));
     return { status: 200, json: { ...place, seq: server.seq, results } };
