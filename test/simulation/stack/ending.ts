@@ -50,6 +50,9 @@ export async function end(world: World): Promise<Ending> {
   }
   // On level 1 others are asked for their changes every 30 s.
   await world.wait(61_000);
+  // What a tab finds then may make it connect once more.
+  const areOnline = (): boolean => clients.every(({ storage }) => storage.status().state === 'online');
+  await world.clock.run(world.clock.nowMs + 30_000, areOnline);
 
   const content = new Map([...world.server.content()].filter(([key]) => !key.startsWith(PROBE)));
   for (const { tab } of clients)

@@ -236,6 +236,34 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     },
   },
   {
+    name: 'S1',
+    title:
+      'a write that was rejected with timeout and arrives late: it does not replace a later acknowledged write',
+    fails: { kind: 'lost', promise: '1.4' },
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.network = 'slow';
+      const calls = tab.turn(set('k', 'v1'));
+      await world.wait(5000);
+      // The write cannot be kept on the disk, so it is rejected.
+      tab.device.disk.isFull = true;
+      await world.settle(calls);
+      tab.device.disk.isFull = false;
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'v2'));
+    },
+  },
+  {
+    name: 'S2',
+    title: 'a server that refuses everybody: a call ends within its one limit',
+    fails: { kind: 'limit', promise: 'option timeout' },
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.network = '401 html';
+      await world.do(tab, update('k', '+u'));
+    },
+  },
+  {
     name: 'A14',
     title: 'a browser that forbids IndexedDB: the server serves all calls',
     fails: { kind: 'not recovered', promise: '7.2' },

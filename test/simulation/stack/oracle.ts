@@ -138,14 +138,17 @@ function factsOf(world: World, { reports, content }: Ending, key: string): Facts
   const before = all.filter(({ atMs, isByRequest }) => !isByRequest && atMs <= firstCallMs);
   const history = all.slice(before.length);
   const calls = world.calls.filter(({ operation }) => writes(operation, key));
-  const isTouched = history.some(({ isByRequest }) => !isByRequest);
+  const isTouched = world.server.isRestored || history.some(({ isByRequest }) => !isByRequest);
   return {
     key,
     history,
     initial: before.at(-1)?.value,
     final: content.get(key),
     writes: calls,
-    hasOneWriter: new Set(calls.map(({ client }) => client)).size === 1 && !isTouched,
+    hasOneWriter:
+      new Set(calls.map(({ client }) => client)).size === 1 &&
+      !isTouched &&
+      !calls.some(({ client }) => client.device.hasLostData),
     hasTexts: all.every(({ value }) => value === undefined || typeof value === 'string'),
     isRestored: isTouched,
     conflictsOf: ({ device }) =>
@@ -172,7 +175,9 @@ function apply(
   const { type } = operation;
   if (type === 'set' || type === 'delete') {
     if (operation.if === 'absent' && value !== undefined) return undefined;
-    if (operation.if === 'seen' && !isSame(value, seen?.value)) return undefined;
+    // A delete that has seen nothing has no condition.
+    const isConditional = operation.if === 'seen' && (type === 'set' || typeof seen?.revision === 'string');
+    if (isConditional && !isSame(value, seen?.value)) return undefined;
   }
   if (type === 'set') return { value: operation.value };
   if (type === 'setMany') return { value: Object.fromEntries(operation.entries)[key] };
@@ -319,8 +324,11 @@ function judgeHistory(world: World, facts: Facts, report: Report): void {
       )
         report('lost update', `${nameOf(call)} replaces ${show(before)} by ${show(value)}`);
     }
-    const isKnown = values.slice(0, i + 1).some((one) => isSame(one, call.seen?.value));
-    if (call.outcome?.type === 'resolved' && isKnown && apply(call, key, before) === undefined)
+    if (
+      call.outcome?.type === 'resolved' &&
+      apply(call, key, before) === undefined &&
+      !mayBeLocal(facts, call)
+    )
       report('false condition', `${nameOf(call)} replaces ${show(before)}`);
     judgeOverwrite(world, facts, i, call, atMs, report);
   }
@@ -328,6 +336,19 @@ function judgeHistory(world: World, facts: Facts, report: Report): void {
     judgeConditionSent(world, facts, call, report);
     judgeLost(facts, call, report);
   }
+}
+
+/** Whether the state that a conditional write expects may be one that an earlier write of its device waits to make. */
+function mayBeLocal({ key, writes }: Facts, call: Call): boolean {
+  const expected = 'if' in call.operation && call.operation.if === 'seen' ? call.seen?.value : undefined;
+  return writes.some(
+    ({ id, client, operation, outcome }) =>
+      id < call.id &&
+      client.device === call.client.device &&
+      (operation.type === 'update'
+        ? outcome?.type === 'resolved' && isSame(outcome.value, expected)
+        : (markOf(operation, key) ?? '') === String(expected ?? '')),
+  );
 }
 
 /** A write that was acknowledged before it was sent replaces only what its device may have seen. */
@@ -391,9 +412,17 @@ function judgeConditionSent({ network }: World, facts: Facts, call: Call, report
 function judgeLost(facts: Facts, call: Call, report: Report): void {
   const { key, history } = facts;
   if (effectOf(call) !== 'applied' || call.operation.type === 'clear') return;
+  if (call.client.device.hasLostData) return;
   const { device } = call.client;
   const later = facts.writes.filter(
-    (other) => other.id > call.id && other.client.device === device && effectOf(other) !== 'none',
+    (other) =>
+      other !== call &&
+      other.client.device === device &&
+      effectOf(other) !== 'none' &&
+      // Between two tabs either order may come out where both write at once.
+      (other.client === call.client
+        ? other.id > call.id
+        : (other.settledAtMs ?? Number.POSITIVE_INFINITY) >= call.calledAtMs),
   );
   const kept = facts.conflictsOf(call.client);
   const mark = markOf(call.operation, key);
@@ -419,7 +448,7 @@ function judgeLost(facts: Facts, call: Call, report: Report): void {
 /** A tab never reads what is older than it was told before, nor that something is missing which was not. */
 function judgeReads(facts: Facts, client: Client, report: Report): void {
   const { key, history, isRestored } = facts;
-  if (isRestored) return;
+  if (isRestored || client.device.hasLostData) return;
   const values = [facts.initial, ...history.map(({ value }) => value)];
   /** What the tab was told, with the time: a place in the history. */
   const told: Array<{ readonly atMs: number; readonly place: number }> = [];

@@ -27,6 +27,8 @@ export interface Change {
 /** A server that tabs can reach. */
 export interface Server extends Destination {
   readonly history: Change[];
+  /** Whether another database has taken the place of the one that was. */
+  readonly isRestored: boolean;
   /** What it has now. */
   content(): Map<string, unknown>;
   /** Stores a value as a client does that is not simulated; `undefined` deletes it. */
@@ -92,6 +94,7 @@ export type Backup = ReadonlyMap<string, ReadonlyArray<Record<string, unknown>>>
 /** The reference server. */
 export class ReferenceServer implements Server {
   readonly history: Change[] = [];
+  isRestored = false;
   private readonly clock: Clock;
   private readonly library: Library;
   private readonly database: DatabaseSync;
@@ -173,6 +176,7 @@ export class ReferenceServer implements Server {
   /** Puts a copy in the place of everything. A restored database has a new epoch, unless its operator forgets that. */
   restore(backup: Backup, hasNewEpoch = true): void {
     this.clock.note('the server is restored');
+    this.isRestored = true;
     for (const [table, rows] of backup) {
       this.database.exec(`DELETE FROM main.${table}`);
       for (const row of rows) {
@@ -239,6 +243,7 @@ export class ReferenceServer implements Server {
 /** A server of level 0 as deployed long ago, which sorts the members of objects. */
 export class OldServer implements Server {
   readonly history: Change[] = [];
+  readonly isRestored = false;
   private readonly clock: Clock;
   private readonly data = new Map<string, unknown>();
 

@@ -36,6 +36,8 @@ export interface Device {
   network: Fate;
   /** How far its clock is ahead. */
   clockOffsetMs: number;
+  /** Whether somebody has deleted writes that waited to be sent. */
+  hasLostData: boolean;
 }
 
 /** A channel that is open. */
@@ -55,6 +57,7 @@ export function createDevice(clock: Clock, disks: Disks, name: string, hasLocks:
     channels: new Set(),
     network: 'deliver',
     clockOffsetMs: 0,
+    hasLostData: false,
   };
 }
 

@@ -90,6 +90,16 @@ export class Client {
     return operations.map((operation) => this.call(operation, turn));
   }
 
+  /** The app closes its storage, and then the tab is closed. */
+  close(): void {
+    const { clock } = this.world;
+    const end = (): void => {
+      if (!this.tab.isDead) this.tab.crash();
+    };
+    clock.note(`${this.tab.name} closes`);
+    this.storage.close().then(end, end);
+  }
+
   private call(operation: Operation, turn: number): Call {
     const { clock } = this.world;
     const seen = 'key' in operation ? this.seen.get(operation.key) : undefined;
@@ -195,6 +205,11 @@ export class World {
   /** Somebody deletes the data that sync has on a device. */
   deleteSyncData(device: Device): void {
     this.clock.note(`the sync database of ${device.name} is deleted`);
+    device.hasLostData ||= this.clients.some(
+      (client) =>
+        client.device === device &&
+        (client.storage.status().pending > 0 || client.calls.some(({ outcome }) => outcome === undefined)),
+    );
     this.disks.deleteAll(device.databases, 'codeforge-sync');
   }
 

@@ -1,0 +1,52 @@
+/**
+ * Which generated runs break a promise on the present code, and by which fault of known-cases.ts.
+ *
+ * Whoever mends a fault removes its lines. `npm run simulate -- --all` and `--seeds` name the faults, and what no line explains.
+ */
+import type { Kind, Violation } from './oracle.ts';
+
+/** A fault and the runs that show it. */
+interface KnownFault {
+  readonly fault: string;
+  readonly kinds: readonly Kind[];
+  /** Found in the name of a small world, or in the text of a random program. */
+  readonly shape: RegExp;
+}
+
+const KNOWN_FAULTS: readonly KnownFault[] = [
+  // Small worlds.
+  {
+    fault: 'A1',
+    kinds: ['lost', 'conflict with itself'],
+    shape: /^one tab: \w+; update, (set|delete)[\w-]*; lose-answer after 1/,
+  },
+  {
+    fault: 'A3',
+    kinds: ['conflict with itself'],
+    shape: /^one tab: \w+; delete, delete; lose-answer after 0/,
+  },
+  { fault: 'A4', kinds: ['false condition'], shape: /(set|delete)-(absent|seen)/ },
+  {
+    fault: 'A5',
+    kinds: ['conflict with itself'],
+    shape: /^one tab: present; clear, [\w-]+; lose-request after 0; clear/,
+  },
+  // Random programs.
+  { fault: 'A1', kinds: ['lost', 'lost update', 'conflict with itself'], shape: /^\w+: .*\bupdate\(/m },
+  { fault: 'A2', kinds: ['false missing', 'stale read', 'lost', 'diverged'], shape: /^delete-sync-data/m },
+  { fault: 'A3', kinds: ['conflict with itself'], shape: /^\w+: .*\bdelete.*\bdelete/m },
+  { fault: 'A4', kinds: ['false condition'], shape: /, if (absent|seen)\)/ },
+  { fault: 'A5', kinds: ['conflict with itself'], shape: /^\w+: .*\bclear\(/m },
+  { fault: 'A8', kinds: ['conflict with itself'], shape: /^disk \w (.*isFull|.*failures)/m },
+  { fault: 'A11, A12', kinds: ['limit', 'hang'], shape: /^freeze/m },
+  { fault: 'S1', kinds: ['lost'], shape: /^disk/m },
+  { fault: 'S2', kinds: ['limit'], shape: /401|503/ },
+];
+
+/** The fault that explains a violation. */
+export const faultOf = (text: string, { kind }: Violation): string | undefined =>
+  KNOWN_FAULTS.find(({ kinds, shape }) => kinds.includes(kind) && shape.test(text))?.fault;
+
+/** The violations that no known fault explains. */
+export const unexplained = (text: string, violations: readonly Violation[]): Violation[] =>
+  violations.filter((violation) => faultOf(text, violation) === undefined);

@@ -1,0 +1,41 @@
+/**
+ * Random programs. `SEEDS=10000` runs more of them.
+ *
+ * One with everything that happens in it: `npm run simulate -- --seed <seed>`.
+ */
+import { expect, test } from 'vitest';
+import { generate } from './generator.ts';
+import { unexplained } from './known-faults.ts';
+import { programText, scriptOf } from './program.ts';
+import { run } from './run.ts';
+
+const SEEDS = Number(process.env.SEEDS ?? 200);
+const MS_PER_SEED = 1000;
+
+test('random programs keep the promises, but for known faults', {
+  timeout: Math.max(SEEDS * MS_PER_SEED, 60_000),
+}, async ({ annotate }) => {
+  const broken: string[] = [];
+  let calls = 0;
+  let settled = 0;
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const { program, options } = generate(seed);
+    const { violations, world } = await run(scriptOf(program), options);
+    calls += world.calls.length;
+    settled += world.calls.filter(({ outcome }) => outcome?.type === 'resolved').length;
+    for (const { kind, text } of unexplained(programText(program), violations))
+      broken.push(`seed ${seed}: ${kind}: ${text}`);
+  }
+  await annotate(`${SEEDS} random programs, ${calls} calls, ${settled} of them resolved`);
+  expect(broken).toEqual([]);
+  // The programs get somewhere.
+  expect(settled).toBeGreaterThan(calls / 2);
+});
+
+test('a random run follows from its seed', async () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const { program, options } = generate(seed);
+    const [first, second] = [await run(scriptOf(program), options), await run(scriptOf(program), options)];
+    expect(second.digest, `seed ${seed}`).toBe(first.digest);
+  }
+});
