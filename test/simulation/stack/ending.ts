@@ -26,6 +26,8 @@ export interface Ending {
 
 /** Keys of this file. Programs use others. */
 const PROBE = 'probe:';
+/** Milliseconds within which a tab connects again. */
+const PATIENCE_MS = 30_000;
 
 /** Ends a run. */
 export async function end(world: World): Promise<Ending> {
@@ -50,9 +52,6 @@ export async function end(world: World): Promise<Ending> {
   }
   // On level 1 others are asked for their changes every 30 s.
   await world.wait(61_000);
-  // What a tab finds then may make it connect once more.
-  const areOnline = (): boolean => clients.every(({ storage }) => storage.status().state === 'online');
-  await world.clock.run(world.clock.nowMs + 30_000, areOnline);
 
   const content = new Map([...world.server.content()].filter(([key]) => !key.startsWith(PROBE)));
   for (const { tab } of clients)
@@ -67,11 +66,15 @@ export async function end(world: World): Promise<Ending> {
     const conflicts = await attempt(`${tab.name}: conflicts()`, () => storage.conflicts());
     found.push({
       client,
-      status: storage.status(),
       conflicts: conflicts ?? [],
       content: new Map(own.map((key, i) => [key, values?.[i]])),
     });
   }
+  // By what a tab has read it may have noticed a restore, and connect once more.
+  const areOnline = (): boolean => clients.every(({ storage }) => storage.status().state === 'online');
+  await world.clock.run(world.clock.nowMs + PATIENCE_MS, areOnline);
+  const statuses = new Map(clients.map((client) => [client, client.storage.status()]));
+
   world.clock.note('the server is away once more');
   for (const device of world.devices.values()) device.network = 'lose-request';
   const reports: Report[] = [];
@@ -82,7 +85,8 @@ export async function end(world: World): Promise<Ending> {
         (value) => offline.set(key, value),
         () => undefined,
       );
-    reports.push({ ...report, offline });
+    const status = statuses.get(report.client) as StorageStatus;
+    reports.push({ ...report, status, offline });
   }
   return { reports, content, failures };
 }

@@ -33,7 +33,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'A1',
     title: 'update() and set() in one turn, the answer to the update lost: the set arrives',
-    fails: { kind: 'lost', promise: '1.1' },
     async play(world) {
       const tab = await tabWith(world);
       world.network.breakAt('+f', 'lose-answer');
@@ -69,7 +68,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     name: 'A3',
     title:
       'two deletes of a key in one turn, their answer lost, then a set: no conflict of a writer with itself',
-    fails: { kind: 'conflict with itself', promise: '2.1' },
     async play(world) {
       const tab = await tabWith(world);
       world.network.next(['lose-answer'], 'lose-request');
@@ -80,7 +78,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'A4 absent',
     title: 'a set on the condition that the key is missing, its refusal lost: it does not resolve',
-    fails: { kind: 'false condition', promise: 'docs/guide.md, ifRevision' },
     async play(world) {
       await world.server.put('k', 'other');
       const tab = await world.openOnline('a1');
@@ -92,7 +89,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     name: 'A4 seen',
     title:
       'a set and a conditional set of an older state in one turn, the request lost: the second does not resolve',
-    fails: { kind: 'false condition', promise: 'docs/guide.md, ifRevision' },
     async play(world) {
       const tab = await tabWith(world);
       await world.do(tab, getEntry('k'));
@@ -104,7 +100,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     name: 'A5',
     title:
       'clear() and set() in one turn, the request lost, then clear() again: no conflict of a writer with itself',
-    fails: { kind: 'conflict with itself', promise: '2.2' },
     async play(world) {
       const tab = await tabWith(world);
       tab.device.network = 'lose-request';
@@ -116,7 +111,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     name: 'A6',
     title: 'level 0: an edit of a value that JSON cannot hold, made while the server is away, arrives',
     options: { level: 0 },
-    fails: { kind: 'conflict with itself', promise: '8.1' },
     async play(world) {
       const tab = await world.openOnline('a1');
       await world.do(tab, set('k', { time: new Date(0), name: 'v0' }));
@@ -150,7 +144,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'A8 disk',
     title: 'a disk that is full while the server acknowledges a set: no conflict of a writer with itself',
-    fails: { kind: 'conflict with itself', promise: '2.1' },
     async play(world) {
       const tab = await tabWith(world);
       tab.device.disk.isFull = true;
@@ -175,7 +168,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'A9',
     title: 'a proxy answers one write with a 403 page: later writes are not affected',
-    fails: { kind: 'not recovered', promise: '2.4' },
     async play(world) {
       const tab = await tabWith(world);
       world.network.whenBodyHas('bad', '403 html');
@@ -186,7 +178,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     (fate): KnownCase => ({
       name: `A10 ${fate.slice(0, 3)}`,
       title: `a write that is always answered ${fate}: all others arrive`,
-      fails: { kind: 'not recovered', promise: '2.4' },
       async play(world) {
         const tab = await tabWith(world);
         tab.device.network = 'lose-request';
@@ -261,6 +252,18 @@ export const KNOWN_CASES: readonly KnownCase[] = [
       const tab = await tabWith(world);
       tab.device.network = '401 html';
       await world.do(tab, update('k', '+u'));
+    },
+  },
+  {
+    name: 'S3',
+    title: 'a conditional set whose answer is lost, then clear(): the clear deletes it',
+    fails: { kind: 'lost', promise: '1.4' },
+    async play(world) {
+      const tab = await tabWith(world);
+      await world.do(tab, getEntry('k'));
+      world.network.next(['lose-answer'], 'lose-request');
+      await world.do(tab, set('k', 'v1', 'seen'));
+      await world.do(tab, clear);
     },
   },
   {

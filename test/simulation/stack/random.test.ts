@@ -32,7 +32,7 @@ test('random programs keep the promises, but for known faults', {
   expect(settled).toBeGreaterThan(calls / 2);
 });
 
-test('a random run follows from its seed', async () => {
+test('a random run follows from its seed', { timeout: 60_000 }, async () => {
   for (let seed = 1; seed <= 20; seed++) {
     const { program, options } = generate(seed);
     const [first, second] = [await run(scriptOf(program), options), await run(scriptOf(program), options)];
