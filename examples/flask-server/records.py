@@ -17,7 +17,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 Record = namedtuple("Record", "value rev")
 Change = namedtuple("Change", "type key rev value")
 VOID = object()  # a mutation that its client gave up
-SETTLED_ROWS = 64  # of a client's settled mutations, at most this many rows are left: they are deleted in bulk
+SETTLED_ROWS = 8  # a client has fewer rows of settled mutations than this: they are deleted in bulk
 
 
 class Records:

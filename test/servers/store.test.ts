@@ -201,7 +201,7 @@ it('the results of settled mutations are deleted in bulk, so a client has few ro
     await run([{ type: 'put', key: 'a', value: '1' }], { client: 'client', m, settled: m - 1 });
     most = Math.max(most, rows());
   }
-  expect(most).toBeLessThanOrEqual(65);
+  expect(most).toBeLessThanOrEqual(8);
   await run([], { client: 'client', settled: 1000 });
   expect(rows()).toBe(0);
 });

@@ -1,15 +1,16 @@
 /**
  * A client's numbered mutations inside a transaction: what is stored of them, and what the batches so far have added.
  *
- * A mutation of a settled number counts as deleted, whether or not its row is still there: rows are deleted in bulk, because
- * a statement for each mutation would cost a tenth of the throughput.
+ * A mutation with a settled number counts as deleted, whether or not its row is still there. Rows are deleted in bulk, because a
+ * statement for each mutation costs throughput. So do many rows: then each client's rows are on disk pages of their own, and a
+ * group of mutations of many clients writes many pages.
  *
  * Spec: docs/contract.md, 5.11 to 5.14.
  */
 import type { ClientChanges, StoredClient, StoredMutation } from './transaction.ts';
 
-/** A client has at most this many rows of settled mutations. */
-const SETTLED_ROWS = 64;
+/** A client has fewer rows of settled mutations than this. */
+const SETTLED_ROWS = 8;
 
 export class ClientState {
   readonly #stored: StoredClient | undefined;
