@@ -175,6 +175,8 @@ check('5.11', 'a request that is refused as a whole stores nothing', async (serv
     }),
     415,
   );
+  const large = `{"client":"${client}","m":5,"settled":4,"ops":[]}`.padEnd(server.limits.bodyBytes + 1);
+  refused(await server.postBatch(large), 413);
   const before = await server.batch([], { client });
   same(before.top, 0, '`top` after the refusals');
   same(statuses(await server.batch(ops, { client, m: 1 })), [200], 'the status of mutation 1');

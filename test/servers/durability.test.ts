@@ -57,6 +57,85 @@ it('every acknowledged write survives a killed server, 20 times over', async ({ 
   await annotate(`${ROUNDS} kills, ${total} writes acknowledged to ${known.size} keys, 0 lost`);
 }, 180_000);
 
+/** A client that sends one mutation after another, and after a kill the one again that had no answer. */
+interface Client {
+  readonly client: string;
+  m: number;
+  readonly revs: string[];
+}
+
+it('a mutation without an answer is sent again after the kill, and applies once, 10 times over', async ({
+  annotate,
+}) => {
+  const folder = await mkdtemp(join(tmpdir(), 'codeforge-durability-'));
+  const databasePath = join(folder, 'storm.db');
+  const random = randomOf(seedFrom('DURABILITY_SEED'));
+  const clients = Array.from(
+    { length: WRITERS },
+    (_, i): Client => ({
+      client: `client-of-the-storm-${i}`,
+      m: 1,
+      revs: [],
+    }),
+  );
+  try {
+    for (let round = 0; round < 10; round += 1) {
+      const server = await startTypescriptServer({ databasePath });
+      const enough = Promise.withResolvers<void>();
+      let left = WRITERS * (2 + random.below(20));
+      const storm = clients.map((client) =>
+        mutate(server, client, () => {
+          left -= 1;
+          if (left <= 0) enough.resolve();
+        }),
+      );
+      await enough.promise;
+      await server.kill();
+      await Promise.all(storm);
+    }
+    const server = await startTypescriptServer({ databasePath });
+    for (const client of clients) expect((await send(server, client))?.status).toBe(200);
+    const { seq } = await fetch(`${server.url}/health`).then((response) => response.json());
+    const revs = clients.flatMap(({ revs }) => revs);
+    expect(new Set(revs).size).toBe(revs.length);
+    // Beside those in `revs`, each client has sent one more just now.
+    expect(seq).toBe(revs.length + WRITERS);
+    await server.stop();
+    await annotate(`10 kills, ${revs.length + WRITERS} mutations, each applied once`);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}, 180_000);
+
+/** Sends mutations until the server is gone. */
+async function mutate(server: RunningServer, client: Client, answered: () => void): Promise<void> {
+  for (;;) {
+    const response = await send(server, client);
+    const text = await response?.text().catch(() => undefined);
+    if (response === undefined || text === undefined) return;
+    expect(response.status).toBe(200);
+    const { results, top } = JSON.parse(text);
+    // The same mutation before the kill, or the one before it.
+    expect([client.m, client.m - 1]).toContain(top);
+    client.revs.push(results[0].rev);
+    client.m += 1;
+    answered();
+  }
+}
+
+function send(server: RunningServer, { client, m }: Client): Promise<Response | undefined> {
+  return fetch(`${server.url}/api/v1/batch`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      client,
+      m,
+      settled: m - 1,
+      ops: [{ op: 'put', key: `${client}-${m}`, value: PADDING }],
+    }),
+  }).catch(() => undefined);
+}
+
 /** Write one key after another, old ones and new ones, until the server is gone. Resolves with how many were acknowledged. */
 async function write(
   server: RunningServer,

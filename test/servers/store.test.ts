@@ -266,11 +266,17 @@ it('when the disk is full, the whole group rejects, none of it is stored, and la
   await put('before', '1');
   database.exec('PRAGMA max_page_count = 40');
   const large = `"${'x'.repeat(1024 * 1024)}"`;
-  const results = await Promise.allSettled([put('small', '1'), put('large', large), put('after', '1')]);
+  const mutation = () => run([{ type: 'put', key: 'again', value: '1' }], { client: 'client', m: 1 });
+  const results = await Promise.allSettled([
+    put('small', '1'),
+    put('large', large),
+    put('after', '1'),
+    mutation(),
+  ]);
   for (const result of results)
     expect(result).toMatchObject({ status: 'rejected', reason: { name: 'StoreError', code: 'full' } });
   expect(await keys()).toEqual(['before']);
-  expect(await put('again', '1')).toEqual({ outcome: 'ok', rev: 2 });
+  expect(await mutation()).toEqual([{ outcome: 'ok', rev: 2 }]);
 });
 
 it('when a commit fails, the whole group rejects and none of it is stored', async () => {
