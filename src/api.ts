@@ -1,9 +1,18 @@
 /**
  * The methods of a storage and of a namespace, and what each of them guarantees.
  */
-import type { ClearOptions, CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
+import type {
+  ClearOptions,
+  CountOptions,
+  DeleteOptions,
+  DiscardOptions,
+  ForgetOptions,
+  ListOptions,
+  SetOptions,
+} from './call-options.ts';
 import type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
 import type { ConflictOf, Resolution } from './core/conflict.ts';
+import type { OutboxEntry } from './core/outbox.ts';
 import type { StorageStatus } from './core/session.ts';
 import type {
   AdoptOptions,
@@ -404,6 +413,32 @@ export interface KeyValueStorage<Schema extends object = Record<string, unknown>
   migrateToIndexedDB(options?: MigrateOptions & { readonly dryRun?: false }): Promise<number>;
   /** Returns what `migrateToIndexedDB` would do. Both sides are read, and nothing is written. */
   migrateToIndexedDB(options: MigrateOptions & { readonly dryRun: true }): Promise<MigrationPlan>;
+  /**
+   * Lists the writes that wait for a server on this device, of all servers and all options `database`, the oldest of each first. With
+   * an atomic unit, and with each other write, it lists one entry.
+   *
+   * @throws {StorageError} `unavailable`, `blocked`, `timeout`
+   */
+  outbox(): Promise<OutboxEntry[]>;
+  /**
+   * Takes an entry out of its outbox, for example one that its server never takes. Later writes of its keys stay. A request that was sent
+   * and not answered may still arrive.
+   *
+   * @param id From `outbox()`.
+   * @param options `forget: true` drops its values. Otherwise they are kept in `conflicts()` of the storage for that server.
+   * @throws {StorageError} `invalid-option` if there is no such entry; `unavailable`, `blocked`, `timeout`, `quota`.
+   */
+  discard(id: string, options?: DiscardOptions): Promise<void>;
+  /**
+   * Signs this device out: deletes what it keeps for the server, which is its copy of the data, the outbox and the conflicts. Then this
+   * storage closes, as do the storages of other tabs for the same server and `database`. The server's own data stays. Without a
+   * server the storage only closes.
+   *
+   * @param options `discardPending: true` also deletes writes that are not on the server yet.
+   * @throws {StorageError} `pending` if there are such writes: nothing was deleted; `blocked` or `timeout` if another tab does not let
+   * go of the database.
+   */
+  forget(options?: ForgetOptions): Promise<void>;
   /**
    * The databases that older apps have left at this origin, with all of their stores: `codeforge-storage` and `CodeForgeDB`.
    *

@@ -45,3 +45,15 @@ export interface DeleteOptions {
   /** A revision from `getEntry`: deletes only if the key is still at it. Left out: deletes always. */
   readonly ifRevision?: string;
 }
+
+/** What becomes of an entry that is taken out of the outbox. */
+export interface DiscardOptions {
+  /** Whether the value is dropped. Default `false`: it is kept in `conflicts()` as `discarded`. */
+  readonly forget?: boolean | undefined;
+}
+
+/** What `forget()` deletes. */
+export interface ForgetOptions {
+  /** Whether writes that are not on the server yet are deleted too. Default `false`: then the call rejects if there are any. */
+  readonly discardPending?: boolean | undefined;
+}

@@ -15,7 +15,15 @@ export type {
   ValuesOf,
 } from './api.ts';
 export { type BackupForm, backupFileName } from './backup-format/format.ts';
-export type { ClearOptions, CountOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
+export type {
+  ClearOptions,
+  CountOptions,
+  DeleteOptions,
+  DiscardOptions,
+  ForgetOptions,
+  ListOptions,
+  SetOptions,
+} from './call-options.ts';
 export { readConfig, type StorageOptions } from './config.ts';
 export type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
 export {
@@ -27,6 +35,7 @@ export {
 } from './core/conflict.ts';
 export { StorageError, type StorageErrorCode } from './core/errors.ts';
 export type { Logger, Token } from './core/options.ts';
+export type { OutboxEntry } from './core/outbox.ts';
 export type { StorageStatus } from './core/session.ts';
 export { MigrationError, type MigrationFailure } from './transfer/copy/errors.ts';
 export type {

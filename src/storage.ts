@@ -4,7 +4,14 @@
  * Keys, values and options are checked here, before any I/O. Every call then goes through one queue to the session in use.
  */
 import type { AtomicOperation, KeyValueStorage, NamespacedStorage } from './api.ts';
-import type { ClearOptions, DeleteOptions, ListOptions, SetOptions } from './call-options.ts';
+import type {
+  ClearOptions,
+  DeleteOptions,
+  DiscardOptions,
+  ForgetOptions,
+  ListOptions,
+  SetOptions,
+} from './call-options.ts';
 import { resolveOptions, type StorageOptions } from './config.ts';
 import type { AtomicPart, Condition, Operation, Snapshot } from './core/backend.ts';
 import { ConflictError } from './core/conflict.ts';
@@ -95,7 +102,9 @@ export function buildStorage<Schema extends object>(
       return localSession;
     }
     const { createServerSession } = await parts.server();
-    serverSession ??= keep(createServerSession({ ...resolved, serverUrl, log, changed }));
+    serverSession ??= keep(
+      createServerSession({ ...resolved, serverUrl, log, changed, forgotten: () => void storage.close() }),
+    );
     readStatus = serverSession.status;
     await serverSession.open();
     return serverSession;
@@ -283,6 +292,21 @@ export function buildStorage<Schema extends object>(
       transfer((part) => part.migrateToFlask(context, url, options))) as KeyValueStorage['migrateToFlask'],
     migrateToIndexedDB: ((options) =>
       transfer((part) => part.migrateToIndexedDB(context, options))) as KeyValueStorage['migrateToIndexedDB'],
+    outbox: async () => (await parts.server()).listOutboxes(timeout),
+    async discard(id, options) {
+      if (typeof id !== 'string') throw invalidOption('discard() takes the id of an entry of outbox().');
+      const { forget = false } = checkOptions<DiscardOptions>('discard()', options, {
+        forget: RULES.boolean,
+      });
+      await (await parts.server()).discardEntry(id, !forget, timeout);
+    },
+    async forget(options) {
+      const { discardPending = false } = checkOptions<ForgetOptions>('forget()', options, {
+        discardPending: RULES.boolean,
+      });
+      await queue.alone((session) => session.forget(discardPending));
+      await storage.close();
+    },
     oldDatabases: () => transfer((part) => part.oldDatabases(context)),
     adopt: ((name, options) =>
       transfer((part) => part.adopt(context, name, options))) as KeyValueStorage['adopt'],

@@ -60,9 +60,10 @@ export interface ConflictOf<Key extends string = string, Value = unknown> {
   /**
    * - `changed`: another client had changed the key, and this device had not seen that change;
    * - `rejected`: the server rejected the write permanently, for example because the value is too large;
-   * - `restored`: the server was restored to an earlier state and has lost the value.
+   * - `restored`: the server was restored to an earlier state and has lost the value;
+   * - `discarded`: `discard()` has taken the write out of the outbox.
    */
-  readonly reason: 'changed' | 'rejected' | 'restored';
+  readonly reason: 'changed' | 'rejected' | 'restored' | 'discarded';
   /** The value that this device knew before the write. */
   readonly base: ConflictValue<Value>;
   /** The value that was written on this device; `undefined` for a delete. */

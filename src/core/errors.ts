@@ -25,6 +25,7 @@
  * - `forbidden`: the server does not allow the operation to this origin, host or token;
  * - `conflict`: the key did not have the required revision ({@link ConflictError});
  * - `refused`: the server rejected the request; the message contains the HTTP status;
+ * - `pending`: `forget()` would have deleted writes that are not on the server yet; nothing was deleted;
  * - `invalid-backup`: the backup is incomplete, damaged, or not a backup; nothing of it was stored;
  * - `migration`: not every entry was copied ({@link MigrationError}).
  */
@@ -43,6 +44,7 @@ export type StorageErrorCode =
   | 'forbidden'
   | 'refused'
   | 'conflict'
+  | 'pending'
   | 'invalid-backup'
   | 'migration';
 

@@ -39,6 +39,13 @@ export interface Session extends Backend {
   /** Sends the outbox. @throws {StorageError} `unavailable`, `forbidden` */
   flush(): Promise<void>;
   conflicts(): Promise<ConflictOf[]>;
+  /**
+   * Deletes what this device keeps for the server: the mirror, the outbox and the conflicts. Storages of other tabs that share them
+   * are told to close; the caller closes this one.
+   *
+   * @throws {StorageError} `pending` if writes wait, unless `discardPending`; `blocked`, `timeout`. Nothing was deleted.
+   */
+  forget(discardPending: boolean): Promise<void>;
   /** @throws {StorageError} `invalid-option`, `unsupported-value`, `quota` */
   resolve(key: string, choice: Resolution): Promise<void>;
 }
@@ -50,6 +57,8 @@ export interface ServerSessionOptions
   log(level: 'info' | 'warn', text: string): void;
   /** Is called after the status has changed. */
   changed(): void;
+  /** Is called when another tab has deleted what this device keeps for the server. */
+  forgotten(): void;
 }
 
 /** Completes a status: missing members get the values of a storage without a server. A server serves calls only in the state `online`. */

@@ -10,6 +10,7 @@
 import { createStore, type UseStore } from 'idb-keyval';
 import { closedError, StorageError } from '../core/errors.ts';
 import { findIndexedDb } from '../core/platform.ts';
+import { withTimeLimit } from '../core/time.ts';
 import { asStorageError } from './errors.ts';
 
 const STORE = 'storage';
@@ -315,6 +316,16 @@ export const settled = <T extends readonly Requested[]>(requests: T): Promise<T>
     last.onsuccess = () => resolve(requests);
     last.onerror = () => (last.error?.name === 'AbortError' ? reject(last.error) : resolve(requests));
   });
+
+/** Deletes a database. Resolves when it is gone, or after `limitMs`: then it is deleted when the last tab has closed it. Never rejects. */
+export function deleteDatabase(database: string, limitMs: number): Promise<void> {
+  const deleted = new Promise<void>((resolve) => {
+    const request = findIndexedDb()?.deleteDatabase(database);
+    if (!request) return resolve();
+    request.onsuccess = request.onerror = () => resolve();
+  });
+  return withTimeLimit(deleted, limitMs, () => undefined).then(() => undefined);
+}
 
 const inDoubt = (database: string): StorageError =>
   new StorageError(

@@ -12,6 +12,7 @@ export const createLocalSession = (backend: Backend, reason: string): Session =>
   ready: backend.open,
   flush: async () => {},
   conflicts: async () => [],
+  forget: async () => {},
   async resolve(key) {
     throw new StorageError('invalid-option', `Key ${key} has no conflict: there are none without a server.`);
   },

@@ -36,6 +36,7 @@ export function createRemoteSession({ serverUrl, timeout, token, log }: ServerSe
     },
     flush: async () => {},
     conflicts: async () => [],
+    forget: async () => {},
     async resolve(key) {
       throw new StorageError('invalid-option', `Key ${key} has no conflict: see conflicts().`);
     },

@@ -26,12 +26,10 @@ import { fitting, opsOf } from './outgoing.ts';
 import { ALL, type Held, type Mark, type Meta, type Parked, type Row, type Seen } from './rules.ts';
 import { otherEpoch, type Stop, stopOf } from './stop.ts';
 import { sweep } from './sweep.ts';
-import { clearsOf, type Tables, type Writing } from './tables.ts';
+import { ALL_ROWS, clearsOf, type Tables, type Writing } from './tables.ts';
 
 /** Writes a request. */
 const MOST = 500;
-/** Where deletes are looked for among writes that the server has no room for. */
-const ALL_ROWS = 0xffffffff;
 /** So often a write is sent that the server does not answer while it answers everything else. */
 const PASSES = 3;
 /** Milliseconds for a request after one that had no answer, although the server answers others. */
@@ -47,8 +45,6 @@ export interface Replay {
   readonly tables: Tables;
   readonly level1: Level1;
   readonly merge: Merge;
-  /** How often writes, by `n` and `version`, had no answer while the server answered others. It outlives a replay. */
-  readonly passes: Map<string, number>;
   /** Told after each batch. */
   readonly progress: () => void;
   readonly signal: AbortSignal;
@@ -56,7 +52,7 @@ export interface Replay {
 
 /** Send what waits, up to the row with the number `last`. */
 export async function replay(work: Replay, last: number): Promise<Stop | undefined> {
-  const { level1, passes, signal } = work;
+  const { level1, signal } = work;
   const most = Math.min(MOST, level1.limits.batchOps);
   const selection: Selection = { most, last, aside: new Set() };
   /** A write that the server will not take. */
@@ -104,16 +100,14 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       selection.deletesOnly = true;
     } else if (rows.length > 1 && !unit) selection.most = Math.ceil(rows.length / 2);
     else {
-      const name = `${row.n} ${row.version}`;
-      const count = (passes.get(name) ?? 0) + 1;
-      if (blame === 'unknown') passes.set(name, count);
-      if (blame === 'write' || (blame === 'unknown' && count >= PASSES) || row.key === ALL) {
-        passes.delete(name);
+      const attempts = (row.failed?.attempts ?? 0) + (blame === 'unknown' ? 1 : 0);
+      if (blame === 'write' || attempts >= PASSES || row.key === ALL) {
         refusal = { mark, detail: sent.error.message };
         continue;
       }
       left = sent.error;
       selection.aside.add(row.key);
+      await noteFailure(work, rows, { attempts, error: sent.error.message });
       if (blame === 'access') denied += 1;
       if (denied > MOST_DENIED) break;
     }
@@ -207,6 +201,17 @@ function withoutBlocked(rows: readonly Row[], { aside, deletesOnly = false }: Se
     return !isBlocked;
   });
 }
+
+/** Note why writes that stay in the outbox were not taken. */
+const noteFailure = ({ tables }: Replay, rows: readonly Row[], failed: Row['failed']): Promise<void> =>
+  makingRoom(tables, async (writing) => {
+    const places = await writing.places(rows.map(({ key }) => key));
+    for (const { key, n, version } of rows) {
+      const before = places.get(key)?.rows ?? [];
+      const after = before.map((row) => (row.n === n && row.version === version ? { ...row, failed } : row));
+      writing.setRows(key, before, after);
+    }
+  });
 
 /** Write, where the disk is full in the place of the mirror: what waits goes before what can be read again. */
 async function makingRoom<T>(

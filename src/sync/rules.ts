@@ -55,6 +55,8 @@ export interface Row {
   readonly unit?: Unit | undefined;
   /** Whether it was computed from what was there: that the server has its value by somebody else does not make it done. */
   readonly updates?: boolean | undefined;
+  /** Present when the server did not take it although it answered others: how often it had no answer, and why. */
+  readonly failed?: { readonly attempts: number; readonly error: string } | undefined;
   /** When it was made, in milliseconds since 1970. */
   readonly atMs: number;
 }
@@ -86,9 +88,17 @@ export interface Meta {
   /** The client of the last mutation of the outbox that the server has answered, and when, in milliseconds since 1970. */
   readonly client?: string | undefined;
   readonly usedAtMs?: number | undefined;
+  /** Whose outbox and mirror this is. */
+  readonly owner?: Owner | undefined;
   /** The last `n` and `version` that were given out. */
   readonly rows: number;
   readonly lastSyncAtMs?: number | undefined;
+}
+
+/** The options of the storages that share an outbox. */
+export interface Owner {
+  readonly serverUrl: string;
+  readonly database: string;
 }
 
 /** What is here of one key. */
@@ -101,8 +111,8 @@ export interface Place {
 /** A local value that did not come to be the server's. */
 export interface Parked {
   readonly key: string;
-  /** The server's had changed, it refused the write for good, or it has lost it in a restore. */
-  readonly reason: 'changed' | 'rejected' | 'restored';
+  /** The server's had changed, it refused the write for good, it has lost it in a restore, or the app has discarded it. */
+  readonly reason: 'changed' | 'rejected' | 'restored' | 'discarded';
   readonly base?: Held | undefined;
   readonly local?: Held | undefined;
   readonly server?: Held | undefined;

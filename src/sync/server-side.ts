@@ -56,7 +56,6 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
 
   /** The server as it was met last: on a full disk there is no room to note that down. */
   let met = NOTHING_KNOWN;
-  const passes = new Map<string, number>();
 
   /** What is known of a server of level 1, now that it has answered. */
   async function meet(level1: Level1, rounds = ROUNDS): Promise<Meta> {
@@ -113,7 +112,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
   // What comes to wait meanwhile is left to the next time: there may be no end of it, and other tabs wait for their turn.
   async function send(signal: AbortSignal, before: Meta): Promise<Stop | undefined> {
     const level1 = flask.level1();
-    const all = { ...work, tables, passes, signal };
+    const all = { ...work, tables, signal };
     if (!level1) return replayLevel0(all, flask, before.rows);
     return replay({ ...all, level1 }, before.rows).catch((error: StorageError) => {
       if (error.code !== 'quota') throw error;

@@ -11,7 +11,7 @@ import { hash } from '../core/hash.ts';
 import { isHidden, onNetworkBack, unref } from '../core/platform.ts';
 import { type ServerSessionOptions, type Session, type StorageStatus, statusOf } from '../core/session.ts';
 import { withTimeLimit } from '../core/time.ts';
-import { createConnection } from '../indexeddb/connection.ts';
+import { createConnection, deleteDatabase } from '../indexeddb/connection.ts';
 import { createFlaskBackend } from '../remote/backend.ts';
 import { createCalls } from './calls.ts';
 import { listConflicts, resolveConflicts } from './conflicts.ts';
@@ -20,6 +20,7 @@ import { createLink } from './link.ts';
 import { createLists } from './lists.ts';
 import { createLocal } from './local.ts';
 import { mergeBy } from './merge.ts';
+import { DATABASE_PREFIX } from './outbox.ts';
 import { createServerSide } from './server-side.ts';
 import { isAway, type Stop } from './stop.ts';
 import { createTables } from './tables.ts';
@@ -36,9 +37,9 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   const { serverUrl, database, timeout, token, log } = options;
   const controller = new AbortController();
   const { signal } = controller;
-  const name = `codeforge-sync:${hash(`${serverUrl}\n${database}`, 1).toString(36)}`;
+  const name = `${DATABASE_PREFIX}${hash(`${serverUrl}\n${database}`, 1).toString(36)}`;
   const connection = createConnection(name, timeout);
-  const tables = createTables(connection);
+  const tables = createTables(connection, { serverUrl, database });
   const turn = createTurn(name, tables, signal);
   let counts: Pick<StorageStatus, 'level' | 'pending' | 'conflicts' | 'lastSyncAtMs'> = {
     level: undefined,
@@ -147,6 +148,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
 
   const tabs = createTabs(name, (message) => {
     if (message === 'online' && link.state() !== 'online') void link.connect();
+    if (message === 'forgotten') options.forgotten();
     if (message !== 'changed') return;
     moves += 1;
     void refresh(false).then(() => {
@@ -324,6 +326,23 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     },
     flush,
     conflicts: () => listConflicts(tables),
+    async forget(discardPending) {
+      const isErased = await tables.write(async (writing) => {
+        // In one transaction: no other tab can put a write into the outbox in between.
+        if (!discardPending && (await writing.waits())) return false;
+        writing.erase();
+        return true;
+      }, true);
+      if (!isErased)
+        throw new StorageError(
+          'pending',
+          `${counts.pending} writes are not on the server yet: call flush() first, or forget({ discardPending: true }) to lose them. Nothing was deleted.`,
+        );
+      tabs.tell('forgotten');
+      connection.close();
+      // It is empty. A tab that is suspended may keep the rest of it for a while.
+      await deleteDatabase(name, timeout);
+    },
     async resolve(key, choice) {
       await resolveConflicts(tables, key, choice);
       await refresh(true);

@@ -7,7 +7,7 @@
 import { type Connection, settled } from '../indexeddb/connection.ts';
 import { asStorageError } from '../indexeddb/errors.ts';
 import { createMarks, type Marks, type SentBatch } from './marks.ts';
-import { ALL, type Meta, type Parked, type Place, type Row, type Seen } from './rules.ts';
+import { ALL, type Meta, type Owner, type Parked, type Place, type Row, type Seen } from './rules.ts';
 
 /** A kind of record. */
 export type Room =
@@ -49,6 +49,8 @@ export interface Reading {
   waits(): Promise<boolean>;
   /** The first writes that wait, in their order. */
   first(most: number): Promise<Row[]>;
+  /** All writes that wait, in their order. */
+  all(): Promise<Row[]>;
   /** The writes that may have been sent, in their order. */
   sent(): Promise<Row[]>;
   /** Keys of a room from `from` on, in the order of IndexedDB. */
@@ -61,6 +63,8 @@ export interface Reading {
 /** What a transaction can write besides. Nothing is waited for: the end of the transaction tells. */
 export interface Writing extends Reading {
   setMeta(meta: Meta): void;
+  /** Deletes everything. */
+  erase(): void;
   setLease(lease: Lease): void;
   setSeen(key: string, seen: Seen): void;
   /** Forget what was seen of keys, or of all: what the mirror lacks is not known then. */
@@ -82,14 +86,17 @@ export interface Tables {
   write<T>(work: (writing: Writing) => Promise<T>, strict?: boolean): Promise<T>;
 }
 
+/** The highest count that IndexedDB takes. */
+export const ALL_ROWS = 0xffffffff;
+
 /** From so many keys on counting a room first pays. */
 const MANY = 16;
 
 const STRICT = { durability: 'strict' } as const;
 const RELAXED = { durability: 'relaxed' } as const;
 
-/** Transactions over `connection`. */
-export const createTables = (connection: Connection): Tables => ({
+/** Transactions over `connection`. `owner` is stored with what is known of the server. */
+export const createTables = (connection: Connection, owner?: Owner): Tables => ({
   read: (work) => connection.readInSteps((store) => work(readingOf(store))),
   async write(work, strict = false) {
     let result: Awaited<ReturnType<typeof work>> | undefined;
@@ -101,7 +108,7 @@ export const createTables = (connection: Connection): Tables => ({
         failure ??= error;
         store.transaction.abort();
       };
-      const { writing, finish } = writingOf(store, fail);
+      const { writing, finish } = writingOf(store, fail, owner);
       result = await work(writing);
       finish();
       return [];
@@ -179,6 +186,7 @@ function readingOf(store: IDBObjectStore, marks = marksIn(store)): Reading {
       const [keys = []] = (await results([store.getAll(roomOf('order'), most)])) as [string[]];
       return (await rowsOf(keys)).slice(0, most);
     },
+    all: () => reading.first(ALL_ROWS),
     async sent() {
       const numbers = (await marks()).rows();
       const keys = (await results(numbers.map((n) => get('order', n)))) as Array<string | undefined>;
@@ -214,6 +222,7 @@ function marksIn(store: IDBObjectStore): () => Promise<Marks> {
 function writingOf(
   store: IDBObjectStore,
   fail: (error: unknown) => void,
+  owner: Owner | undefined,
 ): { readonly writing: Writing; finish(): void } {
   let marks: Marks | undefined;
   const read = marksIn(store);
@@ -232,7 +241,7 @@ function writingOf(
   const writing: Writing = {
     ...reading,
     setMeta({ cursor, ...meta }) {
-      check(store.put(meta, META));
+      check(store.put({ ...meta, ...(owner && { owner }) }, META));
       check(cursor === undefined ? store.delete(CURSOR) : store.put(cursor, CURSOR));
     },
     setLease(lease) {
@@ -247,6 +256,9 @@ function writingOf(
         if (keys) for (const key of keys) remove(room, key);
         else check(store.delete(roomOf(room)));
       check(store.delete(CURSOR));
+    },
+    erase() {
+      check(store.clear());
     },
     async forgetBefore(era, seq) {
       for (const room of ['mirror', 'absent'] as const) {
@@ -308,7 +320,7 @@ function writingOf(
 const withoutMark = ({ mark: _, ...row }: Row): Row => row;
 
 const isSameButMark = (a: Row, b: Row): boolean =>
-  a.n === b.n && a.version === b.version && a.held === b.held && a.base === b.base;
+  a.n === b.n && a.version === b.version && a.held === b.held && a.base === b.base && a.failed === b.failed;
 
 /** The writes about everything that wait. */
 export const clearsOf = (places: ReadonlyMap<string, Place>): readonly Row[] => places.get(ALL)?.rows ?? [];

@@ -5,8 +5,8 @@
  */
 import { openChannel } from '../core/platform.ts';
 
-/** `changed`: what waits, or is kept; `online`: the server is there. */
-export type Message = 'changed' | 'online';
+/** `changed`: what waits, or is kept; `online`: the server is there; `forgotten`: what was kept here is deleted. */
+export type Message = 'changed' | 'online' | 'forgotten';
 
 /** The other tabs. */
 export interface Tabs {

@@ -96,7 +96,7 @@ async function synced(storage: KeyValueStorage<Schema>): Promise<void> {
     await storage.resolve(conflict.key, 'server');
   }
   expectTypeOf<Conflict['key']>().toEqualTypeOf<string>();
-  expectTypeOf<Conflict['reason']>().toEqualTypeOf<'changed' | 'rejected' | 'restored'>();
+  expectTypeOf<Conflict['reason']>().toEqualTypeOf<'changed' | 'rejected' | 'restored' | 'discarded'>();
   expectTypeOf<Conflict['base' | 'local' | 'server']>().toEqualTypeOf<ConflictValue>();
   expectTypeOf<ConflictValue>().toEqualTypeOf<{ readonly value: unknown } | undefined>();
   expectTypeOf<Resolution>().toEqualTypeOf<'local' | 'server' | { readonly value: unknown }>();
