@@ -3,7 +3,7 @@
  *
  * A list is cut at the server's limits. If the server refuses a request as a whole, its halves are sent, so that only an operation
  * that is refused alone fails. A read, or a write with a precondition, is never in one request with a later write of its key: after a
- * lost answer reads are carried out anew (docs/contract.md, 5.14), and would see that write. A value that an answer left out is read
+ * lost answer reads are carried out anew (docs/contract.md, 5.12), and would see that write. A value that an answer left out is read
  * before anything later is sent.
  */
 import type { Snapshot, StoredEntry } from '../../core/backend.ts';
