@@ -230,8 +230,8 @@ export interface NamespacedStorage<Schema extends object = Record<string, unknow
    *
    * @param options `prefix`: a text that is not empty. Every other argument is rejected and deletes nothing, so that
    * `onclick={storage.clear}` or a misspelled option does not delete everything.
-   * @throws {StorageError} `invalid-option` before any I/O; `refused`; `unsupported` for a prefix while the server is unreachable:
-   * nothing was deleted.
+   * @throws {StorageError} `invalid-option` before any I/O; `refused`; `unavailable` while the server is unreachable, if not
+   * everything that it holds is known on this device: nothing was deleted.
    */
   clear(options?: ClearOptions): Promise<void>;
   /**

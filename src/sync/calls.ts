@@ -258,7 +258,7 @@ function remembering(
 }
 
 /** The places of operations in a mutation. Several updates of a key are one write. */
-function marksOf({ client, m, writes }: Doubt): Map<ProtocolOperation, Mark> {
+export function marksOf({ client, m, writes }: Doubt): Map<ProtocolOperation, Mark> {
   const marks = new Map<ProtocolOperation, Mark>();
   for (const [at, write] of writes.entries())
     if ('of' in write) for (const operation of write.of ?? []) marks.set(operation, { client, m, at });

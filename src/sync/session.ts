@@ -5,7 +5,7 @@
  * mirror, and writes go into the outbox, which is sent when it is back (replay.ts). What a call promised holds in both cases: a
  * write resolves when the server has answered 2xx, or when the outbox is on the disk.
  */
-import { type Outcome, outcomeOfClear, runWithClears, type SyncState } from '../core/backend.ts';
+import { type Delete, type Outcome, outcomeOfClear, runWithClears, type SyncState } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { hash } from '../core/hash.ts';
 import { isHidden, onNetworkBack, unref } from '../core/platform.ts';
@@ -13,14 +13,16 @@ import { type ServerSessionOptions, type Session, type StorageStatus, statusOf }
 import { withTimeLimit } from '../core/time.ts';
 import { createConnection, deleteDatabase } from '../indexeddb/connection.ts';
 import { createFlaskBackend } from '../remote/backend.ts';
-import { createCalls } from './calls.ts';
+import { createCalls, marksOf } from './calls.ts';
 import { listConflicts, resolveConflicts } from './conflicts.ts';
 import { createLearner } from './learner.ts';
 import { createLink } from './link.ts';
 import { createLists } from './lists.ts';
 import { createLocal } from './local.ts';
+import { localKeys } from './local-list.ts';
 import { mergeBy } from './merge.ts';
 import { DATABASE_PREFIX } from './outbox.ts';
+import type { Mark } from './rules.ts';
 import { createServerSide } from './server-side.ts';
 import { isAway, type Stop } from './stop.ts';
 import { createTables } from './tables.ts';
@@ -224,6 +226,12 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     else link.later(() => void drain());
   }
 
+  /** Something was put into the outbox. */
+  async function appended(): Promise<void> {
+    if (link.state() === 'online') void drain();
+    await refresh(true);
+  }
+
   const local = createLocal(tables, learner.unstored);
   const { run, atomic } = createCalls({
     flask,
@@ -233,10 +241,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     link,
     writesHere: options.ack === 'local',
     isShutOut: server.isShutOut,
-    async appended() {
-      if (link.state() === 'online') void drain();
-      await refresh(true);
-    },
+    appended,
   });
 
   async function flush(): Promise<void> {
@@ -262,27 +267,55 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     throw new StorageError(code, `Writes still wait: ${reason()}`);
   }
 
-  /** Deletes the keys with a prefix at the server, after the writes that wait for it. The outbox has no entry for this. */
+  /** Deletes the keys with a prefix: at the server, after the writes that wait for it, or those that are known here. */
   async function clearPrefix(prefix: string): Promise<Outcome> {
-    if (link.state() !== 'online')
-      throw new StorageError(
-        'unsupported',
-        `clear({ prefix }) needs the server, which is not reachable (${reason()}). Nothing was deleted. Call it again when status().state is 'online', or delete the keys with deleteMany().`,
-      );
+    if (link.state() !== 'online') return clearPrefixHere(prefix);
     if (await tables.read((reading) => reading.waits()).catch(() => false)) await flush();
+    let deletes: readonly Delete[] = [];
     try {
-      const deletes = await flask.deletesOf(prefix);
+      deletes = await flask.deletesOf(prefix);
       const outcomes = await flask.run(deletes);
       if (!flask.level1()) await learner.outcomes(deletes, outcomes);
       const outcome = outcomeOfClear(outcomes);
       if (outcome.status === 'rejected') throw outcome.reason;
       return outcome;
     } catch (error) {
-      // The deletes may still arrive. They are not in the outbox, so the client uses up their numbers before its next write.
-      learner.takeDoubt()?.settle(false);
-      if (isAway(error as StorageError)) link.lost(error as StorageError);
-      throw error;
+      const doubt = learner.takeDoubt();
+      let isNoted = false;
+      try {
+        if (!isAway(error as StorageError)) throw error;
+        link.lost(error as StorageError);
+        const marks = doubt && marksOf(doubt);
+        const outcome = await clearPrefixHere(
+          prefix,
+          new Map(deletes.flatMap((one) => [[one.key, marks?.get(one)] as const])),
+        );
+        isNoted = true;
+        return outcome;
+      } finally {
+        doubt?.settle(isNoted);
+      }
     }
+  }
+
+  /**
+   * The outbox has no entry for this: each key that is known is deleted, in one transaction.
+   *
+   * @param marks Of deletes that may have arrived.
+   */
+  async function clearPrefixHere(
+    prefix: string,
+    marks: ReadonlyMap<string, Mark | undefined> = new Map(),
+  ): Promise<Outcome> {
+    const known = await localKeys(tables, { prefix });
+    const deletes = known.map((key): Delete => ({ type: 'delete', key }));
+    const doubts = deletes.flatMap((one) => {
+      const mark = marks.get(one.key);
+      return mark ? [[one, { mark }] as const] : [];
+    });
+    const outcomes = await local(deletes, new Map(doubts));
+    await appended();
+    return outcomeOfClear(outcomes);
   }
 
   const lists = createLists({ flask, tables, link, run, isShutOut: server.isShutOut });

@@ -1,6 +1,6 @@
 /** The part of the contract suite about arguments: what stands in the place of options must be options, and `clear()` by prefix. */
 import { expect, it } from 'vitest';
-import type { KeyValueStorage, StorageStatus } from '../../src/index.ts';
+import type { KeyValueStorage } from '../../src/index.ts';
 import { codeOf } from './codes.ts';
 
 /** What is no options object, or one that no method knows. */
@@ -36,7 +36,7 @@ const WITH_OPTIONS: ReadonlyArray<
 const KEYS = ['cache:1', 'cache:2', 'cache', 'cachf', 'cache:🗝', 'cache:\uffff', 'cache;', '🗝'];
 
 /** What storages promise about their arguments. */
-export function callArguments(open: () => Promise<KeyValueStorage>, state: StorageStatus['state']): void {
+export function callArguments(open: () => Promise<KeyValueStorage>): void {
   const filled = async (): Promise<KeyValueStorage> => {
     const storage = await open();
     await storage.setMany(KEYS.map((key) => [key, key]));
@@ -83,58 +83,49 @@ export function callArguments(open: () => Promise<KeyValueStorage>, state: Stora
       expect(await codeOf(storage.clear(options as never))).toBe('invalid-option');
     expect(await storage.count()).toBe(KEYS.length);
   });
+  it('clears the keys with a prefix, and no others', async () => {
+    const storage = await filled();
+    await storage.clear({ prefix: 'cache:' });
+    expect(await storage.keys()).toEqual(['cache', 'cache;', 'cachf', '🗝']);
+    await storage.clear({ prefix: 'none' });
+    await storage.clear({ prefix: '\ud83d' });
+    await storage.clear({ prefix: '\0' });
+    expect(await storage.keys()).toEqual(['cache', 'cache;', 'cachf']);
+    expect(await storage.getMany(['cache:1', 'cache'])).toEqual([undefined, 'cache']);
+  });
 
-  if (state === 'offline')
-    it('refuses to clear a prefix while the server is away, and deletes nothing', async () => {
-      const storage = await filled();
-      expect(await codeOf(storage.clear({ prefix: 'cache:' }))).toBe('unsupported');
-      expect(await storage.count()).toBe(KEYS.length);
-    });
-  else {
-    it('clears the keys with a prefix, and no others', async () => {
-      const storage = await filled();
-      await storage.clear({ prefix: 'cache:' });
-      expect(await storage.keys()).toEqual(['cache', 'cache;', 'cachf', '🗝']);
-      await storage.clear({ prefix: 'none' });
-      await storage.clear({ prefix: '\ud83d' });
-      await storage.clear({ prefix: '\0' });
-      expect(await storage.keys()).toEqual(['cache', 'cache;', 'cachf']);
-      expect(await storage.getMany(['cache:1', 'cache'])).toEqual([undefined, 'cache']);
-    });
+  it('clears a prefix in its place among the calls of a turn', async () => {
+    const storage = await filled();
+    const results = await Promise.all([
+      storage.set('cache:new', 1),
+      storage.set('other', 1),
+      storage.get('cache:new'),
+      storage.clear({ prefix: 'cache:' }),
+      storage.get('cache:new'),
+      storage.has('cache:1'),
+      storage.get('other'),
+      storage.set('cache:late', 2),
+      storage.clear({ prefix: 'other' }),
+      storage.keys({ prefix: 'cache:' }),
+      storage.get('other'),
+    ]);
+    expect(results).toEqual([
+      ...[undefined, undefined, 1, undefined, undefined, false, 1],
+      ...[undefined, undefined, ['cache:late'], undefined],
+    ]);
+  });
 
-    it('clears a prefix in its place among the calls of a turn', async () => {
-      const storage = await filled();
-      const results = await Promise.all([
-        storage.set('cache:new', 1),
-        storage.set('other', 1),
-        storage.get('cache:new'),
-        storage.clear({ prefix: 'cache:' }),
-        storage.get('cache:new'),
-        storage.has('cache:1'),
-        storage.get('other'),
-        storage.set('cache:late', 2),
-        storage.clear({ prefix: 'other' }),
-        storage.keys({ prefix: 'cache:' }),
-        storage.get('other'),
-      ]);
-      expect(results).toEqual([
-        ...[undefined, undefined, 1, undefined, undefined, false, 1],
-        ...[undefined, undefined, ['cache:late'], undefined],
-      ]);
-    });
-
-    it('clears a prefix around reads and writes of many keys in one turn', async () => {
-      const storage = await open();
-      const keys = Array.from({ length: 60 }, (_, i) => `${i % 2 ? 'odd' : 'even'}:${i}`);
-      const [, before, , after] = await Promise.all([
-        storage.setMany(keys.map((key, i) => [key, i])),
-        storage.getMany(keys),
-        storage.clear({ prefix: 'odd:' }),
-        storage.getMany(keys),
-      ]);
-      expect(before).toEqual(keys.map((_, i) => i));
-      expect(after).toEqual(keys.map((_, i) => (i % 2 ? undefined : i)));
-      expect(await storage.count()).toBe(30);
-    });
-  }
+  it('clears a prefix around reads and writes of many keys in one turn', async () => {
+    const storage = await open();
+    const keys = Array.from({ length: 60 }, (_, i) => `${i % 2 ? 'odd' : 'even'}:${i}`);
+    const [, before, , after] = await Promise.all([
+      storage.setMany(keys.map((key, i) => [key, i])),
+      storage.getMany(keys),
+      storage.clear({ prefix: 'odd:' }),
+      storage.getMany(keys),
+    ]);
+    expect(before).toEqual(keys.map((_, i) => i));
+    expect(after).toEqual(keys.map((_, i) => (i % 2 ? undefined : i)));
+    expect(await storage.count()).toBe(30);
+  });
 }

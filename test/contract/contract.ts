@@ -658,9 +658,9 @@ export function contract(subject: Subject): void {
 
     ranges(open);
 
-    callArguments(open, subject.state);
+    callArguments(open);
 
-    namespaces(open, subject.state, revised);
+    namespaces(open, revised);
 
     closed(open);
 
