@@ -4,7 +4,7 @@
  */
 import { type Random, randomOf, seedOf } from '../../faults/random.ts';
 import type { Fate } from './network.ts';
-import { type Operation, remove, set, setMany, update } from './operations.ts';
+import { atomic, type Operation, remove, set, setMany, update } from './operations.ts';
 import type { Step } from './program.ts';
 import type { WorldOptions } from './world.ts';
 
@@ -25,6 +25,14 @@ const WRITES: readonly MakeCall[] = [
   ({ key }) => remove(key()),
   ({ keys, text }) => setMany(Object.fromEntries(keys.map((key) => [key, text()]))),
   ({ keys }) => ({ type: 'deleteMany', keys }),
+  ({ keys, text }) => atomic(Object.fromEntries(keys.map((key) => [key, text()]))),
+  ({ keys, key, text }) => {
+    const [removed = '', ...set] = keys;
+    return atomic(Object.fromEntries(set.map((name) => [name, text()])), {
+      removes: [removed],
+      check: key(),
+    });
+  },
   () => ({ type: 'clear' }),
   ({ key, text }) => set(key(), text(), 'absent'),
   ({ key, text }) => set(key(), text(), 'seen'),

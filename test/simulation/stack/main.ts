@@ -11,7 +11,7 @@
 import { parseArgs } from 'node:util';
 import { generate } from './generator.ts';
 import { KNOWN_CASES } from './known-cases.ts';
-import { faultOf } from './known-faults.ts';
+import { faultOf, unexplained } from './known-faults.ts';
 import type { Violation } from './oracle.ts';
 import { programText, scriptOf } from './program.ts';
 import { type Run, run, type Script } from './run.ts';
@@ -44,6 +44,8 @@ function createSummary() {
     add(name: string, shape: string, { violations }: Run): void {
       runs += 1;
       if (violations.length > 0) failed += 1;
+      // At once: a long run may be ended early.
+      for (const { kind, text } of unexplained(shape, violations)) say(`NEW ${name}: ${kind}: ${text}`);
       for (const group of new Set(violations.map((one) => `${one.kind} (${faultOf(shape, one) ?? 'NEW'})`)))
         groups.set(group, [...(groups.get(group) ?? []), name]);
     },

@@ -15,6 +15,13 @@ export type Operation =
   | { readonly type: 'update'; readonly key: string; readonly suffix: string }
   | { readonly type: 'setMany'; readonly entries: ReadonlyArray<readonly [key: string, value: unknown]> }
   | { readonly type: 'deleteMany'; readonly keys: readonly string[] }
+  /** `check`: a key that must be as the tab has seen it. */
+  | {
+      readonly type: 'atomic';
+      readonly entries: ReadonlyArray<readonly [key: string, value: unknown]>;
+      readonly removes: readonly string[];
+      readonly check?: string;
+    }
   | { readonly type: 'clear' }
   | { readonly type: 'get' | 'has' | 'getEntry'; readonly key: string }
   | { readonly type: 'getMany'; readonly keys: readonly string[] }
@@ -36,6 +43,15 @@ export const setMany = (entries: Readonly<Record<string, unknown>>): Operation =
   type: 'setMany',
   entries: Object.entries(entries),
 });
+export const atomic = (
+  entries: Readonly<Record<string, unknown>>,
+  { removes = [], check }: { readonly removes?: readonly string[]; readonly check?: string } = {},
+): Operation => ({
+  type: 'atomic',
+  entries: Object.entries(entries),
+  removes,
+  ...(check !== undefined && { check }),
+});
 export const clear: Operation = { type: 'clear' };
 export const get = (key: string): Operation => ({ type: 'get', key });
 export const has = (key: string): Operation => ({ type: 'has', key });
@@ -55,7 +71,7 @@ export const isRead = ({ type }: Operation): boolean =>
 export function writes(operation: Operation, key: string): boolean {
   if (isRead(operation)) return false;
   if (operation.type === 'clear') return true;
-  if (operation.type === 'setMany') return operation.entries.some(([name]) => name === key);
+  if (operation.type === 'setMany' || operation.type === 'atomic') return keysOf(operation).includes(key);
   if (operation.type === 'deleteMany') return operation.keys.includes(key);
   return 'key' in operation && operation.key === key;
 }
@@ -64,7 +80,14 @@ export function writes(operation: Operation, key: string): boolean {
 export function keysOf(operation: Operation): readonly string[] {
   if ('key' in operation) return [operation.key];
   if ('keys' in operation) return operation.keys;
+  if (operation.type === 'atomic') return [...operation.entries.map(([key]) => key), ...operation.removes];
   return 'entries' in operation ? operation.entries.map(([key]) => key) : [];
+}
+
+/** The key whose state a condition of a call is about. */
+export function conditionOf(operation: Operation): string | undefined {
+  if (operation.type === 'atomic') return operation.check;
+  return 'key' in operation ? operation.key : undefined;
 }
 
 /**
@@ -89,6 +112,12 @@ export function perform(
         : storage.delete(operation.key);
     case 'update':
       return storage.update(operation.key, (current) => updated(current, operation.suffix));
+    case 'atomic':
+      return storage.atomic([
+        ...operation.entries.map(([key, value]) => ({ set: key, value })),
+        ...operation.removes.map((key) => ({ delete: key })),
+        ...(operation.check === undefined ? [] : [{ check: operation.check, ifRevision: revision }]),
+      ]);
     case 'setMany':
       return storage.setMany(operation.entries);
     case 'deleteMany':
@@ -110,6 +139,8 @@ export function textOf(operation: Operation): string {
   const condition = 'if' in operation && operation.if ? `, if ${operation.if}` : '';
   if (type === 'set') return `set(${operation.key}, ${JSON.stringify(operation.value)}${condition})`;
   if (type === 'update') return `update(${operation.key}, ${operation.suffix})`;
+  if (type === 'atomic')
+    return `atomic(${JSON.stringify(Object.fromEntries(operation.entries))}, delete ${operation.removes}, check ${operation.check})`;
   if (type === 'setMany') return `setMany(${JSON.stringify(Object.fromEntries(operation.entries))})`;
   return `${type}(${keysOf(operation).join(', ')}${condition})`;
 }

@@ -19,6 +19,7 @@ export type Kind =
   | 'blind overwrite'
   | 'lost update'
   | 'false condition'
+  | 'torn'
   | 'conflict with itself'
   | 'stale read'
   | 'false missing'
@@ -50,6 +51,7 @@ export function judge(world: World, ending: Ending): Violation[] {
     if (!violations.some((one) => one.kind === kind && one.text === text)) violations.push({ kind, text });
   };
   for (const { kind, text } of world.findings) report(kind, text);
+  for (const call of world.calls) judgeUnit(world, call, report);
   judgeCalls(world, report);
   judgeEnding(world, ending, report);
   const keys = new Set([
@@ -180,7 +182,7 @@ function apply(
     if (isConditional && !isSame(value, seen?.value)) return undefined;
   }
   if (type === 'set') return { value: operation.value };
-  if (type === 'setMany') return { value: Object.fromEntries(operation.entries)[key] };
+  if (type === 'setMany' || type === 'atomic') return { value: Object.fromEntries(operation.entries)[key] };
   if (type === 'update') return { value: updated(value, operation.suffix) };
   return { value: undefined };
 }
@@ -213,7 +215,11 @@ function judgeOneWriter(facts: Facts, report: Report): void {
       return;
     }
     const { outcome, operation } = call;
-    if (outcome?.type === 'rejected' && outcome.code === 'conflict' && operation.type !== 'update') {
+    if (
+      outcome?.type === 'rejected' &&
+      outcome.code === 'conflict' &&
+      !/update|atomic/.test(operation.type)
+    ) {
       const others = values.filter((value) => apply(call, key, value) === undefined);
       if (others.length === 0) {
         report(
@@ -293,7 +299,7 @@ const isSame = (a: unknown, b: unknown): boolean => a === b || JSON.stringify(a)
 function markOf(operation: Operation, key: string): string | undefined {
   if (operation.type === 'set' && operation.key === key) return String(operation.value);
   if (operation.type === 'update' && operation.key === key) return operation.suffix;
-  if (operation.type === 'setMany') {
+  if (operation.type === 'setMany' || operation.type === 'atomic') {
     const entry = operation.entries.find(([name]) => name === key);
     return entry && String(entry[1]);
   }
@@ -349,6 +355,31 @@ function mayBeLocal({ key, writes }: Facts, call: Call): boolean {
         ? outcome?.type === 'resolved' && isSame(outcome.value, expected)
         : (markOf(operation, key) ?? '') === String(expected ?? '')),
   );
+}
+
+/** The writes of an `atomic()` are at the server together, in the state that it checks. */
+function judgeUnit({ server: { history, isRestored }, calls }: World, call: Call, report: Report): void {
+  const { operation, seen, client } = call;
+  if (operation.type !== 'atomic' || isRestored) return;
+  const found = operation.entries.map(([key, value]) =>
+    history.find((change) => change.key === key && isSame(change.value, value)),
+  );
+  const [first] = found.filter((change) => change !== undefined);
+  if (!first) return;
+  // A write that the server has committed in the same transaction hides the one before it.
+  const isHidden = (key: string): boolean =>
+    history.some((change) => change.key === key && change.atMs === first.atMs);
+  for (const [i, [key]] of operation.entries.entries())
+    if (found[i]?.atMs !== first.atMs && !isHidden(key))
+      report('torn', `${nameOf(call)}: ${key} is not at the server together with ${first.key}`);
+  const { check } = operation;
+  if (check === undefined) return;
+  const isLocal = calls.some(
+    (other) => other.id < call.id && other.client.device === client.device && writes(other.operation, check),
+  );
+  const before = history.filter((change) => change.key === check && change.atMs < first.atMs).at(-1)?.value;
+  if (!isLocal && call.outcome?.type === 'resolved' && !isSame(before, seen?.value))
+    report('false condition', `${nameOf(call)} takes effect, and ${check} was ${show(before)}`);
 }
 
 /** A write that was acknowledged before it was sent replaces only what its device may have seen. */

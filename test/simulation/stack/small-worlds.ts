@@ -2,7 +2,7 @@
  * All small worlds: one key, two calls in one turn or in two tabs at once, one request or answer that is lost, and a later call while
  * the server is away. Most faults of sync have shown themselves in one of them, and there are few enough to try each.
  */
-import { clear, get, getEntry, type Operation, remove, set, setMany, update } from './operations.ts';
+import { atomic, clear, get, getEntry, type Operation, remove, set, setMany, update } from './operations.ts';
 import type { Step } from './program.ts';
 
 /** A small world. */
@@ -18,6 +18,8 @@ const CALLS: ReadonlyArray<readonly [name: string, (letter: string) => Operation
   ['setMany', (letter) => setMany({ k: letter, other: letter })],
   ['delete', () => remove('k')],
   ['update', (letter) => update('k', `+${letter}`)],
+  ['atomic', (letter) => atomic({ k: letter, other: letter })],
+  ['atomic-check', (letter) => atomic({ k: letter, other: letter }, { check: 'k' })],
   ['clear', () => clear],
   ['set-absent', (letter) => set('k', letter, 'absent')],
   ['set-seen', (letter) => set('k', letter, 'seen')],

@@ -8,7 +8,7 @@ import type { StorageOptions } from '../../../src/config.ts';
 import { Clock } from './clock.ts';
 import { createDisks, type Disks } from './disk.ts';
 import { Network } from './network.ts';
-import { type Operation, perform, textOf } from './operations.ts';
+import { conditionOf, type Operation, perform, textOf } from './operations.ts';
 import type { Violation } from './oracle.ts';
 import { OldServer, ReferenceServer, type Server } from './server.ts';
 import { createDevice, type Device, Tab } from './tab.ts';
@@ -102,7 +102,7 @@ export class Client {
 
   private call(operation: Operation, turn: number): Call {
     const { clock } = this.world;
-    const seen = 'key' in operation ? this.seen.get(operation.key) : undefined;
+    const seen = this.seen.get(conditionOf(operation) ?? '');
     const call: Call = {
       id: this.world.calls.length + 1,
       client: this,
