@@ -4,10 +4,11 @@
  * The parameters of the function shadow the platform's globals (`fetch`, `indexedDB`, `setTimeout`, …) in everything that is bundled,
  * dependencies included. Nothing is written to disk.
  */
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import vm from 'node:vm';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 
 /** The root of the repository. */
 const ROOT = resolve(import.meta.dirname, '../../..');
@@ -16,6 +17,29 @@ const require = createRequire(import.meta.url);
 
 /** Starts a bundle with these globals, and returns what it exports. Globals that are not named are those of Node.js. */
 export type Start<Exports> = (globals: Readonly<Record<string, unknown>>) => Exports;
+
+/** A change of a source file, in the bundle only. */
+export interface Edit {
+  /** Relative to the root of the repository. */
+  readonly file: string;
+  /** A text that the file contains once. */
+  readonly find: string;
+  readonly replace: string;
+}
+
+/** Applies an edit while a file is loaded. The file must contain its text once. */
+const editing = ({ file, find, replace }: Edit): Plugin => ({
+  name: 'edit',
+  setup(builder) {
+    const path = join(ROOT, file);
+    builder.onLoad({ filter: /\.ts$/ }, (args) => {
+      if (args.path !== path) return undefined;
+      const parts = readFileSync(path, 'utf8').split(find);
+      if (parts.length !== 2) throw new Error(`${file} contains ${parts.length - 1} times: ${find}`);
+      return { contents: parts.join(replace), loader: 'ts' };
+    });
+  },
+});
 
 /**
  * Bundles a module.
@@ -27,6 +51,7 @@ export async function bundle<Exports>(
   source: string,
   platform: 'browser' | 'node',
   globals: readonly string[],
+  edit?: Edit,
 ): Promise<Start<Exports>> {
   const { outputFiles } = await build({
     stdin: { contents: source, resolveDir: ROOT, loader: 'ts' },
@@ -36,7 +61,8 @@ export async function bundle<Exports>(
     format: 'cjs',
     platform,
     target: 'es2023',
-    logLevel: 'error',
+    logLevel: 'silent',
+    plugins: edit ? [editing(edit)] : [],
   });
   const start = vm.compileFunction(outputFiles[0]?.text ?? '', ['module', 'exports', 'require', ...globals]);
   return (values) => {

@@ -267,6 +267,21 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     },
   },
   {
+    name: 'S4',
+    title:
+      'a disk that is full when the server is met for the first time: later nothing is missing while the server is away',
+    fails: { kind: 'false missing', promise: '3.4' },
+    async play(world) {
+      world.device('a').disk.isFull = true;
+      const tab = await world.openOnline('a1');
+      await world.do(tab, set('k', 'v'));
+      tab.device.disk.isFull = false;
+      await world.wait(60_000);
+      tab.device.network = 'lose-request';
+      await world.do(tab, get('k'));
+    },
+  },
+  {
     name: 'A14',
     title: 'a browser that forbids IndexedDB: the server serves all calls',
     fails: { kind: 'not recovered', promise: '7.2' },

@@ -6,12 +6,14 @@
  *     npm run simulate -- --all [--only 'one tab: present']  every small world, or those whose names contain a text
  *     npm run simulate -- --seeds 1000 [--from 5000]      random programs
  *     npm run simulate -- --seed 17                       one of them, with all that happens in it
+ *     npm run simulate -- --mutants                       whether the oracle notices broken forms of the SDK
  *     npm run simulate -- --world 'one tab: …'            one small world, with all that happens in it
  */
 import { parseArgs } from 'node:util';
 import { generate } from './generator.ts';
 import { KNOWN_CASES } from './known-cases.ts';
 import { faultOf, unexplained } from './known-faults.ts';
+import { MUTANTS } from './mutants.ts';
 import type { Violation } from './oracle.ts';
 import { programText, scriptOf } from './program.ts';
 import { type Run, run, type Script } from './run.ts';
@@ -65,6 +67,7 @@ const { values } = parseArgs({
     case: { type: 'string' },
     cases: { type: 'boolean' },
     all: { type: 'boolean' },
+    mutants: { type: 'boolean' },
     only: { type: 'string', default: '' },
     world: { type: 'string' },
     seed: { type: 'string' },
@@ -110,4 +113,23 @@ if (values.seed !== undefined) {
   const { program, options } = generate(Number(values.seed));
   say(programText(program));
   await show(scriptOf(program), options);
+}
+
+if (values.mutants) {
+  const MOST_SEEDS = 1500;
+  const worlds = smallWorlds();
+  for (const [name, edit] of Object.entries(MUTANTS)) {
+    let found = '';
+    for (let seed = 1; seed <= MOST_SEEDS && found === ''; seed++) {
+      const { program, options } = generate(seed);
+      const { violations } = await run(scriptOf(program), { ...options, edit });
+      const [first] = unexplained(programText(program), violations);
+      if (first) found = `seed ${seed}: ${first.kind}: ${first.text}`;
+      const world = worlds[(seed * 997) % worlds.length];
+      if (found !== '' || !world) continue;
+      const [other] = unexplained(world.name, (await run(scriptOf(world.program), { edit })).violations);
+      if (other) found = `${world.name}: ${other.kind}: ${other.text}`;
+    }
+    say(`${found === '' ? 'NOT FOUND' : 'found'}: ${name}\n    ${found}`);
+  }
 }

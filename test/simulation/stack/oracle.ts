@@ -118,12 +118,16 @@ function judgeEnding({ options }: World, { reports, content, failures }: Ending,
   }
 }
 
+type Conflict = Ending['reports'][number]['conflicts'][number];
+
 /** All that is known of a key. */
 interface Facts {
   readonly key: string;
   readonly history: readonly Change[];
   readonly initial: unknown;
   readonly final: unknown;
+  /** All calls of the world. */
+  readonly calls: readonly Call[];
   /** Calls that may change it, in their order. */
   readonly writes: readonly Call[];
   readonly hasOneWriter: boolean;
@@ -131,7 +135,7 @@ interface Facts {
   readonly hasTexts: boolean;
   /** Whether a restore has changed what the server had. */
   readonly isRestored: boolean;
-  readonly conflictsOf: (client: Client) => ReadonlyArray<Ending['reports'][number]['conflicts'][number]>;
+  readonly conflictsOf: (client: Client) => readonly Conflict[];
 }
 
 function factsOf(world: World, { reports, content }: Ending, key: string): Facts {
@@ -146,6 +150,7 @@ function factsOf(world: World, { reports, content }: Ending, key: string): Facts
     history,
     initial: before.at(-1)?.value,
     final: content.get(key),
+    calls: world.calls,
     writes: calls,
     hasOneWriter:
       new Set(calls.map(({ client }) => client)).size === 1 &&
@@ -247,7 +252,7 @@ function judgeOneWriter(facts: Facts, report: Report): void {
           `${nameOf(call)} reads ${text}, and ${key} was ${possible.map(show).join(' or ')}`,
         );
     }
-  const conflicts = facts.conflictsOf(client).filter(({ reason }) => reason !== 'rejected');
+  const conflicts = facts.conflictsOf(client).filter((conflict) => !mayConflict(facts, conflict, client));
   if (conflicts.length > 0 && !isInDoubt)
     report('conflict with itself', `${key}: ${JSON.stringify(conflicts[0])}`);
   const kept = facts.conflictsOf(client).map(({ local }) => local?.value);
@@ -256,6 +261,23 @@ function judgeOneWriter(facts: Facts, report: Report): void {
       'lost',
       `${key} is ${show(final)} at the server, and ${values.map(show).join(' or ')} was acknowledged`,
     );
+}
+
+/** Whether a conflict of a key that one tab writes has another reason than that tab's writes of it. */
+function mayConflict({ key, calls }: Facts, { reason, unit }: Conflict, client: Client): boolean {
+  if (reason === 'rejected') return true;
+  if (!unit) return false;
+  // A unit is in conflict as a whole, whichever of its keys is the reason.
+  const checks = client.calls.flatMap(({ operation }) =>
+    operation.type === 'atomic' && operation.check !== undefined && writes(operation, key)
+      ? [operation.check]
+      : [],
+  );
+  return calls.some(
+    (call) =>
+      [...unit, ...checks].some((other) => writes(call.operation, other)) &&
+      (call.client !== client || effectOf(call) === 'maybe'),
+  );
 }
 
 /** The values that a read may see of a key that only its own tab writes. */

@@ -10,7 +10,7 @@ import { createRequire } from 'node:module';
 import type { DatabaseSync } from 'node:sqlite';
 import { Writable } from 'node:stream';
 import { answerOrFail } from '../../support/old-server.ts';
-import { bundle, type Start } from './bundle.ts';
+import { bundle, type Edit, type Start } from './bundle.ts';
 import type { Clock, Process, Task } from './clock.ts';
 import type { Answered, Destination, Received } from './network.ts';
 
@@ -68,7 +68,7 @@ const GLOBALS = [
   'Date',
 ];
 
-let started: Promise<Start<Library>> | undefined;
+const bundles = new Map<Edit | undefined, Promise<Start<Library>>>();
 
 const require = createRequire(import.meta.url);
 
@@ -117,9 +117,10 @@ export class ReferenceServer implements Server {
     this.serve = this.start();
   }
 
-  static async create(clock: Clock): Promise<ReferenceServer> {
-    started ??= bundle<Library>(SOURCE, 'node', GLOBALS);
-    return new ReferenceServer(clock, await started);
+  static async create(clock: Clock, edit?: Edit): Promise<ReferenceServer> {
+    const bundled = bundles.get(edit) ?? bundle<Library>(SOURCE, 'node', GLOBALS, edit);
+    bundles.set(edit, bundled);
+    return new ReferenceServer(clock, await bundled);
   }
 
   content(): Map<string, unknown> {

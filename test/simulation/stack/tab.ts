@@ -3,7 +3,7 @@
  *
  * A tab shares the disk, the locks and the messages of its device with the device's other tabs.
  */
-import { bundle, type Start } from './bundle.ts';
+import { bundle, type Edit, type Start } from './bundle.ts';
 import type { Clock, Process, Task } from './clock.ts';
 import type { Databases, DiskState, Disks } from './disk.ts';
 import { Locks } from './locks.ts';
@@ -18,11 +18,13 @@ const GLOBALS = [
   .join(' ')
   .split(' ');
 
-let started: Promise<Start<Sdk>> | undefined;
-const startSdk = (): Promise<Start<Sdk>> => {
-  started ??= bundle<Sdk>("export * from './src/index.ts';", 'browser', GLOBALS);
-  return started;
-};
+const bundles = new Map<Edit | undefined, Promise<Start<Sdk>>>();
+function startSdk(edit: Edit | undefined): Promise<Start<Sdk>> {
+  const bundled =
+    bundles.get(edit) ?? bundle<Sdk>("export * from './src/index.ts';", 'browser', GLOBALS, edit);
+  bundles.set(edit, bundled);
+  return bundled;
+}
 
 /** A browser profile on a machine. */
 export interface Device {
@@ -63,6 +65,7 @@ export function createDevice(clock: Clock, disks: Disks, name: string, hasLocks:
 
 /** What a tab lives in. */
 export interface Surroundings {
+  readonly options: { readonly edit?: Edit | undefined };
   readonly clock: Clock;
   readonly disks: Disks;
   readonly network: Network;
@@ -86,7 +89,7 @@ export class Tab implements Process {
   }
 
   static async create(name: string, device: Device, surroundings: Surroundings): Promise<Tab> {
-    return new Tab(name, device, surroundings, await startSdk());
+    return new Tab(name, device, surroundings, await startSdk(surroundings.options.edit));
   }
 
   /** The tab ends at once, without a word. */

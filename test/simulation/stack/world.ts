@@ -5,6 +5,7 @@
  */
 import type { KeyValueStorage } from '../../../src/api.ts';
 import type { StorageOptions } from '../../../src/config.ts';
+import type { Edit } from './bundle.ts';
 import { Clock } from './clock.ts';
 import { createDisks, type Disks } from './disk.ts';
 import { Network } from './network.ts';
@@ -49,6 +50,8 @@ export interface WorldOptions {
   readonly hasLocks?: boolean;
   /** The options of every storage. Default `timeout`: 10 s. */
   readonly storage?: StorageOptions;
+  /** A change of the SDK or the server, to see whether the oracle notices. */
+  readonly edit?: Edit | undefined;
 }
 
 /** Where the server is. */
@@ -162,7 +165,8 @@ export class World {
 
   static async create(options: WorldOptions = {}): Promise<World> {
     const clock = new Clock(options.seed ?? 1, options.isTraced);
-    const server = options.level === 0 ? new OldServer(clock) : await ReferenceServer.create(clock);
+    const server =
+      options.level === 0 ? new OldServer(clock) : await ReferenceServer.create(clock, options.edit);
     return new World(options, clock, await createDisks(clock), server);
   }
 
