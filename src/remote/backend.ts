@@ -35,6 +35,8 @@ export interface FlaskBackend extends Backend, Pick<Protocol, 'deletesOf'> {
   readonly detected: () => Detected | undefined;
   /** The requests of level 1, if the server speaks it. */
   readonly level1: () => Level1 | undefined;
+  /** Gives up a write of level 1 that may still arrive. @throws {StorageError} if the server does not answer. */
+  settle(): Promise<void>;
   /** How long the server has asked to wait, in milliseconds from now (`Retry-After`). */
   readonly askedToWaitMs: () => number;
 }
@@ -63,15 +65,18 @@ export function createFlaskBackend(
   };
   let detected: Detected | undefined;
   let level1: Level1 | undefined;
+  let settle = async (): Promise<void> => {};
   let protocol: Promise<Protocol> | undefined;
 
   function use({ level, health, reason, isHealthRead }: Found): Protocol {
     if (level === undefined) throw new StorageError('unavailable', reason);
     detected = { level, reason, isHealthRead };
     level1 = undefined;
+    settle = async () => {};
     if (health === undefined) return createLevel0Protocol(exchange, url);
     const created = createLevel1Protocol(exchange, timeout, health, observer);
     level1 = created.level1;
+    settle = created.settle;
     return created;
   }
   /** Detects the server once. A detection that failed is repeated by the next call. */
@@ -89,6 +94,7 @@ export function createFlaskBackend(
     type: 'flask',
     detected: () => detected,
     level1: () => level1,
+    settle: () => settle(),
     askedToWaitMs: () => Math.max(0, askedToWaitUntil - performance.now()),
     async open() {
       const isFirst = protocol === undefined;

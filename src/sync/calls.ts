@@ -19,7 +19,14 @@ import type { FlaskBackend } from '../remote/backend.ts';
 import type { Doubt } from '../remote/level1/protocol.ts';
 import type { Learner } from './learner.ts';
 import type { Link } from './link.ts';
-import { arrivedAs, type createLocal, type Doubts, type InDoubt, LOCAL } from './local.ts';
+import {
+  arrivedAs,
+  type createLocal,
+  type Doubts,
+  type InDoubt,
+  LOCAL,
+  type RejectedOperation,
+} from './local.ts';
 import { ALL, type Mark } from './rules.ts';
 import { isAway } from './stop.ts';
 import type { Tables } from './tables.ts';
@@ -56,9 +63,10 @@ interface Sent {
   /** What the server did not answer, or was not asked. */
   readonly left: readonly ProtocolOperation[];
   readonly why?: StorageError;
-  /** The mutation without an answer, and those of its writes that are left. */
+  /** The mutation without an answer, those of its writes that are left, and those that were rejected. */
   readonly doubt?: Doubt | undefined;
   readonly doubts: Doubts;
+  readonly refused: readonly RejectedOperation[];
 }
 
 /** A runner of batches. */
@@ -104,6 +112,7 @@ export function createCalls(called: Called): Calls {
       let shutOut: boolean | undefined;
       const left: ProtocolOperation[] = [];
       const doubts = new Map<ProtocolOperation, InDoubt>();
+      const refused: RejectedOperation[] = [];
       for (const [i, operation] of part.entries()) {
         const outcome = found[i] as Outcome;
         const error = outcome.status === 'rejected' ? (outcome.reason as StorageError) : undefined;
@@ -115,35 +124,40 @@ export function createCalls(called: Called): Calls {
         why ??= error;
         const mark = marks?.get(passed[i] as ProtocolOperation);
         // Whether its condition was met only the server knows.
-        if (mark && 'ifRevision' in operation) outcomes.set(operation, rejected(mayHaveArrived(error)));
-        else {
+        if (mark && isConditional(operation)) {
+          outcomes.set(operation, rejected(mayHaveArrived(error)));
+          refused.push(rejectedOf(operation, mark));
+        } else {
           left.push(operation);
           if (mark) doubts.set(operation, { mark, computed: computed.get(operation) });
         }
       }
-      if (doubts.size === 0) doubt?.settle(false);
+      if (doubts.size + refused.length === 0) doubt?.settle(false);
       rest = rest.slice(part.length);
-      if (why) return { outcomes, left: [...left, ...rest], why, doubt, doubts };
+      if (why) return { outcomes, left: [...left, ...rest], why, doubt, doubts, refused };
     }
-    return { outcomes, left: [], doubts: new Map() };
+    return { outcomes, left: [], doubts: new Map(), refused: [] };
   }
 
   /** Carry out here what has to be. Settles what is in doubt. */
   async function finish(
     operations: readonly ProtocolOperation[],
-    { outcomes, why, doubt, doubts }: Sent,
+    { outcomes, why, doubt, doubts, refused }: Sent,
   ): Promise<void> {
     let isNoted = false;
     try {
-      const found = await local(operations, doubts);
-      for (const [i, operation] of operations.entries()) outcomes.set(operation, found[i] as Outcome);
-      isNoted = [...doubts.keys()].some((operation) => outcomes.get(operation)?.status === 'fulfilled');
-      if (!operations.every(isRead)) await called.appended();
+      const found = await local([...refused, ...operations], doubts);
+      for (const [i, operation] of operations.entries())
+        outcomes.set(operation, found[refused.length + i] as Outcome);
+      isNoted =
+        found.slice(0, refused.length).some(({ status }) => status === 'fulfilled') ||
+        [...doubts.keys()].some((operation) => outcomes.get(operation)?.status === 'fulfilled');
+      if (refused.length > 0 || !operations.every(isRead)) await called.appended();
     } catch (error) {
       for (const operation of operations)
         outcomes.set(operation, rejected(why && doubts.has(operation) ? why : error));
     } finally {
-      if (doubts.size > 0) doubt?.settle(isNoted);
+      if (doubts.size + refused.length > 0) doubt?.settle(isNoted);
     }
   }
 
@@ -182,7 +196,7 @@ export function createCalls(called: Called): Calls {
     const sent = await send(operations.filter((operation) => !chosen.has(operation)));
     if (sent.why) link.lost(sent.why);
     const left = new Set([...chosen, ...sent.left]);
-    if (left.size > 0)
+    if (left.size + sent.refused.length > 0)
       await finish(
         operations.filter((operation) => left.has(operation)),
         sent,
@@ -220,11 +234,24 @@ export function createCalls(called: Called): Calls {
       const doubt = learner.takeDoubt();
       const isLost = isAway(error) || (error.code === 'forbidden' && (await called.isShutOut()));
       if (isLost) link.lost(error);
-      if (!isLost || (doubt && conditional.length > 0)) {
+      if (!isLost) {
         doubt?.settle(false);
-        throw isLost ? mayHaveArrived(error) : error;
+        throw error;
       }
       let isNoted = false;
+      if (doubt && conditional.length > 0) {
+        const marked = markedParts(doubt);
+        const refused = parts.flatMap((part) => {
+          const mark = marked.get(part.key);
+          return mark && part.type !== 'check' ? [rejectedOf(part, mark)] : [];
+        });
+        isNoted = await local(refused).then(
+          () => refused.length > 0,
+          () => false,
+        );
+        doubt.settle(isNoted);
+        throw mayHaveArrived(error);
+      }
       try {
         await atomicHere(
           parts,
@@ -264,6 +291,26 @@ export function marksOf({ client, m, writes }: Doubt): Map<ProtocolOperation, Ma
     if ('of' in write) for (const operation of write.of ?? []) marks.set(operation, { client, m, at });
   return marks;
 }
+
+/** The places of the writes of an atomic unit in its mutation, by their keys. */
+function markedParts({ client, m, writes }: Doubt): Map<string, Mark> {
+  const marks = new Map<string, Mark>();
+  for (const [at, write] of writes.entries())
+    if (write.op === 'put' || write.op === 'delete') marks.set(write.key, { client, m, at });
+  return marks;
+}
+
+type Write = Extract<ProtocolOperation, { type: 'put' | 'delete' }>;
+
+const isConditional = (operation: ProtocolOperation): operation is Write =>
+  'ifRevision' in operation && operation.ifRevision !== undefined;
+
+const rejectedOf = (write: Write, mark: Mark): RejectedOperation => ({
+  type: 'rejected',
+  key: write.key,
+  value: write.type === 'put' ? write : undefined,
+  mark,
+});
 
 const mayHaveArrived = (cause: StorageError): StorageError =>
   new StorageError(

@@ -5,7 +5,7 @@ import type { StorageStats } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { utf8Length } from '../core/keys.ts';
 import { compareKeys, type KeyRange, select } from '../core/order.ts';
-import { ALL, type Meta, type Place, viewOf } from './rules.ts';
+import { ALL, lastOf, type Meta, type Place, viewOf } from './rules.ts';
 import { clearsOf, type Reading, type Tables } from './tables.ts';
 
 const PAGE = 500;
@@ -55,8 +55,8 @@ async function sizeOf(reading: Reading, keys: readonly string[]): Promise<number
 function overlaid(keys: readonly string[], pending: ReadonlyMap<string, Place>, range: KeyRange): string[] {
   const cleared = clearsOf(pending).at(-1);
   const all = new Set(cleared ? [] : keys);
-  for (const [key, { rows }] of pending) {
-    const last = rows.at(-1);
+  for (const [key, place] of pending) {
+    const last = lastOf(place);
     if (key === ALL || !last) continue;
     if (last.held && last.n > (cleared?.n ?? 0)) all.add(key);
     else all.delete(key);

@@ -27,6 +27,7 @@ import {
   type Held,
   isNews,
   isSame,
+  lastOf,
   type Mark,
   type Meta,
   NOTHING_KNOWN,
@@ -56,7 +57,19 @@ interface AtomicOperation {
   readonly marks?: readonly Mark[] | undefined;
 }
 
-type LocalOperation = ProtocolOperation | AtomicOperation;
+/** A write whose call has rejected, although it may have arrived. */
+export interface RejectedOperation {
+  readonly type: 'rejected';
+  readonly key: string;
+  readonly value: Snapshot | undefined;
+  readonly mark: Mark;
+}
+
+type LocalOperation = ProtocolOperation | AtomicOperation | RejectedOperation;
+
+/** Whether an outcome holds a revision that numbers of the outbox are made of. */
+const isRevisedCall = (operation: LocalOperation): boolean =>
+  operation.type !== 'atomic' && operation.type !== 'rejected' && isRevised(operation);
 
 const keysOf = (operation: LocalOperation): readonly string[] => {
   if (operation.type === 'atomic') return operation.parts.map(({ key }) => key);
@@ -124,8 +137,7 @@ export function createLocal(tables: Tables, unstored: (key: string) => Seen | un
         const given = before.meta.rows;
         const shift = now.meta.rows - given;
         // Revisions that outcomes hold are made of them.
-        if (shift > 0 && operations.some((operation) => operation.type !== 'atomic' && isRevised(operation)))
-          return false;
+        if (shift > 0 && operations.some(isRevisedCall)) return false;
         for (const [key, { rows }] of draft.places) {
           const had = before.places.get(key)?.rows ?? [];
           if (had !== rows)
@@ -150,7 +162,7 @@ async function encoded(
 ): Promise<Map<ProtocolOperation, Held | StorageError>> {
   const texts = new Map<ProtocolOperation, Held | StorageError>();
   for (const operation of operations) {
-    if (operation.type === 'atomic') continue;
+    if (operation.type === 'atomic' || operation.type === 'rejected') continue;
     const value = operation.type === 'put' ? operation : doubts.get(operation)?.computed?.value;
     if (!value || !('key' in operation)) continue;
     texts.set(operation, await heldOf(operation.key, value).catch((error) => error));
@@ -194,6 +206,15 @@ async function carryOut(
   const { places, meta } = draft;
   const atMs = Date.now();
   if (operation.type === 'atomic') return carryOutUnit(operation, draft, atMs);
+  if (operation.type === 'rejected') {
+    const { key, value, mark } = operation;
+    const held = value && (await heldOf(key, value));
+    const place = places.get(key) as Place;
+    const queued = enqueue(place, clearsOf(places), meta, { key, held, mark, rejected: true, atMs });
+    places.set(key, { ...place, rows: queued.rows });
+    draft.meta = queued.meta;
+    return undefined;
+  }
   const mark = doubt?.mark;
   if (operation.type === 'clear') {
     if (meta.level === 0) return clearKnown(draft, atMs);
@@ -350,8 +371,9 @@ export function arrivedAs({ seen, rows }: Place, revision: string | null): strin
 export const LOCAL = 'local.';
 
 /** Names the state of a key: the server's revision, or the write that waits. */
-function revisionOf({ seen, rows }: Place): string {
-  const last = rows.at(-1);
+function revisionOf(place: Place): string {
+  const { seen } = place;
+  const last = lastOf(place);
   return last ? `${LOCAL}${last.version}` : `${seen?.epoch}.${seen?.seq}`;
 }
 

@@ -8,6 +8,8 @@ import type { Mark, Row } from './rules.ts';
 export interface SentBatch {
   readonly m: number;
   readonly places: ReadonlyMap<number, number>;
+  /** Those of them whose call has rejected. */
+  readonly rejected: ReadonlySet<number>;
 }
 
 /** The batches that were sent, in one transaction. */
@@ -18,6 +20,8 @@ export interface Marks {
   change(before: Row | undefined, after: Row | undefined): void;
   /** All rows that may have been sent. */
   rows(): readonly number[];
+  /** How many of them were rejected: they do not count as waiting. */
+  rejected(): number;
   /** What is to be stored instead of what was read: nothing for a batch that is settled. */
   changes(): ReadonlyMap<string, SentBatch | undefined>;
 }
@@ -26,15 +30,21 @@ export interface Marks {
 export function createMarks(clients: readonly string[], batches: readonly SentBatch[]): Marks {
   const sent = new Map(clients.map((client, i) => [client, batches[i] as SentBatch]));
   const marks = new Map<number, Mark>();
-  for (const [client, { m, places }] of sent)
-    for (const [row, at] of places) marks.set(row, { client, m, at });
+  const rejected = new Set<number>();
+  for (const [client, batch] of sent) {
+    for (const [row, at] of batch.places) marks.set(row, { client, m: batch.m, at });
+    for (const row of batch.rejected) rejected.add(row);
+  }
   const touched = new Set<string>();
   return {
     marked: (row) => ({ ...row, mark: marks.get(row.n) }),
     rows: () => [...marks.keys()],
+    rejected: () => rejected.size,
     change(before, after) {
       for (const row of [before, after]) if (row?.mark) touched.add(row.mark.client);
       if (before) marks.delete(before.n);
+      if (before) rejected.delete(before.n);
+      if (after?.rejected) rejected.add(after.n);
       if (after?.mark) marks.set(after.n, after.mark);
     },
     changes() {
@@ -43,7 +53,8 @@ export function createMarks(clients: readonly string[], batches: readonly SentBa
         const own = [...marks].filter(([, mark]) => mark.client === client);
         const [one] = own;
         const places = new Map(own.map(([row, { at }]) => [row, at]));
-        changed.set(client, one && { m: one[1].m, places });
+        const refused = new Set(own.flatMap(([row]) => (rejected.has(row) ? [row] : [])));
+        changed.set(client, one && { m: one[1].m, places, rejected: refused });
       }
       return changed;
     },

@@ -25,6 +25,7 @@ export interface Write {
   readonly base?: Seen | undefined;
   readonly updates?: boolean | undefined;
   readonly unit?: Unit | undefined;
+  readonly rejected?: true | undefined;
   readonly atMs: number;
 }
 
@@ -44,8 +45,8 @@ export function enqueue(
     // What was made on something else than the write before it neither replaces that nor follows from it.
     if (write.base && !sameBatch)
       return { rows: [...place.rows, { ...write, n: version, version, own: true }], meta: counted };
-    // A unit stays as it is, and what follows it waits for its result.
-    if (write.unit || last.unit)
+    // A unit stays as it is, and so does what was rejected. What follows waits for its result.
+    if (write.unit || last.unit || write.rejected || last.rejected)
       return { rows: [...place.rows, { ...write, n: version, version, base: last.base }], meta: counted };
     // What is set replaces all that waits; what was computed on the last write does not know of those before an own base.
     const row: Row = { ...write, n: last.n, version, base: last.base, own: write.updates && last.own };
@@ -239,6 +240,8 @@ export function afterDecision(
     case 'done':
       return { rows: [...before, ...rest(decision.seen ?? absentAt(row.base))], parked: false };
     case 'again':
+      if (current.rejected)
+        return { rows: [...before, ...rest(decision.base).slice(next?.clears ? 1 : 0)], parked: false };
       if (current.unit) {
         const kept = { ...current, base: decision.base, mark: undefined };
         return { rows: [...before, kept, ...later], parked: false };
@@ -252,7 +255,10 @@ export function afterDecision(
             parked: false,
           };
     default:
-      return { rows: [...before, ...later], parked: !next || current.unit !== undefined };
+      return {
+        rows: [...before, ...later],
+        parked: !current.rejected && (!next || current.unit !== undefined),
+      };
   }
 }
 

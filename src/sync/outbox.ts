@@ -27,7 +27,8 @@ export async function listOutboxes(timeout: number): Promise<OutboxEntry[]> {
         meta: await reading.meta(),
       }));
       const { serverUrl = '', database = '' } = meta?.owner ?? {};
-      for (const parts of unitsOf(rows)) entries.push({ ...entryOf(name, parts), serverUrl, database });
+      for (const parts of unitsOf(rows.filter(({ rejected }) => !rejected)))
+        entries.push({ ...entryOf(name, parts), serverUrl, database });
     });
   }
   return entries;

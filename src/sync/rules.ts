@@ -51,6 +51,8 @@ export interface Row {
   readonly own?: boolean | undefined;
   /** Whether it deletes, for a clear, what the write before it has stored. Without that there is nothing to delete. */
   readonly clears?: true | undefined;
+  /** Whether its call has rejected, although it may have arrived: it is settled, so that later writes follow it, and never sent again. */
+  readonly rejected?: true | undefined;
   /** The atomic unit that it is part of: sent, applied, and in conflict as a whole. */
   readonly unit?: Unit | undefined;
   /** Whether it was computed from what was there: that the server has its value by somebody else does not make it done. */
@@ -166,13 +168,16 @@ export function parkedBy(key: string, known: Seen | undefined, seen: Seen, atMs:
   };
 }
 
+/** The last write of a key that waits and was acknowledged. */
+export const lastOf = ({ rows }: Place): Row | undefined => rows.findLast(({ rejected }) => !rejected);
+
 /** What a reader sees of a key, writes that wait laid over the mirror. Nothing where that cannot be known. */
 export function viewOf(
   place: Place,
   clears: readonly Row[],
   meta: Meta,
 ): { held: Held | undefined } | undefined {
-  const last = place.rows.at(-1);
+  const last = lastOf(place);
   const clear = clears.at(-1);
   if (last && last.n > (clear?.n ?? 0)) return { held: last.held };
   if (clear) return { held: undefined };

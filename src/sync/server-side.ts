@@ -114,6 +114,8 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
     const level1 = flask.level1();
     const all = { ...work, tables, signal };
     if (!level1) return replayLevel0(all, flask, before.rows);
+    // A write that was rejected, and may still arrive, must not overtake these.
+    await flask.settle();
     return replay({ ...all, level1 }, before.rows).catch((error: StorageError) => {
       if (error.code !== 'quota') throw error;
       return replayFull({ ...all, level1 }, met, before.rows, error);

@@ -91,7 +91,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         const meta = await reading.meta();
         return {
           level: meta?.level,
-          pending: await reading.count('order'),
+          pending: await reading.pendingCount(),
           conflicts: await reading.count('conflict'),
           lastSyncAtMs: meta?.lastSyncAtMs,
         };

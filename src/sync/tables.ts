@@ -45,6 +45,8 @@ export interface Reading {
   pending(): Promise<Map<string, Place>>;
   /** Which of these keys have writes that wait. Reads no values. */
   waiting(keys: readonly string[]): Promise<Set<string>>;
+  /** How many writes wait: those that were acknowledged. */
+  pendingCount(): Promise<number>;
   /** Whether any write waits. */
   waits(): Promise<boolean>;
   /** The first writes that wait, in their order. */
@@ -181,6 +183,7 @@ function readingOf(store: IDBObjectStore, marks = marksIn(store)): Reading {
       const found = await results(keys.map((key) => store.getKey(['pending', key])));
       return new Set(keys.filter((_, i) => found[i] !== undefined));
     },
+    pendingCount: async () => (await reading.count('order')) - (await marks()).rejected(),
     waits: async () => (await results([store.getKey(roomOf('order'))]))[0] !== undefined,
     async first(most) {
       const [keys = []] = (await results([store.getAll(roomOf('order'), most)])) as [string[]];

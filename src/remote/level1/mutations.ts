@@ -41,6 +41,12 @@ export interface Writer {
    * @throws {BatchFailure}
    */
   send(ops: readonly WireOp[], atomic?: true): Promise<readonly Result[]>;
+  /**
+   * Gives up a mutation in doubt, if there is one that the observer has not taken.
+   *
+   * @throws {BatchFailure} if the server does not answer.
+   */
+  settle(): Promise<void>;
 }
 
 /** How often a batch is sent again because the server's epoch has changed. */
@@ -66,15 +72,18 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     doubt = undefined;
   }
 
+  async function settleDoubt(): Promise<void> {
+    if (!doubt || blocked) return;
+    const given = await level1.giveUp(doubt);
+    // Settled long ago is settled too.
+    if (!given.answer && given.refused !== 409) throw new BatchFailure(given.error);
+    doubt = undefined;
+  }
+
   /** The name of a new mutation. All earlier ones are settled. */
   async function nameNext(): Promise<Mutation & { readonly settled: number }> {
     if (blocked) throw new BatchFailure(blocked);
-    if (doubt) {
-      const given = await level1.giveUp(doubt);
-      // Settled long ago is settled too.
-      if (!given.answer && given.refused !== 409) throw new BatchFailure(given.error);
-      doubt = undefined;
-    }
+    await settleDoubt();
     const now = Date.now();
     if (now - usedAtMs > IDLE_MS) renew();
     usedAtMs = now;
@@ -156,6 +165,11 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
   }
 
   return {
+    settle() {
+      const settling = busy.then(settleDoubt);
+      busy = settling.catch(() => undefined);
+      return settling;
+    },
     send(ops, atomic) {
       if (!ops.some(isWrite)) return send(ops);
       const sent = busy.then(() => send(ops, atomic));

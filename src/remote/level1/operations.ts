@@ -12,7 +12,7 @@ import type { Exchange } from '../http.ts';
 import { runAtomic } from './atomic.ts';
 import { createDelivery, type Delivery, entryOf, errorOf } from './batches.ts';
 import { createLists } from './lists.ts';
-import { createWriter } from './mutations.ts';
+import { BatchFailure, createWriter } from './mutations.ts';
 import {
   createLevel1,
   type Delivered,
@@ -26,6 +26,8 @@ import { runUpdates, type Update } from './update.ts';
 /** The protocol, and its requests. */
 export interface Protocol1 extends Protocol {
   readonly level1: Level1;
+  /** Gives up a mutation in doubt. @throws {StorageError} if the server does not answer. */
+  settle(): Promise<void>;
 }
 
 /**
@@ -44,9 +46,14 @@ export function createLevel1Protocol(
   const limits = limitsOf(health);
   const tellsChanges = Array.isArray(health.capabilities) && health.capabilities.includes('changes');
   const level1 = createLevel1(exchange, epoch, limits, tellsChanges);
-  const delivery = createDelivery(createWriter(level1, observer), limits);
+  const writer = createWriter(level1, observer);
+  const delivery = createDelivery(writer, limits);
   return {
     level1,
+    settle: () =>
+      writer.settle().catch((error) => {
+        throw error instanceof BatchFailure ? error.error : error;
+      }),
     run: (operations) => runOnLevel1(delivery, timeout, operations),
     atomic: (parts) => runAtomic(delivery, parts),
     ...createLists(level1, delivery),

@@ -230,7 +230,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     name: 'S1',
     title:
       'a write that was rejected with timeout and arrives late: it does not replace a later acknowledged write',
-    fails: { kind: 'lost', promise: '1.4' },
     async play(world) {
       const tab = await tabWith(world);
       tab.device.network = 'slow';
@@ -257,7 +256,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'S3',
     title: 'a conditional set whose answer is lost, then clear(): the clear deletes it',
-    fails: { kind: 'lost', promise: '1.4' },
     async play(world) {
       const tab = await tabWith(world);
       await world.do(tab, getEntry('k'));

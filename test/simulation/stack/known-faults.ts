@@ -15,18 +15,11 @@ interface KnownFault {
 
 const KNOWN_FAULTS: readonly KnownFault[] = [
   // Small worlds.
-  {
-    fault: 'S3',
-    kinds: ['lost'],
-    shape: /^one tab: (?=.*(absent|seen|check))(?=.*clear).*lose-answer/,
-  },
   // Random programs.
   { fault: 'A2', kinds: ['false missing', 'stale read', 'lost', 'diverged'], shape: /^delete-sync-data/m },
   { fault: 'A11, A12', kinds: ['limit', 'hang'], shape: /^freeze/m },
   { fault: 'S4', kinds: ['false missing'], shape: /^disk \w .*"isFull":true/m },
-  { fault: 'S1', kinds: ['lost'], shape: /^disk/m },
   { fault: 'S2', kinds: ['limit'], shape: /401|503/ },
-  { fault: 'S3', kinds: ['lost'], shape: /^\w+: .*\bclear\(/m },
 ];
 
 /** The fault that explains a violation. */
