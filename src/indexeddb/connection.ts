@@ -72,11 +72,13 @@ const running = new WeakMap<IDBTransaction, Running>();
  *
  * @param timeout Milliseconds that opening may take, and that a transaction may take without progress.
  * @param durability Of write transactions, unless one asks for another.
+ * @param onLost Called when the browser, or another tab, has closed the open database: it may be deleted then.
  */
 export function createConnection(
   database: string,
   timeout: number,
   durability: IDBTransactionDurability = 'relaxed',
+  onLost: () => void = ignore,
 ): Connection {
   let connection: Promise<IDBDatabase> | undefined;
   let closed = false;
@@ -149,10 +151,12 @@ export function createConnection(
         lost();
         // The engine reports nothing more about its transactions.
         for (const wait of waits.keys()) if (wait.db === db) end(wait, 'lost');
+        onLost();
       };
       db.onversionchange = () => {
         db.close();
         lost();
+        onLost();
       };
     }, forget);
     return opening;

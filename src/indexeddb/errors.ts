@@ -10,6 +10,10 @@ const FAILURES: Readonly<Record<string, readonly [StorageErrorCode, string]>> = 
     'unavailable',
     'another program created this database; choose another name with the option database',
   ],
+  SecurityError: [
+    'unavailable',
+    'the browser does not allow this site to store data: allow its cookies and site data',
+  ],
   UnknownError: [
     'unavailable',
     'the browser could not read or write its database. The usual reasons are damaged files, a lost connection to them, and a full disk: ' +

@@ -81,7 +81,7 @@ export function createFlaskBackend(
   }
   /** Detects the server once. A detection that failed is repeated by the next call. */
   const opened = (): Promise<Protocol> => {
-    protocol ??= detect(exchange, url)
+    protocol ??= detect(exchange, url, timeout)
       .then(use)
       .catch((error) => {
         protocol = undefined;
@@ -102,7 +102,7 @@ export function createFlaskBackend(
       if (isFirst) return;
       // A second open() asks whether the server answers now. It may have been upgraded meanwhile. Only a whole answer of /health
       // changes the level, because the other protocol does not know which writes of this one are in doubt.
-      const found = await detect(exchange, url);
+      const found = await detect(exchange, url, timeout);
       if (!found.isHealthRead) return;
       if (found.level === undefined || found.level === detected?.level)
         detected = detected && { ...detected, reason: found.reason, isHealthRead: true };

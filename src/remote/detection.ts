@@ -35,9 +35,13 @@ const NEEDED = ['batch', 'keys'];
 /**
  * Asks a server which level it speaks.
  *
+ * @param limitMs Milliseconds for all requests together.
  * @throws {StorageError} when it is not a storage server, or does not answer.
  */
-export async function detect(exchange: Exchange, url: string): Promise<Found> {
+export async function detect(send: Exchange, url: string, limitMs: number): Promise<Found> {
+  const deadline = performance.now() + limitMs;
+  const exchange: Exchange = (request) =>
+    send({ ...request, timeoutMs: Math.max(1, Math.min(TIMEOUT_MS, deadline - performance.now())) });
   const health = await askHealth(exchange);
   const found = health.ok ? announced(health.answer, url) : undefined;
   if (found) return found;
@@ -50,7 +54,6 @@ const askHealth = (exchange: Exchange): Promise<Reply<JsonObject>> =>
   exchange({
     method: 'GET',
     path: 'health',
-    timeoutMs: TIMEOUT_MS,
     // A header of our own would cost a page a preflight, and some servers have no CORS headers here.
     isAnonymous: true,
     answerOf: (json) => (json.status === 'ok' ? json : undefined),
@@ -85,7 +88,6 @@ async function askKey(exchange: Exchange, url: string): Promise<void> {
     await sendLevel0(exchange, {
       method: 'GET',
       path: 'api/storage/_health_check',
-      timeoutMs: TIMEOUT_MS,
       answerOf: (json) => Object.hasOwn(json, 'value') || undefined,
     });
   } catch (error) {
@@ -124,7 +126,6 @@ async function lacksLevel1(exchange: Exchange, health: Failure): Promise<boolean
   const reply = await exchange({
     method: 'GET',
     path: LEVEL1_ROUTE,
-    timeoutMs: TIMEOUT_MS,
     isAnonymous: true,
     answerOf: (json) => json,
   });

@@ -21,7 +21,7 @@ export interface HttpRequest<T> {
   readonly path: string;
   /** JSON text. */
   readonly body?: string | undefined;
-  /** Milliseconds for all attempts, their pauses and bodies. Default: the backend's. */
+  /** Milliseconds for all attempts, their pauses and bodies. Never more than the backend's, which is the default. */
   readonly timeoutMs?: number;
   /** Default: it is sent once. */
   readonly repeats?: Repeats;
@@ -72,7 +72,8 @@ export function createExchange(
   token: Token | undefined,
 ): Exchange {
   return async <T>(request: HttpRequest<T>) => {
-    const { method, path, body, repeats, isAnonymous = false, timeoutMs = defaultTimeoutMs } = request;
+    const { method, path, body, repeats, isAnonymous = false } = request;
+    const timeoutMs = Math.min(request.timeoutMs ?? defaultTimeoutMs, defaultTimeoutMs);
     const deadline = performance.now() + timeoutMs;
     /** The attempt that is under way, or that was the last. */
     const last: { reply?: Reply<T> | undefined; isSent: boolean } = { isSent: false };

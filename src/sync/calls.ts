@@ -36,6 +36,8 @@ export interface Called {
   readonly flask: FlaskBackend;
   readonly tables: Tables;
   readonly local: ReturnType<typeof createLocal>;
+  /** The same after the server was asked in vain: the database is not waited for as long as without that. */
+  readonly localInTime: ReturnType<typeof createLocal>;
   readonly learner: Learner;
   readonly link: Link;
   /** Writes go into the outbox first, also while the server is there. */
@@ -78,7 +80,11 @@ export function createCalls(called: Called): Calls {
     const chosen = new Set<ProtocolOperation>();
     const asked = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL)));
     const waiting = await tables
-      .read(async (reading) => ((await reading.waits()) ? reading.waiting([...asked.add(ALL)]) : undefined))
+      .inTime(
+        tables.read(async (reading) =>
+          (await reading.waits()) ? reading.waiting([...asked.add(ALL)]) : undefined,
+        ),
+      )
       // What waits in a database that cannot be read will meet the server by its conditions.
       .catch(() => undefined);
     if (!waiting && !writesHere) return chosen;
@@ -146,7 +152,7 @@ export function createCalls(called: Called): Calls {
   ): Promise<void> {
     let isNoted = false;
     try {
-      const found = await local([...refused, ...operations], doubts);
+      const found = await called.localInTime([...refused, ...operations], doubts);
       for (const [i, operation] of operations.entries())
         outcomes.set(operation, found[refused.length + i] as Outcome);
       isNoted =
@@ -169,7 +175,7 @@ export function createCalls(called: Called): Calls {
       'ifRevision' in operation && Boolean(operation.ifRevision?.startsWith(LOCAL));
     const keys = operations.filter(isLocal).map(({ key }) => key);
     if (keys.length === 0) return operations;
-    const places = await tables.read((reading) => reading.places(keys));
+    const places = await tables.inTime(tables.read((reading) => reading.places(keys)));
     return operations.map((operation) => {
       const place = isLocal(operation) && places.get(operation.key);
       const ifRevision = place && arrivedAs(place, (operation as Conditional).ifRevision ?? null);
@@ -218,11 +224,7 @@ export function createCalls(called: Called): Calls {
     }
     const keys = [ALL, ...parts.map(({ key }) => key)];
     const waits = await tables
-      .read(async (reading) =>
-        (await reading.waits())
-          ? [...(await reading.places(keys)).values()].some(({ rows }) => rows.length > 0)
-          : false,
-      )
+      .inTime(tables.read(async (reading) => (await reading.waiting(keys)).size > 0))
       .catch(() => false);
     const conditional = parts.filter(({ ifRevision }) => ifRevision !== undefined);
     if (writesHere && conditional.length > 0) await readFirst(conditional.map(({ key }) => key));

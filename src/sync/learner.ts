@@ -92,11 +92,11 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
 
   return {
     begin(next) {
+      if (session?.era !== next.era) unstored.clear();
       session = next;
       reached = next.seq;
       last = undefined;
       mirrored.clear();
-      unstored.clear();
     },
     learned: () => learning,
     takeDoubt() {
@@ -122,7 +122,7 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
       reached = Math.max(reached, answer.seq);
       const stored = store(newsOf(ops, answer, era, asked), era, answer.seq);
       // What a write has stored is to be read back, also when the server is away by then.
-      if (ops.some(isWrite)) await stored;
+      if (ops.some(isWrite)) await tables.inTime(stored).catch(() => undefined);
     },
     async outcomes(operations, outcomes) {
       if (!session) return;
@@ -150,7 +150,7 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
         }
       }
       const stored = store(news, era, 0);
-      if (!operations.every(isRead)) await stored;
+      if (!operations.every(isRead)) await tables.inTime(stored).catch(() => undefined);
     },
     inDoubt(batch) {
       doubt = batch;

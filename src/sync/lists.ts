@@ -72,7 +72,7 @@ export function createLists({ flask, tables, link, run, isShutOut }: Listed): Li
     keys,
     async *entries(range) {
       let rest = range;
-      const waits = await tables.read((reading) => reading.waits()).catch(() => false);
+      const waits = await tables.inTime(tables.read((reading) => reading.waits())).catch(() => false);
       if (link.state() === 'online' && !waits) {
         try {
           for await (const page of flask.entries(range)) {
@@ -90,7 +90,7 @@ export function createLists({ flask, tables, link, run, isShutOut }: Listed): Li
         yield await entriesOf(left.slice(from, from + PAGE));
     },
     async stats() {
-      const waits = await tables.read((reading) => reading.waits()).catch(() => false);
+      const waits = await tables.inTime(tables.read((reading) => reading.waits())).catch(() => false);
       return either(waits ? () => countOf(lists.entries({})) : flask.stats, () => localStats(tables));
     },
     count: async (range) => (isUnbounded(range) ? (await lists.stats()).keys : (await keys(range)).length),

@@ -17,7 +17,9 @@ export async function withPending(
   range: KeyRange,
 ): Promise<string[]> {
   // Before the server is asked: what leaves the outbox meanwhile may have come too late for its list.
-  const pending = await tables.read((reading) => reading.pending()).catch(() => new Map<string, Place>());
+  const pending = await tables
+    .inTime(tables.read((reading) => reading.pending()))
+    .catch(() => new Map<string, Place>());
   if (pending.size === 0) return list(range);
   // The limit and the order are those of what is left when the writes that wait are laid over it.
   const { limit: _, reverse: __, ...all } = range;

@@ -22,6 +22,8 @@ export interface Sides {
   readonly learner: Learner;
   readonly turn: Turn;
   readonly merge: Merge;
+  /** Milliseconds for a request without operations. */
+  readonly handshakeMs: number;
   readonly progress: () => void;
   readonly signal: AbortSignal;
 }
@@ -51,7 +53,7 @@ const MEETING = 1000;
 const SENDING = 10_000;
 
 /** The server behind `flask`. */
-export function createServerSide({ flask, tables, learner, turn, ...work }: Sides): ServerSide {
+export function createServerSide({ flask, tables, learner, turn, handshakeMs, ...work }: Sides): ServerSide {
   const { signal } = work;
 
   /** The server as it was met last: on a full disk there is no room to note that down. */
@@ -61,7 +63,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
   async function meet(level1: Level1, rounds = ROUNDS): Promise<Meta> {
     // What it answers is compared with what was known before it was asked: other tabs learn on.
     const before = (await tables.read((reading) => reading.meta())) ?? NOTHING_KNOWN;
-    const sent = await level1.batch({}, []);
+    const sent = await level1.batch({}, [], handshakeMs);
     if (!sent.answer) throw sent.error;
     const { epoch, seq } = sent.answer;
     const meta = await change((meta) => {
@@ -140,7 +142,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
     }
   }
 
-  /** Does something under the lock, or leaves it out while another tab is sending: that one would find out. */
+  /** Does something under the lock, or leaves it out where that cannot be had now: it is done when the server is met again. */
   async function soon<T>(task: () => Promise<T>): Promise<T | undefined> {
     let isTurn = false;
     try {
@@ -149,7 +151,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
         return task();
       }, MEETING);
     } catch (error) {
-      if (isTurn || (error as StorageError).code !== 'timeout') throw error;
+      if (isTurn || (error as StorageError).code === 'closed') throw error;
       return undefined;
     }
   }
@@ -163,7 +165,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
     if (learner.takeForgotten()) return false;
     const meta = await tables.read((reading) => reading.meta());
     if (meta?.client === undefined || isForgotten(meta, Date.now())) return true;
-    const sent = await level1.batch({ client: meta.client }, []);
+    const sent = await level1.batch({ client: meta.client }, [], handshakeMs);
     if (!sent.answer) throw sent.error;
     return sent.answer.top > 0;
   }
@@ -171,7 +173,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
   return {
     async meetOnly() {
       await flask.open();
-      const sent = await flask.level1()?.batch({}, []);
+      const sent = await flask.level1()?.batch({}, [], handshakeMs);
       if (sent?.error) throw sent.error;
     },
     drain,
@@ -190,7 +192,7 @@ export function createServerSide({ flask, tables, learner, turn, ...work }: Side
     async isShutOut() {
       const level1 = flask.level1();
       const code = level1
-        ? (await level1.batch({}, [])).error?.code
+        ? (await level1.batch({}, [], handshakeMs)).error?.code
         : await flask.run([{ type: 'get', key: '_health_check' }]).then(
             ([outcome]) => (outcome?.status === 'rejected' ? outcome.reason.code : undefined),
             (error) => error.code,

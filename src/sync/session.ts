@@ -5,7 +5,14 @@
  * mirror, and writes go into the outbox, which is sent when it is back (replay.ts). What a call promised holds in both cases: a
  * write resolves when the server has answered 2xx, or when the outbox is on the disk.
  */
-import { type Delete, type Outcome, outcomeOfClear, runWithClears, type SyncState } from '../core/backend.ts';
+import {
+  type Delete,
+  type Outcome,
+  outcomeOfClear,
+  rejected,
+  runWithClears,
+  type SyncState,
+} from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { hash } from '../core/hash.ts';
 import { isHidden, onNetworkBack, unref } from '../core/platform.ts';
@@ -25,12 +32,22 @@ import { DATABASE_PREFIX } from './outbox.ts';
 import type { Mark } from './rules.ts';
 import { createServerSide } from './server-side.ts';
 import { isAway, type Stop } from './stop.ts';
-import { createTables } from './tables.ts';
+import { createTables, isLocal } from './tables.ts';
 import { createTabs } from './tabs.ts';
 import { createTurn } from './turn.ts';
 
 /** Milliseconds between looks at what others have changed. */
 const PULL = 30_000;
+/** Milliseconds for a request without operations, as for those of the detection. */
+const HANDSHAKE = 2000;
+/** Operations of the outbox in one transaction: other tabs wait for its end. */
+const PART = 100;
+/** The part of the time limit that is kept for the database of this device, and that a call waits for it. */
+const RESERVE = 0.2;
+/** At least so many milliseconds, unless the time limit is lower: disks may be slow. */
+const LEAST_PATIENCE = 1000;
+/** The same where writes are known to wait. */
+const PATIENCE_WAITING = 0.5;
 /** So often the server may turn out to be restored while the outbox is sent, before there is a pause. */
 const RESTORES = 3;
 
@@ -40,8 +57,21 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   const controller = new AbortController();
   const { signal } = controller;
   const name = `${DATABASE_PREFIX}${hash(`${serverUrl}\n${database}`, 1).toString(36)}`;
-  const connection = createConnection(name, timeout);
-  const tables = createTables(connection, { serverUrl, database });
+  const connection = createConnection(name, timeout, undefined, () => void refresh(false));
+  const tables = createTables(
+    connection,
+    { serverUrl, database },
+    {
+      // What waits here is not passed over as soon as what may be missing.
+      patienceMs: () =>
+        Math.min(
+          timeout,
+          Math.max(LEAST_PATIENCE, timeout * (counts.pending > 0 ? PATIENCE_WAITING : RESERVE)),
+        ),
+      deleted: () => void meetAgain(),
+      recovered: () => void meetAgain(),
+    },
+  );
   const turn = createTurn(name, tables, signal);
   let counts: Pick<StorageStatus, 'level' | 'pending' | 'conflicts' | 'lastSyncAtMs'> = {
     level: undefined,
@@ -49,16 +79,21 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     conflicts: 0,
     lastSyncAtMs: undefined,
   };
+  /** Whether the log says that the mirror cannot be written. */
+  let isWarned = false;
   /** How often the outbox was seen to change. */
   let moves = 0;
 
   const learner = createLearner(
     tables,
     () => void link.connect(),
-    (error) =>
-      log('warn', `cannot keep what the server answers for when it is away: ${(error as Error).message}`),
+    (error) => {
+      if (!isWarned)
+        log('warn', `cannot keep what the server answers for when it is away: ${(error as Error).message}`);
+      isWarned = true;
+    },
   );
-  const flask = createFlaskBackend(serverUrl, timeout, token, learner);
+  const flask = createFlaskBackend(serverUrl, timeout * (1 - RESERVE), token, learner);
   const server = createServerSide({
     flask,
     tables,
@@ -70,6 +105,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         `keeps the server's value of ${key}: the function given as option conflict failed: ${error}`,
       ),
     ),
+    handshakeMs: Math.min(HANDSHAKE, timeout * (1 - RESERVE)),
     progress() {
       moves += 1;
       void refresh(true);
@@ -86,17 +122,16 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   }
 
   async function count(tell: boolean): Promise<void> {
-    const next = await tables
-      .read(async (reading) => {
-        const meta = await reading.meta();
-        return {
-          level: meta?.level,
-          pending: await reading.pendingCount(),
-          conflicts: await reading.count('conflict'),
-          lastSyncAtMs: meta?.lastSyncAtMs,
-        };
-      })
-      .catch(() => counts);
+    const read = tables.read(async (reading) => {
+      const meta = await reading.meta();
+      return {
+        level: meta?.level,
+        pending: await reading.pendingCount(),
+        conflicts: await reading.count('conflict'),
+        lastSyncAtMs: meta?.lastSyncAtMs,
+      };
+    });
+    const next = await tables.inTime(read).catch(() => counts);
     const grown = next.conflicts - counts.conflicts;
     const same = JSON.stringify(next) === JSON.stringify(counts);
     counts = next;
@@ -108,6 +143,8 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
 
   /** Why nothing can be kept on this device; nothing where it can. */
   let unusable: StorageError | undefined;
+  /** Whether the browser lets this site keep nothing, as where all cookies are blocked: then nothing waits here. */
+  const isForbidden = (): boolean => (unusable?.cause as Error | undefined)?.name === 'SecurityError';
   /** Why the last attempt to send the outbox has left something there. */
   let stopped: StorageError | undefined;
   const reason = (): string => {
@@ -117,6 +154,28 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     return flask.detected()?.reason ?? '';
   };
 
+  /** Meet the server, with the database of this device. */
+  async function establish(): Promise<void> {
+    await tables.inTime(tables.read((reading) => reading.meta()));
+    await server.establish();
+    unusable = undefined;
+    isWarned = false;
+    await refresh(true);
+    tabs.tell('online');
+  }
+
+  /** What was kept here is gone, or it can be kept again: the mirror is filled anew. Calls go on meanwhile. */
+  async function meetAgain(): Promise<void> {
+    if (link.state() !== 'online' || signal.aborted) return;
+    try {
+      await establish();
+      await drain();
+      pullSoon();
+    } catch (error) {
+      if (isAway(error as StorageError) && !signal.aborted) link.lost(error as StorageError);
+    }
+  }
+
   /** The state that the log knows of. */
   let said: SyncState | undefined;
   const link = createLink(
@@ -124,14 +183,13 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       askedToWaitMs: flask.askedToWaitMs,
       signal,
       async establish() {
-        unusable = await connection.open().then(
-          () => undefined,
-          (error: StorageError) => error,
-        );
-        if (unusable) return server.meetOnly();
-        await server.establish();
-        await refresh(true);
-        tabs.tell('online');
+        try {
+          await establish();
+        } catch (error) {
+          if (!isLocal(error)) throw error;
+          unusable = error as StorageError;
+          await server.meetOnly();
+        }
       },
       changed(state, reason) {
         // A try is no news, and neither is a second reason for the same.
@@ -236,7 +294,8 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   const { run, atomic } = createCalls({
     flask,
     tables,
-    local,
+    local: inParts(local),
+    localInTime: inParts((operations, doubts) => tables.inTime(local(operations, doubts))),
     learner,
     link,
     writesHere: options.ack === 'local',
@@ -244,9 +303,20 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     appended,
   });
 
+  /** Whether the call under way has opened the session: it has tried to connect then, and need not do so twice. */
+  let isJustOpened = false;
+  /** Connect, for a call that needs the server. */
+  async function connectAgain(): Promise<void> {
+    const hasTried = isJustOpened;
+    isJustOpened = false;
+    if (link.state() !== 'online' && !hasTried) await link.connect();
+  }
+
   async function flush(): Promise<void> {
+    if (isForbidden()) return;
+    const connected = connectAgain();
     const last = await tables.read(async (reading) => (await reading.meta())?.rows ?? 0);
-    if (link.state() !== 'online') await link.connect();
+    await connected;
     // What is under way may fail for what was so before this call.
     let isUnderWay = draining !== undefined;
     if (link.state() === 'online') void drain();
@@ -344,12 +414,17 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     async open() {
       await refresh(false);
       await link.connect();
+      isJustOpened = true;
+      setTimeout(() => {
+        isJustOpened = false;
+      });
     },
     async ready(opened) {
-      if (link.state() !== 'online') await link.connect();
+      const wasOnline = link.state() === 'online';
+      await connectAgain();
       // Whoever asks again wants to know whether it answers now.
-      else if (!opened) await flask.open().catch(link.lost);
-      if (link.state() !== 'online') await connection.open();
+      if (wasOnline && !opened) await flask.open().catch(link.lost);
+      if (link.state() !== 'online') await tables.inTime(connection.open());
     },
     run: (operations) => runWithClears(operations, run, clearPrefix),
     atomic,
@@ -358,7 +433,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       if (link.state() === 'online') await flask.check(key, value);
     },
     flush,
-    conflicts: () => listConflicts(tables),
+    conflicts: async () => (isForbidden() ? [] : listConflicts(tables)),
     async forget(discardPending) {
       const isErased = await tables.write(async (writing) => {
         // In one transaction: no other tab can put a write into the outbox in between.
@@ -394,3 +469,22 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     },
   };
 }
+
+type Local = ReturnType<typeof createLocal>;
+
+/** Batches carried out in transactions of bounded length. What is stored when one of them fails stays stored. */
+const inParts =
+  (local: Local): Local =>
+  async (operations, doubts) => {
+    const outcomes: Outcome[] = [];
+    for (let from = 0; from < operations.length; from += PART) {
+      const part = operations.slice(from, from + PART);
+      try {
+        outcomes.push(...(await local(part, doubts)));
+      } catch (error) {
+        if (from === 0) throw error;
+        while (outcomes.length < operations.length) outcomes.push(rejected(error));
+      }
+    }
+    return outcomes;
+  };

@@ -5,6 +5,7 @@
 import { StorageError } from '../core/errors.ts';
 import type { Unanswered } from '../remote/level1/protocol.ts';
 import { nameOf } from '../remote/level1/protocol.ts';
+import { isLocal } from './tables.ts';
 
 /** Why a replay ended before the outbox was empty. */
 export interface Stop {
@@ -14,7 +15,8 @@ export interface Stop {
 }
 
 /** Whether a failure is one of the way to the server, not of the call. */
-export const isAway = ({ code }: StorageError): boolean => code === 'unavailable' || code === 'timeout';
+export const isAway = (error: StorageError): boolean =>
+  (error.code === 'unavailable' || error.code === 'timeout') && !isLocal(error);
 
 /** Why to stop where a request has no answer. */
 export function stopOf({ error, refused, type }: Unanswered): Stop {

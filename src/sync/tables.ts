@@ -4,6 +4,8 @@
  * One object store, as idb-keyval makes it; the first member of a key is the room. A transaction is carried out as a whole: a
  * request that fails takes it back. What has been promised to an app is written with durability `strict`.
  */
+import { StorageError } from '../core/errors.ts';
+import { LONGEST_DELAY_MS, withTimeLimit } from '../core/time.ts';
 import { type Connection, settled } from '../indexeddb/connection.ts';
 import { asStorageError } from '../indexeddb/errors.ts';
 import { createMarks, type Marks, type SentBatch } from './marks.ts';
@@ -81,11 +83,50 @@ export interface Writing extends Reading {
   unpark(isSettled: (parked: Parked) => boolean): Promise<void>;
 }
 
-/** Transactions over the database. */
+/**
+ * Transactions over the database. Each has a time limit (indexeddb/connection.ts). After one that had no answer within it, the next
+ * ones reject at once with `blocked`, until the database answers again: so that a tab that is suspended in a transaction does not
+ * make every call of the other tabs wait.
+ */
 export interface Tables {
   read<T>(work: (reading: Reading) => Promise<T>): Promise<T>;
   /** @param strict Whether it is on the disk when it resolves. */
   write<T>(work: (writing: Writing) => Promise<T>, strict?: boolean): Promise<T>;
+  /**
+   * Waits for what needs the database, where it is possible to go on without: not as long as a transaction may take.
+   *
+   * @throws {StorageError} `timeout`. The work goes on.
+   */
+  inTime<T>(work: Promise<T>): Promise<T>;
+}
+
+/** What happens to a database, and how long is waited for it. */
+export interface TablesEvents {
+  /** Milliseconds for {@link Tables.inTime}. */
+  patienceMs(): number;
+  /** The records are gone, such as after the user has deleted the data of the site. */
+  deleted(): void;
+  /** It answers again. */
+  recovered(): void;
+}
+
+const localErrors = new WeakSet<object>();
+
+/** Whether an error is one of the database: it says nothing of the server. */
+export const isLocal = (error: unknown): boolean =>
+  typeof error === 'object' && error !== null && localErrors.has(error);
+
+function local<E>(error: E): E {
+  if (typeof error === 'object' && error !== null) localErrors.add(error);
+  return error;
+}
+
+/**
+ * What this tab knows of the server. The database may be deleted while the tab is open: the server is known all the same, and what
+ * the mirror had is not taken to be missing.
+ */
+interface Memory {
+  meta?: Meta | undefined;
 }
 
 /** The highest count that IndexedDB takes. */
@@ -98,29 +139,115 @@ const STRICT = { durability: 'strict' } as const;
 const RELAXED = { durability: 'relaxed' } as const;
 
 /** Transactions over `connection`. `owner` is stored with what is known of the server. */
-export const createTables = (connection: Connection, owner?: Owner): Tables => ({
-  read: (work) => connection.readInSteps((store) => work(readingOf(store))),
-  async write(work, strict = false) {
-    let result: Awaited<ReturnType<typeof work>> | undefined;
-    let failure: unknown;
-    const write = async (store: IDBObjectStore): Promise<[]> => {
-      failure = undefined;
-      // All or nothing: the connection lets a request fail alone.
-      const fail = (error: unknown): void => {
-        failure ??= error;
-        store.transaction.abort();
-      };
-      const { writing, finish } = writingOf(store, fail, owner);
-      result = await work(writing);
-      finish();
-      return [];
-    };
-    await connection.write(write, strict ? STRICT : RELAXED).catch((error) => {
-      throw failure === undefined ? error : asStorageError(failure, 'The outbox');
-    });
-    return result as Awaited<ReturnType<typeof work>>;
-  },
-});
+export function createTables(connection: Connection, owner?: Owner, events?: TablesEvents): Tables {
+  const memory: Memory = {};
+  let isDeleted = false;
+  /** When the transactions under way began. */
+  const underWay = new Set<{ readonly since: number }>();
+  /** Why the database does not answer. */
+  let failure: StorageError | undefined;
+  let isProbing = false;
+
+  function probe(): void {
+    if (isProbing) return;
+    isProbing = true;
+    void connection
+      .readInSteps((store) => results([store.getKey(META)]))
+      .then(
+        () => {
+          failure = undefined;
+          events?.recovered();
+        },
+        () => undefined,
+      )
+      .finally(() => {
+        isProbing = false;
+      });
+  }
+
+  async function transact<T>(transaction: () => Promise<T>): Promise<T> {
+    if (failure) {
+      probe();
+      throw local(
+        new StorageError(
+          'blocked',
+          `${failure.message} Until it answers again, nothing is read or stored there.`,
+        ),
+      );
+    }
+    const begun = { since: performance.now() };
+    underWay.add(begun);
+    try {
+      return await transaction();
+    } catch (error) {
+      if (error instanceof StorageError && /^(timeout|blocked)$/.test(error.code)) failure = error;
+      throw local(error);
+    } finally {
+      underWay.delete(begun);
+    }
+  }
+
+  /** What is read of the server; what this tab remembers of it where the record is gone. */
+  const remembered: Remembering = (meta) => {
+    if (meta) {
+      memory.meta = meta;
+      isDeleted = false;
+    } else if (memory.meta && !isDeleted) {
+      isDeleted = true;
+      queueMicrotask(() => events?.deleted());
+    }
+    return meta ?? (memory.meta && { ...memory.meta, cursor: undefined });
+  };
+
+  return {
+    read: (work) => transact(() => connection.readInSteps((store) => work(readingOf(store, remembered)))),
+    write: (work, strict = false) =>
+      transact(async () => {
+        let result: Awaited<ReturnType<typeof work>> | undefined;
+        let failure: unknown;
+        let written: Meta | undefined;
+        const write = async (store: IDBObjectStore): Promise<[]> => {
+          failure = written = undefined;
+          // All or nothing: the connection lets a request fail alone.
+          const fail = (error: unknown): void => {
+            failure ??= error;
+            store.transaction.abort();
+          };
+          const { writing, finish } = writingOf(store, fail, owner, remembered);
+          const { setMeta } = writing;
+          result = await work({
+            ...writing,
+            setMeta(meta) {
+              written = meta;
+              setMeta(meta);
+            },
+          });
+          finish();
+          return [];
+        };
+        await connection.write(write, strict ? STRICT : RELAXED).catch((error) => {
+          throw failure === undefined ? error : asStorageError(failure, 'The outbox');
+        });
+        if (written) remembered(written);
+        return result as Awaited<ReturnType<typeof work>>;
+      }),
+    inTime(work) {
+      const patienceMs = events?.patienceMs() ?? LONGEST_DELAY_MS;
+      const now = performance.now();
+      const isLate = [...underWay].some(({ since }) => now - since > patienceMs);
+      return withTimeLimit(work, isLate ? 0 : patienceMs, () => {
+        throw local(
+          new StorageError(
+            'timeout',
+            `IndexedDB did not answer within ${Math.round(patienceMs)} ms. Another tab may be in a long transaction.`,
+          ),
+        );
+      });
+    },
+  };
+}
+
+type Remembering = (meta: Meta | undefined) => Meta | undefined;
 
 /** What requests came to, in an active transaction. */
 async function results(requests: readonly IDBRequest[]): Promise<unknown[]> {
@@ -135,7 +262,7 @@ const roomOf = (room: Room, from: string | number = Number.NEGATIVE_INFINITY): I
   // Every list sorts after every text.
   IDBKeyRange.bound([room, from], [room, []]);
 
-function readingOf(store: IDBObjectStore, marks = marksIn(store)): Reading {
+function readingOf(store: IDBObjectStore, remembered: Remembering, marks = marksIn(store)): Reading {
   const rowsOf = async (keys: readonly string[]): Promise<Row[]> => {
     const { marked } = await marks();
     const found = (await results([...new Set(keys)].map((key) => get('pending', key)))) as Row[][];
@@ -159,7 +286,7 @@ function readingOf(store: IDBObjectStore, marks = marksIn(store)): Reading {
   const reading: Reading = {
     async meta() {
       const [meta, cursor] = (await results([store.get(META), store.get(CURSOR)])) as [Meta?, number?];
-      return meta && { ...meta, cursor };
+      return remembered(meta && { ...meta, cursor });
     },
     async places(keys) {
       const { marked } = await marks();
@@ -226,10 +353,11 @@ function writingOf(
   store: IDBObjectStore,
   fail: (error: unknown) => void,
   owner: Owner | undefined,
+  remembered: Remembering,
 ): { readonly writing: Writing; finish(): void } {
   let marks: Marks | undefined;
   const read = marksIn(store);
-  const reading = readingOf(store, async () => {
+  const reading = readingOf(store, remembered, async () => {
     marks = await read();
     return marks;
   });

@@ -42,9 +42,12 @@ export function createTurn(name: string, tables: Tables, signal: AbortSignal): T
       const taken = new AbortController();
       let working: ReturnType<typeof work> | undefined;
       let begin = (): void => {};
-      const begun = new Promise<void>((resolve) => {
+      let refuse = (_: StorageError): void => {};
+      const begun = new Promise<void>((resolve, reject) => {
         begin = resolve;
+        refuse = reject;
       });
+      begun.catch(() => undefined);
       // Rejects when it is no longer waited for, when another tab takes the lock, and where the work rejects.
       const request = (options: LockOptions): Promise<unknown> =>
         locks
@@ -53,7 +56,11 @@ export function createTurn(name: string, tables: Tables, signal: AbortSignal): T
             begin();
             return working;
           })
-          .catch(() => taken.abort());
+          .catch((error) => {
+            taken.abort();
+            // Firefox lets no page lock anything that may not store anything.
+            refuse(new StorageError('unavailable', `Web Locks cannot be used: ${error}`, { cause: error }));
+          });
       void request({ signal: waiting.signal });
       let last: string | undefined;
       let silentMs = 0;

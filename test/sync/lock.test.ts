@@ -97,7 +97,7 @@ it('a tab that is alive keeps the lock, and flush() of another tab waits until i
   await two.ready();
   const flushed = two.flush();
   // Longer than a tab without a heartbeat keeps it.
-  setTimeout(answer, 8000);
+  setTimeout(answer, 7000);
   await flushed;
   expect(server.applied).toEqual(['put a 1', 'put b 2']);
   expect(server.mostWritesAtOnce).toBe(1);

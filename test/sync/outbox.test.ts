@@ -91,7 +91,7 @@ it('outbox() lists what other servers and databases have left here, also to a st
 
 it('outbox() says why the server did not take a write, and how often it was tried', async () => {
   await server.stop();
-  const storage = open(server.url, { timeout: 300 });
+  const storage = open(server.url, { timeout: 1000 });
   await storage.set('k', 'poison');
   server.before = ({ text }, response) => {
     if (!text.includes('poison')) return false;

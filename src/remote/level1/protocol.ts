@@ -144,6 +144,8 @@ export interface Level1 {
 }
 
 const API = 'api/v1/';
+/** Milliseconds for giving a mutation up: a call may have waited for an answer to it before. */
+const GIVE_UP_MS = 2000;
 /** A revision that no key has: `seq` counts from 1. */
 export const NEVER = '0';
 
@@ -192,6 +194,7 @@ export function createLevel1(
         method: 'POST',
         path: `${API}batch`,
         body: JSON.stringify({ client, void: m }),
+        timeoutMs: GIVE_UP_MS,
         answerOf: withEpoch(({ results: list, seq, void: isVoid }, epoch) => {
           if (!isCount(seq) || !Array.isArray(list)) return undefined;
           const stored = list.map((result) => storedResultOf(result, epoch));

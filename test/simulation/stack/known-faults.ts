@@ -14,11 +14,8 @@ interface KnownFault {
 }
 
 const KNOWN_FAULTS: readonly KnownFault[] = [
-  { fault: 'A2', kinds: ['false missing', 'stale read', 'lost', 'diverged'], shape: /^delete-sync-data/m },
-  { fault: 'A11, A12', kinds: ['limit', 'hang'], shape: /^freeze/m },
+  // Random programs.
   { fault: 'S4', kinds: ['false missing'], shape: /^disk \w .*"isFull":true/m },
-  { fault: 'S5, S6', kinds: ['lost', 'not recovered', 'status', 'diverged'], shape: /^power-cut/m },
-  { fault: 'A8, S2', kinds: ['limit'], shape: /401|503|silent|slow/ },
 ];
 
 /** The fault that explains a violation. */
