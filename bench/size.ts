@@ -10,7 +10,7 @@ import { bundle, bundlePage, closureOf } from './browser/bundle.ts';
 import { type RunningChromium, withChromium } from './browser/chromium.ts';
 import { type FileServer, serveFiles } from './browser/serve.ts';
 import { versionsOf } from './browser/versions.ts';
-import type { Section, Table, Verdict } from './harness/report.ts';
+import type { Section, Table } from './harness/report.ts';
 
 const PEERS = ['idb-keyval', 'localforage', 'dexie', 'idb', 'unstorage'];
 
@@ -82,12 +82,6 @@ const IMPORTS: ReadonlyArray<readonly [name: string, code: string]> = [
   ['unstorage: createStorage, HTTP driver', unstorageWith('http')],
 ];
 
-/** Bytes that a first page load of ours may need. */
-const LIMITS: ReadonlyMap<string, number> = new Map([
-  ['ours, IndexedDB only', 3000],
-  ['ours, with a server configured', 16_000],
-]);
-
 /** What a page fetched. */
 interface Fetched {
   readonly name: string;
@@ -103,22 +97,10 @@ export async function benchSize(): Promise<Section> {
       title: 'Size',
       versions: [chromium.version, ...(await versionsOf(PEERS))],
       tables: [imports, loadTable(fetched)],
-      verdicts: fetched.flatMap(verdictOf),
+      // `npm run size` holds the limits.
+      verdicts: [],
     };
   });
-}
-
-function verdictOf({ name, bytes }: Fetched): Verdict[] {
-  const limit = LIMITS.get(name);
-  if (limit === undefined) return [];
-  return [
-    {
-      workload: `first page load, ${name}`,
-      target: `≤ ${bytesText(limit)} B`,
-      measured: `${bytesText(bytes)} B`,
-      met: bytes <= limit,
-    },
-  ];
 }
 
 async function importTable(): Promise<Table> {
