@@ -44,10 +44,10 @@ const HANDSHAKE = 2000;
 const PART = 100;
 /** The part of the time limit that is kept for the database of this device, and that a call waits for it. */
 const RESERVE = 0.2;
-/** At least so many milliseconds, unless the time limit is lower: disks may be slow. */
-const LEAST_PATIENCE = 1000;
-/** The same where writes are known to wait. */
+/** The part that a call waits for it where writes are known to wait. */
 const PATIENCE_WAITING = 0.5;
+/** A call waits at least so many milliseconds for it, unless the time limit is lower: disks may be slow. */
+const LEAST_PATIENCE = 1000;
 /** So often the server may turn out to be restored while the outbox is sent, before there is a pause. */
 const RESTORES = 3;
 

@@ -71,3 +71,69 @@ it.skipIf(chromiumSkipReason)(
     for (const tab of [suspended, other]) expect(await tab.evaluate(() => storage.conflicts())).toEqual([]);
   },
 );
+
+/** Writes of one call, so many that its transactions take long. */
+const MANY = 20_000;
+
+it.skipIf(chromiumSkipReason)(
+  'when a tab is suspended in the middle of writing into the outbox, the server serves the calls of another one',
+  async ({ annotate }) => {
+    const server = await stage.server();
+    const proxy = await stage.network(server, () => undefined);
+    await server.start();
+    const context = await stage.profile();
+    const [suspended, other] = [await stage.tab(context), await stage.tab(context)];
+    const pid = await rendererPid(suspended);
+    expect(await rendererPid(other)).not.toBe(pid);
+    for (const tab of [suspended, other]) {
+      await openStorage(tab, proxy.url);
+      await tab.evaluate(() => storage.set('before', 0));
+      await online(tab);
+    }
+    proxy.cut();
+    const writing = Promise.withResolvers<void>();
+    await suspended.exposeFunction('isWriting', () => writing.resolve());
+    await suspended.evaluate((count) => {
+      const { put } = IDBObjectStore.prototype;
+      let puts = 0;
+      IDBObjectStore.prototype.put = function (...given) {
+        puts += 1;
+        // In the middle of a transaction, which this keeps open.
+        if (puts === 150) {
+          (globalThis as unknown as { isWriting(): void }).isWriting();
+          const goOn = (): void => {
+            this.count().onsuccess = goOn;
+          };
+          goOn();
+        }
+        return put.apply(this, given);
+      };
+      void storage
+        .setMany(Array.from({ length: count }, (_, i) => [`n${i}`, i] as const))
+        .catch(() => undefined);
+    }, MANY);
+    await writing.promise;
+    suspend(pid);
+    proxy.restore();
+
+    const times = await other.evaluate(async () => {
+      const took: number[] = [];
+      for (const call of [
+        () => storage.get('before'),
+        () => storage.set('direct', 1),
+        () => storage.ready(),
+        () => storage.keys(),
+        () => storage.update('direct', (n) => Number(n) + 1),
+        () => storage.get('direct'),
+      ]) {
+        const begin = performance.now();
+        await call();
+        took.push(Math.round(performance.now() - begin));
+      }
+      return took;
+    });
+    await annotate(`get, set, ready, keys, update, get: ${times.join(', ')} ms`);
+    expect(Math.max(...times)).toBeLessThan(11_000);
+    expect(await server.entries()).toMatchObject({ before: 0, direct: 2 });
+  },
+);
