@@ -133,7 +133,8 @@ it.skipIf(chromiumSkipReason)(
       return took;
     });
     await annotate(`get, set, ready, keys, update, get: ${times.join(', ')} ms`);
-    expect(Math.max(...times)).toBeLessThan(11_000);
+    // Less than a transaction may take without progress.
+    expect(Math.max(...times)).toBeLessThan(8000);
     expect(await server.entries()).toMatchObject({ before: 0, direct: 2 });
   },
 );
