@@ -3,9 +3,9 @@
  *
  * Transactions take time. A tab that dies takes its open transactions with it: they have happened as a whole, if it had asked for
  * their commit, or not at all. A frozen tab keeps its transactions open, and others wait for them. A power cut takes any number of
- * the latest relaxed transactions with it, never a strict one or what lies before that.
- *
- * Not simulated: values that are unreadable after a power cut, and index order differences between engines.
+ * the latest relaxed transactions with it, never a strict one or what lies before that. Large values of the
+ * relaxed transactions that remain may be unreadable: Chromium keeps them in files of their own, and does not flush these files with
+ * the next strict transaction. A text that ends with `#` stands for a large value.
  *
  * Spec: W3C Indexed Database API 3.0.
  */
@@ -121,6 +121,17 @@ const POLLING = /closeConnection|waitForOthersClosed/;
 /** The most milliseconds that pass before a transaction begins. */
 const LATENCY_MS = 2;
 
+/** The share of the large values of relaxed transactions that a power cut makes unreadable. */
+const LOST_VALUES = 0.5;
+/** What a record holds of a large value, as JSON. */
+const LARGE = /#"/;
+/** A value that no request can read. */
+const UNREADABLE = {
+  get value(): never {
+    return fail('UnknownError');
+  },
+};
+
 /** A state of a database that may be on the disk after a power cut. */
 type Content = ReadonlyMap<string, readonly RawRecord[]>;
 
@@ -129,6 +140,8 @@ export interface Databases {
   readonly factory: RawFactory;
   /** For each database the states since the last strict transaction, that one included. */
   readonly durable: Map<string, Content[]>;
+  /** The records that relaxed transactions have stored. */
+  readonly relaxed: WeakSet<RawRecord>;
 }
 
 /** The disks of a simulation. */
@@ -142,8 +155,12 @@ export interface Disks {
   disconnect(user: DiskUser): void;
   /** Whether a tab has a transaction under way that writes. */
   isWriting(user: DiskUser): boolean;
-  /** Takes the latest relaxed transactions away. All tabs of the device must be dead. */
-  cutPower(databases: Databases): void;
+  /**
+   * Takes the latest relaxed transactions away, as chance will have it. All tabs of the device must be dead.
+   *
+   * @param onlyValues No transaction is lost, and every large value of relaxed transactions is.
+   */
+  cutPower(databases: Databases, onlyValues: boolean): void;
   /** Deletes every database whose name begins so. */
   deleteAll(databases: Databases, prefix: string): void;
 }
@@ -232,8 +249,15 @@ export async function createDisks(clock: Clock): Promise<Disks> {
     for (const [name, raw] of device.databases.factory._databases)
       if (raw === transaction.db._rawDatabase) {
         const isStrict = transaction.durability === 'strict' || transaction.mode === 'versionchange';
-        const before = isStrict ? [] : (device.databases.durable.get(name) ?? []);
-        device.databases.durable.set(name, [...before, contentOf(raw)]);
+        const { durable, relaxed } = device.databases;
+        const states = durable.get(name) ?? [];
+        const content = contentOf(raw);
+        if (!isStrict)
+          for (const [store, records] of content) {
+            const old = new Set(states.at(-1)?.get(store));
+            for (const record of records) if (!old.has(record)) relaxed.add(record);
+          }
+        durable.set(name, [...(isStrict ? [] : states), content]);
       }
   }
 
@@ -250,7 +274,7 @@ export async function createDisks(clock: Clock): Promise<Disks> {
   }
 
   return {
-    create: () => ({ factory: new Factory(), durable: new Map() }),
+    create: () => ({ factory: new Factory(), durable: new Map(), relaxed: new WeakSet() }),
     globalsOf(user) {
       const { factory } = user.device.databases;
       const ofUser = <T extends object>(request: T): T => {
@@ -319,11 +343,19 @@ export async function createDisks(clock: Clock): Promise<Disks> {
             transaction._state !== 'finished',
         ),
       ),
-    cutPower({ factory, durable }) {
+    cutPower({ factory, durable, relaxed }, onlyValues) {
       for (const [name, states] of durable) {
-        const content = clock.random.pick(states);
-        durable.set(name, [content]);
-        for (const [store, records] of content) {
+        const content = onlyValues ? states.at(-1) : clock.random.pick(states);
+        const left = [...(content ?? [])].map(([store, records]) => {
+          const isLost = (record: RawRecord): boolean =>
+            relaxed.has(record) && isLarge(record) && (onlyValues || clock.random.chance(LOST_VALUES));
+          return [
+            store,
+            records.map((one) => (isLost(one) ? { key: one.key, value: UNREADABLE } : one)),
+          ] as const;
+        });
+        durable.set(name, [new Map(left)]);
+        for (const [store, records] of left) {
           const raw = factory._databases.get(name)?.rawObjectStores.get(store)?.records;
           raw?.clear();
           for (const record of records) raw?.put(record);
@@ -342,6 +374,11 @@ export async function createDisks(clock: Clock): Promise<Disks> {
 
 function fail(name: string): never {
   throw new DOMException('The simulated disk failed', name);
+}
+
+function isLarge({ value }: RawRecord): boolean {
+  // One that is unreadable stays so.
+  return value !== UNREADABLE && LARGE.test(JSON.stringify(value));
 }
 
 function attempt(work: () => unknown): void {

@@ -146,7 +146,7 @@ interface Draw {
   key(): string;
   tab(): string;
   device(): string;
-  /** A text that no other write has. */
+  /** A text that no other write has: with `#` it stands for a large value. */
   text(): string;
 }
 
@@ -164,6 +164,7 @@ export function generate(seed: number): Generated {
   const tabs = random.pick(TABS);
   const keys = KEYS.slice(0, 1 + random.below(3));
   let texts = 0;
+  const largeValues = random.pick([0, 0, 0.5]);
   const draw: Draw = {
     random,
     keys,
@@ -171,7 +172,7 @@ export function generate(seed: number): Generated {
     key: () => random.pick(keys),
     tab: () => random.pick(tabs),
     device: () => random.pick(tabs).slice(0, 1),
-    text: () => `w${++texts}.`,
+    text: () => `w${++texts}.${random.chance(largeValues) ? '#' : ''}`,
   };
   const writes = some(random, WRITES, 1 + random.below(4));
   const reads = some(random, READS, 1 + random.below(2));

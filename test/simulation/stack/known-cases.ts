@@ -274,6 +274,46 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     },
   },
   {
+    name: 'S5',
+    title: 'a power cut after a write has become a conflict: its value is kept, also if it is large',
+    fails: { kind: 'lost', promise: '1.1' },
+    async play(world) {
+      const tab = await world.openOnline('a1');
+      const other = await world.openOnline('b1');
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'a#'));
+      await world.do(other, set('k', 'b'));
+      tab.device.network = 'deliver';
+      await world.wait(10_000);
+      world.cutPower(tab.device, true);
+    },
+  },
+  {
+    name: 'S6',
+    title:
+      'a value of the mirror that cannot be read after a power cut: the tab does not connect again and again',
+    async play(world) {
+      const tab = await world.openOnline('a1');
+      await world.do(tab, set('k', 'v#'));
+      world.cutPower(tab.device, true);
+      await world.openOnline('a2');
+      await world.wait(60_000);
+      const requests = world.network.arrivals.length;
+      world.expect(requests < 50, 'not recovered', `${requests} requests in a minute`);
+    },
+  },
+  {
+    name: 'S7',
+    title:
+      'two sets on the condition that the key is missing in one turn, the first in doubt: the second does not replace it',
+    fails: { kind: 'false condition', promise: 'docs/guide.md, ifRevision' },
+    async play(world) {
+      const tab = await world.openOnline('a1');
+      world.network.next(['lose-answer'], 'lose-request');
+      await world.do(tab, set('k', 'A', 'absent'), set('k', 'B', 'absent'));
+    },
+  },
+  {
     name: 'A14',
     title: 'a browser that forbids IndexedDB: the server serves all calls',
     async play(world) {

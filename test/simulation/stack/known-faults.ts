@@ -14,8 +14,17 @@ interface KnownFault {
 }
 
 const KNOWN_FAULTS: readonly KnownFault[] = [
-  // Random programs.
   { fault: 'S4', kinds: ['false missing'], shape: /^disk \w .*"isFull":true/m },
+  {
+    fault: 'S5',
+    kinds: ['lost', 'not recovered', 'status', 'diverged', 'false missing'],
+    shape: /#[\s\S]*^power-cut/m,
+  },
+  {
+    fault: 'S7',
+    kinds: ['false condition'],
+    shape: /(absent|seen|check).*(absent|seen|check)|, if (absent|seen)\)/,
+  },
 ];
 
 /** The fault that explains a violation. */

@@ -10,6 +10,7 @@
  *     npm run simulate -- --world 'one tab: …'            one small world, with all that happens in it
  */
 import { parseArgs } from 'node:util';
+import type { Edit } from './bundle.ts';
 import { generate } from './generator.ts';
 import { KNOWN_CASES } from './known-cases.ts';
 import { faultOf, unexplained } from './known-faults.ts';
@@ -118,18 +119,20 @@ if (values.seed !== undefined) {
 if (values.mutants) {
   const MOST_SEEDS = 1500;
   const worlds = smallWorlds();
+  /** The first new violation of an edited SDK, in a run that has none without the edit. */
+  const find = async (text: string, script: Script, options: WorldOptions, edit: Edit) => {
+    const [first] = unexplained(text, (await run(script, { ...options, edit })).violations);
+    const isNew = first && unexplained(text, (await run(script, options)).violations).length === 0;
+    return isNew ? `${first.kind}: ${first.text}` : undefined;
+  };
   for (const [name, edit] of Object.entries(MUTANTS)) {
-    let found = '';
-    for (let seed = 1; seed <= MOST_SEEDS && found === ''; seed++) {
+    let found: string | undefined;
+    for (let seed = 1; seed <= MOST_SEEDS && found === undefined; seed++) {
       const { program, options } = generate(seed);
-      const { violations } = await run(scriptOf(program), { ...options, edit });
-      const [first] = unexplained(programText(program), violations);
-      if (first) found = `seed ${seed}: ${first.kind}: ${first.text}`;
+      found = await find(programText(program), scriptOf(program), options, edit);
       const world = worlds[(seed * 997) % worlds.length];
-      if (found !== '' || !world) continue;
-      const [other] = unexplained(world.name, (await run(scriptOf(world.program), { edit })).violations);
-      if (other) found = `${world.name}: ${other.kind}: ${other.text}`;
+      if (found === undefined && world) found = await find(world.name, scriptOf(world.program), {}, edit);
     }
-    say(`${found === '' ? 'NOT FOUND' : 'found'}: ${name}\n    ${found}`);
+    say(`${found === undefined ? 'NOT FOUND' : 'found'}: ${name}\n    ${found ?? ''}`);
   }
 }

@@ -66,8 +66,7 @@ export const MUTANTS: Readonly<Record<string, Edit>> = {
   'a mutation that was refused after a lost answer counts as refused': {
     file: 'src/remote/level1/mutations.ts',
     find: '} else if (mutation && isInDoubt && sent.isHeard) {',
-    replace:
-      '} else if (false as boolean) { const stored = await settled(mutation as Mutation, ops); return stored as never;',
+    replace: '} else if (mutation && isInDoubt && sent.isHeard && (false as boolean)) {',
   },
   'the drainer does not wait for its turn': {
     file: 'src/sync/turn.ts',

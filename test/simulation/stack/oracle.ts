@@ -335,7 +335,8 @@ function judgeHistory(world: World, facts: Facts, report: Report): void {
   const { key, history, isRestored } = facts;
   if (isRestored) return;
   const values = [facts.initial, ...history.map(({ value }) => value)];
-  for (const [i, { value, atMs }] of history.entries()) {
+  for (const [i, { value }] of history.entries()) {
+    judgeOverwrite(world, facts, i, report);
     if (value === undefined) continue;
     const before = values[i];
     if (values.indexOf(value) <= i) report('applied twice', `${show(value)} at ${key}`);
@@ -358,7 +359,6 @@ function judgeHistory(world: World, facts: Facts, report: Report): void {
       !mayBeLocal(facts, call)
     )
       report('false condition', `${nameOf(call)} replaces ${show(before)}`);
-    judgeOverwrite(world, facts, i, call, atMs, report);
   }
   for (const call of facts.writes) {
     judgeConditionSent(world, facts, call, report);
@@ -407,45 +407,44 @@ function judgeUnit({ server: { history, isRestored }, calls }: World, call: Call
     report('false condition', `${nameOf(call)} takes effect, and ${check} was ${show(before)}`);
 }
 
-/** A write that was acknowledged before it was sent replaces only what its device may have seen. */
-function judgeOverwrite(
+/** Whether a write may have replaced a value: it was sent before it was acknowledged, or its device may have seen the value. */
+function mayReplace(
   world: World,
-  facts: Facts,
-  at: number,
+  { key, writes: calls }: Facts,
   call: Call,
+  replaced: Change,
   atMs: number,
-  report: Report,
-): void {
-  const { key, history } = facts;
-  const replaced = history[at - 1];
-  const { settledAtMs, client } = call;
-  if (!replaced || settledAtMs === undefined || call.outcome?.type !== 'resolved' || settledAtMs >= atMs)
-    return;
-  // A key that was missing when its writer looked may be missing again (2.1).
-  if (replaced.value === undefined && facts.initial === undefined) return;
-  const mark = markOf(call.operation, key) ?? '';
-  const sending = world.network.arrivals.filter(({ request }) =>
-    request.text.includes(JSON.stringify(mark).slice(1, -1)),
+): boolean {
+  const { settledAtMs = Number.POSITIVE_INFINITY, client, outcome } = call;
+  if (outcome?.type !== 'resolved' || settledAtMs >= atMs) return true;
+  const isOwn = calls.some(
+    ({ operation, client: { device } }) =>
+      device === client.device && has(replaced.value, markOf(operation, key) ?? ''),
   );
-  if (sending.some(({ request }) => request.sentAtMs < settledAtMs)) return;
-  const isOwn = facts.writes.some(
-    (other) =>
-      other.client.device === client.device &&
-      (replaced.value === undefined
-        ? markOf(other.operation, key) === undefined
-        : has(replaced.value, markOf(other.operation, key) ?? '')),
+  return (
+    isOwn ||
+    world.network.arrivals.some(({ request, atMs: arrivedAtMs, isAnswered }) => {
+      if (request.tab.device !== client.device) return false;
+      const isFirstAttempt = arrivedAtMs === atMs && request.sentAtMs < settledAtMs;
+      return isFirstAttempt || (isAnswered && arrivedAtMs >= replaced.atMs && arrivedAtMs <= settledAtMs);
+    })
   );
-  const mayBeSeen = world.network.arrivals.some(
-    ({ request, atMs: arrivedAtMs, isAnswered }) =>
-      isAnswered &&
-      request.tab.device === client.device &&
-      arrivedAtMs >= replaced.atMs &&
-      arrivedAtMs <= settledAtMs,
-  );
-  if (!isOwn && !mayBeSeen)
+}
+
+/** A write that was acknowledged before it was sent replaces only what its device may have seen. */
+function judgeOverwrite(world: World, facts: Facts, at: number, report: Report): void {
+  const { key, history, writes: calls } = facts;
+  const [replaced, change] = [history[at - 1], history[at]];
+  if (replaced?.value === undefined || !change) return;
+  const { value, atMs } = change;
+  const candidates = calls.filter(({ operation, calledAtMs }) => {
+    const mark = markOf(operation, key);
+    return calledAtMs <= atMs && (value === undefined ? mark === undefined : mark === partsOf(value).at(-1));
+  });
+  if (candidates.length > 0 && !candidates.some((call) => mayReplace(world, facts, call, replaced, atMs)))
     report(
       'blind overwrite',
-      `${nameOf(call)} replaces ${show(replaced.value)}, which its device had not seen`,
+      `${candidates.map(nameOf).join(' or ')} replaces ${show(replaced.value)}, which its device had not seen`,
     );
 }
 

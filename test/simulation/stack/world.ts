@@ -199,11 +199,15 @@ export class World {
     return client;
   }
 
-  /** All tabs of a device end at once, and the latest relaxed transactions may be gone. */
-  cutPower(device: Device): void {
+  /**
+   * All tabs of a device end at once, and the latest relaxed transactions may be gone.
+   *
+   * @param onlyValues No transaction is gone, and every large value of relaxed transactions is unreadable.
+   */
+  cutPower(device: Device, onlyValues = false): void {
     this.clock.note(`power cut of ${device.name}`);
     for (const { tab } of this.clients) if (tab.device === device && !tab.isDead) tab.crash();
-    this.disks.cutPower(device.databases);
+    this.disks.cutPower(device.databases, onlyValues);
   }
 
   /** Somebody deletes the data that sync has on a device. */
