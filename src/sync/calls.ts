@@ -82,17 +82,22 @@ export function createCalls(called: Called): Calls {
     const waiting = await tables
       .inTime(
         tables.read(async (reading) =>
-          (await reading.waits()) ? reading.waiting([...asked.add(ALL)]) : undefined,
+          (await reading.waits())
+            ? { keys: await reading.waiting([...asked.add(ALL)]), checked: await reading.checked() }
+            : undefined,
         ),
       )
       // What waits in a database that cannot be read will meet the server by its conditions.
       .catch(() => undefined);
     if (!waiting && !writesHere) return chosen;
-    const keys = new Set(waiting);
+    const keys = new Set(waiting?.keys);
     for (const operation of operations) {
       const key = 'key' in operation ? operation.key : ALL;
       const waits =
-        keys.has(ALL) || keys.has(key) || (key === ALL && (waiting !== undefined || keys.size > 0));
+        keys.has(ALL) ||
+        keys.has(key) ||
+        (key === ALL && (waiting !== undefined || keys.size > 0)) ||
+        (!isRead(operation) && waiting?.checked.has(key));
       if (!waits && (isRead(operation) || !writesHere)) continue;
       keys.add(key);
       chosen.add(operation);
@@ -222,9 +227,18 @@ export function createCalls(called: Called): Calls {
       link.hint();
       return atomicHere(parts);
     }
-    const keys = [ALL, ...parts.map(({ key }) => key)];
     const waits = await tables
-      .inTime(tables.read(async (reading) => (await reading.waiting(keys)).size > 0))
+      .inTime(
+        tables.read(async (reading) => {
+          if (!(await reading.waits())) return false;
+          const waiting = await reading.waiting([ALL, ...parts.map(({ key }) => key)]);
+          const checked = await reading.checked();
+          return (
+            waiting.has(ALL) ||
+            parts.some(({ type, key }) => waiting.has(key) || (type !== 'check' && checked.has(key)))
+          );
+        }),
+      )
       .catch(() => false);
     const conditional = parts.filter(({ ifRevision }) => ifRevision !== undefined);
     if (writesHere && conditional.length > 0) await readFirst(conditional.map(({ key }) => key));

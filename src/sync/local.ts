@@ -318,10 +318,11 @@ async function carryOutUnit({ parts, marks }: AtomicOperation, draft: Draft, atM
     readonly key: string;
     readonly held: Held | undefined;
     readonly mark?: Mark | undefined;
+    readonly updates?: true | undefined;
   }> = [];
   let bytes = 0;
   for (const [i, part] of parts.entries()) {
-    const { key } = part;
+    const { key, ifRevision } = part;
     const { seen, rows } = places.get(key) as Place;
     const isQueued = rows.length > 0 || clearsOf(places).length > 0;
     if (part.type === 'check' && !isQueued) {
@@ -332,7 +333,7 @@ async function carryOutUnit({ parts, marks }: AtomicOperation, draft: Draft, atM
     const held =
       part.type === 'put' ? await heldOf(key, part) : part.type === 'check' ? viewAt(key, draft) : undefined;
     bytes += key.length + (held ? JSON.stringify(held.json).length : 0);
-    writes.push({ key, held, mark: marks?.[i] });
+    writes.push({ key, held, mark: marks?.[i], updates: ifRevision === undefined ? undefined : true });
   }
   if (writes.length === 0) return;
   if (parts.length > UNIT_PARTS || bytes > UNIT_BYTES)
@@ -341,9 +342,10 @@ async function carryOutUnit({ parts, marks }: AtomicOperation, draft: Draft, atM
       `While the server is away an atomic unit has at most ${UNIT_PARTS} operations and ${UNIT_BYTES} characters: this one has ${parts.length} and ${bytes}.`,
     );
   const unit: Unit = { n: draft.meta.rows + 1, size: writes.length, checks };
-  for (const { key, held, mark } of writes) {
+  for (const write of writes) {
+    const { key } = write;
     const place = places.get(key) as Place;
-    const queued = enqueue(place, clearsOf(places), draft.meta, { key, held, mark, unit, atMs });
+    const queued = enqueue(place, clearsOf(places), draft.meta, { ...write, unit, atMs });
     places.set(key, { ...place, rows: queued.rows });
     draft.meta = queued.meta;
   }

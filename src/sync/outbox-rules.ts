@@ -125,7 +125,51 @@ export function plan(rows: readonly Row[], client: string, most: number): Plan {
     keys.add(row.key);
   }
   if (batch.length === 0) return undefined;
-  return { send: batch.map((row, at) => ({ ...row, mark: { client, m: 1, at } })) };
+  return {
+    send: stepsOf(batch).flatMap((step, at) =>
+      'check' in step ? [] : [{ ...step, mark: { client, m: 1, at } }],
+    ),
+  };
+}
+
+/** A state of a key that must be current when a unit applies. */
+export interface Check {
+  readonly check: string;
+  readonly base: Seen | undefined;
+}
+
+/**
+ * The writes of a request with what their unit checks, in the order of its operations. The mark of a write is its place among them.
+ *
+ * To a server the delete of a missing key is no failure, so a delete with a condition comes directly after a check of its key.
+ */
+export const stepsOf = (rows: readonly Row[]): Array<Row | Check> => [
+  ...rows.flatMap((row) => (isCheckedBefore(row) ? [{ check: row.key, base: row.base }, row] : [row])),
+  ...(rows[0]?.unit?.checks ?? []).map(({ key, base }) => ({ check: key, base })),
+];
+
+const isCheckedBefore = ({ unit, updates, held }: Row): boolean => Boolean(unit && updates && !held);
+
+/**
+ * The results of a unit that was sent.
+ *
+ * @param results Of its steps.
+ * @returns The result of each write, which is that of its own check where that has failed, and the first of the other keys whose
+ *   check has failed.
+ */
+export function unitResults<T extends { readonly status: number }>(
+  rows: readonly Row[],
+  results: readonly T[],
+): { readonly own: readonly T[]; readonly failed: string | undefined } {
+  const own: T[] = [];
+  let failed: string | undefined;
+  for (const [at, step] of stepsOf(rows).entries()) {
+    const result = results[at] as T;
+    const checked = results[at - 1];
+    if (!('check' in step)) own.push(isCheckedBefore(step) && checked?.status === 412 ? checked : result);
+    else if (own.length === rows.length && result.status === 412) failed ??= step.check;
+  }
+  return { own, failed };
 }
 
 /** The server's result of a write. */
@@ -247,8 +291,8 @@ export function afterDecision(
         return { rows: [...before, kept, ...later], parked: false };
       }
       if (next?.clears) return { rows: [...before, ...later.slice(1)], parked: false };
-      // A later write of the same key stands for both.
-      return next
+      // A later write of the same key stands for both; a unit, which may come to nothing, only for itself.
+      return next && !next.unit
         ? { rows: [...before, ...rest(decision.base)], parked: false }
         : {
             rows: [...before, { ...current, base: decision.base, mark: undefined }, ...later],

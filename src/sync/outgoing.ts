@@ -4,6 +4,7 @@
 import { chunksOf } from '../core/chunks.ts';
 import { utf8Length } from '../core/keys.ts';
 import { NEVER, OP_BYTES, type WireOp } from '../remote/level1/protocol.ts';
+import { stepsOf } from './outbox-rules.ts';
 import { ALL, type Meta, type Row, type Seen } from './rules.ts';
 
 /** Bytes of a body, and what stands around the writes in it. */
@@ -22,13 +23,12 @@ export function fitting(rows: readonly Row[], bytes: number): readonly Row[] {
 }
 
 /** The operations of a request: writes, or a unit with what it checks. */
-export function opsOf(rows: readonly Row[], meta: Meta): WireOp[] {
-  const checks = rows[0]?.unit?.checks ?? [];
-  return [
-    ...rows.map((row) => wireOp(row, meta)),
-    ...checks.map(({ key, base }): WireOp => ({ op: 'check', key, ifRevision: revisionOf(base, meta) })),
-  ];
-}
+export const opsOf = (rows: readonly Row[], meta: Meta): WireOp[] =>
+  stepsOf(rows).map((step) =>
+    'check' in step
+      ? { op: 'check', key: step.check, ifRevision: revisionOf(step.base, meta) }
+      : wireOp(step, meta),
+  );
 
 const revisionOf = (base: Seen | undefined, { era, epoch }: Meta): string | null =>
   base?.held ? (base.era === era ? `${epoch}.${base.seq}` : NEVER) : null;

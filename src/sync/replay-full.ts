@@ -9,13 +9,15 @@
 import type { StorageError } from '../core/errors.ts';
 import { type Level1, newClient } from '../remote/level1/protocol.ts';
 import { newsOf } from './learn.ts';
-import { decide, decideSettled, plan } from './outbox-rules.ts';
+import { decide, decideSettled, plan, unitResults } from './outbox-rules.ts';
 import { fitting, opsOf } from './outgoing.ts';
 import type { Replay } from './replay.ts';
 import type { Meta, Row } from './rules.ts';
 import { type Stop, stopOf } from './stop.ts';
 
 const MOST = 100;
+/** A unit, which is sent as a whole, has fewer writes. */
+const READ = 500;
 
 /**
  * Send what waits, up to the row with the number `last`.
@@ -32,7 +34,7 @@ export async function replayFull(
   while (!signal.aborted) {
     const { meta, waiting } = await tables.read(async (reading) => ({
       meta: { ...((await reading.meta()) as Meta), era, epoch, seq, level },
-      waiting: await reading.first(MOST),
+      waiting: await reading.first(READ),
     }));
     const unmarked = fitting(waiting, level1.limits.bodyBytes).map((row) => ({ ...row, mark: undefined }));
     const planned = plan(unmarked, newClient(), MOST);
@@ -48,14 +50,16 @@ export async function replayFull(
     );
     if (!sent.answer) return stopOf(sent);
     const { results } = sent.answer;
+    const unit = rest[0]?.unit;
+    const own = unit ? unitResults(rest, results).own : results;
     const seen = new Map(
       newsOf(ops, sent.answer, era, seq).flatMap((one) => ('key' in one ? [[one.key, one.seen]] : [])),
     );
     const done = rest.filter(
-      (row, i) => decide(row, { status: results[i]?.status ?? 0, seen: seen.get(row.key) }).type === 'done',
+      (row, i) => decide(row, { status: own[i]?.status ?? 0, seen: seen.get(row.key) }).type === 'done',
     );
     // A unit with a part that did not apply is not there as a whole.
-    if (!rest[0]?.unit || results.every(({ status }) => status === 200 || status === 404))
+    if (!unit || results.every(({ status }) => status === 200 || status === 404))
       for (const row of done) applied.add(row);
     const dropped = await tables.write(async (writing) => {
       const places = await writing.places([...applied].map(({ key }) => key));
@@ -64,6 +68,8 @@ export async function replayFull(
         const now = places.get(key)?.rows ?? [];
         return now.length === 1 && now[0]?.n === n && now[0].version === version;
       });
+      // Of a unit all writes go, or none.
+      if (rows[0]?.unit && only.length < rows.length) return 0;
       for (const { key, n } of only) writing.drop(key, n);
       return only.length;
     });

@@ -14,7 +14,7 @@ import type { FlaskBackend } from '../remote/backend.ts';
 import { heldOf } from './local.ts';
 import { compare, type Decision } from './outbox-rules.ts';
 import { type Replay, settle } from './replay.ts';
-import { ALL, type Held, type Meta, type Row, type Seen } from './rules.ts';
+import { ALL, type Held, type Meta, type Row, type Seen, type Unit } from './rules.ts';
 import { isAway, type Stop } from './stop.ts';
 
 /** Keys that are compared and written together. */
@@ -31,8 +31,12 @@ export async function replayLevel0(
       meta: (await reading.meta()) as Meta,
       waiting: await reading.first(MOST),
     }));
+    if (!waiting[0] || waiting[0].n > last) return undefined;
+    if (waiting[0].unit) {
+      await rejectUnit(work, waiting[0].unit, meta);
+      continue;
+    }
     const rows = firstOfEach(waiting);
-    if (!rows[0] || rows[0].n > last) return undefined;
     const decisions: Decision[] = [];
     const details: string[] = [];
     const compared = await seenOf(flask, rows, meta);
@@ -71,10 +75,19 @@ export async function replayLevel0(
   return undefined;
 }
 
-/** The first write of each key. */
+/** The first write of each key, up to an atomic unit. */
 function firstOfEach(rows: readonly Row[]): Row[] {
   const keys = new Set<string>();
-  return rows.filter(({ key }) => !keys.has(key) && keys.add(key));
+  const end = rows.findIndex(({ unit }) => unit);
+  return rows.slice(0, end < 0 ? undefined : end).filter(({ key }) => !keys.has(key) && keys.add(key));
+}
+
+/** Such a server cannot apply several writes as a whole: none of them is sent. */
+async function rejectUnit(work: Omit<Replay, 'level1'>, { n }: Unit, meta: Meta): Promise<void> {
+  const rows = (await work.tables.read((reading) => reading.all())).filter(({ unit }) => unit?.n === n);
+  const detail = 'The server, now of level 0, cannot apply several writes as a whole.';
+  const rejections = rows.map((): Decision => ({ type: 'rejected' }));
+  await settle(work, rows, rejections, [], meta, 0, Array(rows.length).fill(detail));
 }
 
 const run = (flask: FlaskBackend, operations: readonly Operation[]): Promise<Outcome[]> =>

@@ -21,7 +21,15 @@ import {
   type WireOp,
 } from '../remote/level1/protocol.ts';
 import { learn, type News, newsOf, seqOf } from './learn.ts';
-import { afterDecision, type Decision, decide, decideSettled, decideUnit, plan } from './outbox-rules.ts';
+import {
+  afterDecision,
+  type Decision,
+  decide,
+  decideSettled,
+  decideUnit,
+  plan,
+  unitResults,
+} from './outbox-rules.ts';
 import { fitting, opsOf } from './outgoing.ts';
 import { ALL, type Held, type Mark, type Meta, type Parked, type Row, type Seen } from './rules.ts';
 import { otherEpoch, type Stop, stopOf } from './stop.ts';
@@ -197,7 +205,8 @@ function withoutBlocked(rows: readonly Row[], { aside, deletesOnly = false }: Se
     // A unit waits as a whole.
     const parts = (row.unit && units.get(row.unit.n)) ?? [row];
     const isBlocked = parts.some(({ key, held }) => blocked.has(key) || (deletesOnly && held));
-    if (isBlocked) for (const { key } of parts) blocked.add(key);
+    // What it checks must not change before it is sent.
+    if (isBlocked) for (const { key } of [...parts, ...(row.unit?.checks ?? [])]) blocked.add(key);
     return !isBlocked;
   });
 }
@@ -238,8 +247,12 @@ async function record(
   const news = newsOf(ops, answer, meta.era, meta.seq);
   const seen = new Map(news.flatMap((one) => ('key' in one ? [[one.key, one.seen]] : [])));
   // A conflict whose value the answer left out.
+  const unit = rows[0]?.unit;
+  const { own, failed } = unit
+    ? unitResults(rows, answer.results)
+    : { own: answer.results, failed: undefined };
   const lacking = rows.filter(({ key }, i) => {
-    const { status, value } = answer.results[i] as Result;
+    const { status, value } = own[i] as Result;
     return status === 412 && value === undefined && key !== ALL;
   });
   if (lacking.length > 0) {
@@ -251,20 +264,19 @@ async function record(
       if ('key' in one) seen.set(one.key, one.seen);
     }
   }
-  const details = answer.results.map(({ error }) => error);
-  const unit = rows[0]?.unit;
+  const details = own.map(({ error }) => error);
   let decisions: Decision[] = [];
   if (unit) {
-    const failed = unit.checks.find((_, i) => answer.results[rows.length + i]?.status === 412);
-    if (failed) details.fill(`The server had changed ${failed.key} meanwhile, which the atomic unit checks.`);
+    if (failed !== undefined)
+      details.fill(`The server had changed ${failed} meanwhile, which the atomic unit checks.`);
     const alone = rows.map((row, i) => {
-      const { status } = answer.results[i] as Result;
+      const { status } = own[i] as Result;
       return status === 424 ? undefined : decide(row, { status, seen: seen.get(row.key) });
     });
     decisions = decideUnit(rows, alone, failed === undefined);
   }
   for (const [i, row] of unit ? [] : rows.entries()) {
-    const { status } = answer.results[i] as Result;
+    const { status } = own[i] as Result;
     if (row.key === ALL && status === 412) {
       if (row.base?.era !== meta.era) decisions.push({ type: 'rejected' });
       else {

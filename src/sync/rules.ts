@@ -55,7 +55,10 @@ export interface Row {
   readonly rejected?: true | undefined;
   /** The atomic unit that it is part of: sent, applied, and in conflict as a whole. */
   readonly unit?: Unit | undefined;
-  /** Whether it was computed from what was there: that the server has its value by somebody else does not make it done. */
+  /**
+   * Whether it was computed from what was there, or, in a unit, has a condition: that the server has its value by somebody else does
+   * not make it done.
+   */
   readonly updates?: boolean | undefined;
   /** Present when the server did not take it although it answered others: how often it had no answer, and why. */
   readonly failed?: { readonly attempts: number; readonly error: string } | undefined;

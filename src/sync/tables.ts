@@ -23,6 +23,8 @@ export type Room =
   | 'order'
   /** Which of them may have been sent: client → {@link SentBatch}. */
   | 'sent'
+  /** What atomic units check besides what they write: `n` of a unit → keys. */
+  | 'checked'
   /** Values that did not come to be the server's: number → {@link Parked}. */
   | 'conflict';
 
@@ -49,6 +51,8 @@ export interface Reading {
   waiting(keys: readonly string[]): Promise<Set<string>>;
   /** How many writes wait: those that were acknowledged. */
   pendingCount(): Promise<number>;
+  /** The keys that atomic units check which wait: until they are sent these must not change. */
+  checked(): Promise<Set<string>>;
   /** Whether any write waits. */
   waits(): Promise<boolean>;
   /** The first writes that wait, in their order. */
@@ -311,6 +315,7 @@ function readingOf(store: IDBObjectStore, remembered: Remembering, marks = marks
       return new Set(keys.filter((_, i) => found[i] !== undefined));
     },
     pendingCount: async () => (await reading.count('order')) - (await marks()).rejected(),
+    checked: async () => new Set((await reading.values<string[]>('checked')).flat()),
     waits: async () => (await results([store.getKey(roomOf('order'))]))[0] !== undefined,
     async first(most) {
       const [keys = []] = (await results([store.getAll(roomOf('order'), most)])) as [string[]];
@@ -406,6 +411,7 @@ function writingOf(
     drop(key, n) {
       remove('pending', key);
       remove('order', n);
+      remove('checked', n);
     },
     setRows(key, before, rows) {
       const same =
@@ -415,11 +421,19 @@ function writingOf(
       for (const row of before) {
         const after = rows.find(({ n }) => n === row.n);
         if (!after) remove('order', row.n);
+        if (!after && row.unit?.n === row.n) remove('checked', row.n);
         marks?.change(row, after);
       }
       for (const row of rows) {
         if (before.some(({ n }) => n === row.n)) continue;
         put(key, 'order', row.n);
+        const checks = row.unit?.n === row.n ? row.unit.checks : [];
+        if (checks.length > 0)
+          put(
+            checks.map((check) => check.key),
+            'checked',
+            row.n,
+          );
         marks?.change(undefined, row);
       }
     },
