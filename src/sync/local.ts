@@ -193,7 +193,7 @@ const stampOf = ({ places, meta }: Draft): string =>
       key,
       seen?.era,
       seen?.seq,
-      rows.map(({ n, version, mark, base }) => [n, version, mark?.client, base?.seq]),
+      rows.map(({ n, version, mark, base, stale }) => [n, version, mark?.client, base?.seq, stale]),
     ]),
   ]);
 

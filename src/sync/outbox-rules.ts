@@ -49,7 +49,14 @@ export function enqueue(
     if (write.unit || last.unit || write.rejected || last.rejected)
       return { rows: [...place.rows, { ...write, n: version, version, base: last.base }], meta: counted };
     // What is set replaces all that waits; what was computed on the last write does not know of those before an own base.
-    const row: Row = { ...write, n: last.n, version, base: last.base, own: write.updates && last.own };
+    const row: Row = {
+      ...write,
+      n: last.n,
+      version,
+      base: last.base,
+      own: write.updates && last.own,
+      stale: write.updates && last.stale,
+    };
     if (!last.mark || sameBatch) return { rows: [...place.rows.slice(0, -1), row], meta: counted };
     // Until what was sent is settled its base stands here too; then its result does.
     return { rows: [...place.rows, { ...row, n: version, own: undefined }], meta: counted };
@@ -133,9 +140,8 @@ export function plan(rows: readonly Row[], client: string, most: number): Plan {
 }
 
 /** A state of a key that must be current when a unit applies. */
-export interface Check {
+export interface Check extends Pick<Row, 'base' | 'stale'> {
   readonly check: string;
-  readonly base: Seen | undefined;
 }
 
 /**
@@ -144,7 +150,9 @@ export interface Check {
  * To a server the delete of a missing key is no failure, so a delete with a condition comes directly after a check of its key.
  */
 export const stepsOf = (rows: readonly Row[]): Array<Row | Check> => [
-  ...rows.flatMap((row) => (isCheckedBefore(row) ? [{ check: row.key, base: row.base }, row] : [row])),
+  ...rows.flatMap((row) =>
+    isCheckedBefore(row) ? [{ check: row.key, base: row.base, stale: row.stale }, row] : [row],
+  ),
   ...(rows[0]?.unit?.checks ?? []).map(({ key, base }) => ({ check: key, base })),
 ];
 
@@ -202,7 +210,8 @@ export function decide(row: Row, { status, seen }: Result): Decision {
 }
 
 /** What is to become of a write where the server holds `seen`: on level 0 that is all there is to go by. */
-export function compare({ base, held, updates }: Row, seen: Seen): Decision {
+export function compare({ base, held, updates, stale }: Row, seen: Seen): Decision {
+  if (stale) return { type: 'conflict', seen };
   const revised = seen.epoch !== '' && base?.epoch !== '';
   if (isSame(held, seen.held) && !(updates && revised)) return { type: 'done', seen };
   if (base === undefined) return seen.held ? { type: 'conflict', seen } : { type: 'again', base };
@@ -268,11 +277,17 @@ export function afterDecision(
   const clearedBetween = (later: Row): boolean => clears.some(({ n }) => n > row.n && n < later.n);
   const later = rows.slice(at + 1);
   const next = later[0] && !later[0].own && !clearedBetween(later[0]) ? later[0] : undefined;
-  const rest = (base: Seen | undefined): Row[] =>
+  const rest = (base: Seen | undefined, isUnmade = false): Row[] =>
     later.map((other) => {
       if (other !== next) return other;
       const own = other.updates && current.own;
-      return { ...other, base: row.key === ALL ? laterOf(other.base, base) : base, ...(own && { own }) };
+      const stale = other.updates && (current.stale || isUnmade || undefined);
+      return {
+        ...other,
+        base: row.key === ALL ? laterOf(other.base, base) : base,
+        ...(own && { own }),
+        ...(stale && { stale }),
+      };
     });
   const before = rows.slice(0, at);
   if (current.version !== row.version) {
@@ -299,8 +314,9 @@ export function afterDecision(
             parked: false,
           };
     default:
+      // What was computed on a state that never comes to be, or is for that state, is not for the one before it.
       return {
-        rows: [...before, ...later],
+        rows: [...before, ...rest(current.base, !current.rejected && Boolean(current.unit ?? next?.unit))],
         parked: !current.rejected && (!next || current.unit !== undefined),
       };
   }

@@ -5,7 +5,7 @@ import { chunksOf } from '../core/chunks.ts';
 import { utf8Length } from '../core/keys.ts';
 import { NEVER, OP_BYTES, type WireOp } from '../remote/level1/protocol.ts';
 import { stepsOf } from './outbox-rules.ts';
-import { ALL, type Meta, type Row, type Seen } from './rules.ts';
+import { ALL, type Meta, type Row } from './rules.ts';
 
 /** Bytes of a body, and what stands around the writes in it. */
 const MOST_BYTES = 2 * 1024 * 1024;
@@ -26,17 +26,20 @@ export function fitting(rows: readonly Row[], bytes: number): readonly Row[] {
 export const opsOf = (rows: readonly Row[], meta: Meta): WireOp[] =>
   stepsOf(rows).map((step) =>
     'check' in step
-      ? { op: 'check', key: step.check, ifRevision: revisionOf(step.base, meta) }
+      ? { op: 'check', key: step.check, ifRevision: revisionOf(step, meta) }
       : wireOp(step, meta),
   );
 
-const revisionOf = (base: Seen | undefined, { era, epoch }: Meta): string | null =>
-  base?.held ? (base.era === era ? `${epoch}.${base.seq}` : NEVER) : null;
+function revisionOf({ base, stale }: Pick<Row, 'base' | 'stale'>, { era, epoch }: Meta): string | null {
+  if (stale) return NEVER;
+  return base?.held ? (base.era === era ? `${epoch}.${base.seq}` : NEVER) : null;
+}
 
 /** A write that waits as it travels: it holds only for what its writer had seen. */
-function wireOp({ key, held, base }: Row, meta: Meta): WireOp {
+function wireOp(row: Row, meta: Meta): WireOp {
+  const { key, held, base } = row;
   if (key === ALL) return { op: 'clear', ifSeq: base?.era === meta.era ? base.seq : 0 };
-  const ifRevision = revisionOf(base, meta);
+  const ifRevision = revisionOf(row, meta);
   return held
     ? { op: 'put', key, text: JSON.stringify(held.json), ifRevision }
     : { op: 'delete', key, ifRevision };

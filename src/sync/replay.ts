@@ -347,7 +347,9 @@ export async function settle(
         const again = afterDecision(place.rows, row, { type: 'again', base: decision.seen }, []);
         after = {
           parked: false,
-          rows: again.rows.map((other) => (other.n === row.n ? { ...other, held: merged.get(row) } : other)),
+          rows: again.rows.map((other) =>
+            other.n === row.n ? { ...other, held: merged.get(row), stale: undefined } : other,
+          ),
         };
       }
       if ('seen' in decision && decision.seen && row.key !== ALL) {

@@ -53,6 +53,8 @@ export interface Row {
   readonly clears?: true | undefined;
   /** Whether its call has rejected, although it may have arrived: it is settled, so that later writes follow it, and never sent again. */
   readonly rejected?: true | undefined;
+  /** Whether it was made on a state that never came to be: it never applies. */
+  readonly stale?: boolean | undefined;
   /** The atomic unit that it is part of: sent, applied, and in conflict as a whole. */
   readonly unit?: Unit | undefined;
   /**

@@ -465,7 +465,7 @@ function writingOf(
 const withoutMark = ({ mark: _, ...row }: Row): Row => row;
 
 const isSameButMark = (a: Row, b: Row): boolean =>
-  a.n === b.n && a.version === b.version && a.held === b.held && a.base === b.base && a.failed === b.failed;
+  (['n', 'version', 'held', 'base', 'stale', 'failed'] as const).every((name) => a[name] === b[name]);
 
 /** The writes about everything that wait. */
 export const clearsOf = (places: ReadonlyMap<string, Place>): readonly Row[] => places.get(ALL)?.rows ?? [];

@@ -35,25 +35,49 @@ export interface Write {
   readonly before: Set<Write>;
   /** States that a policy has seen and chosen to replace. */
   readonly accepted: Array<Held | undefined>;
+  /** The atomic unit that it is part of. */
+  unit: Unit | undefined;
+  /** Whether it is only for the state that its writer has seen, also where the server has its very value. */
+  isConditional: boolean;
+  /** The write that waited when it was made, and that it was made on. */
+  madeOn: Write | undefined;
+  /** The server has said that it will never take it. */
+  refused: boolean;
+}
+
+/** Writes that apply together or not at all. */
+export interface Unit {
+  readonly writes: readonly Write[];
+  /** Other keys that must be as they were seen. */
+  readonly checks: ReadonlyArray<{ readonly key: string } & Pick<Write, 'saw' | 'incarnation'>>;
 }
 
 /** What must not be. */
-export type Fault = 'lost' | 'applied twice' | 'diverged' | 'blind overwrite' | 'false alarm';
+export type Fault = 'lost' | 'applied twice' | 'diverged' | 'blind overwrite' | 'false alarm' | 'split';
 
 /** What a place holds at the end. */
 export interface Rest {
   readonly conflicts: readonly Parked[];
   /** Writes that still wait. */
   readonly waiting: ReadonlyArray<{ readonly key: string; readonly held?: Held | undefined }>;
+  /** Units among the conflicts. */
+  readonly units: readonly Unit[];
 }
 
 /** The accounts of one schedule. */
 export interface Accounts extends Watcher {
   readonly faults: Array<{ readonly fault: Fault; readonly text: string }>;
   open(origin: number, key: string, held: Held | undefined): Write;
+  openUnit(writes: readonly Write[], checks: Unit['checks']): Unit;
   /** A write that waits is put behind, or in the place of, others of its origin. */
   follows(write: Write, before: Iterable<Write>): void;
   acknowledge(write: Write): void;
+  /** A write is not kept, because a later one of its key stands for it. */
+  isReplaced(write: Write, later: Iterable<Write>): void;
+  /** The server is said to have refused a write for good. */
+  isRejected(write: Write): void;
+  /** Units are here with so many of their writes. */
+  counts(units: Iterable<readonly [Unit, number]>): void;
   /** A write is said to be in conflict with what the server holds. */
   meets(write: Write, held: Held | undefined): void;
   fail(fault: Fault, text: string): void;
@@ -71,6 +95,7 @@ const isShared = ({ json }: Held): boolean => json === SHARED;
 const isAcknowledged = ({ acknowledgedAt }: Write): boolean => acknowledgedAt < Number.POSITIVE_INFINITY;
 
 const shown = (held: Held | undefined): string => (held ? JSON.stringify(held.json) : 'nothing');
+const namesOf = ({ writes }: Unit): string => `the unit of ${writes.map(nameOf).join(', ')}`;
 const nameOf = ({ id, origin, key, held }: Write): string =>
   `w${id} of origin ${origin} (${key === ALL ? 'clear' : `${key} = ${shown(held)}`})`;
 
@@ -78,6 +103,7 @@ export function createAccounts(now: () => number): Accounts {
   const writes: Write[] = [];
   const lastAbsent = new Map<string, number>();
   let restored = false;
+  const split = new Set<Unit>();
   const faults: Accounts['faults'] = [];
   const fail: Accounts['fail'] = (fault, text) => {
     faults.push({ fault, text });
@@ -92,12 +118,55 @@ export function createAccounts(now: () => number): Accounts {
     const earlier = [...write.before];
     if (earlier.some((other) => isHeld(other.held) || other.accepted.some(isHeld))) return true;
     if (write.accepted.some(isHeld)) return true;
-    const { saw } = write;
+    // That writes the very value which is there.
+    if (write.unit && isHeld(write.held)) return true;
+    return isAsSeen(write, entry, server);
+  }
+
+  /** Whether a key is as it was seen. */
+  function isAsSeen(
+    { saw, incarnation }: Pick<Write, 'saw' | 'incarnation'>,
+    entry: Entry | undefined,
+    server: Server,
+  ): boolean {
+    const { held } = entry ?? {};
     if (!held) return !saw?.held;
     if (!saw?.held) return false;
-    if (saw.seq === entry?.rev && isStill(server, write.incarnation, saw.seq)) return true;
+    if (saw.seq === entry?.rev && isStill(server, incarnation, saw.seq)) return true;
     // After a restore revisions say nothing, and an equal value is the same one.
-    return (server.restores.length > 0 || write.incarnation === 0) && isHeld(saw.held);
+    return (server.restores.length > 0 || incarnation === 0) && isSame(saw.held, held);
+  }
+
+  function appliesBatch(ops: readonly Op[], isAtomic: boolean, server: Server): void {
+    const writes = new Set(ops.flatMap(({ write }) => (write ? [write] : [])));
+    for (const unit of new Set([...writes].flatMap((write) => write.unit ?? []))) {
+      if (!isAtomic || writes.size !== unit.writes.length || !unit.writes.every((write) => writes.has(write)))
+        fail('split', `${namesOf(unit)} is sent as [${[...writes].map(nameOf).join(', ')}]`);
+      for (const write of unit.writes) {
+        write.applied = true;
+        for (const other of write.before) other.superseded = true;
+      }
+      if (!ops.some(({ queued }) => queued)) continue;
+      const { entries } = server.state;
+      for (const { key, ...seen } of unit.checks)
+        if (!isAsSeen(seen, entries.get(key), server))
+          fail('blind overwrite', `${namesOf(unit)} applies, though ${key} has changed, which it checks`);
+      for (const write of unit.writes) {
+        const entry = entries.get(write.key);
+        const { madeOn } = write;
+        const isMet = madeOn ? isSame(madeOn.held, entry?.held) : isAsSeen(write, entry, server);
+        if (write.isConditional && !isMet)
+          fail('blind overwrite', `${namesOf(unit)} applies, though ${write.key} has changed`);
+      }
+    }
+  }
+
+  function refuses({ op, key, unit, queued }: Op, entry: Entry | undefined, { restores }: Server): void {
+    const [first] = unit?.writes ?? [];
+    const maker = entry?.write;
+    if (op !== 'check' || !queued || !first || !maker || restores.length > 0) return;
+    if (maker.origin === first.origin && maker.tick > first.acknowledgedAt)
+      fail('false alarm', `${nameOf(maker)} has changed ${key} before a unit that checks it was sent`);
   }
 
   function applies(op: Op, entry: Entry | undefined, server: Server): void {
@@ -152,6 +221,8 @@ export function createAccounts(now: () => number): Accounts {
     faults,
     fail,
     applies,
+    appliesBatch,
+    refuses,
     open(origin, key, held) {
       const write: Write = {
         id: writes.length + 1,
@@ -169,16 +240,40 @@ export function createAccounts(now: () => number): Accounts {
         clears: 0,
         before: new Set(),
         accepted: [],
+        unit: undefined,
+        isConditional: false,
+        madeOn: undefined,
+        refused: false,
       };
       writes.push(write);
       return write;
     },
+    openUnit(parts, checks) {
+      const unit = { writes: parts, checks };
+      for (const write of parts) write.unit = unit;
+      return unit;
+    },
     follows(write, before) {
       for (const other of before) {
         if (other === write) continue;
-        other.superseded = true;
+        // A unit may come to nothing: what it follows is to be at the server nevertheless.
+        other.superseded ||= !write.unit;
         write.before.add(other);
         for (const earlier of other.before) write.before.add(earlier);
+      }
+    },
+    isReplaced(write, later) {
+      for (const other of later) write.superseded ||= other.before.has(write);
+    },
+    isRejected(write) {
+      if (!write.refused && write.key !== ALL)
+        fail('false alarm', `${nameOf(write)} is said to be refused by the server, which it was not`);
+    },
+    counts(units) {
+      for (const [unit, here] of units) {
+        if (here === unit.writes.length || split.has(unit)) continue;
+        split.add(unit);
+        fail('split', `${here} writes are here of ${namesOf(unit)}`);
       }
     },
     acknowledge(write) {
@@ -187,11 +282,15 @@ export function createAccounts(now: () => number): Accounts {
     meets(write, held) {
       // A restored server may hold what was replaced long ago.
       if (!held || isShared(held) || restored) return;
+      // What it was made on never came to be.
+      if (write.isConditional && write.madeOn && !write.madeOn.applied) return;
       const isOwn = (other: Write): boolean => isSame(other.held, held);
       // What two tabs do at once has no order: one may find what the other has stored directly.
       const earlier = [...write.before];
       const own = earlier.some(({ direct }) => direct) ? undefined : earlier.find(isOwn);
-      if (own) fail('false alarm', `${nameOf(write)} is said to be in conflict with ${nameOf(own)}`);
+      // What a policy has made of another writer's value a unit, which has no policy, does not know.
+      if (own && !(write.unit && own.accepted.length > 0))
+        fail('false alarm', `${nameOf(write)} is said to be in conflict with ${nameOf(own)}`);
     },
     appliedTwice: (write) => fail('applied twice', `${nameOf(write)} was applied twice`),
     acknowledged: () => writes.filter(isAcknowledged).length,
@@ -212,6 +311,10 @@ export function createAccounts(now: () => number): Accounts {
             if (held && write && clear.before.has(write))
               fail('lost', `${nameOf(clear)} came after ${nameOf(write)}, which is at the server`);
         }
+      if (server.restores.length === 0)
+        for (const unit of rests.flatMap(({ units }) => units))
+          if (unit.writes.some(({ applied }) => applied))
+            fail('false alarm', `${namesOf(unit)} is among the conflicts, and was applied`);
       for (const { conflicts } of rests)
         for (const { key, reason, local } of conflicts)
           if (reason === 'restored' && server.restores.length === 0)

@@ -3,9 +3,9 @@ import { ALL, type Held } from '../../src/sync/rules.ts';
 import type { Random } from '../faults/random.ts';
 import { SHARED } from './accounts.ts';
 import type { Policy } from './origin.ts';
-import { type Process, read, type Tab, update, type Wish, write } from './tab.ts';
+import { atomic, type Process, read, type Tab, update, type Wish, write } from './tab.ts';
 
-const KEYS = ['a', 'b', 'c'];
+const KEYS = ['a', 'b', 'c', 'd'];
 const POLICIES: readonly Policy[] = ['keep-server', 'keep-server', 'keep-local', 'merge'];
 
 /** How likely what is. */
@@ -22,6 +22,8 @@ export interface Odds {
   readonly resent: number;
   readonly refused: number;
   readonly clear: number;
+  /** Of what an app does: an atomic unit. */
+  readonly unit: number;
   /** Writes that are sent in one request. */
   readonly most: number;
   /** Changes a page. */
@@ -32,7 +34,7 @@ export function oddsOf(random: Random): Odds {
   const fault = random.pick([0.02, 0.06, 0.12]);
   const app = fault + random.pick([0.08, 0.15, 0.25]);
   return {
-    keys: KEYS.slice(0, 1 + random.below(3)),
+    keys: KEYS.slice(0, 1 + random.below(4)),
     policies: Array.from({ length: 2 + random.below(2) }, () => random.pick(POLICIES)),
     steps: 30 + random.below(120),
     fault,
@@ -42,21 +44,36 @@ export function oddsOf(random: Random): Odds {
     resent: random.pick([0, 0.5]),
     refused: random.pick([0, 0, 0.2]),
     clear: random.pick([0, 0.05, 0.15]),
+    unit: random.pick([0, 0.2, 0.4]),
     most: 1 + random.below(4),
     page: 1 + random.below(2),
   };
 }
 
 /** An app: what it does next in a tab. Nearly every value is unlike all others. */
-export function createApp(random: Random, { keys, clear }: Odds): (tab: Tab) => Process {
+export function createApp(random: Random, { keys, clear, unit }: Odds): (tab: Tab) => Process {
   let values = 0;
+  const value = (): Held | undefined =>
+    random.chance(0.25) ? undefined : { json: random.chance(0.05) ? SHARED : `v${++values}` };
   const wish = (): Extract<Wish, { type: 'write' }> => {
     if (random.chance(clear)) return { type: 'write', key: ALL, held: undefined };
-    const held = random.chance(0.25) ? undefined : { json: random.chance(0.05) ? SHARED : `v${++values}` };
-    return { type: 'write', key: random.pick(keys), held };
+    return { type: 'write', held: value(), key: random.pick(keys) };
+  };
+  /** Writes of 1 to 3 keys; of one where another key is checked. */
+  const whole = (): Extract<Wish, { type: 'atomic' }> => {
+    const left = [...keys];
+    const taken = (): string => left.splice(random.below(left.length), 1)[0] as string;
+    const checks = left.length > 1 && random.chance(0.5) ? [taken()] : [];
+    const most = Math.min(3, left.length);
+    const size = checks.length > 0 ? 1 + random.below(most) : Math.max(1, most - random.below(2));
+    const parts = Array.from({ length: size }, () => {
+      return { key: taken(), held: value(), isConditional: random.chance(0.25) };
+    });
+    return { type: 'atomic', parts, checks };
   };
   const change = (held: Held | undefined): Held => ({ json: `${held?.json ?? ''}u${++values}`.slice(-30) });
   return (tab) => {
+    if (keys.length > 1 && random.chance(unit)) return atomic(tab, whole());
     const kind = random.next();
     if (kind < 0.15) return read(tab, random.pick(keys));
     if (kind < 0.35) return update(tab, { type: 'update', key: random.pick(keys), change });

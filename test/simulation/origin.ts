@@ -16,7 +16,7 @@ import {
   type Row,
   type Seen,
 } from '../../src/sync/rules.ts';
-import type { Accounts, Write } from './accounts.ts';
+import type { Accounts, Unit, Write } from './accounts.ts';
 import type { News, Rules } from './tried-rules.ts';
 
 /** What to do where the server has something that a writer had not seen. */
@@ -28,6 +28,8 @@ export interface Append {
   readonly mark?: Mark | undefined;
   /** What an update was computed on. */
   readonly base?: Seen | undefined;
+  /** The unit that it is part of. */
+  readonly unit?: Row['unit'];
 }
 
 /** A decision on a row that was sent. */
@@ -47,6 +49,8 @@ export interface Origin {
   readonly conflicts: Parked[];
   /** The writes that rows stand for, by their version. */
   readonly writes: Map<number, Write>;
+  /** The units that have waited, by the number of their first row. */
+  readonly units: Map<number, Unit>;
   /** The incarnation of the server that was last met, for the accounts. */
   incarnation: number;
   /** How many values it has merged. */
@@ -65,6 +69,7 @@ export const createOrigin = (index: number, policy: Policy, rules: Rules, accoun
   pending: new Map(),
   conflicts: [],
   writes: new Map(),
+  units: new Map(),
   incarnation: 0,
   merges: 0,
   turn: undefined,
@@ -106,7 +111,7 @@ export function differences(
 /** Put a batch of writes into the outbox; they are acknowledged with that. */
 export function append(origin: Origin, appends: readonly Append[]): void {
   const { accounts } = origin;
-  for (const { write, mark, base } of appends) {
+  for (const { write, mark, base, unit } of appends) {
     if (write.key === ALL) appendClear(origin, write, mark);
     else {
       const place = placeOf(origin, write.key);
@@ -127,14 +132,51 @@ export function append(origin: Origin, appends: readonly Append[]): void {
         write,
         followed.map((row) => writeOf(origin, row)),
       );
+      const last = [...place.rows, ...clearsOf(origin)].sort((a, b) => a.n - b.n).at(-1);
+      write.madeOn = last && !base ? writeOf(origin, last) : undefined;
       for (const clear of clearsOf(origin)) write.before.add(writeOf(origin, clear));
-      const waiting = { key, held, mark, atMs: 0, ...(base && { base }) };
+      const updates = write.isConditional || undefined;
+      const waiting = { key, held, mark, updates, unit, atMs: 0, ...(base && { base }) };
       const queued = origin.rules.enqueue(place, clearsOf(origin), origin.meta, waiting);
       origin.meta = queued.meta;
       setRows(origin, key, queued.rows);
       register(origin, queued.rows, write);
     }
     accounts.acknowledge(write);
+  }
+  countUnits(origin);
+}
+
+/**
+ * Put a unit into the outbox.
+ *
+ * @param marks Of its writes, where they may have arrived.
+ */
+export function appendUnit(origin: Origin, unit: Unit, marks: readonly Mark[] = []): void {
+  const { meta, units } = origin;
+  const { era, epoch, cursor = 0 } = meta;
+  const n = meta.rows + 1;
+  const size = unit.writes.length;
+  const checks = unit.checks.map(({ key, saw }) => ({ key, base: saw ?? { era, epoch, seq: cursor } }));
+  units.set(n, unit);
+  append(
+    origin,
+    unit.writes.map((write, i) => ({ write, mark: marks[i], unit: { n, size, checks } })),
+  );
+}
+
+/** Have the accounts look at what is here of units. */
+function countUnits({ pending, conflicts, units, accounts }: Origin): void {
+  for (const parts of [
+    [...pending.values()].flat().map(({ unit }) => unit?.n),
+    conflicts.map(({ unit }) => unit),
+  ]) {
+    const here = new Map<Unit, number>();
+    for (const n of parts) {
+      const unit = n === undefined ? undefined : units.get(n);
+      if (unit) here.set(unit, (here.get(unit) ?? 0) + 1);
+    }
+    accounts.counts(here);
   }
 }
 
@@ -250,7 +292,7 @@ export function settle(
       shown.push(
         row.key === ALL ? { era, clearedAt: decision.seen.seq } : { key: row.key, seen: decision.seen },
       );
-    if (after.parked && decision.type === 'conflict' && origin.policy !== 'keep-server') {
+    if (after.parked && decision.type === 'conflict' && origin.policy !== 'keep-server' && !row.unit) {
       const again = rules.afterDecision(before, row, { type: 'again', base: decision.seen }, []);
       const held = origin.policy === 'merge' ? { json: `m${origin.index}.${++origin.merges}` } : row.held;
       const write = writeOf(origin, row);
@@ -259,26 +301,33 @@ export function settle(
       setRows(
         origin,
         row.key,
-        again.rows.map((other) => (other.n === row.n ? { ...other, held } : other)),
+        again.rows.map((other) => (other.n === row.n ? { ...other, held, stale: undefined } : other)),
       );
       continue;
     }
     if (after.parked) {
       origin.conflicts.push(parkedOf(row, decision));
       if (decision.type === 'conflict') origin.accounts.meets(writeOf(origin, row), decision.seen.held);
-    }
+      if (decision.type === 'rejected') origin.accounts.isRejected(writeOf(origin, row));
+    } else if (decision.type === 'conflict' || decision.type === 'rejected')
+      origin.accounts.isReplaced(
+        writeOf(origin, row),
+        after.rows.map((other) => writeOf(origin, other)),
+      );
     if (after.rows !== before) setRows(origin, row.key, after.rows);
   }
   learn(origin, shown, era, seq);
   if (client !== undefined) origin.meta = { ...origin.meta, client };
+  countUnits(origin);
 }
 
-const parkedOf = ({ key, base, held: local }: Row, decision: Decision): Parked => ({
+const parkedOf = ({ key, base, held: local, unit }: Row, decision: Decision): Parked => ({
   key,
-  reason: decision.type === 'conflict' ? 'changed' : 'rejected',
+  reason: decision.type === 'rejected' ? 'rejected' : 'changed',
   base: base?.held,
   local,
   server: decision.type === 'conflict' ? decision.seen.held : undefined,
   detail: '',
   atMs: 0,
+  unit: unit?.n,
 });

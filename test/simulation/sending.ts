@@ -4,7 +4,7 @@
 import type { Decision } from '../../src/sync/outbox-rules.ts';
 import { ALL, type Mark, type Meta, type Row, type Seen } from '../../src/sync/rules.ts';
 import { type Decided, type Next, settle, take, writeOf } from './origin.ts';
-import type { Answer, Op } from './server.ts';
+import type { Answer, Op, Result } from './server.ts';
 import { isResults, type Process, type Tab } from './tab.ts';
 import type { News, Results } from './tried-rules.ts';
 
@@ -28,12 +28,14 @@ export function* drain(tab: Tab): Process<Stop> {
       if (stop) return stop;
       continue;
     }
-    const ops = rows.map((row) => opOf(tab, row, meta));
+    const ops = opsOf(tab, rows, meta);
+    const atomic = rows[0]?.unit !== undefined;
     const { client, m } = mark;
     const answer: Answer | undefined = yield {
       type: 'batch',
       epoch: meta.epoch,
       mutation: { client, m },
+      atomic,
       ops,
     };
     if (!answer) return 'away';
@@ -46,15 +48,24 @@ export function* drain(tab: Tab): Process<Stop> {
     if (answer.error === 'epoch-changed') return 'rewound';
     // Else somebody has given it up.
     if (answer.error !== 'too-large') continue;
-    if (rows.length > 1) most = Math.ceil(rows.length / 2);
+    if (rows.length > 1 && !atomic) most = Math.ceil(rows.length / 2);
     else refused = mark;
   }
 }
 
-function opOf({ origin }: Tab, row: Row, meta: Meta): Op {
-  const { key, held } = row;
-  const op = key === ALL ? 'clear' : held ? 'put' : 'delete';
-  return { op, key, held, ...origin.rules.op(row, meta), queued: true, write: writeOf(origin, row) };
+function opsOf({ origin }: Tab, rows: readonly Row[], meta: Meta): Op[] {
+  const { rules } = origin;
+  const [first] = rows as [Row];
+  return rules.stepsOf(rows).map((step): Op => {
+    if ('check' in step) {
+      const { check: key, ...condition } = step;
+      const { unit } = writeOf(origin, first);
+      return { op: 'check', key, ...rules.op({ key, ...condition }, meta), queued: true, unit };
+    }
+    const { key, held } = step;
+    const op = key === ALL ? 'clear' : held ? 'put' : 'delete';
+    return { op, key, held, ...rules.op(step, meta), queued: true, write: writeOf(origin, step) };
+  });
 }
 
 /** Record what came of a mutation that was given up. */
@@ -83,8 +94,12 @@ function* record(tab: Tab, { rows, meta, mark }: Next, ops: readonly Op[], answe
   const { rules } = origin;
   const { era, epoch } = meta;
   const news = rules.newsOf(ops, answer, era, meta.seq);
+  const unit = rows[0]?.unit;
+  const { own, failed } = unit
+    ? rules.unitResults(rows, answer.results)
+    : { own: answer.results, failed: undefined };
   const lacking = rows.filter(({ key }, i) => {
-    const result = answer.results[i];
+    const result = own[i];
     return key !== ALL && result?.status === 412 && result.held === undefined;
   });
   if (lacking.length > 0) {
@@ -96,8 +111,16 @@ function* record(tab: Tab, { rows, meta, mark }: Next, ops: readonly Op[], answe
   const seen = new Map<string, Seen>();
   for (const one of news) if ('key' in one) seen.set(one.key, one.seen);
   const decided: Decided[] = [];
-  for (const [i, row] of rows.entries()) {
-    const { status } = answer.results[i] as Results['results'][number];
+  if (unit) {
+    const alone = rows.map((row, i) => {
+      const { status } = own[i] as Result;
+      return status === 424 ? undefined : rules.decide(row, { status, seen: seen.get(row.key) });
+    });
+    for (const [i, decision] of rules.decideUnit(rows, alone, failed === undefined).entries())
+      decided.push({ row: rows[i] as Row, decision });
+  }
+  for (const [i, row] of unit ? [] : rows.entries()) {
+    const { status } = own[i] as Result;
     let decision: Decision;
     if (row.key !== ALL || status !== 412) decision = rules.decide(row, { status, seen: seen.get(row.key) });
     else if (row.base?.era !== era) decision = { type: 'rejected' };

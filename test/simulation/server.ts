@@ -1,15 +1,15 @@
 /**
- * A server of level 1 as a model: what docs/contract.md 5.2, 5.3, 5.7, 5.10 to 5.14, 6.1 and 7.1 to 7.5 say, in memory.
+ * A server of level 1 as a model: what docs/contract.md 5.2 to 5.4, 5.7, 5.10 to 5.14, 6.1 and 7.1 to 7.5 say, in memory.
  *
  * Whatever it does happens at once. A value knows the write that made it, so that the accounts can tell what replaced what.
  */
 import type { Mutation } from '../../src/remote/level1/protocol.ts';
 import type { Held } from '../../src/sync/rules.ts';
-import type { Write } from './accounts.ts';
+import type { Unit, Write } from './accounts.ts';
 
 /** One operation of a batch. */
 export interface Op {
-  readonly op: 'get' | 'put' | 'delete' | 'clear';
+  readonly op: 'get' | 'put' | 'delete' | 'clear' | 'check';
   readonly key: string;
   readonly held?: Held | undefined;
   /** Absent: unconditional. `null`: only where the key does not exist. 0: never. */
@@ -17,6 +17,8 @@ export interface Op {
   readonly ifSeq?: number | undefined;
   /** For whose sake it is. */
   readonly write?: Write | undefined;
+  /** The unit that a check is for. */
+  readonly unit?: Unit | undefined;
   /** Whether it comes out of an outbox: then it must not replace what its writer had not seen. */
   readonly queued?: boolean;
 }
@@ -29,6 +31,8 @@ export type Request =
       readonly mutation?: (Mutation & { readonly settled?: number }) | undefined;
       /** Whose `top` is asked for, in a batch without writes. */
       readonly client?: string | undefined;
+      /** Whether all operations apply, or none. */
+      readonly atomic?: boolean | undefined;
       readonly ops: readonly Op[];
     }
   | ({ readonly type: 'give-up' } & Mutation)
@@ -41,7 +45,7 @@ export type Request =
 
 /** What became of one operation. A stored result holds no value. */
 export interface Result {
-  readonly status: 200 | 404 | 412;
+  readonly status: 200 | 404 | 412 | 424;
   readonly rev?: number | undefined;
   readonly held?: Held | undefined;
 }
@@ -105,6 +109,10 @@ export interface State {
 export interface Watcher {
   /** A write is about to change a key, or, as a clear, everything. */
   applies(op: Op, before: Entry | undefined, server: Server): void;
+  /** A batch is about to change what its operations are about. */
+  appliesBatch(ops: readonly Op[], isAtomic: boolean, server: Server): void;
+  /** An operation has made its atomic batch fail. */
+  refuses(op: Op, entry: Entry | undefined, server: Server): void;
   appliedTwice(write: Write): void;
 }
 
@@ -155,6 +163,7 @@ export function createServer(watcher: Watcher): Server {
     epoch,
     mutation,
     client = mutation?.client,
+    atomic = false,
     ops,
   }: Extract<Request, { type: 'batch' }>): Answer {
     if (epoch !== undefined && epoch !== server.epoch) return { error: 'epoch-changed' };
@@ -163,9 +172,13 @@ export function createServer(watcher: Watcher): Server {
     if (mutation && mutation.m <= known.settled) return { error: 'settled' };
     if (stored === 'void') return { error: 'void' };
     const writes = stored?.values();
-    const results = ops.map((op) =>
-      writes && op.op !== 'get' ? { ...(writes.next().value as Result), held: undefined } : apply(op),
-    );
+    const failed = !stored && atomic ? ops.find((op) => refusalOf(op)?.status === 412) : undefined;
+    if (failed) watcher.refuses(failed, server.state.entries.get(failed.key), server);
+    else if (!stored) watcher.appliesBatch(ops, atomic, server);
+    const results = ops.map((op): Result => {
+      if (writes && op.op !== 'get') return { ...(writes.next().value as Result), held: undefined };
+      return failed && op !== failed && op.op !== 'get' ? { status: 424 } : apply(op);
+    });
     if (mutation && !stored)
       store(
         mutation,
@@ -195,17 +208,26 @@ export function createServer(watcher: Watcher): Server {
     server.state.clients.set(client, { settled, top: Math.max(known.top, m), mutations });
   }
 
-  function apply(op: Op): Result {
+  /** The result of an operation that changes nothing. */
+  function refusalOf(op: Op): Result | undefined {
     const { state } = server;
-    const entry = op.op === 'clear' ? undefined : state.entries.get(op.key);
+    if (op.op === 'clear')
+      return op.ifSeq !== undefined && op.ifSeq !== state.seq ? { status: 412, rev: state.seq } : undefined;
+    const entry = state.entries.get(op.key);
     const exists = entry?.held !== undefined;
     const current = exists ? { rev: entry.rev, held: entry.held } : {};
     if (op.op === 'get' || (op.op === 'delete' && !exists))
       return exists ? { status: 200, ...current } : { status: 404 };
-    if (op.op === 'clear') {
-      if (op.ifSeq !== undefined && op.ifSeq !== state.seq) return { status: 412, rev: state.seq };
-    } else if (op.ifRev !== undefined && (op.ifRev === null ? exists : !exists || entry.rev !== op.ifRev))
+    if (op.ifRev !== undefined && (op.ifRev === null ? exists : !exists || entry.rev !== op.ifRev))
       return { status: 412, ...current };
+    return op.op === 'check' ? { status: 200 } : undefined;
+  }
+
+  function apply(op: Op): Result {
+    const { state } = server;
+    const refusal = refusalOf(op);
+    if (refusal) return refusal;
+    const entry = op.op === 'clear' ? undefined : state.entries.get(op.key);
     watcher.applies(op, entry, server);
     // A sweep is many deletes for the sake of one clear.
     if (op.write?.key === op.key) {

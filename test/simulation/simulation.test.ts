@@ -1,6 +1,6 @@
 /**
  * The rules of sync in every order of lost requests, lost answers, crashes, restores and clock jumps that chance comes up with
- * (docs/guarantees.md, 1.1, 1.3, 2.1, 2.2, 3.3, 6.1).
+ * (docs/guarantees.md, 1.1, 1.3, 1.7, 2.1, 2.2, 3.3, 6.1).
  *
  * A schedule that fails is named by its seed: `SEED=… npx vitest run --project simulation test/simulation/simulation.test.ts` prints all that
  * happens in it. `SCHEDULES=1000000` looks further.
@@ -14,7 +14,7 @@ const TIMEOUT = Math.max(SCHEDULES * 5, 60_000);
 /** As many schedules in a row. The runner of the tests wants to hear of this process now and then. */
 const SLICE = 2000;
 
-test('no schedule loses a write, applies one twice, overwrites one unseen, or leaves replicas apart', {
+test('no schedule loses a write, applies one twice, overwrites one unseen, splits a unit, or leaves replicas apart', {
   timeout: TIMEOUT,
 }, async ({ annotate }) => {
   const seed = Number(process.env.SEED ?? 0);
@@ -37,7 +37,7 @@ test('no schedule loses a write, applies one twice, overwrites one unseen, or le
     `simulation: ${sum.schedules} schedules, ${sum.steps} steps, ${sum.acknowledged} acknowledged writes, ` +
       `${sum.crashes} crashes, ${sum.restores} restores, ${sum.conflicts} conflicts; ` +
       `${number('lost')} lost, ${number('applied twice')} applied twice, ${number('diverged')} diverged, ` +
-      `${number('blind overwrite')} blind overwrites, ${number('false alarm')} false alarms`,
+      `${number('blind overwrite')} blind overwrites, ${number('false alarm')} false alarms, ${number('split')} units split`,
   );
   const [first] = failed;
   if (first && seed === 0)

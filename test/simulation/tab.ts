@@ -6,7 +6,7 @@
  */
 import { ALL, type Held, type Mark, type Seen } from '../../src/sync/rules.ts';
 import type { Write } from './accounts.ts';
-import { append, clearsOf, learn, type Origin, placeOf, view } from './origin.ts';
+import { append, appendUnit, clearsOf, learn, type Origin, placeOf, view } from './origin.ts';
 import type { Answer, Op, Request } from './server.ts';
 import type { Results } from './tried-rules.ts';
 
@@ -34,7 +34,17 @@ export interface Tab {
 /** What an app asks for. */
 export type Wish =
   | { readonly type: 'write'; readonly key: string; readonly held: Held | undefined }
-  | { readonly type: 'update'; readonly key: string; change(held: Held | undefined): Held };
+  | { readonly type: 'update'; readonly key: string; change(held: Held | undefined): Held }
+  | {
+      readonly type: 'atomic';
+      readonly parts: ReadonlyArray<{
+        readonly key: string;
+        readonly held: Held | undefined;
+        readonly isConditional: boolean;
+      }>;
+      /** Keys that are read before, and must not have changed. */
+      readonly checks: readonly string[];
+    };
 
 export const isResults = (answer: Answer | undefined): answer is Results =>
   answer !== undefined && 'results' in answer;
@@ -44,12 +54,14 @@ export function* write(tab: Tab, wishes: readonly Extract<Wish, { type: 'write' 
   const { origin } = tab;
   const { accounts } = origin;
   const waiting = new Set(origin.pending.keys());
+  const checked = checkedIn(origin);
   const writes = wishes.map(({ key, held }) => accounts.open(origin.index, key, held));
   const direct: Write[] = [];
   const here: Write[] = [];
   for (const one of writes) {
     const { key } = one;
-    const waits = waiting.has(ALL) || waiting.has(key) || (key === ALL && waiting.size > 0);
+    const waits =
+      waiting.has(ALL) || waiting.has(key) || checked.has(key) || (key === ALL && waiting.size > 0);
     if (tab.online && !waits) direct.push(one);
     else {
       waiting.add(key);
@@ -74,19 +86,24 @@ export function* write(tab: Tab, wishes: readonly Extract<Wish, { type: 'write' 
 }
 
 /** Send writes without the outbox. Returns their marks where it is not known what became of them. */
-function* sendDirect(tab: Tab, ops: readonly Op[], epoch?: string): Process<readonly Mark[] | undefined> {
+function* sendDirect(
+  tab: Tab,
+  ops: readonly Op[],
+  epoch?: string,
+  atomic = false,
+): Process<readonly Mark[] | undefined> {
   const known = tab.origin.meta.seq;
   const { client, next: m } = tab;
   tab.next += 1;
   const mutation = { client, m, settled: m - 1 };
-  const answer: Answer | undefined = yield { type: 'batch', epoch, mutation, ops };
+  const answer: Answer | undefined = yield { type: 'batch', epoch, mutation, atomic, ops };
   if (isResults(answer)) {
     const isForgotten = answer.top < tab.acknowledged;
     tab.sawForgotten ||= isForgotten;
     tab.acknowledged = isForgotten ? 0 : m;
     yield* learned(tab, ops, answer, known, isForgotten);
     for (const [i, { write }] of ops.entries())
-      if (write && answer.results[i]?.status !== 412) tab.origin.accounts.acknowledge(write);
+      if (write && (answer.results[i]?.status ?? 0) < 412) tab.origin.accounts.acknowledge(write);
     return undefined;
   }
   tab.online = false;
@@ -120,7 +137,8 @@ export function* update(tab: Tab, { key, change }: Extract<Wish, { type: 'update
   const { origin } = tab;
   const { accounts } = origin;
   const { pending } = origin;
-  if (!tab.online || pending.has(ALL) || pending.has(key)) return updateHere(tab, key, change);
+  if (!tab.online || pending.has(ALL) || pending.has(key) || checkedIn(origin).has(key))
+    return updateHere(tab, key, change);
   const { session } = tab;
   const made = accounts.open(origin.index, key, undefined);
   const ops: Op[] = [{ op: 'get', key }];
@@ -134,6 +152,7 @@ export function* update(tab: Tab, { key, change }: Extract<Wish, { type: 'update
   const seen: Seen = { era: session.era, epoch: session.epoch, seq: rev ?? answer.seq, held: current };
   const held = change(current);
   made.held = held;
+  made.isConditional = true;
   made.direct = true;
   const marks = yield* sendDirect(
     tab,
@@ -148,7 +167,84 @@ export function* update(tab: Tab, { key, change }: Extract<Wish, { type: 'update
 function updateHere({ origin }: Tab, key: string, change: (held: Held | undefined) => Held): void {
   const found = view(origin, key);
   if (!found) return;
-  append(origin, [{ write: origin.accounts.open(origin.index, key, change(found.held)) }]);
+  const made = origin.accounts.open(origin.index, key, change(found.held));
+  made.isConditional = true;
+  append(origin, [{ write: made }]);
+}
+
+/** The keys that units check which wait. */
+const checkedIn = ({ pending, rules }: Origin): ReadonlySet<string> =>
+  rules.checkedBy([...pending.values()].flat());
+
+/** Several writes as a whole. */
+export function* atomic(tab: Tab, wish: Extract<Wish, { type: 'atomic' }>): Process {
+  const { origin, session } = tab;
+  const { accounts, pending } = origin;
+  const { parts, checks } = wish;
+  const conditions = [...parts.flatMap(({ key, isConditional }) => (isConditional ? [key] : [])), ...checks];
+  const waits = (): boolean => {
+    const checked = checkedIn(origin);
+    return (
+      !tab.online ||
+      pending.has(ALL) ||
+      checks.some((key) => pending.has(key)) ||
+      parts.some(({ key }) => pending.has(key) || checked.has(key))
+    );
+  };
+  if (waits()) return atomicHere(tab, wish);
+  const revs = new Map<string, number | null>();
+  let epoch: string | undefined;
+  if (conditions.length > 0) {
+    const gets = conditions.map((key): Op => ({ op: 'get', key }));
+    const answer: Answer | undefined = yield { type: 'batch', ops: gets };
+    if (!isResults(answer) || !session || answer.epoch !== session.epoch) {
+      tab.online = false;
+      return atomicHere(tab, wish);
+    }
+    yield* learned(tab, gets, answer, 0);
+    epoch = answer.epoch;
+    for (const [i, key] of conditions.entries()) revs.set(key, answer.results[i]?.rev ?? null);
+    // What was read is not what is here: the app is told.
+    if (waits()) return;
+  }
+  const made = parts.map(({ key, held }) => accounts.open(origin.index, key, held));
+  const unit = accounts.openUnit(made, []);
+  for (const one of made) one.direct = true;
+  const ops = made.flatMap((one): Op[] => {
+    const { key, held } = one;
+    const ifRev = revs.get(key);
+    if (held) return [{ op: 'put', key, held, ifRev, write: one }];
+    const check: Op[] = ifRev === undefined ? [] : [{ op: 'check', key, ifRev }];
+    return [...check, { op: 'delete', key, write: one }];
+  });
+  for (const key of checks) ops.push({ op: 'check', key, ifRev: revs.get(key) });
+  const marks = yield* sendDirect(tab, ops, epoch, true);
+  // Whether its conditions were met only the server knows: the app is told that it may have arrived.
+  if (marks && conditions.length === 0) appendUnit(origin, unit, marks);
+}
+
+/** Put a unit into the outbox, on what is here. What it checks of a key that waits is a write of the same value. */
+function atomicHere({ origin }: Tab, { parts, checks }: Extract<Wish, { type: 'atomic' }>): void {
+  const { accounts, meta, incarnation } = origin;
+  const conditions = [...parts.flatMap(({ key, isConditional }) => (isConditional ? [key] : [])), ...checks];
+  if (conditions.some((key) => !view(origin, key))) return;
+  const isWaiting = (key: string): boolean =>
+    placeOf(origin, key).rows.length > 0 || clearsOf(origin).length > 0;
+  const rewritten = checks.filter(isWaiting).map((key) => {
+    return { key, held: view(origin, key)?.held, isConditional: true };
+  });
+  const made = [...parts, ...rewritten].map(({ key, held, isConditional }) => {
+    const one = accounts.open(origin.index, key, held);
+    one.isConditional = isConditional;
+    return one;
+  });
+  const checked = checks
+    .filter((key) => !isWaiting(key))
+    .map((key) => {
+      const saw = placeOf(origin, key).seen;
+      return { key, saw, incarnation: saw?.era === meta.era ? incarnation : 0 };
+    });
+  appendUnit(origin, accounts.openUnit(made, checked));
 }
 
 /** Read from the server; what it shows is learned. */

@@ -7,8 +7,8 @@ const held = (value: Held | undefined): string => (value ? String(value.json) : 
 const seen = (value: Seen | undefined): string =>
   value ? `${held(value.held)}@${value.era}.${value.epoch}.${value.seq}` : '?';
 
-const row = ({ n, version, key, held: local, base, mark }: Row): string =>
-  `${key || 'CLEAR'}=${held(local)} n${n} v${version} on ${seen(base)}${mark ? ` sent ${mark.client}.${mark.m}` : ''}`;
+const row = ({ n, version, key, held: local, base, mark, unit }: Row): string =>
+  `${key || 'CLEAR'}=${held(local)} n${n} v${version} on ${seen(base)}${unit ? ` unit ${unit.n}` : ''}${mark ? ` sent ${mark.client}.${mark.m}` : ''}`;
 
 const op = ({ op: name, key, held: value, ifRev, ifSeq, write }: Op): string =>
   [
@@ -24,8 +24,8 @@ export function textOf(request: Request): string {
   if (request.type === 'keys') return 'keys';
   if (request.type === 'changes') return `changes since ${request.since?.epoch}.${request.since?.seq}`;
   if (request.type === 'give-up') return `give up ${request.client}.${request.m}`;
-  const { epoch, mutation, ops } = request;
-  return `[${ops.map(op).join(', ')}]${mutation ? ` as ${mutation.client}.${mutation.m}` : ''}${epoch ? ` to ${epoch}` : ''}`;
+  const { epoch, mutation, atomic, ops } = request;
+  return `${atomic ? 'atomic ' : ''}[${ops.map(op).join(', ')}]${mutation ? ` as ${mutation.client}.${mutation.m}` : ''}${epoch ? ` to ${epoch}` : ''}`;
 }
 
 /** An answer. */

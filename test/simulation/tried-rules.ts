@@ -19,6 +19,7 @@ export interface Rules
     | 'afterDecision'
     | 'decide'
     | 'decideSettled'
+    | 'decideUnit'
     | 'enqueue'
     | 'enqueueClear'
     | 'inNewEra'
@@ -26,12 +27,16 @@ export interface Rules
     | 'isRewound'
     | 'parkedBy'
     | 'plan'
+    | 'stepsOf'
+    | 'unitResults'
     | 'viewOf'
   > {
   /** The rows of a key once one of them is taken to be sent. */
   taken(rows: readonly Row[], sent: Row): readonly Row[];
-  /** A write that waits as it travels. */
-  op(row: Row, meta: Meta): Pick<Op, 'ifRev' | 'ifSeq'>;
+  /** The condition of a write that waits, or of a check, as it travels. */
+  op(row: Pick<Row, 'key' | 'base' | 'stale'>, meta: Meta): Pick<Op, 'ifRev' | 'ifSeq'>;
+  /** The keys whose writes wait because a unit among `rows` checks them. */
+  checkedBy(rows: readonly Row[]): ReadonlySet<string>;
   /** What the answer to a batch shows. `known`: a sequence number that was seen before the batch was first sent. */
   newsOf(ops: readonly Op[], answer: Results, era: number, known: number): News[];
   /** Whether an answer of an era says what the server holds now. */
@@ -41,11 +46,13 @@ export interface Rules
 export const rules: Rules = {
   ...real,
   newsOf,
+  checkedBy: (rows) => new Set(rows.flatMap(({ unit }) => (unit?.checks ?? []).map(({ key }) => key))),
   counts: (era, meta) => era === meta.era,
   taken: (rows, sent) => rows.map((row) => (row.n === sent.n ? sent : row)),
-  op({ key, base }, meta) {
+  op({ key, base, stale }, meta) {
     const current = base?.era === meta.era;
     if (key === real.ALL) return { ifSeq: current ? (base?.seq ?? 0) : 0 };
+    if (stale) return { ifRev: 0 };
     return { ifRev: base?.held ? (current ? base.seq : 0) : null };
   },
 };
@@ -63,7 +70,7 @@ function newsOf(ops: readonly Op[], { results, epoch, seq }: Results, era: numbe
     };
     if (op === 'clear') {
       if (status === 200) news.push({ era, clearedAt: rev });
-    } else if (status === 200 && op !== 'get') see(rev, held);
+    } else if (status === 200 && (op === 'put' || op === 'delete')) see(rev, held);
     else if (value) see(rev, value);
     // The result of a write may be a stored one: older than the rest of the answer.
     else if (status === 404) see(op === 'get' && ops.every((other) => other.op === 'get') ? seq : known);

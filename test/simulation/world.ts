@@ -50,6 +50,20 @@ interface Call {
 
 const HEALING = 8;
 
+type Batch = Extract<Request, { type: 'batch' }>;
+
+/** Whether a request sends values out of an outbox. */
+const isSending = (request: Request): request is Batch =>
+  request.type === 'batch' &&
+  request.mutation !== undefined &&
+  request.ops[0]?.queued === true &&
+  (request.ops.length > 1 || request.ops[0].held !== undefined);
+
+/** What is refused alone is never sent again. */
+function refuse({ atomic, ops }: Batch): void {
+  if (atomic || ops.length === 1) for (const { write } of ops) if (write) write.refused = true;
+}
+
 /** Run the schedule of a seed. */
 export function run(seed: number, rules: Rules, traced = false): Outcome {
   const random = randomOf(seed);
@@ -133,15 +147,9 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
       if (caller) goOn(caller, call.answer);
       return;
     }
-    call.answer =
-      call.request.type === 'batch' &&
-      call.request.client !== undefined &&
-      call.request.ops[0]?.queued &&
-      (call.request.ops.length > 1 || call.request.ops[0].held) &&
-      isRefusing &&
-      random.chance(odds.refused)
-        ? { error: 'too-large' }
-        : server.handle(call.request);
+    const isRefused = isRefusing && isSending(call.request) && random.chance(odds.refused);
+    call.answer = isRefused ? { error: 'too-large' } : server.handle(call.request);
+    if (isRefused) refuse(call.request);
     note(() => `the server takes ${textOf(call.request)}: ${answerText(call.answer as Answer)}`);
     if (!caller) forget(call);
   }
@@ -277,7 +285,11 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     for (const text of differences(origin, keys, heldOf)) accounts.fail('diverged', text);
   accounts.close(
     server,
-    origins.map(({ conflicts, pending }) => ({ conflicts, waiting: [...pending.values()].flat() })),
+    origins.map(({ conflicts, pending, units }) => ({
+      conflicts,
+      waiting: [...pending.values()].flat(),
+      units: conflicts.flatMap(({ unit }) => (unit === undefined ? [] : (units.get(unit) ?? []))),
+    })),
   );
   return {
     faults: accounts.faults,
