@@ -3,6 +3,8 @@ import { ALL, isSame, type Row } from '../../src/sync/rules.ts';
 import { type Rules, rules } from './tried-rules.ts';
 
 const unmarked = (row: Row): Row => ({ ...row, mark: undefined });
+const alone = (row: Row): Row => ({ ...row, unit: undefined });
+const unchecked = (row: Row): Row => ({ ...row, unit: row.unit && { ...row.unit, checks: [] } });
 
 export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
   'the mirror takes what is older': {
@@ -108,5 +110,65 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
   },
   'an update in doubt is taken for one on what is known by then': {
     enqueue: (place, clears, meta, { base: _, ...write }) => rules.enqueue(place, clears, meta, write),
+  },
+  'a unit is cut where a request is full': {
+    plan(rows, client, most) {
+      const planned = rules.plan(rows.map(alone), client, most);
+      if (!planned || 'settle' in planned) return planned;
+      const units = new Map(rows.map(({ n, unit }) => [n, unit]));
+      return { send: planned.send.map((row) => ({ ...row, unit: units.get(row.n) })) };
+    },
+  },
+  'a later write replaces a part of a unit': {
+    enqueue(place, clears, meta, write) {
+      const at = place.rows.length - 1;
+      const rows = write.unit ? place.rows : place.rows.map((row, i) => (i === at ? alone(row) : row));
+      return rules.enqueue({ ...place, rows }, clears, meta, write);
+    },
+  },
+  'a unit replaces a write before it': {
+    enqueue: (place, clears, meta, write) =>
+      write.unit && place.rows.length > 0
+        ? rules.enqueue({ ...place, rows: place.rows.slice(0, -1) }, clears, meta, write)
+        : rules.enqueue(place, clears, meta, write),
+  },
+  'a write in doubt becomes part of the unit after it': {
+    afterDecision(rows, row, decision, clears) {
+      const after = rules.afterDecision(rows, row, decision, clears);
+      const at = after.rows.findIndex(({ n }) => n === row.n);
+      const isUnited = decision.type === 'again' && !row.unit && after.rows[at + 1]?.unit;
+      return isUnited ? { ...after, rows: after.rows.filter((_, i) => i !== at) } : after;
+    },
+  },
+  'a unit that failed is in conflict write by write': {
+    decideUnit: (rows, decisions) => rows.map((row, i) => decisions[i] ?? { type: 'again', base: row.base }),
+  },
+  'a unit is done where one of its writes is': {
+    decideUnit: (rows, decisions, isChecked) =>
+      decisions.some((decision) => decision?.type === 'done')
+        ? rows.map((_, i) => decisions[i] ?? { type: 'done' })
+        : rules.decideUnit(rows, decisions, isChecked),
+  },
+  'what a unit checks is not sent': {
+    stepsOf: (rows) => rules.stepsOf(rows.map(unchecked)),
+    unitResults: (rows, results) => rules.unitResults(rows.map(unchecked), results),
+  },
+  'a check that failed is not looked at': {
+    decideUnit: (rows, decisions) => rules.decideUnit(rows, decisions, true),
+  },
+  'a condition of a unit does not wait with it': {
+    enqueue: (place, clears, meta, write) =>
+      rules.enqueue(place, clears, meta, write.unit ? { ...write, updates: undefined } : write),
+  },
+  'a stored 424 is taken for a refusal': {
+    decideSettled: (row, result, refused) =>
+      result?.status === 424 ? { type: 'rejected' } : rules.decideSettled(row, result, refused),
+  },
+  'what is for a state that never came to be applies': {
+    op: (row, meta) => rules.op({ ...row, stale: undefined }, meta),
+    decide: (row, result) => rules.decide({ ...row, stale: undefined }, result),
+  },
+  'a write overtakes a unit that checks its key': {
+    checkedBy: () => new Set(),
   },
 };

@@ -124,10 +124,12 @@ export function* learned(
 ): Process {
   const { session, origin } = tab;
   yield undefined;
-  if (session?.epoch !== answer.epoch || isForgotten) tab.online = false;
-  if (session?.epoch !== answer.epoch || session.era !== origin.meta.era || isForgotten) {
+  // A sequence number only grows.
+  const isOther = session?.epoch !== answer.epoch || answer.seq < known || isForgotten;
+  if (isOther) tab.online = false;
+  if (isOther || session.era !== origin.meta.era) {
     for (const { write } of ops) if (write) write.unlearned = true;
-    if (session?.epoch !== answer.epoch || isForgotten) return;
+    if (isOther) return;
   }
   learn(origin, origin.rules.newsOf(ops, answer, session.era, known), session.era, answer.seq);
 }

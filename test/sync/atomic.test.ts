@@ -4,6 +4,7 @@
  */
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type Level1Request, type Level1Server, startLevel1Server } from '../support/level1-server.ts';
+import { startOldServer } from '../support/old-server.ts';
 import { rejection } from '../support/rejection.ts';
 import { reopen, shut, syncedStorages } from '../support/synced-storages.ts';
 
@@ -206,4 +207,141 @@ it('a unit that the server never takes is kept as a whole, and all others arrive
     { key: 'a', reason: 'rejected', unit: ['a', 'b'] },
     { key: 'b', reason: 'rejected', unit: ['a', 'b'] },
   ]);
+});
+
+for (const [name, change, unit] of [
+  [
+    'a delete with a condition, of a key that another client has deleted',
+    () => server.apply({ ops: [{ op: 'delete', key: 'b' }] }),
+    (ifRevision: string) =>
+      [
+        { set: 'a', value: 'mine' },
+        { delete: 'b', ifRevision },
+      ] as const,
+  ],
+  [
+    'a set with a condition, of a key to which another client has given the same value',
+    () => theirs('b', 'taken'),
+    (ifRevision: string) =>
+      [
+        { set: 'a', value: 'mine' },
+        { set: 'b', value: 'taken', ifRevision },
+      ] as const,
+  ],
+] as const)
+  it(`a unit is in conflict because of ${name}`, async () => {
+    const storage = await signedOut();
+    const b = await storage.getEntry('b');
+    await storage.atomic(unit(String(b?.revision)));
+    change();
+    const before = held();
+    reopen(server);
+    await storage.flush();
+    expect(held()).toEqual(before);
+    expect(await storage.conflicts()).toMatchObject([
+      { key: 'a', unit: ['a', 'b'] },
+      { key: 'b', server: before.b === undefined ? undefined : { value: 'taken' }, unit: ['a', 'b'] },
+    ]);
+  });
+
+it('what was written after a unit that is in conflict is stored, unless it was made on a value of that unit', async () => {
+  const storage = await signedOut();
+  await storage.set('a', 'before');
+  await storage.atomic([
+    { set: 'a', value: 'unit' },
+    { set: 'b', value: 'unit' },
+    { set: 'c', value: 'unit' },
+  ]);
+  const c = await storage.getEntry('c');
+  await storage.atomic([
+    { set: 'd', value: 'on it' },
+    { check: 'c', ifRevision: c?.revision ?? null },
+  ]);
+  await storage.set('a', 'after');
+  theirs('b', 'theirs');
+  reopen(server);
+  await storage.flush();
+  expect(held()).toEqual({ a: 'after', b: 'theirs', c: 3 });
+  const conflicts = await storage.conflicts();
+  expect(conflicts.map(({ key, unit }) => [key, unit])).toEqual([
+    ['a', ['a', 'b', 'c']],
+    ['b', ['a', 'b', 'c']],
+    ['c', ['a', 'b', 'c']],
+    ['d', ['d', 'c']],
+    ['c', ['d', 'c']],
+  ]);
+});
+
+it('a write before a unit, whose answer was lost, is not made part of it', async () => {
+  const storage = open(server.url, { timeout: 500 });
+  await storage.set('a', 1);
+  server.before = ({ batch }, response) => batch?.m !== undefined && Boolean(response.destroy());
+  await storage.set('a', 'before');
+  await storage.atomic([
+    { set: 'a', value: 'unit' },
+    { set: 'b', value: 'unit' },
+  ]);
+  theirs('b', 'theirs');
+  server.before = undefined;
+  await storage.flush();
+  expect(held()).toEqual({ a: 'before', b: 'theirs' });
+  expect(await storage.conflicts()).toMatchObject([
+    { key: 'a', local: { value: 'unit' }, unit: ['a', 'b'] },
+    { key: 'b', local: { value: 'unit' }, unit: ['a', 'b'] },
+  ]);
+});
+
+it('a write of a key that a waiting unit checks is sent after the unit', async () => {
+  const storage = await signedOut({ timeout: 1000 });
+  const c = await storage.getEntry('c');
+  await storage.atomic([
+    { set: 'a', value: 'unit' },
+    { check: 'c', ifRevision: c?.revision ?? null },
+  ]);
+  // The server is there, and does not answer to this unit.
+  server.before = ({ batch }, response) => batch?.atomic === true && Boolean(response.destroy());
+  await storage.reaches('online');
+  await storage.set('c', 'after');
+  await storage.update('c', (value) => `${value}!`);
+  await storage.atomic([
+    { set: 'c', value: 'last' },
+    { set: 'b', value: 'last' },
+  ]);
+  expect(held()).toEqual({ a: 1, b: 2, c: 3 });
+  server.before = undefined;
+  await storage.flush();
+  expect(held()).toEqual({ a: 'unit', b: 'last', c: 'last' });
+  expect(await storage.conflicts()).toEqual([]);
+});
+
+it('a unit is rejected as a whole where the server has become one of level 0', async () => {
+  const database = 'was-level-1';
+  const storage = await signedOut({ database });
+  const writes = Array.from({ length: 60 }, (_, i) => ({ set: `k${i}`, value: 'unit' }));
+  await storage.set('a', 'before');
+  await storage.atomic([{ set: 'a', value: 'unit' }, ...writes]);
+  await storage.set('a', 'after');
+  await storage.close();
+  const old = await startOldServer();
+  server.before = ({ method, url, headers, text }, response) => {
+    const body = method === 'GET' ? null : text;
+    const type = headers['content-type'] ?? 'application/json';
+    fetch(`${old.url}${url}`, { method, body, headers: { 'content-type': type } }).then(async (answer) => {
+      response.writeHead(answer.status, { 'content-type': 'application/json' }).end(await answer.text());
+    });
+    return true;
+  };
+  try {
+    for (const [key, value] of Object.entries(held())) old.data.set(key, value);
+    const reopened = open(server.url, { database });
+    await reopened.flush();
+    expect(Object.fromEntries(old.data)).toEqual({ a: 'after', b: 2, c: 3 });
+    const conflicts = await reopened.conflicts();
+    expect(conflicts).toHaveLength(61);
+    expect(new Set(conflicts.map(({ reason, unit }) => `${reason} ${unit?.length}`))).toEqual(
+      new Set(['rejected 61']),
+    );
+  } finally {
+    await old.close();
+  }
 });
