@@ -4,25 +4,16 @@
  *
  * `HISTORY_SEED` repeats the faults and the calls; how they interleave is the machine's.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { createStorage, type KeyValueStorage } from '../../src/index.ts';
-import {
-  answerCutAfter,
-  answerLost,
-  type Fault,
-  htmlAnswer,
-  requestHeld,
-  requestLost,
-} from '../support/faults.ts';
+import { createStorage } from '../../src/index.ts';
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
-import { startProxy, type TcpProxy } from '../support/proxy.ts';
 import type { RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { withoutIndexedDb } from '../support/without-indexeddb.ts';
 import { type Calls, type History, record } from './histories.ts';
 import { isLinearizable } from './linearizability.ts';
 import { type Random, randomOf, seedFrom } from './random.ts';
+import { openStation } from './stations.ts';
 
 withoutIndexedDb();
 
@@ -30,48 +21,7 @@ withoutIndexedDb();
 const LANES = 12;
 const CLIENTS = 4;
 const STEPS = 8;
-/** Milliseconds; short, so that there are writes in doubt. */
-const TIMEOUT = 500;
-const FAULTY = 0.25;
 const seed = seedFrom('HISTORY_SEED');
-
-/** What may become of a request. */
-function randomFault(random: Random): Fault | undefined {
-  if (!random.chance(FAULTY)) return undefined;
-  const ending = random.pick(['fin', 'rst'] as const);
-  return random.pick<() => Fault>([
-    () => answerLost(ending),
-    () => answerLost(ending),
-    () => answerCutAfter(random.below(400), ending),
-    () => answerLost('silence'),
-    () => requestLost(ending),
-    () => requestLost(ending, random.below(300)),
-    () => requestHeld(delay(random.below(2 * TIMEOUT)), random.pick(['fin', 'rst', 'rst', 'silence'])),
-    () => htmlAnswer(random.pick([200, 404, 502]), random.chance(0.5)),
-    () => ({ delayMs: random.below(40) }),
-    () => ({ hold: delay(random.below(40)) }),
-  ])();
-}
-
-/** A client and the network in front of it. */
-interface Station {
-  readonly storage: KeyValueStorage;
-  readonly proxy: TcpProxy;
-}
-
-/** @param chance Where its faults come from; none while it gives none. */
-async function openStation(url: string, chance: () => Random | undefined): Promise<Station> {
-  const proxy = await startProxy(url, {
-    faults: () => {
-      const random = chance();
-      return random && randomFault(random);
-    },
-  });
-  const storage = createStorage({ useFlask: true, flaskUrl: proxy.url, logger: false, timeout: TIMEOUT });
-  await storage.ready();
-  expect(storage.getBackendType()).toBe('flask');
-  return { storage, proxy };
-}
 
 /** Record histories one after the other, on the same storages: what is in doubt at the end of one is settled in the next. */
 async function runLane(url: string, lane: number, histories: number): Promise<History[]> {

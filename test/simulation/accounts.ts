@@ -179,8 +179,9 @@ export function createAccounts(now: () => number): Accounts {
         if (!isStill(server, write.incarnation, write.clears) || rev > write.clears)
           fail('blind overwrite', `${nameOf(write)} has deleted ${op.key} at ${rev}, which is newer`);
       // Who wanted what was there anyway has had it.
-      if (held && isShared(held))
-        for (const one of writes) if (one.key === other?.key && isSame(one.held, held)) one.superseded = true;
+      if (held)
+        for (const one of writes)
+          if (one !== write && one.key === other?.key && isSame(one.held, held)) one.superseded = true;
       if (!other || other === write) continue;
       if (op.queued && write && other.before.has(write) && write.acknowledgedAt < other.tick)
         fail('lost', `${nameOf(write)} has replaced ${nameOf(other)}, which came after it`);
