@@ -297,7 +297,14 @@ export function afterDecision(
   }
   switch (decision.type) {
     case 'done':
-      return { rows: [...before, ...rest(decision.seen ?? absentAt(row.base))], parked: false };
+      // A condition of a unit was met before what was rejected: that it has applied was not known.
+      return {
+        rows: [
+          ...before,
+          ...rest(decision.seen ?? absentAt(row.base), Boolean(current.rejected && next?.unit)),
+        ],
+        parked: false,
+      };
     case 'again':
       if (current.rejected)
         return { rows: [...before, ...rest(decision.base).slice(next?.clears ? 1 : 0)], parked: false };

@@ -8,8 +8,9 @@ import { utf8Length } from '../core/keys.ts';
 import type { OutboxEntry } from '../core/outbox.ts';
 import { findIndexedDb } from '../core/platform.ts';
 import { createConnection } from '../indexeddb/connection.ts';
+import { afterDecision } from './outbox-rules.ts';
 import { ALL, type Parked, type Row } from './rules.ts';
-import { createTables, type Tables } from './tables.ts';
+import { clearsOf, createTables, type Tables } from './tables.ts';
 import { createTabs } from './tabs.ts';
 
 /** What the names of sync's databases begin with. */
@@ -51,14 +52,11 @@ export async function discardEntry(id: string, isKept: boolean, timeout: number)
     tables.write(async (writing) => {
       const parts = unitsOf(await writing.all()).find(([first]) => first?.n === Number(n));
       if (!parts) throw missing;
-      const places = await writing.places(parts.map(({ key }) => key));
+      const places = await writing.places([...new Set([ALL, ...parts.map(({ key }) => key)])]);
       for (const row of parts) {
         const { rows = [] } = places.get(row.key) ?? {};
-        writing.setRows(
-          row.key,
-          rows,
-          rows.filter((other) => other.n !== row.n),
-        );
+        const after = afterDecision(rows, row, { type: 'not-applied' }, clearsOf(places));
+        writing.setRows(row.key, rows, after.rows);
       }
       if (isKept) await writing.park(parts.map(parkedOf));
     }, true),

@@ -306,6 +306,27 @@ check('5.4', 'of atomic batches that check one key and change it at once, one ap
   same(((await server.keys()) as string[]).length, 2, 'the number of keys');
 });
 
+check('5.4', 'a delete in an atomic batch holds only for what a check before it names', async (server) => {
+  const [rev] = await server.putAll({ a: 0 });
+  const ops = [
+    { op: 'put', key: 'b', value: 1 },
+    { op: 'check', key: 'a', ifRev: rev },
+    { op: 'delete', key: 'a' },
+  ];
+  same(statuses(await server.batch(ops, { atomic: true })), [200, 200, 200], 'the statuses');
+  await server.batch([{ op: 'delete', key: 'b' }]);
+  const missing = await server.batch(ops, { atomic: true });
+  same(statuses(missing), [424, 412, 424], 'the statuses where the key is missing');
+  const absent = ops.map((op) => (op.op === 'check' ? { ...op, ifRev: null } : op));
+  await server.putAll({ a: 1 });
+  same(
+    statuses(await server.batch(absent, { atomic: true })),
+    [424, 412, 424],
+    'the statuses where it exists and must not',
+  );
+  same(await stored(server, 'a', 'b'), [1, undefined], 'what is stored');
+});
+
 check('5.4', 'a 404 is no failure of an atomic batch', async (server) => {
   const answer = await server.batch(
     [
