@@ -326,9 +326,11 @@ it('a unit is rejected as a whole where the server has become one of level 0', a
   server.before = ({ method, url, headers, text }, response) => {
     const body = method === 'GET' ? null : text;
     const type = headers['content-type'] ?? 'application/json';
-    fetch(`${old.url}${url}`, { method, body, headers: { 'content-type': type } }).then(async (answer) => {
-      response.writeHead(answer.status, { 'content-type': 'application/json' }).end(await answer.text());
-    });
+    fetch(`${old.url}${url}`, { method, body, headers: { 'content-type': type } })
+      .then(async (answer) =>
+        response.writeHead(answer.status, { 'content-type': 'application/json' }).end(await answer.text()),
+      )
+      .catch(() => response.destroy());
     return true;
   };
   try {
