@@ -254,6 +254,7 @@ async function carryOut(
     case 'entry':
       return current();
     case 'update': {
+      checkSettled(key, draft);
       let held = texts.get(operation);
       let value: unknown;
       if (held === undefined) {
@@ -291,10 +292,20 @@ async function currentOf(key: string, draft: Draft): Promise<StoredEntry | undef
   return held && { value: await decodeAt(key, structuredClone(held.json)), revision };
 }
 
+/** @throws {StorageError} `unavailable` where it is not known whether a write of this origin was applied. */
+function checkSettled(key: string, { places }: Draft): void {
+  if (!places.get(key)?.rows.at(-1)?.rejected) return;
+  throw new StorageError(
+    'unavailable',
+    `The server is away, and it is not known whether an earlier write of key ${key} was applied: try again when it is back.`,
+  );
+}
+
 /** @throws {ConflictError} where a key is not at the state that a write, or a check, is for. */
 async function checkCondition(part: AtomicPart, draft: Draft): Promise<void> {
   const { key, ifRevision } = part;
   if (ifRevision === undefined) return;
+  checkSettled(key, draft);
   const entry = await currentOf(key, draft);
   if ((entry?.revision ?? null) === ifRevision) return;
   if (arrivedAs(draft.places.get(key) as Place, ifRevision) !== undefined) return;

@@ -333,7 +333,8 @@ export async function settle(
     const result = decision.type === 'conflict' && !row.unit && (await merge(row, decision.seen));
     if (result) merged.set(row, result.held);
   }
-  await makingRoom(tables, async (writing) => {
+  const isKept = decisions.some(({ type }) => type !== 'done' && type !== 'again');
+  const store = async (writing: Writing): Promise<void> => {
     // The server was found to be restored since: what it has answered may be gone. Giving the mutation up tells.
     if (((await writing.meta()) ?? meta).era !== meta.era) return;
     const places = await writing.places([...new Set([ALL, ...rows.map(({ key }) => key)])]);
@@ -367,7 +368,9 @@ export async function settle(
     const now = client === undefined ? undefined : await writing.meta();
     if (now) writing.setMeta({ ...now, client, usedAtMs: Date.now() });
     await writing.park(parked);
-  });
+  };
+  // A conflict is the only place where its value is then: it survives a power cut.
+  await makingRoom(tables, store, isKept);
   progress();
 }
 

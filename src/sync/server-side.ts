@@ -107,7 +107,9 @@ export function createServerSide({ flask, tables, learner, turn, handshakeMs, ..
       }, true);
     } catch (error) {
       if ((error as StorageError).code !== 'quota') throw error;
-      return tables.read(next);
+      const meta = await tables.read(next);
+      tables.remember(meta);
+      return meta;
     }
   }
 

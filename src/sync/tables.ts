@@ -96,6 +96,8 @@ export interface Tables {
   read<T>(work: (reading: Reading) => Promise<T>): Promise<T>;
   /** @param strict Whether it is on the disk when it resolves. */
   write<T>(work: (writing: Writing) => Promise<T>, strict?: boolean): Promise<T>;
+  /** What is known of the server, where the disk has no room for it. */
+  remember(meta: Meta): void;
   /**
    * Waits for what needs the database, where it is possible to go on without: not as long as a transaction may take.
    *
@@ -204,6 +206,10 @@ export function createTables(connection: Connection, owner?: Owner, events?: Tab
   };
 
   return {
+    remember(meta) {
+      memory.meta = meta;
+      isDeleted = true;
+    },
     read: (work) => transact(() => connection.readInSteps((store) => work(readingOf(store, remembered)))),
     write: (work, strict = false) =>
       transact(async () => {

@@ -262,7 +262,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     name: 'S4',
     title:
       'a disk that is full when the server is met for the first time: later nothing is missing while the server is away',
-    fails: { kind: 'false missing', promise: '3.4' },
     async play(world) {
       world.device('a').disk.isFull = true;
       const tab = await world.openOnline('a1');
@@ -276,7 +275,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
   {
     name: 'S5',
     title: 'a power cut after a write has become a conflict: its value is kept, also if it is large',
-    fails: { kind: 'lost', promise: '1.1' },
     async play(world) {
       const tab = await world.openOnline('a1');
       const other = await world.openOnline('b1');
@@ -306,7 +304,6 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     name: 'S7',
     title:
       'two sets on the condition that the key is missing in one turn, the first in doubt: the second does not replace it',
-    fails: { kind: 'false condition', promise: 'docs/guide.md, ifRevision' },
     async play(world) {
       const tab = await world.openOnline('a1');
       world.network.next(['lose-answer'], 'lose-request');

@@ -13,19 +13,7 @@ interface KnownFault {
   readonly shape: RegExp;
 }
 
-const KNOWN_FAULTS: readonly KnownFault[] = [
-  { fault: 'S4', kinds: ['false missing'], shape: /^disk \w .*"isFull":true/m },
-  {
-    fault: 'S5',
-    kinds: ['lost', 'not recovered', 'status', 'diverged', 'false missing'],
-    shape: /#[\s\S]*^power-cut/m,
-  },
-  {
-    fault: 'S7',
-    kinds: ['false condition'],
-    shape: /(absent|seen|check).*(absent|seen|check)|, if (absent|seen)\)/,
-  },
-];
+const KNOWN_FAULTS: readonly KnownFault[] = [];
 
 /** The fault that explains a violation. */
 export const faultOf = (text: string, { kind }: Violation): string | undefined =>
