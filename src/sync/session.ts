@@ -426,8 +426,14 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       if (wasOnline && !opened) await flask.open().catch(link.lost);
       if (link.state() !== 'online') await tables.inTime(connection.open());
     },
-    run: (operations) => runWithClears(operations, run, clearPrefix),
-    atomic,
+    run(operations) {
+      isJustOpened = false;
+      return runWithClears(operations, run, clearPrefix);
+    },
+    atomic(parts) {
+      isJustOpened = false;
+      return atomic(parts);
+    },
     ...lists,
     async check(key, value) {
       if (link.state() === 'online') await flask.check(key, value);
