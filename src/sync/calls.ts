@@ -274,6 +274,9 @@ export function createCalls(called: Called): Calls {
           doubt && parts.map((_, at): Mark => ({ client: doubt.client, m: doubt.m, at })),
         );
         isNoted = true;
+      } catch (failure) {
+        // It may have arrived all the same.
+        throw doubt ? mayHaveArrived(failure as StorageError) : failure;
       } finally {
         doubt?.settle(isNoted);
       }
@@ -331,6 +334,6 @@ const rejectedOf = (write: Write, mark: Mark): RejectedOperation => ({
 const mayHaveArrived = (cause: StorageError): StorageError =>
   new StorageError(
     'unavailable',
-    `It is not known whether this write was applied, because its condition can only be checked by the server: read the key before you write it again. ${cause.message}`,
+    `It is not known whether this write was applied: read the key before you write it again. ${cause.message}`,
     { cause },
   );

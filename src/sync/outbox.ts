@@ -50,13 +50,18 @@ export async function discardEntry(id: string, isKept: boolean, timeout: number)
   if (!name.startsWith(DATABASE_PREFIX)) throw missing;
   await withTables(name, timeout, (tables) =>
     tables.write(async (writing) => {
-      const parts = unitsOf(await writing.all()).find(([first]) => first?.n === Number(n));
+      const parts = unitsOf((await writing.all()).filter(({ rejected }) => !rejected)).find(
+        ([first]) => first?.n === Number(n),
+      );
       if (!parts) throw missing;
       const places = await writing.places([...new Set([ALL, ...parts.map(({ key }) => key)])]);
       for (const row of parts) {
         const { rows = [] } = places.get(row.key) ?? {};
-        const after = afterDecision(rows, row, { type: 'not-applied' }, clearsOf(places));
-        writing.setRows(row.key, rows, after.rows);
+        // What may have arrived stays until that is known: later writes follow it.
+        const after = row.mark
+          ? rows.map((other) => (other.n === row.n ? { ...other, rejected: true as const } : other))
+          : afterDecision(rows, row, { type: 'not-applied' }, clearsOf(places)).rows;
+        writing.setRows(row.key, rows, after);
       }
       if (isKept) await writing.park(parts.map(parkedOf));
     }, true),
@@ -103,13 +108,15 @@ function entryOf(name: string, rows: readonly Row[]): Omit<OutboxEntry, 'serverU
   };
 }
 
-const parkedOf = ({ key, base, held, unit }: Row): Parked => ({
+const parkedOf = ({ key, base, held, unit, mark }: Row): Parked => ({
   key,
   reason: 'discarded',
   base: base?.held,
   local: held,
   server: undefined,
-  detail: 'It was discarded before it was sent.',
+  detail: mark
+    ? 'It was discarded. It may have reached the server before.'
+    : 'It was discarded before it was sent.',
   atMs: Date.now(),
   ...(unit && { unit: unit.n }),
 });

@@ -13,6 +13,7 @@ import type { StorageError } from '../core/errors.ts';
 import {
   type BatchAnswer,
   type Level1,
+  NEVER,
   nameOf,
   newClient,
   type Result,
@@ -100,6 +101,9 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
     if (sent.refused === 409) continue;
     const blame = await blameOf(level1, sent);
     if (blame === 'server') return stopOf(sent);
+    if (blame === 'busy') return { why: 'refused', error: sent.error };
+    // Then nothing of it can still arrive.
+    const isOver = sent.refused !== undefined && !sent.isInDoubt;
     isSuspicious = true;
     const [row] = rows as [Row];
     if (blame === 'room') {
@@ -111,6 +115,7 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       const attempts = (row.failed?.attempts ?? 0) + (blame === 'unknown' ? 1 : 0);
       if (blame === 'write' || attempts >= PASSES || row.key === ALL) {
         refusal = { mark, detail: sent.error.message };
+        if (isOver) await recordSettled(work, rows, meta, undefined, refusal);
         continue;
       }
       left = sent.error;
@@ -139,19 +144,25 @@ interface Selection {
 }
 
 /**
- * Why a batch was refused or not answered: because of the server or the way to it; of what is written; of the server's disk, which is
+ * Why a batch was refused or not answered: because of the server or the way to it, or because it takes no writes for a while; of what is written; of the server's disk, which is
  * full; of what this caller may do; or, where other requests are answered, of something on the way that is not known.
  */
 async function blameOf(
   level1: Level1,
   { refused }: Unanswered,
-): Promise<'server' | 'write' | 'room' | 'access' | 'unknown'> {
+): Promise<'server' | 'busy' | 'write' | 'room' | 'access' | 'unknown'> {
   if (refused === 507) return 'room';
   if (refused === 401 || refused === 429 || refused === 503) return 'server';
-  const probe = await level1.batch({}, []);
-  if (!probe.answer) return 'server';
-  if (refused === 403) return 'access';
-  return refused === undefined ? 'unknown' : 'write';
+  // It changes nothing, and takes the way of a write: a server that only reads for a while refuses it too.
+  const check: WireOp = { op: 'check', key: 'probe', ifRevision: NEVER };
+  const probe = await level1.batch({ mutation: { client: newClient(), m: 1 } }, [check], SUSPICIOUS_MS);
+  if (probe.answer) return refused === undefined ? 'unknown' : 'write';
+  if (refused === 403 && probe.refused === 403) {
+    const read = await level1.batch({}, []);
+    return read.answer ? 'access' : 'server';
+  }
+  const read = await level1.batch({}, [], SUSPICIOUS_MS);
+  return read.answer ? 'busy' : 'server';
 }
 
 /** What a request is about. */

@@ -182,6 +182,9 @@ export function createServerSide({ flask, tables, learner, turn, handshakeMs, ..
     async establish() {
       await flask.open();
       const level1 = flask.level1();
+      // There is a server with data, also where it lets nobody read it: what is not known of that is not missing.
+      const known = await tables.read((reading) => reading.meta());
+      if (known?.level === undefined) tables.remember({ ...NOTHING_KNOWN, ...known, level: level1 ? 1 : 0 });
       let meta = level1 ? await meet(level1) : await meetLevel0(flask.detected()?.isHealthRead ?? false);
       learner.begin(meta);
       if (level1 && !(await remembers(level1))) {

@@ -98,6 +98,7 @@ describe('while the server is away', () => {
 
   it('what was deleted stays deleted, also where somebody else had deleted it before', async () => {
     const storage = open(server.url);
+    await storage.ready();
     await storage.filled();
     await storage.set('k', 1);
     server.apply({ ops: [{ op: 'delete', key: 'k' }] });

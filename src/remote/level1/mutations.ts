@@ -180,4 +180,6 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
 }
 
 /** Whether one operation may be the reason for which the whole batch was refused. */
-const isDivisible = ({ refused }: Unanswered): boolean => refused === 413 || refused === 400;
+const isDivisible = ({ refused }: Unanswered): boolean => DIVISIBLE.has(refused);
+
+const DIVISIBLE: ReadonlySet<unknown> = new Set([400, 403, 413, 422, 507]);
