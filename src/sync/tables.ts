@@ -471,7 +471,9 @@ function writingOf(
 const withoutMark = ({ mark: _, ...row }: Row): Row => row;
 
 const isSameButMark = (a: Row, b: Row): boolean =>
-  (['n', 'version', 'held', 'base', 'stale', 'failed', 'rejected'] as const).every((name) => a[name] === b[name]);
+  (['n', 'version', 'held', 'base', 'stale', 'failed', 'rejected'] as const).every(
+    (name) => a[name] === b[name],
+  );
 
 /** The writes about everything that wait. */
 export const clearsOf = (places: ReadonlyMap<string, Place>): readonly Row[] => places.get(ALL)?.rows ?? [];

@@ -67,7 +67,9 @@ function batchOf(request: Request): Batch | undefined {
 export const askingBatch = (change: (batch: Batch) => object): Violate =>
   asking((request) => {
     const batch = batchOf(request);
-    return batch ? { body: encoded(JSON.stringify(change(batch))) } : {};
+    const changed = batch && change(batch);
+    // What stays the same keeps its bytes, and their number.
+    return changed === undefined || changed === batch ? {} : { body: encoded(JSON.stringify(changed)) };
   });
 
 export const without = (object: object, ...names: readonly string[]): object =>

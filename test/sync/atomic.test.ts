@@ -347,3 +347,12 @@ it('a unit is rejected as a whole where the server has become one of level 0', a
     await old.close();
   }
 });
+
+it('a unit that is too large for the outbox, its answer lost, is not said to be refused', async () => {
+  const storage = open(server.url, { timeout: 500 });
+  await storage.ready();
+  server.after = ({ batch }, response) => batch?.atomic === true && Boolean(response.destroy());
+  const unit = Array.from({ length: 300 }, (_, i) => ({ set: `k${i}`, value: i }));
+  expect(await rejection(storage.atomic(unit))).toMatchObject({ code: 'unavailable' });
+  expect(server.data.size).toBe(300);
+});

@@ -39,6 +39,7 @@ it('a waiting write that is never accepted keeps no other one waiting, whatever 
       server.before = (request, response) => isPoisoned(request) && Boolean(answer(response));
       await server.start();
       const kept = storage.reaches(({ pending, conflicts }) => pending === 0 && conflicts === 1);
+      await storage.reaches('online');
       await storage.flush().catch(() => {});
       // The others do not wait for what becomes of it.
       expect([name, [...server.data.keys()].sort()]).toEqual([
@@ -74,6 +75,7 @@ it('a later write of the same key waits behind it, and arrives in its place', as
     server.before = (request, response) =>
       isPoisoned(request) && Boolean(REFUSALS['500 as JSON']?.(response));
     await server.start();
+    await storage.reaches('online');
     await expect(storage.flush()).rejects.toMatchObject({ code: 'unavailable' });
     expect(storage.status()).toMatchObject({ state: 'online', pending: 1 });
     await storage.set('k', 'accepted');
@@ -101,5 +103,68 @@ it('a write that a proxy answers with a page is rejected alone, and the page goe
     expect(server.applied).toEqual(['put k 1', 'put k 2']);
   } finally {
     await server.stop().catch(() => {});
+  }
+});
+
+it('a server that takes no writes for a while keeps everything waiting, and nothing is rejected', async () => {
+  for (const status of [429, 500, 503]) {
+    const server = await startLevel1Server();
+    try {
+      await server.stop();
+      const storage = open(server.url, { timeout: 300 });
+      for (let i = 0; i < 3; i += 1) await storage.set(`k${i}`, i);
+      server.before = ({ batch }, response) => {
+        if (batch?.m === undefined && batch?.void === undefined) return false;
+        response.writeHead(status, json).end('{"error":"Only reads for now"}');
+        return true;
+      };
+      await server.start();
+      await storage.reaches('online');
+      // More passes than a bad write gets.
+      for (let pass = 0; pass < 5; pass += 1) await rejection(storage.flush());
+      expect([status, storage.status()]).toMatchObject([status, { pending: 3, conflicts: 0 }]);
+      expect(storage.status().reason).toMatch(/Only reads for now|status/);
+      server.before = undefined;
+      await storage.reaches('online');
+      await storage.flush();
+      expect([...server.data.keys()]).toEqual(['k0', 'k1', 'k2']);
+    } finally {
+      await server.stop().catch(() => {});
+    }
+  }
+}, 60_000);
+
+it('a write that the server refuses takes no other call of its turn with it', async () => {
+  for (const [status, code] of [
+    [403, 'forbidden'],
+    [422, 'refused'],
+    [507, 'quota'],
+  ] as const) {
+    const server = await startLevel1Server();
+    try {
+      const storage = open(server.url);
+      await storage.setMany([
+        ['a', 1],
+        ['b', 2],
+      ]);
+      server.before = (request, response) => {
+        if (!isPoisoned(request)) return false;
+        response.writeHead(status, json).end('{"error":"no"}');
+        return true;
+      };
+      const outcomes = await Promise.allSettled([
+        storage.get('a'),
+        storage.set('bad', POISON),
+        storage.delete('b'),
+        storage.set('c', 3),
+      ]);
+      expect([status, outcomes]).toMatchObject([
+        status,
+        [{ value: 1 }, { reason: { code } }, { status: 'fulfilled' }, { status: 'fulfilled' }],
+      ]);
+      expect([...server.data.keys()]).toEqual(['a', 'c']);
+    } finally {
+      await server.stop().catch(() => {});
+    }
   }
 });

@@ -200,3 +200,25 @@ it('forget() of a storage without a server closes it, and keeps its data', async
   expect(await again.get('k')).toBe(1);
   await again.close();
 });
+
+it('discard() of a write that had arrived, its answer lost, leaves later writes without a conflict', async () => {
+  for (const isApplied of [true, false]) {
+    const storage = open(server.url, { timeout: 300 });
+    await storage.set('k', 'old');
+    const lose: Level1Server['before'] = ({ text }, response) =>
+      text.includes('discarded value') && Boolean(response.destroy());
+    if (isApplied) server.after = lose;
+    else server.before = lose;
+    await storage.set('k', 'discarded value');
+    const [entry] = await storage.outbox();
+    await storage.discard(String(entry?.id), { forget: true });
+    expect(await storage.outbox()).toEqual([]);
+    await storage.set('k', 'later');
+    server.before = server.after = undefined;
+    await storage.reaches('online');
+    await storage.flush();
+    expect([isApplied, held()]).toEqual([isApplied, { k: 'later' }]);
+    expect(await storage.conflicts()).toEqual([]);
+    await storage.close();
+  }
+});
