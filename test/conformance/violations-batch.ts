@@ -57,7 +57,7 @@ export const BATCH_VIOLATIONS: readonly Violation[] = [
     what: 'batches parsed and printed again',
     asked: ['1.4', '5.1', '5.4', '10'],
     fails: ['1.4'],
-    violate: askingBatch((batch) => batch),
+    violate: askingBatch((batch) => ({ ...batch })),
   },
   {
     what: 'whole answers given again, with their reads and values',
