@@ -333,12 +333,15 @@ function partsOf(operations: unknown, keyOf: (key: unknown) => string): AtomicPa
     );
   };
   const checks = new Map<string, string | null>();
-  for (const operation of listOf(operations as Iterable<AtomicOperation>)) {
-    const [name] = ATOMIC.filter((name) => Object.hasOwn(Object(operation), name));
-    if (name === undefined)
-      throw invalidOption(
-        'atomic() takes a list of { set: key, value }, { delete: key } and { check: key, ifRevision }.',
-      );
+  const wrong = (): never => {
+    throw invalidOption(
+      'atomic() takes a list of operations, each of them { set: key, value }, { delete: key } or { check: key, ifRevision }.',
+    );
+  };
+  if (typeof operations === 'string' || typeof Object(operations)[Symbol.iterator] !== 'function') wrong();
+  for (const operation of operations as Iterable<AtomicOperation>) {
+    const [name = wrong(), ...others] = ATOMIC.filter((name) => Object.hasOwn(Object(operation), name));
+    if (others.length > 0) wrong();
     const { [name]: given, ...options } = operation as Record<string, unknown>;
     const key = keyOf(given);
     const { value, ...rest } = options;

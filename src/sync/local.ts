@@ -350,7 +350,7 @@ async function carryOutUnit({ parts, marks }: AtomicOperation, draft: Draft, atM
   if (parts.length > UNIT_PARTS || bytes > UNIT_BYTES)
     throw new StorageError(
       'too-large',
-      `While the server is away an atomic unit has at most ${UNIT_PARTS} operations and ${UNIT_BYTES} characters: this one has ${parts.length} and ${bytes}.`,
+      `While the server is away an atomic unit has at most ${UNIT_PARTS} operations and 2 MiB of values: this one has ${parts.length} operations and about ${bytes} bytes. Nothing was stored. Cut it into smaller units, or call again when status().state is 'online'.`,
     );
   const unit: Unit = { n: draft.meta.rows + 1, size: writes.length, checks };
   for (const write of writes) {

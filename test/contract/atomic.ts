@@ -140,6 +140,7 @@ export function atomicUnits(open: () => Promise<KeyValueStorage>): void {
       [{}],
       [null],
       [{ set: 'a' }],
+      [{ set: 'a', value: 1, delete: 'b' }],
       [{ set: 'a', value: 1, other: 1 }],
       [{ set: 'a', value: 1, ifRevision: undefined }],
       [{ delete: 'a', ifRevision: null }],
