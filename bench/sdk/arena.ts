@@ -74,7 +74,7 @@ export async function openArena(latencies: readonly number[]): Promise<Arena> {
       });
     }
     const files = await serveFiles(
-      await bundlePage('sdk', `import { install } from './page.ts'; install();`),
+      await bundlePage('sdk', `import { install } from '../sdk/page.ts'; install();`),
     );
     closing.push(() => files.close());
     const browser = await launchChromium();
