@@ -175,6 +175,8 @@ export function createServerSide({ flask, tables, learner, turn, handshakeMs, ..
   return {
     async meetOnly() {
       await flask.open();
+      // Should the database be usable later, while the server is away: what it does not hold is not missing.
+      tables.remember({ ...met, level: flask.level1() ? 1 : 0 });
       const sent = await flask.level1()?.batch({}, [], handshakeMs);
       if (sent?.error) throw sent.error;
     },
