@@ -45,6 +45,8 @@ const PASSES = 3;
 const SUSPICIOUS_MS = 2000;
 /** After so many writes that the server does not allow, the rest is not tried: the caller may only read. */
 const MOST_DENIED = 3;
+/** After so many mutations that were given up while they were sent, the server is not believed. */
+const MOST_VOIDED = 20;
 
 /** What is to be stored where the server has something that the writer of a value had not seen; nothing to keep the server's. */
 export type Merge = (row: Row, seen: Seen) => Promise<{ readonly held: Held | undefined } | undefined>;
@@ -70,6 +72,7 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
   let left: StorageError | undefined;
   let isSuspicious = false;
   let denied = 0;
+  let voided = 0;
   while (!signal.aborted) {
     const next = await take(work, selection);
     if (!next) break;
@@ -97,8 +100,11 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       continue;
     }
     if (nameOf(sent.type) === 'epoch-changed') return stopOf(sent);
-    // Another tab has given the mutation up.
-    if (sent.refused === 409) continue;
+    // Another tab has given the mutation up. Its name is new, so that does not go on.
+    if (/^(void|settled)$/.test(nameOf(sent.type) ?? '') && voided < MOST_VOIDED) {
+      voided += 1;
+      continue;
+    }
     const blame = await blameOf(level1, sent);
     if (blame === 'server') return stopOf(sent);
     if (blame === 'busy') return { why: 'refused', error: sent.error };

@@ -20,6 +20,7 @@ const REFUSALS: Readonly<Record<string, Answer>> = {
   '400 as HTML': (r) => r.writeHead(400, html).end('<h1>Bad Request</h1>'),
   '403 as HTML': (r) => r.writeHead(403, html).end('<h1>Forbidden</h1>'),
   '404 as HTML': (r) => r.writeHead(404, html).end('<h1>Not Found</h1>'),
+  '409 as JSON': (r) => r.writeHead(409, json).end('{"error":"Conflict"}'),
   '422 as JSON': (r) => r.writeHead(422, json).end('{"error":"Unprocessable"}'),
   '422 as HTML': (r) => r.writeHead(422, html).end('<h1>Unprocessable</h1>'),
   '500 as JSON': (r) => r.writeHead(500, json).end('{"error":"It failed"}'),
