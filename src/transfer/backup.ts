@@ -25,11 +25,11 @@ import {
   type MigrationPlan,
   type MigrationProgress,
 } from './copy/options.ts';
-import { inPages, isSendable, type Moving, prepared, type Source, sourceOf } from './copy/source.ts';
+import { inPages, isSendable, prepared, type Source, type SourceEntry, sourceOf } from './copy/source.ts';
 
 const TYPES = { ndjson: 'application/x-ndjson', json: 'application/json' } as const;
 /** Bytes that are collected in memory before they become a Blob, which browsers keep on disk. */
-const GATHERED = 8 * 1024 * 1024;
+const COLLECTED = 8 * 1024 * 1024;
 
 /** Exports the entries as a stream or a Blob. */
 export async function exportFrom(
@@ -64,7 +64,7 @@ export async function exportFrom(
           sha256(),
         );
   const pieces = until(options.signal, bytes);
-  return as === 'blob' ? gathered(pieces, TYPES[format]) : streamOf(pieces);
+  return as === 'blob' ? collected(pieces, TYPES[format]) : streamOf(pieces);
 }
 
 /** The entries of a source as records of a backup. */
@@ -104,14 +104,14 @@ async function* until<Piece>(
 }
 
 /** Collects pieces into one Blob. `Response.blob()` would lose the error of a stream that fails. */
-async function gathered(pieces: AsyncIterable<Uint8Array<ArrayBuffer>>, type = ''): Promise<Blob> {
+async function collected(pieces: AsyncIterable<Uint8Array<ArrayBuffer>>, type = ''): Promise<Blob> {
   const blobs: Blob[] = [];
   let parts: Uint8Array<ArrayBuffer>[] = [];
   let bytes = 0;
   for await (const piece of pieces) {
     parts.push(piece);
     bytes += piece.byteLength;
-    if (bytes < GATHERED) continue;
+    if (bytes < COLLECTED) continue;
     blobs.push(new Blob(parts));
     parts = [];
     bytes = 0;
@@ -149,7 +149,7 @@ export async function importInto(
   const reading = context.keep({ close: async () => ended.abort(closedError()) });
   const signal = AbortSignal.any(checked.signal ? [checked.signal, ended.signal] : [ended.signal]);
   try {
-    blob = bytes instanceof Blob ? bytes : await gathered(chunksOf(bytes, signal));
+    blob = bytes instanceof Blob ? bytes : await collected(bytesOfStream(bytes, signal));
     ({ count } = await verified(blob, checked, onProgress, signal));
   } catch (error) {
     if (error instanceof StorageError) throw error;
@@ -192,7 +192,7 @@ async function verified(
   onProgress: ((progress: MigrationProgress) => void) | undefined,
   signal: AbortSignal | undefined,
 ): Promise<BackupSummary> {
-  const pages = readBackup(chunksOf(blob.stream(), signal), sha256(), keysFor(options));
+  const pages = readBackup(bytesOfStream(blob.stream(), signal), sha256(), keysFor(options));
   let done = 0;
   let bytes = 0;
   let last: string | undefined;
@@ -221,7 +221,7 @@ async function checkDistinct(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const keys = new Set<string>();
-  for await (const page of readBackup(chunksOf(blob.stream(), signal), sha256(), keysFor(options)))
+  for await (const page of readBackup(bytesOfStream(blob.stream(), signal), sha256(), keysFor(options)))
     for (const { key } of page) {
       if (keys.has(key)) throw new InvalidBackup('malformed', `Key ${JSON.stringify(key)}`, 'occurs twice');
       keys.add(key);
@@ -229,7 +229,7 @@ async function checkDistinct(
 }
 
 /** The chunks of a stream. Throws when a signal is aborted, even if the stream never yields another chunk. */
-async function* chunksOf(
+async function* bytesOfStream(
   stream: ReadableStream<Uint8Array>,
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
@@ -258,15 +258,18 @@ const keysFor = (
   onInvalidKey: (key: string) => void = () => {},
 ): ReadOptions => (onRefused ? { onInvalidKey } : {});
 
-async function* entriesOf(blob: Blob, options: Pick<ImportOptions, 'onRefused'>): AsyncGenerator<Moving> {
+async function* entriesOf(
+  blob: Blob,
+  options: Pick<ImportOptions, 'onRefused'>,
+): AsyncGenerator<SourceEntry> {
   const invalid: string[] = [];
   const reading = keysFor(options, (key) => void invalid.push(key));
-  for await (const page of readBackup(chunksOf(blob.stream()), sha256(), reading))
-    for (const { key, text } of page) yield await movingOf(key, text);
+  for await (const page of readBackup(bytesOfStream(blob.stream()), sha256(), reading))
+    for (const { key, text } of page) yield await decodedEntry(key, text);
   for (const key of new Set(invalid)) yield await prepared(key, undefined);
 }
 
-async function movingOf(key: string, text: string): Promise<Moving> {
+async function decodedEntry(key: string, text: string): Promise<SourceEntry> {
   try {
     return { key, ...snapshot(await decode(JSON.parse(text)), key), text, bytes: utf8Length(text) };
   } catch (refused) {

@@ -20,7 +20,7 @@ const page = (...keys: string[]): JournalPage => ({
   end: keys.at(-1) as string,
   keys,
   hashes: keys.map(() => 1),
-  fates: keys.map(() => 'written'),
+  results: keys.map(() => 'written'),
 });
 const moving = (key: string) => ({ key, value: 1, plain: true, text: '1', bytes: 1 });
 const takenOver = { code: 'migration', message: expect.stringContaining('taken over') };
@@ -43,11 +43,11 @@ it('a run from which it was taken can do nothing with it any more', async () => 
 it('the next run finds the pages, and what was begun and not put', async () => {
   const pair = newPair();
   const first = await open(pair);
-  expect([first.ends, first.unnoted(), first.begun]).toEqual([[], 0, []]);
+  expect([first.ends, first.unrecorded(), first.begun]).toEqual([[], 0, []]);
   for (const [n, key] of ['a', 'b', 'c'].entries()) await first.begin(n, [moving(key)]);
   await first.put(0, page('a'));
   const second = await open(pair);
-  expect([second.ends, second.unnoted()]).toEqual([['a'], 2]);
+  expect([second.ends, second.unrecorded()]).toEqual([['a'], 2]);
   expect(second.begun.flatMap(({ keys }) => keys)).toEqual(['b', 'c']);
   await second.begin(1, [moving('b')]);
   await second.forgetBegun();
@@ -61,8 +61,8 @@ it('of another migration it is forgotten; what may be there is looked at first',
   await first.put(0, page('a'));
   await first.begin(1, [moving('b')]);
   const second = await open(pair, 'skip');
-  expect([second.ends, second.unnoted(), second.begun]).toEqual([[], 3, []]);
+  expect([second.ends, second.unrecorded(), second.begun]).toEqual([[], 3, []]);
   await second.end();
   const third = await open(pair, 'skip');
-  expect([third.ends, third.unnoted()]).toEqual([[], 0]);
+  expect([third.ends, third.unrecorded()]).toEqual([[], 0]);
 });

@@ -86,13 +86,13 @@ async function withFile<T>(
   const name = isStdin ? 'stdin' : file;
   return withTemporaryFile(async (path, fill) => {
     await fill(async (sink) => {
-      for await (const chunk of chunksOf(source, name, signal)) await sink(chunk);
+      for await (const chunk of readChunks(source, name, signal)) await sink(chunk);
     });
     return work(path, name);
   });
 }
 
-async function* chunksOf(source: Readable, name: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+async function* readChunks(source: Readable, name: string, signal: AbortSignal): AsyncGenerator<Buffer> {
   try {
     yield* addAbortSignal(signal, source) as AsyncIterable<Buffer>;
   } catch (error) {

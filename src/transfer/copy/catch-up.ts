@@ -7,23 +7,32 @@
 import { chunksOf } from '../../core/chunks.ts';
 import { compareKeys } from '../../core/order.ts';
 import { hashOf, type Journal, type JournalPage, journalPage } from './journal.ts';
-import { type Moving, prepared, type Source } from './source.ts';
-import { type Fate, heldAt, isOwn, type Manner, remove, send, type Target, verify } from './target.ts';
+import { prepared, type Source, type SourceEntry } from './source.ts';
+import {
+  type EntryResult,
+  isOwnWrite,
+  remove,
+  send,
+  type Target,
+  valuesAt,
+  verify,
+  type WriteMode,
+} from './target.ts';
 
 /** The parts of a catch-up. */
 export interface CatchUp {
   readonly source: Source;
   readonly target: Target;
   readonly journal: Journal;
-  readonly manner: Manner;
+  readonly mode: WriteMode;
   /** Is called for each page of the journal that was replaced. */
   replaced(before: JournalPage | undefined, after: JournalPage, bytes: number): void;
   /** Is called with the number of entries that were compared. It may throw to end the catch-up. */
-  looked(entries: number): void;
+  advance(entries: number): void;
 }
 
 /** Whether entries are recorded in the journal before they are sent. Only with `'overwrite'` does this migration own every key it sends. */
-export const isBegun = ({ onConflict }: Pick<Manner, 'onConflict'>): boolean => onConflict === 'overwrite';
+export const isBegun = ({ onConflict }: Pick<WriteMode, 'onConflict'>): boolean => onConflict === 'overwrite';
 
 /** Maximum number of entries of a page of new keys. */
 const MOST = 500;
@@ -49,16 +58,16 @@ export async function catchUp(work: CatchUp, retry: boolean, pages?: ReadonlySet
     at = n;
     if (n < known) {
       const entries = await cursor.upTo(journal.ends[n] as string);
-      changed += await compared(work, n, entries, retry);
-      work.looked(entries.length);
+      changed += await comparePage(work, n, entries, retry);
+      work.advance(entries.length);
       continue;
     }
     for (let entries = await cursor.next(MOST); entries.length > 0; entries = await cursor.next(MOST)) {
-      if (isBegun(work.manner)) await journal.begin(journal.ends.length, entries);
-      const fates = await placed(work, entries, work.manner);
-      await replace(work, journal.ends.length, undefined, journalPage(entries, fates.all), fates.bytes);
+      if (isBegun(work.mode)) await journal.begin(journal.ends.length, entries);
+      const results = await writeAndVerify(work, entries, work.mode);
+      await replace(work, journal.ends.length, undefined, journalPage(entries, results.all), results.bytes);
       changed += entries.length;
-      work.looked(entries.length);
+      work.advance(entries.length);
     }
   }
   await cursor?.close();
@@ -66,42 +75,44 @@ export async function catchUp(work: CatchUp, retry: boolean, pages?: ReadonlySet
 }
 
 /** Compares a page with the current entries of its range. Returns the number of changed entries. */
-async function compared(
+async function comparePage(
   work: CatchUp,
   n: number,
-  entries: readonly Moving[],
+  entries: readonly SourceEntry[],
   retry: boolean,
 ): Promise<number> {
   const before = await work.journal.page(n);
   const known = new Map(before.keys.map((key, i) => [key, i]));
-  const isChanged = (entry: Moving): boolean => {
+  const isChanged = (entry: SourceEntry): boolean => {
     const i = known.get(entry.key);
     if (i === undefined) return true;
-    return before.hashes[i] !== hashOf(entry) || (retry && typeof before.fates[i] === 'object');
+    return before.hashes[i] !== hashOf(entry) || (retry && typeof before.results[i] === 'object');
   };
   const changed = entries.filter(isChanged);
   const now = new Set(entries.map(({ key }) => key));
   const gone = before.keys.filter((key) => !now.has(key));
   if (changed.length === 0 && gone.length === 0) return 0;
-  if (isBegun(work.manner)) await work.journal.begin(n, changed);
-  const fates = new Map<string, Fate>(before.keys.map((key, i) => [key, before.fates[i] as Fate]));
-  const own = changed.filter(({ key }) => isOwn(fates.get(key)));
-  const others = changed.filter(({ key }) => !isOwn(fates.get(key)));
+  if (isBegun(work.mode)) await work.journal.begin(n, changed);
+  const results = new Map<string, EntryResult>(
+    before.keys.map((key, i) => [key, before.results[i] as EntryResult]),
+  );
+  const own = changed.filter(({ key }) => isOwnWrite(results.get(key)));
+  const others = changed.filter(({ key }) => !isOwnWrite(results.get(key)));
   let bytes = 0;
-  for (const [part, manner] of [
-    [own, { ...work.manner, onConflict: 'overwrite' }],
-    [others, work.manner],
+  for (const [part, mode] of [
+    [own, { ...work.mode, onConflict: 'overwrite' }],
+    [others, work.mode],
   ] as const) {
-    const { all, bytes: sent } = await placed(work, part, manner);
-    for (const [key, fate] of all)
-      fates.set(key, part === own && typeof fate === 'object' ? { ...fate, written: true } : fate);
+    const { all, bytes: sent } = await writeAndVerify(work, part, mode);
+    for (const [key, result] of all)
+      results.set(key, part === own && typeof result === 'object' ? { ...result, written: true } : result);
     bytes += sent;
   }
   await remove(
     work.target,
-    gone.filter((key) => isOwn(fates.get(key))),
+    gone.filter((key) => isOwnWrite(results.get(key))),
   );
-  await replace(work, n, before, journalPage(entries, fates, before.end), bytes);
+  await replace(work, n, before, journalPage(entries, results, before.end), bytes);
   return changed.length + gone.length;
 }
 
@@ -120,12 +131,12 @@ export async function removeLeftovers(
   for (const part of chunksOf(keys, { count: MOST })) {
     const there = await source.having?.(part);
     if (!there) break;
-    const held = await heldAt(
+    const values = await valuesAt(
       target,
       part.filter((key) => !there.has(key)).map((key) => ({ key })),
     );
     const own: string[] = [];
-    for (const [key, found] of held) {
+    for (const [key, found] of values) {
       if (found instanceof Error) continue;
       if (sent.get(key)?.includes(hashOf(await prepared(key, found.value)))) own.push(key);
     }
@@ -135,17 +146,17 @@ export async function removeLeftovers(
 }
 
 /** Writes entries to the target in pages of bounded size, and reads them back. */
-async function placed(
+async function writeAndVerify(
   { target }: CatchUp,
-  entries: readonly Moving[],
-  manner: Manner,
-): Promise<{ readonly all: Map<string, Fate>; readonly bytes: number }> {
-  const all = new Map<string, Fate>();
+  entries: readonly SourceEntry[],
+  mode: WriteMode,
+): Promise<{ readonly all: Map<string, EntryResult>; readonly bytes: number }> {
+  const all = new Map<string, EntryResult>();
   let bytes = 0;
   for (const page of chunksOf(entries, { count: MOST })) {
-    const sent = await send(target, page, manner);
+    const sent = await send(target, page, mode);
     bytes += sent.bytes;
-    for (const [key, fate] of await verify(target, sent)) all.set(key, fate);
+    for (const [key, result] of await verify(target, sent)) all.set(key, result);
   }
   return { all, bytes };
 }
@@ -163,17 +174,17 @@ async function replace(
 
 interface Cursor {
   /** Returns the next entries up to a key, including that key. */
-  upTo(key: string): Promise<Moving[]>;
-  next(most: number): Promise<Moving[]>;
+  upTo(key: string): Promise<SourceEntry[]>;
+  next(most: number): Promise<SourceEntry[]>;
   close(): Promise<unknown>;
 }
 
-function createCursor(entries: AsyncGenerator<Moving>): Cursor {
-  let first: Moving | undefined;
-  const take = async (wanted: (entry: Moving, taken: number) => boolean): Promise<Moving[]> => {
-    const taken: Moving[] = [];
+function createCursor(entries: AsyncGenerator<SourceEntry>): Cursor {
+  let first: SourceEntry | undefined;
+  const take = async (wanted: (entry: SourceEntry, taken: number) => boolean): Promise<SourceEntry[]> => {
+    const taken: SourceEntry[] = [];
     for (;;) {
-      first ??= (await entries.next()).value as Moving | undefined;
+      first ??= (await entries.next()).value as SourceEntry | undefined;
       if (first === undefined || !wanted(first, taken.length)) return taken;
       taken.push(first);
       first = undefined;

@@ -11,7 +11,7 @@ import { count, emptyTally, type Journal, journalPage, pagesWith, type Tally, wr
 import type { CheckedOptions, MigrationPlan, MigrationProgress } from './options.ts';
 import { planOf } from './plan.ts';
 import { inPages, type Source } from './source.ts';
-import { type Manner, type Sent, send, type Target, verify } from './target.ts';
+import { type Sent, send, type Target, verify, type WriteMode } from './target.ts';
 
 /** A source that may have a change feed. */
 export interface ChangingSource extends Source {
@@ -69,7 +69,7 @@ export async function migrate(migration: Migration): Promise<number | MigrationP
     const progress = progressOf(migration, total);
     if (migration.dryRun) return await planOf(source, target, progress.of('plan'));
     const journal = await migration.openJournal?.();
-    if (journal) await goOn(migration, journal, tally);
+    if (journal) await resume(migration, journal, tally);
     if (migration.onConflict === 'fail') {
       const plan = await planOf(source, target, progress.of('plan'));
       const failed = await obstaclesOf(migration, plan, journal);
@@ -82,7 +82,7 @@ export async function migrate(migration: Migration): Promise<number | MigrationP
     if (journal) {
       const look = async (retry: boolean): Promise<void> => {
         await migration.confirm?.();
-        await lookAgain(migration, journal, tally, progress, retry);
+        await compareAgain(migration, journal, tally, progress, retry);
         await migration.confirm?.();
       };
       await look(true);
@@ -126,42 +126,42 @@ async function copy(
   progress: Progress,
 ): Promise<void> {
   const { source, target, onConflict, signal } = migration;
-  const looked = progress.of('copy');
-  looked(tally.verified + tally.skipped + tally.failed.size);
-  let left = journal?.unnoted() ?? 0;
+  const advance = progress.of('copy');
+  advance(tally.verified + tally.skipped + tally.failed.size);
+  let left = journal?.unrecorded() ?? 0;
   let n = journal?.ends.length ?? 0;
   let next = n;
   const pages = inPages(source.entries(journal?.ends.at(-1)), async (page) => {
     if (isBegun(migration)) await journal?.begin(next, page);
     next += 1;
   });
-  const note = async (sent: Sent, page: Parameters<typeof journalPage>[0]): Promise<void> => {
-    const noted = journalPage(page, await verify(target, sent));
-    await journal?.put(n, noted);
+  const record = async (sent: Sent, page: Parameters<typeof journalPage>[0]): Promise<void> => {
+    const recorded = journalPage(page, await verify(target, sent));
+    await journal?.put(n, recorded);
     n += 1;
-    count(tally, noted);
-    looked(page.length);
+    count(tally, recorded);
+    advance(page.length);
   };
-  let noting: Promise<void> | undefined;
+  let recording: Promise<void> | undefined;
   try {
     for await (const page of pages) {
       signal?.throwIfAborted();
-      const manner: Manner = { onConflict, looksFirst: left > 0 };
+      const mode: WriteMode = { onConflict, readsFirst: left > 0 };
       left -= 1;
-      const [sent] = await Promise.all([send(target, page, manner), noting]);
+      const [sent] = await Promise.all([send(target, page, mode), recording]);
       progress.sent(sent.bytes);
-      noting = note(sent, page);
+      recording = record(sent, page);
       // The rejection is thrown with the next page, or at the end.
-      noting.catch(() => {});
+      recording.catch(() => {});
     }
   } finally {
-    await noting;
+    await recording;
   }
   if (journal) await removeLeftovers(migration, journal);
 }
 
 /** Continues an earlier run: counts the pages in the journal. */
-async function goOn({ source, target }: Migration, journal: Journal, tally: Tally): Promise<void> {
+async function resume({ source, target }: Migration, journal: Journal, tally: Tally): Promise<void> {
   for (let n = 0; n < journal.ends.length; n++) count(tally, await journal.page(n));
   // A target with fewer entries than were verified has lost data.
   if (tally.verified > 0 && (await target.count({})) < tally.verified) {
@@ -173,7 +173,7 @@ async function goOn({ source, target }: Migration, journal: Journal, tally: Tall
 }
 
 /** Repeats the comparison until it finds no change. */
-async function lookAgain(
+async function compareAgain(
   { source, target, onConflict, signal }: Migration,
   journal: Journal,
   tally: Tally,
@@ -185,21 +185,21 @@ async function lookAgain(
     const again = retry && round === 1;
     const pages =
       changes && pagesWith(journal, again ? [...changes.keys, ...tally.failed.keys()] : changes.keys);
-    const looked = progress.of('catch-up');
+    const advance = progress.of('catch-up');
     const changed = await catchUp(
       {
         source,
         target,
         journal,
-        manner: { onConflict, looksFirst: false },
+        mode: { onConflict, readsFirst: false },
         replaced(before, after, bytes) {
           if (before) count(tally, before, -1);
           count(tally, after);
           progress.sent(bytes);
         },
-        looked(entries) {
+        advance(entries) {
           signal?.throwIfAborted();
-          looked(entries);
+          advance(entries);
         },
       },
       again,

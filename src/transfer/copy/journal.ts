@@ -7,8 +7,8 @@
 import { hash } from '../../core/hash.ts';
 import { compareKeys } from '../../core/order.ts';
 import type { Failed } from './errors.ts';
-import { isSendable, type Moving } from './source.ts';
-import { type Fate, isOwn } from './target.ts';
+import { isSendable, type SourceEntry } from './source.ts';
+import { type EntryResult, isOwnWrite } from './target.ts';
 
 /** A page: consecutive keys of the source, in byte order. */
 export interface JournalPage {
@@ -17,7 +17,7 @@ export interface JournalPage {
   readonly keys: readonly string[];
   /** Hashes of the values; 0 for a value that cannot be sent. */
   readonly hashes: readonly number[];
-  readonly fates: readonly Fate[];
+  readonly results: readonly EntryResult[];
 }
 
 /** Entries that were recorded before they were sent. */
@@ -28,10 +28,10 @@ export interface Journal {
   /** The last key of each page's range. */
   readonly ends: readonly string[];
   /** Number of pages that earlier runs may have copied without recording them. */
-  unnoted(): number;
+  unrecorded(): number;
   page(n: number): Promise<JournalPage>;
   /** Records entries that are about to be sent, until `put` records their page. */
-  begin(n: number, entries: readonly Moving[]): Promise<void>;
+  begin(n: number, entries: readonly SourceEntry[]): Promise<void>;
   /** Entries that earlier runs have begun, and whose page they have not recorded. */
   readonly begun: readonly Begun[];
   /** Deletes the records in `begun`. */
@@ -49,20 +49,20 @@ export interface Journal {
 
 /** The journal's record of a page. */
 export function journalPage(
-  entries: readonly Moving[],
-  fates: ReadonlyMap<string, Fate>,
-  end = (entries.at(-1) as Moving).key,
+  entries: readonly SourceEntry[],
+  results: ReadonlyMap<string, EntryResult>,
+  end = (entries.at(-1) as SourceEntry).key,
 ): JournalPage {
   return {
     end,
     keys: entries.map(({ key }) => key),
     hashes: entries.map(hashOf),
-    fates: entries.map(({ key }) => fates.get(key) as Fate),
+    results: entries.map(({ key }) => results.get(key) as EntryResult),
   };
 }
 
 /** The hash of an entry's value; 0 if it cannot be sent. */
-export const hashOf = (entry: Moving): number => (isSendable(entry) ? hash(entry.text, 0) : 0);
+export const hashOf = (entry: SourceEntry): number => (isSendable(entry) ? hash(entry.text, 0) : 0);
 
 /** The sums over pages. */
 export interface Tally {
@@ -74,12 +74,12 @@ export interface Tally {
 export const emptyTally = (): Tally => ({ verified: 0, skipped: 0, failed: new Map() });
 
 /** Adds a page to a tally, or subtracts it with `sign` -1. */
-export function count(tally: Tally, { keys, fates }: JournalPage, sign: 1 | -1 = 1): void {
-  for (const [i, fate] of fates.entries()) {
+export function count(tally: Tally, { keys, results }: JournalPage, sign: 1 | -1 = 1): void {
+  for (const [i, result] of results.entries()) {
     const key = keys[i] as string;
-    if (fate === 'skipped') tally.skipped += sign;
-    else if (typeof fate === 'string') tally.verified += sign;
-    else if (sign > 0) tally.failed.set(key, fate);
+    if (result === 'skipped') tally.skipped += sign;
+    else if (typeof result === 'string') tally.verified += sign;
+    else if (sign > 0) tally.failed.set(key, result);
     else tally.failed.delete(key);
   }
 }
@@ -90,7 +90,7 @@ export async function writtenOf(journal: Journal, keys: readonly string[]): Prom
   for (const n of pagesWith(journal, keys)) {
     if (n === journal.ends.length) continue;
     const page = await journal.page(n);
-    for (const [i, key] of page.keys.entries()) if (isOwn(page.fates[i])) written.add(key);
+    for (const [i, key] of page.keys.entries()) if (isOwnWrite(page.results[i])) written.add(key);
   }
   return written;
 }

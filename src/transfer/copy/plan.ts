@@ -3,18 +3,18 @@
  */
 import type { MigrationFailure } from './errors.ts';
 import type { MigrationPlan } from './options.ts';
-import { inPages, isSendable, type Moving, type Sendable, type Source } from './source.ts';
-import { heldAt, isEqual, reasonOf, type Target } from './target.ts';
+import { inPages, isSendable, type Sendable, type Source, type SourceEntry } from './source.ts';
+import { isEqual, reasonOf, type Target, valuesAt } from './target.ts';
 
 /**
  * Returns what a copy of `source` to `target` would do.
  *
- * @param looked Is called with the number of entries that were compared. It may throw to end the dry run.
+ * @param advance Is called with the number of entries that were compared. It may throw to end the dry run.
  */
 export async function planOf(
   source: Source,
   target: Target,
-  looked: (entries: number) => void,
+  advance: (entries: number) => void,
 ): Promise<MigrationPlan> {
   let entries = 0;
   let bytes = 0;
@@ -25,7 +25,7 @@ export async function planOf(
     refused.push({ key, reason: reasonOf(error) });
   };
 
-  async function sendable(page: readonly Moving[]): Promise<Sendable[]> {
+  async function sendable(page: readonly SourceEntry[]): Promise<Sendable[]> {
     const able: Sendable[] = [];
     for (const entry of page) {
       if (!isSendable(entry)) {
@@ -46,14 +46,14 @@ export async function planOf(
   for await (const page of inPages(source.entries())) {
     entries += page.length;
     const able = await sendable(page);
-    const held = await heldAt(target, able);
+    const values = await valuesAt(target, able);
     for (const entry of able) {
-      const found = held.get(entry.key);
+      const found = values.get(entry.key);
       if (found === undefined) continue;
       if (!(found instanceof Error) && (await isEqual(entry, found.value))) equal += 1;
       else conflicts.push(entry.key);
     }
-    looked(page.length);
+    advance(page.length);
   }
   return { entries, bytes, equal, conflicts, refused };
 }

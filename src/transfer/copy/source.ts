@@ -16,7 +16,7 @@ const MOST_BYTES = 4 * 1024 * 1024;
 /** A source of entries. */
 export interface Source {
   /** Yields the entries, or those after the key `after`. A source with a journal yields them in byte order. */
-  entries(after?: string): AsyncGenerator<Moving>;
+  entries(after?: string): AsyncGenerator<SourceEntry>;
   /** The number of entries. */
   count(): Promise<number>;
   /** Which of these keys exist; `undefined` if the source cannot look up single keys. */
@@ -68,7 +68,7 @@ const rangeAfter = (prefix: string, after?: string): KeyRange => ({
 });
 
 /** Reads entries one by one, so that only those with an unreadable value are refused. */
-async function* singly(backend: Backend, keys: readonly string[]): AsyncGenerator<Moving> {
+async function* singly(backend: Backend, keys: readonly string[]): AsyncGenerator<SourceEntry> {
   const outcomes = await backend.run(
     keys.flatMap((key): Operation[] => [
       { type: 'has', key },
@@ -97,13 +97,13 @@ export interface Sendable extends Snapshot {
 }
 
 /** An entry of a source: one that can be sent, or the reason why it cannot. */
-export type Moving = Sendable | { readonly key: string; readonly refused: Error };
+export type SourceEntry = Sendable | { readonly key: string; readonly refused: Error };
 
 /** Whether an entry can be sent. */
-export const isSendable = (entry: Moving): entry is Sendable => 'text' in entry;
+export const isSendable = (entry: SourceEntry): entry is Sendable => 'text' in entry;
 
 /** Prepares an entry for sending, or returns the reason why it cannot be sent. */
-export async function prepared(key: string, value: unknown): Promise<Moving> {
+export async function prepared(key: string, value: unknown): Promise<SourceEntry> {
   try {
     const copy = snapshot(value, checkKey(key));
     const text = copy.plain ? (encode(copy) as string) : await encodeAt(key, copy);
@@ -119,18 +119,18 @@ export async function prepared(key: string, value: unknown): Promise<Moving> {
  * @param before Is called with each page before the page is yielded.
  */
 export const inPages = (
-  entries: AsyncIterable<Moving>,
-  before?: (page: readonly Moving[]) => Promise<void>,
-): AsyncGenerator<readonly Moving[]> => ahead(pagesOf(entries, before));
+  entries: AsyncIterable<SourceEntry>,
+  before?: (page: readonly SourceEntry[]) => Promise<void>,
+): AsyncGenerator<readonly SourceEntry[]> => ahead(pagesOf(entries, before));
 
 async function* pagesOf(
-  entries: AsyncIterable<Moving>,
-  before?: (page: readonly Moving[]) => Promise<void>,
-): AsyncGenerator<readonly Moving[]> {
+  entries: AsyncIterable<SourceEntry>,
+  before?: (page: readonly SourceEntry[]) => Promise<void>,
+): AsyncGenerator<readonly SourceEntry[]> {
   const limits = {
     count: MOST,
     bytes: MOST_BYTES,
-    sizeOf: (entry: Moving) => (isSendable(entry) ? entry.bytes : 0),
+    sizeOf: (entry: SourceEntry) => (isSendable(entry) ? entry.bytes : 0),
   };
   for await (const page of chunksOfStream(entries, limits)) {
     await before?.(page);

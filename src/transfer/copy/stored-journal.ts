@@ -10,12 +10,12 @@ import { findIndexedDb } from '../../core/platform.ts';
 import { createConnection, settled } from '../../indexeddb/connection.ts';
 import { resultOf } from '../../indexeddb/errors.ts';
 import { type Begun, hashOf, type Journal, type JournalPage } from './journal.ts';
-import type { Fate } from './target.ts';
+import type { EntryResult } from './target.ts';
 
 /** The age after which a journal is not continued, because the target may have changed too much. */
 const MAX_AGE_MS = 24 * 60 * 60 * 1000;
 /** Pages that may have been in progress when a run was interrupted: one being read back, and one being sent. */
-const UNDER_WAY = 2;
+const IN_PROGRESS = 2;
 
 interface Meta {
   /** Identifies the migration. A different one starts from the beginning. */
@@ -26,16 +26,16 @@ interface Meta {
   readonly position: string | undefined;
 }
 
-/** A page on disk. `others` holds only the fates that are not `written`, which are few. */
-interface Row {
+/** A page on disk. `others` holds only the results that are not `written`, which are few. */
+interface StoredPage {
   readonly end: string;
   readonly keys: readonly string[];
   readonly hashes: readonly number[];
-  readonly others: ReadonlyMap<number, Fate>;
+  readonly others: ReadonlyMap<number, EntryResult>;
 }
 
 const META = 'meta';
-const range = (room: 'page' | 'end' | 'begun'): IDBKeyRange => IDBKeyRange.bound([room], [room, []]);
+const range = (prefix: 'page' | 'end' | 'begun'): IDBKeyRange => IDBKeyRange.bound([prefix], [prefix, []]);
 
 /**
  * Opens the journal of a migration and takes it over from earlier runs.
@@ -55,7 +55,7 @@ export async function openJournal(
   const ends: string[] = [];
   const fresh = (): Meta => ({ of, run, startedAtMs: Date.now(), position: undefined });
   let meta = fresh();
-  let unnoted = 0;
+  let unrecorded = 0;
   let begun: Begun[] = [];
   let begunAs: IDBValidKey[] = [];
 
@@ -78,12 +78,12 @@ export async function openJournal(
   const wipe = (store: IDBObjectStore): IDBRequest[] => {
     meta = fresh();
     return [
-      ...(['page', 'end', 'begun'] as const).map((room) => store.delete(range(room))),
+      ...(['page', 'end', 'begun'] as const).map((prefix) => store.delete(range(prefix))),
       store.put(meta, META),
     ];
   };
 
-  const taking = await connection.write(async (store) => {
+  const requests = await connection.write(async (store) => {
     const [known, last, rows, names] = await settled([
       store.get(META),
       store.getAll(range('end')),
@@ -91,10 +91,10 @@ export async function openJournal(
       store.getAllKeys(range('begun')),
     ] as const);
     const before = known.result as Meta | undefined;
-    if (before) unnoted = UNDER_WAY;
+    if (before) unrecorded = IN_PROGRESS;
     if (before?.of !== of || Date.now() - before.startedAtMs > MAX_AGE_MS) {
       // If the target is the same, most of these pages are already there.
-      unnoted += last.result.length;
+      unrecorded += last.result.length;
       return wipe(store);
     }
     meta = { ...before, run };
@@ -103,19 +103,19 @@ export async function openJournal(
     begunAs = names.result;
     return [store.put(meta, META)];
   });
-  for (const request of taking) resultOf(request, name);
+  for (const request of requests) resultOf(request, name);
 
   return {
     ends,
-    unnoted: () => unnoted,
+    unrecorded: () => unrecorded,
     async page(n) {
       const [found, request] = await connection.read(
         (store) => [store.get(META), store.get(['page', n])] as const,
       );
       // Another run may have recorded other ranges.
       checkOwn(found as IDBRequest);
-      const { others, ...row } = resultOf(request, name) as Row;
-      return { ...row, fates: row.keys.map((_, i) => others.get(i) ?? 'written') };
+      const { others, ...row } = resultOf(request, name) as StoredPage;
+      return { ...row, results: row.keys.map((_, i) => others.get(i) ?? 'written') };
     },
     async begin(n, entries) {
       const row: Begun = { keys: entries.map(({ key }) => key), hashes: entries.map(hashOf) };
@@ -128,9 +128,9 @@ export async function openJournal(
       await write((store) => begunAs.map((name) => store.delete(name)));
       begun = begunAs = [];
     },
-    async put(n, { fates, ...page }: JournalPage) {
-      const others = new Map([...fates.entries()].filter(([, fate]) => fate !== 'written'));
-      const row: Row = { ...page, others };
+    async put(n, { results, ...page }: JournalPage) {
+      const others = new Map([...results.entries()].filter(([, result]) => result !== 'written'));
+      const row: StoredPage = { ...page, others };
       await write((store) => [
         store.put(row, ['page', n]),
         store.put(page.end, ['end', n]),
@@ -145,7 +145,7 @@ export async function openJournal(
     },
     async clear() {
       await write(wipe);
-      unnoted = 0;
+      unrecorded = 0;
       begun = begunAs = [];
       ends.length = 0;
     },

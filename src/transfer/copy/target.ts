@@ -8,28 +8,28 @@ import { sameValue } from '../../core/same-value.ts';
 import { snapshot } from '../../core/values.ts';
 import { CHANGED, type Failed } from './errors.ts';
 import type { OnConflict } from './options.ts';
-import { isSendable, type Moving, type Sendable } from './source.ts';
+import { isSendable, type Sendable, type SourceEntry } from './source.ts';
 
 /** A target of entries. */
 export type Target = Pick<Backend, 'run' | 'open' | 'check' | 'stats' | 'count'>;
 
 /** The result for an entry: `written` and read back equal; `equal` at the target before; `skipped`; or failed. */
-export type Fate = 'written' | 'equal' | 'skipped' | Failed;
+export type EntryResult = 'written' | 'equal' | 'skipped' | Failed;
 
 /** Whether this migration has written the target's value, so that it may replace and delete it. */
-export const isOwn = (fate: Fate | undefined): boolean =>
-  fate === 'written' || (typeof fate === 'object' && fate.written === true);
+export const isOwnWrite = (result: EntryResult | undefined): boolean =>
+  result === 'written' || (typeof result === 'object' && result.written === true);
 
 /** How a page is written to the target. */
-export interface Manner {
+export interface WriteMode {
   readonly onConflict: OnConflict;
   /** Whether to read the target before anything is sent. Useful if most entries may have arrived before. */
-  readonly looksFirst: boolean;
+  readonly readsFirst: boolean;
 }
 
-/** The entries of a page that were sent, and the fates of the others. */
+/** The entries of a page that were sent, and the results of the other entries. */
 export interface Sent {
-  readonly fates: Map<string, Fate>;
+  readonly results: Map<string, EntryResult>;
   readonly written: readonly Sendable[];
   readonly bytes: number;
 }
@@ -44,24 +44,24 @@ const DIFFERS = 'The value read back from the target differs from the value writ
  */
 export async function send(
   target: Target,
-  page: readonly Moving[],
-  manner: Manner,
-  conditional = manner.onConflict !== 'overwrite',
+  page: readonly SourceEntry[],
+  mode: WriteMode,
+  conditional = mode.onConflict !== 'overwrite',
 ): Promise<Sent> {
-  const fates = new Map<string, Fate>();
+  const results = new Map<string, EntryResult>();
   // If a page has a key twice, its last entry counts.
   const entries = [...new Map(page.map((entry) => [entry.key, entry])).values()];
   for (const entry of entries)
-    if (!isSendable(entry)) fates.set(entry.key, { reason: reasonOf(entry.refused), refused: true });
+    if (!isSendable(entry)) results.set(entry.key, { reason: reasonOf(entry.refused), refused: true });
   let rest = entries.filter(isSendable);
-  if (manner.looksFirst) rest = await lookFirst(target, rest, manner, fates);
+  if (mode.readsFirst) rest = await readFirst(target, rest, mode, results);
   const outcomes = await run(
     target,
     rest.map((entry): Operation => ({ ...entry, type: 'put', ...(conditional && { ifRevision: null }) })),
   );
   if (conditional && outcomes.some((outcome) => codeOf(outcome) === 'unsupported')) {
     // Level 0 has no conditions. Another client may write between this read and the write.
-    return send(target, page, { ...manner, looksFirst: true }, false);
+    return send(target, page, { ...mode, readsFirst: true }, false);
   }
   const written: Sendable[] = [];
   for (const [i, entry] of rest.entries()) {
@@ -70,32 +70,35 @@ export async function send(
     else if (outcome.reason instanceof ConflictError) {
       const { current } = outcome.reason;
       const equal = current !== undefined && (await isEqual(entry, current.value));
-      fates.set(entry.key, equal ? 'equal' : fateOfConflict(manner.onConflict));
-    } else fates.set(entry.key, { reason: reasonOf(outcome.reason), refused: true });
+      results.set(entry.key, equal ? 'equal' : resultOfConflict(mode.onConflict));
+    } else results.set(entry.key, { reason: reasonOf(outcome.reason), refused: true });
   }
-  return { fates, written, bytes: written.reduce((sum, { bytes }) => sum + bytes, 0) };
+  return { results, written, bytes: written.reduce((sum, { bytes }) => sum + bytes, 0) };
 }
 
-/** Reads back the entries that were sent. Returns the fate of every entry of the page. */
-export async function verify(target: Target, { fates, written }: Sent): Promise<ReadonlyMap<string, Fate>> {
-  const held = await heldAt(target, written);
+/** Reads back the entries that were sent. Returns the result of every entry of the page. */
+export async function verify(
+  target: Target,
+  { results, written }: Sent,
+): Promise<ReadonlyMap<string, EntryResult>> {
+  const values = await valuesAt(target, written);
   for (const entry of written) {
-    const found = held.get(entry.key);
+    const found = values.get(entry.key);
     const equal = found instanceof Error ? found : found !== undefined && (await isEqual(entry, found.value));
-    if (equal instanceof Error) fates.set(entry.key, { reason: reasonOf(equal) });
-    else fates.set(entry.key, equal ? 'written' : { reason: DIFFERS });
+    if (equal instanceof Error) results.set(entry.key, { reason: reasonOf(equal) });
+    else results.set(entry.key, equal ? 'written' : { reason: DIFFERS });
   }
-  return fates;
+  return results;
 }
 
 /** The target's value of a key, or the error of reading it. */
-type Held = { readonly value: unknown } | Error;
+type TargetValue = { readonly value: unknown } | Error;
 
 /** Reads the target's values of the keys of `entries`. Keys that do not exist are missing in the result. */
-export async function heldAt(
+export async function valuesAt(
   target: Target,
   entries: ReadonlyArray<{ readonly key: string }>,
-): Promise<ReadonlyMap<string, Held>> {
+): Promise<ReadonlyMap<string, TargetValue>> {
   const got = await run(
     target,
     entries.map(({ key }): Operation => ({ type: 'get', key })),
@@ -107,43 +110,43 @@ export async function heldAt(
     unsure.map(({ key }): Operation => ({ type: 'has', key })),
   );
   const there = new Set(unsure.filter((_, i) => foundBy(has[i]) === true));
-  const held = new Map<string, Held>();
+  const values = new Map<string, TargetValue>();
   for (const [i, entry] of entries.entries()) {
     const outcome = got[i] as Outcome;
     const value = foundBy(outcome);
-    if (outcome.status === 'rejected') held.set(entry.key, outcome.reason as Error);
-    else if (value !== undefined || there.has(entry)) held.set(entry.key, { value });
+    if (outcome.status === 'rejected') values.set(entry.key, outcome.reason as Error);
+    else if (value !== undefined || there.has(entry)) values.set(entry.key, { value });
   }
-  return held;
+  return values;
 }
 
 const foundBy = (outcome: Outcome | undefined): unknown =>
   outcome?.status === 'fulfilled' ? outcome.value : undefined;
 
-/** Determines the fates of entries that need not be written. Returns the other entries. */
-async function lookFirst(
+/** Determines the results of entries that need not be written. Returns the other entries. */
+async function readFirst(
   target: Target,
   entries: readonly Sendable[],
-  { onConflict }: Manner,
-  fates: Map<string, Fate>,
+  { onConflict }: WriteMode,
+  results: Map<string, EntryResult>,
 ): Promise<Sendable[]> {
-  const held = await heldAt(target, entries);
+  const values = await valuesAt(target, entries);
   const rest: Sendable[] = [];
   for (const entry of entries) {
-    const found = held.get(entry.key);
+    const found = values.get(entry.key);
     if (found instanceof Error) {
       if (onConflict === 'overwrite') rest.push(entry);
-      else fates.set(entry.key, { reason: reasonOf(found) });
+      else results.set(entry.key, { reason: reasonOf(found) });
     } else if (found === undefined) rest.push(entry);
     else if (await isEqual(entry, found.value))
-      fates.set(entry.key, onConflict === 'overwrite' ? 'written' : 'equal');
+      results.set(entry.key, onConflict === 'overwrite' ? 'written' : 'equal');
     else if (onConflict === 'overwrite') rest.push(entry);
-    else fates.set(entry.key, fateOfConflict(onConflict));
+    else results.set(entry.key, resultOfConflict(onConflict));
   }
   return rest;
 }
 
-const fateOfConflict = (onConflict: OnConflict): Fate =>
+const resultOfConflict = (onConflict: OnConflict): EntryResult =>
   onConflict === 'skip' ? 'skipped' : { reason: CHANGED };
 
 /** Whether an entry equals the value found. Values that cannot be compared are not equal. */
