@@ -65,6 +65,20 @@ export async function encodeAt(key: string, value: Snapshot): Promise<string> {
   }
 }
 
+/** A value in the form in which it travels (docs/contract.md, 11), parsed. */
+export interface Held {
+  readonly json: unknown;
+}
+
+/**
+ * The parsed JSON of the value of a key.
+ *
+ * @throws {StorageError} as `encodeAt` does.
+ */
+export const heldOf = async (key: string, value: Snapshot): Promise<Held> => ({
+  json: JSON.parse(await encodeAt(key, value)),
+});
+
 /**
  * The value that the JSON of a key represents.
  *

@@ -10,7 +10,7 @@ import { createSyncedSession } from './session.ts';
 export { createFlaskBackend, type FlaskBackend } from '../remote/backend.ts';
 export { askToken } from '../remote/http.ts';
 export { changedSince, position } from '../remote/level1/changes.ts';
-export { discardEntry, listOutboxes } from './outbox.ts';
+export { discardEntry, listOutboxes } from './outbox/entries.ts';
 
 /**
  * A session with a server: with an outbox and a mirror where there is IndexedDB for them. Operations on keys that no server can hold

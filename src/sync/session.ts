@@ -2,7 +2,7 @@
  * Sync: a backend around the Flask backend that goes on while the server is away.
  *
  * While it is there, calls go to it, and the mirror learns from its answers. Where it is away, reads come from the outbox over the
- * mirror, and writes go into the outbox, which is sent when it is back (replay.ts). What a call promised holds in both cases: a
+ * mirror, and writes go into the outbox, which is sent when it is back (outbox/replay.ts). What a call promised holds in both cases: a
  * write resolves when the server has answered 2xx, or when the outbox is on the disk.
  */
 import {
@@ -20,21 +20,21 @@ import { type ServerSessionOptions, type Session, type StorageStatus, statusOf }
 import { withTimeLimit } from '../core/time.ts';
 import { createConnection, deleteDatabase } from '../indexeddb/connection.ts';
 import { createFlaskBackend } from '../remote/backend.ts';
-import { createCalls, marksOf } from './calls.ts';
-import { listConflicts, resolveConflicts } from './conflicts.ts';
-import { createLearner } from './learner.ts';
-import { createLink } from './link.ts';
-import { createLists } from './lists.ts';
-import { createLocal } from './local.ts';
-import { localKeys } from './local-list.ts';
-import { mergeBy } from './merge.ts';
-import { DATABASE_PREFIX } from './outbox.ts';
-import type { Mark } from './rules.ts';
-import { createServerSide } from './server-side.ts';
-import { isAway, type Stop } from './stop.ts';
-import { createTables, isLocal } from './tables.ts';
-import { createTabs } from './tabs.ts';
-import { createTurn } from './turn.ts';
+import { createTables, isLocal } from './database.ts';
+import { createLearner } from './mirror/learner.ts';
+import { localKeys } from './mirror/local-list.ts';
+import { createCalls, marksOf } from './online/calls.ts';
+import { createLink } from './online/link.ts';
+import { createLists } from './online/lists.ts';
+import { createServerSide } from './online/server-side.ts';
+import { createLocal } from './outbox/append.ts';
+import { listConflicts, resolveConflicts } from './outbox/conflicts.ts';
+import { DATABASE_PREFIX } from './outbox/entries.ts';
+import { mergeBy } from './outbox/merge.ts';
+import { isAway, type Stop } from './outbox/stop.ts';
+import type { Mark } from './rules/state.ts';
+import { createTabs } from './tabs/tabs.ts';
+import { createTurn } from './tabs/turn.ts';
 
 /** Milliseconds between looks at what others have changed. */
 const PULL = 30_000;

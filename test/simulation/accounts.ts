@@ -3,7 +3,7 @@
  *
  * They are kept beside the rules, from what really happened at the server and in the origins, and trust nothing that the rules say.
  */
-import { ALL, type Held, isSame, type Parked, type Seen } from '../../src/sync/rules.ts';
+import { ALL, type Held, isSame, type Parked, type Seen } from '../../src/sync/rules/state.ts';
 import { type Entry, isStill, type Op, type Server, type Watcher } from './server.ts';
 
 /** One write of an app. */

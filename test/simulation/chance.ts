@@ -1,5 +1,5 @@
 /** What one schedule is like, drawn from its seed: each is about something else. */
-import { ALL, type Held } from '../../src/sync/rules.ts';
+import { ALL, type Held } from '../../src/sync/rules/state.ts';
 import type { Random } from '../faults/random.ts';
 import { SHARED } from './accounts.ts';
 import type { Policy } from './origin.ts';

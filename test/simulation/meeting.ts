@@ -1,7 +1,7 @@
 /**
- * The server met, and the mirror filled from it, as src/sync/server-side.ts and src/sync/pull.ts do it.
+ * The server met, and the mirror filled from it, as src/sync/online/server-side.ts and src/sync/mirror/pull.ts do it.
  */
-import type { Meta } from '../../src/sync/rules.ts';
+import type { Meta } from '../../src/sync/rules/state.ts';
 import { learn, type Origin } from './origin.ts';
 import { drain } from './sending.ts';
 import type { Answer, Op } from './server.ts';

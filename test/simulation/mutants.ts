@@ -1,5 +1,5 @@
 /** Rules with one of them broken: what the simulation has to notice. */
-import { ALL, isSame, type Row } from '../../src/sync/rules.ts';
+import { ALL, isSame, type Row } from '../../src/sync/rules/state.ts';
 import { type Rules, rules } from './tried-rules.ts';
 
 const unmarked = (row: Row): Row => ({ ...row, mark: undefined });

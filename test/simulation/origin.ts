@@ -3,7 +3,7 @@
  *
  * They do what src/sync does in transactions of IndexedDB, with the same rules.
  */
-import type { Decision } from '../../src/sync/outbox-rules.ts';
+import type { Decision } from '../../src/sync/rules/outbox.ts';
 import {
   ALL,
   type Held,
@@ -15,7 +15,7 @@ import {
   type Place,
   type Row,
   type Seen,
-} from '../../src/sync/rules.ts';
+} from '../../src/sync/rules/state.ts';
 import type { Accounts, Unit, Write } from './accounts.ts';
 import type { News, Rules } from './tried-rules.ts';
 

@@ -1,8 +1,8 @@
 /**
- * The outbox sent, as src/sync/replay.ts and src/sync/sweep.ts do it: between the requests only transactions.
+ * The outbox sent, as src/sync/outbox/replay.ts and src/sync/outbox/sweep.ts do it: between the requests only transactions.
  */
-import type { Decision } from '../../src/sync/outbox-rules.ts';
-import { ALL, type Mark, type Meta, type Row, type Seen } from '../../src/sync/rules.ts';
+import type { Decision } from '../../src/sync/rules/outbox.ts';
+import { ALL, type Mark, type Meta, type Row, type Seen } from '../../src/sync/rules/state.ts';
 import { type Decided, type Next, settle, take, writeOf } from './origin.ts';
 import type { Answer, Op, Result } from './server.ts';
 import { isResults, type Process, type Tab } from './tab.ts';

@@ -4,7 +4,7 @@
  * Whatever it does happens at once. A value knows the write that made it, so that the accounts can tell what replaced what.
  */
 import type { Mutation } from '../../src/remote/level1/protocol.ts';
-import type { Held } from '../../src/sync/rules.ts';
+import type { Held } from '../../src/sync/rules/state.ts';
 import type { Unit, Write } from './accounts.ts';
 
 /** One operation of a batch. */

@@ -4,7 +4,7 @@
  * Each thing that it does is a generator. It stops where the real one waits: for an answer, or for the disk. At each stop others go
  * on, and the tab may die.
  */
-import { ALL, type Held, type Mark, type Seen } from '../../src/sync/rules.ts';
+import { ALL, type Held, type Mark, type Seen } from '../../src/sync/rules/state.ts';
 import type { Write } from './accounts.ts';
 import { append, appendUnit, clearsOf, learn, type Origin, placeOf, view } from './origin.ts';
 import type { Answer, Op, Request } from './server.ts';

@@ -1,5 +1,5 @@
 /** What happens in a schedule, in a line each. */
-import type { Held, Row, Seen } from '../../src/sync/rules.ts';
+import type { Held, Row, Seen } from '../../src/sync/rules/state.ts';
 import { clearsOf, type Origin } from './origin.ts';
 import type { Answer, Op, Request } from './server.ts';
 

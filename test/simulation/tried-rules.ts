@@ -1,11 +1,11 @@
 /**
- * The rules that a simulation tries, in one object, so that tests can break one of them: those of src/sync/rules.ts and outbox-rules.ts, and what their
+ * The rules that a simulation tries, in one object, so that tests can break one of them: those of src/sync/rules/state.ts and outbox.ts, and what their
  * callers do between them.
  */
 
-import * as outbox from '../../src/sync/outbox-rules.ts';
-import type { Held, Meta, Row, Seen } from '../../src/sync/rules.ts';
-import * as mirror from '../../src/sync/rules.ts';
+import * as outbox from '../../src/sync/rules/outbox.ts';
+import type { Held, Meta, Row, Seen } from '../../src/sync/rules/state.ts';
+import * as mirror from '../../src/sync/rules/state.ts';
 import type { Answer, Op } from './server.ts';
 
 export type Results = Extract<Answer, { results: readonly unknown[] }>;

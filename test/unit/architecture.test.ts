@@ -19,6 +19,24 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
   cli: ['transfer/', 'remote/', 'backup-format/', 'core/', 'node:', 'commander', 'croner', 'cli-progress'],
 };
 
+/** What each part of `sync` may import besides itself. The entries `session.ts` and `index.ts` may import all of them. */
+const SYNC_RULES: Readonly<Record<string, readonly string[]>> = {
+  rules: ['core/json.ts'],
+  'database.ts': ['sync/rules/', 'indexeddb/', 'core/'],
+  tabs: ['sync/database.ts', 'core/'],
+  mirror: ['sync/database.ts', 'sync/rules/', 'remote/', 'core/'],
+  outbox: ['sync/tabs/', 'sync/mirror/', 'sync/database.ts', 'sync/rules/', 'indexeddb/', 'remote/', 'core/'],
+  online: [
+    'sync/outbox/',
+    'sync/tabs/',
+    'sync/mirror/',
+    'sync/database.ts',
+    'sync/rules/',
+    'remote/',
+    'core/',
+  ],
+};
+
 /** Each import of a file: of what, and whether it is an `import()`. */
 function importsOf(file: string): Array<{ readonly name: string; readonly isDynamic: boolean }> {
   const code = readFileSync(join(source, file), 'utf8');
@@ -43,6 +61,18 @@ for (const file of files) {
     it(`${file} imports only what its folder may`, () => {
       for (const { name } of importsOf(file)) {
         const allowed = [`${folder}/`, ...(RULES[folder] ?? [])].some((rule) => name.startsWith(rule));
+        expect(allowed, `${file} imports ${name}`).toBe(true);
+      }
+    });
+}
+
+for (const file of files.filter((file) => folderOf(file) === 'sync')) {
+  const [, part = ''] = file.split('/');
+  const rules = SYNC_RULES[part];
+  if (rules)
+    it(`${file} imports only what its part of sync may`, () => {
+      for (const { name } of importsOf(file)) {
+        const allowed = [`sync/${part}/`, ...rules].some((rule) => name.startsWith(rule));
         expect(allowed, `${file} imports ${name}`).toBe(true);
       }
     });

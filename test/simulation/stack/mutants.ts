@@ -8,22 +8,22 @@ import type { Edit } from './bundle.ts';
 
 export const MUTANTS: Readonly<Record<string, Edit>> = {
   'a queued write is sent without its condition': {
-    file: 'src/sync/outgoing.ts',
+    file: 'src/sync/outbox/outgoing.ts',
     find: "? { op: 'put', key, text: JSON.stringify(held.json), ifRevision }",
     replace: "? { op: 'put', key, text: JSON.stringify(held.json) }",
   },
   'a queued delete is sent without its condition': {
-    file: 'src/sync/outgoing.ts',
+    file: 'src/sync/outbox/outgoing.ts',
     find: "{ op: 'delete', key, ifRevision };",
     replace: "{ op: 'delete', key };",
   },
   'a queued clear is sent without its condition': {
-    file: 'src/sync/outgoing.ts',
+    file: 'src/sync/outbox/outgoing.ts',
     find: "return { op: 'clear', ifSeq: base?.era === meta.era ? base.seq : 0 };",
     replace: "return { op: 'clear' };",
   },
   'a write resolves before it is on the disk': {
-    file: 'src/sync/local.ts',
+    file: 'src/sync/outbox/append.ts',
     find: 'const stored = await tables.write(',
     replace:
       'const stored = true; const later: typeof tables.write = (...args) => tables.write(...args).catch(() => undefined as never); void later(',
@@ -49,17 +49,17 @@ export const MUTANTS: Readonly<Record<string, Edit>> = {
     replace: 'const given = { answer: {} } as Awaited<ReturnType<typeof level1.giveUp>>;',
   },
   'calls do not look at the outbox': {
-    file: 'src/sync/calls.ts',
+    file: 'src/sync/online/calls.ts',
     find: 'if (!waiting && !writesHere) return chosen;',
     replace: 'if (!writesHere) return chosen;',
   },
   'answers do not reach the mirror': {
-    file: 'src/sync/learner.ts',
+    file: 'src/sync/mirror/learner.ts',
     find: 'if (unknown.length > 0)',
     replace: 'if (unknown.length > 1e9)',
   },
   'what was sent is taken for done': {
-    file: 'src/sync/replay.ts',
+    file: 'src/sync/outbox/replay.ts',
     find: '} else decisions.push(decide(row, { status, seen: seen.get(row.key) }));',
     replace: "} else decisions.push({ type: 'done' });",
   },
@@ -69,7 +69,7 @@ export const MUTANTS: Readonly<Record<string, Edit>> = {
     replace: '} else if (mutation && isInDoubt && sent.isHeard && (false as boolean)) {',
   },
   'the drainer does not wait for its turn': {
-    file: 'src/sync/turn.ts',
+    file: 'src/sync/tabs/turn.ts',
     find: 'if (isOver && !working) void request({ steal: true });',
     replace: 'void request({ steal: true });',
   },

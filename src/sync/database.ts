@@ -8,8 +8,8 @@ import { StorageError } from '../core/errors.ts';
 import { LONGEST_DELAY_MS, withTimeLimit } from '../core/time.ts';
 import { type Connection, settled } from '../indexeddb/connection.ts';
 import { asStorageError } from '../indexeddb/errors.ts';
-import { createMarks, type Marks, type SentBatch } from './marks.ts';
-import { ALL, type Meta, type Owner, type Parked, type Place, type Row, type Seen } from './rules.ts';
+import { createMarks, type Marks, type SentBatch } from './rules/sent.ts';
+import { ALL, type Meta, type Owner, type Parked, type Place, type Row, type Seen } from './rules/state.ts';
 
 /** A kind of record. */
 export type Room =

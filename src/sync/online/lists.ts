@@ -2,17 +2,17 @@
  * Keys, entries and counts: the server's with the writes that wait laid over them, or, where it is away, the mirror's.
  */
 
-import type { Backend, Operation, StorageStats } from '../core/backend.ts';
-import type { StorageError } from '../core/errors.ts';
-import { encodeAt } from '../core/json.ts';
-import { utf8Length } from '../core/keys.ts';
-import { isUnbounded, type KeyRange, restOf } from '../core/order.ts';
-import { snapshot } from '../core/values.ts';
-import type { FlaskBackend } from '../remote/backend.ts';
+import type { Backend, Operation, StorageStats } from '../../core/backend.ts';
+import type { StorageError } from '../../core/errors.ts';
+import { encodeAt } from '../../core/json.ts';
+import { utf8Length } from '../../core/keys.ts';
+import { isUnbounded, type KeyRange, restOf } from '../../core/order.ts';
+import { snapshot } from '../../core/values.ts';
+import type { FlaskBackend } from '../../remote/backend.ts';
+import type { Tables } from '../database.ts';
+import { localKeys, localStats, withPending } from '../mirror/local-list.ts';
+import { isAway } from '../outbox/stop.ts';
 import type { Link } from './link.ts';
-import { localKeys, localStats, withPending } from './local-list.ts';
-import { isAway } from './stop.ts';
-import type { Tables } from './tables.ts';
 
 const PAGE = 500;
 

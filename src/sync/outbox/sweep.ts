@@ -3,10 +3,10 @@
  *
  * Each key is deleted on its revision, so it may be begun again after any failure.
  */
-import { isObject, type JsonObject } from '../core/json.ts';
-import { type Level1, OP_BYTES, type WireOp } from '../remote/level1/protocol.ts';
-import { type News, newsOf } from './learn.ts';
-import type { Meta } from './rules.ts';
+import { isObject, type JsonObject } from '../../core/json.ts';
+import { type Level1, OP_BYTES, type WireOp } from '../../remote/level1/protocol.ts';
+import { type News, newsOf } from '../mirror/learn.ts';
+import type { Meta } from '../rules/state.ts';
 import { type Stop, stopOf } from './stop.ts';
 
 const PAGE = 500;

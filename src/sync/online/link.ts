@@ -5,10 +5,10 @@
  * again with full jitter from 0.5 s to 4 s in the first minute and to 30 s after that; what the server asks for in `Retry-After`
  * wins. A call of the app and the browser's `online` event are hints: then it is asked at once.
  */
-import type { SyncState } from '../core/backend.ts';
-import type { StorageError } from '../core/errors.ts';
-import { unref } from '../core/platform.ts';
-import { backOffMs } from '../core/time.ts';
+import type { SyncState } from '../../core/backend.ts';
+import type { StorageError } from '../../core/errors.ts';
+import { unref } from '../../core/platform.ts';
+import { backOffMs } from '../../core/time.ts';
 
 /** Milliseconds. */
 const FIRST_PAUSE = 500;

@@ -1,12 +1,12 @@
 /**
  * What the server's answers show, put into the mirror.
  *
- * Answers overtake each other, so what is older than what is known is left out (rules.ts). A value that a restored server has
+ * Answers overtake each other, so what is older than what is known is left out (rules/state.ts). A value that a restored server has
  * lost is parked on the way.
  */
-import type { BatchAnswer, WireOp } from '../remote/level1/protocol.ts';
-import { isNews, type Meta, type Parked, parkedBy, type Seen } from './rules.ts';
-import type { Writing } from './tables.ts';
+import type { BatchAnswer, WireOp } from '../../remote/level1/protocol.ts';
+import type { Writing } from '../database.ts';
+import { isNews, type Meta, type Parked, parkedBy, type Seen } from '../rules/state.ts';
 
 /** Something that an answer showed: of one key, or that everything was deleted at a sequence number. */
 export type News =

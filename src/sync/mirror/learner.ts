@@ -2,14 +2,14 @@
  * What is learned from the answers to the app's own calls, and what became doubtful in them.
  */
 
-import { isRead, type Operation, type Outcome } from '../core/backend.ts';
-import { snapshot } from '../core/values.ts';
-import type { Doubt, Mutation, Observer } from '../remote/level1/protocol.ts';
-import { isWrite } from '../remote/level1/protocol.ts';
+import { isRead, type Operation, type Outcome } from '../../core/backend.ts';
+import { heldOf } from '../../core/json.ts';
+import { snapshot } from '../../core/values.ts';
+import type { Doubt, Mutation, Observer } from '../../remote/level1/protocol.ts';
+import { isWrite } from '../../remote/level1/protocol.ts';
+import type { Tables, Writing } from '../database.ts';
+import type { Held, Seen } from '../rules/state.ts';
 import { learn, type News, newsOf } from './learn.ts';
-import { heldOf } from './local.ts';
-import type { Held, Seen } from './rules.ts';
-import type { Tables, Writing } from './tables.ts';
 
 /** Of which incarnation of the server's data answers are. */
 export interface Session {

@@ -1,12 +1,12 @@
 /**
  * Keys and counts of what is here: the mirror, with the writes that wait laid over it.
  */
-import type { StorageStats } from '../core/backend.ts';
-import { StorageError } from '../core/errors.ts';
-import { utf8Length } from '../core/keys.ts';
-import { compareKeys, type KeyRange, select } from '../core/order.ts';
-import { ALL, lastOf, type Meta, type Place, viewOf } from './rules.ts';
-import { clearsOf, type Reading, type Tables } from './tables.ts';
+import type { StorageStats } from '../../core/backend.ts';
+import { StorageError } from '../../core/errors.ts';
+import { utf8Length } from '../../core/keys.ts';
+import { compareKeys, type KeyRange, select } from '../../core/order.ts';
+import { clearsOf, type Reading, type Tables } from '../database.ts';
+import { ALL, lastOf, type Meta, type Place, viewOf } from '../rules/state.ts';
 
 const PAGE = 500;
 

@@ -2,18 +2,18 @@
  * A server that is there: met, compared with what was seen of it, and brought up to date, by one tab at a time.
  */
 
-import { StorageError } from '../core/errors.ts';
-import type { FlaskBackend } from '../remote/backend.ts';
-import type { Level1 } from '../remote/level1/protocol.ts';
-import type { Learner } from './learner.ts';
-import { compareAll, pull, pullLevel0 } from './pull.ts';
-import { type Merge, replay } from './replay.ts';
-import { replayFull } from './replay-full.ts';
-import { replayLevel0 } from './replay-level0.ts';
-import { inNewEra, isForgotten, isRewound, type Meta, NOTHING_KNOWN } from './rules.ts';
-import type { Stop } from './stop.ts';
-import type { Reading, Tables } from './tables.ts';
-import type { Turn } from './turn.ts';
+import { StorageError } from '../../core/errors.ts';
+import type { FlaskBackend } from '../../remote/backend.ts';
+import type { Level1 } from '../../remote/level1/protocol.ts';
+import type { Reading, Tables } from '../database.ts';
+import type { Learner } from '../mirror/learner.ts';
+import { compareAll, pull, pullLevel0 } from '../mirror/pull.ts';
+import { type Merge, replay } from '../outbox/replay.ts';
+import { replayFull } from '../outbox/replay-full.ts';
+import { replayLevel0 } from '../outbox/replay-level0.ts';
+import type { Stop } from '../outbox/stop.ts';
+import { inNewEra, isForgotten, isRewound, type Meta, NOTHING_KNOWN } from '../rules/state.ts';
+import type { Turn } from '../tabs/turn.ts';
 
 /** What there is to bring a server up to date with. */
 export interface Sides {

@@ -2,15 +2,14 @@
  * Values that did not come to be the server's: listed, and settled by the app.
  */
 
-import type { ConflictOf, ConflictValue, Resolution } from '../core/conflict.ts';
-import { StorageError } from '../core/errors.ts';
-import { decodeAt } from '../core/json.ts';
-import { checkReadKey } from '../core/keys.ts';
-import { snapshot } from '../core/values.ts';
-import { heldOf } from './local.ts';
-import { enqueue } from './outbox-rules.ts';
-import { ALL, type Held, type Parked, type Place } from './rules.ts';
-import { clearsOf, type Tables } from './tables.ts';
+import type { ConflictOf, ConflictValue, Resolution } from '../../core/conflict.ts';
+import { StorageError } from '../../core/errors.ts';
+import { decodeAt, heldOf } from '../../core/json.ts';
+import { checkReadKey } from '../../core/keys.ts';
+import { snapshot } from '../../core/values.ts';
+import { clearsOf, type Tables } from '../database.ts';
+import { enqueue } from '../rules/outbox.ts';
+import { ALL, type Held, type Parked, type Place } from '../rules/state.ts';
 
 /** All of them, the oldest first. */
 export async function listConflicts(tables: Tables): Promise<ConflictOf[]> {

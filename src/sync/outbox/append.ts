@@ -17,11 +17,12 @@ import {
   rejected,
   type Snapshot,
   type StoredEntry,
-} from '../core/backend.ts';
-import { ConflictError } from '../core/conflict.ts';
-import { StorageError } from '../core/errors.ts';
-import { decodeAt, encodeAt } from '../core/json.ts';
-import { enqueue, enqueueClear } from './outbox-rules.ts';
+} from '../../core/backend.ts';
+import { ConflictError } from '../../core/conflict.ts';
+import { StorageError } from '../../core/errors.ts';
+import { decodeAt, heldOf } from '../../core/json.ts';
+import { clearsOf, type Reading, type Tables } from '../database.ts';
+import { enqueue, enqueueClear } from '../rules/outbox.ts';
 import {
   ALL,
   type Held,
@@ -36,8 +37,7 @@ import {
   type Seen,
   type Unit,
   viewOf,
-} from './rules.ts';
-import { clearsOf, type Reading, type Tables } from './tables.ts';
+} from '../rules/state.ts';
 
 /** A write that may have arrived at the server. */
 export interface InDoubt {
@@ -169,11 +169,6 @@ async function encoded(
   }
   return texts;
 }
-
-/** A value as it travels. */
-export const heldOf = async (key: string, value: Snapshot): Promise<Held> => ({
-  json: JSON.parse(await encodeAt(key, value)),
-});
 
 /** A row whose numbers, where they were given out by a draft, are so many higher. */
 const shifted = (row: Row, given: number, shift: number): Row => ({

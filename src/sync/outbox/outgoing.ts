@@ -1,11 +1,11 @@
 /**
  * Writes that wait, as they travel to a server of level 1.
  */
-import { chunksOf } from '../core/chunks.ts';
-import { utf8Length } from '../core/keys.ts';
-import { NEVER, OP_BYTES, type WireOp } from '../remote/level1/protocol.ts';
-import { stepsOf } from './outbox-rules.ts';
-import { ALL, type Meta, type Row } from './rules.ts';
+import { chunksOf } from '../../core/chunks.ts';
+import { utf8Length } from '../../core/keys.ts';
+import { NEVER, OP_BYTES, type WireOp } from '../../remote/level1/protocol.ts';
+import { stepsOf } from '../rules/outbox.ts';
+import { ALL, type Meta, type Row } from '../rules/state.ts';
 
 /** Bytes of a body, and what stands around the writes in it. */
 const MOST_BYTES = 2 * 1024 * 1024;

@@ -3,15 +3,15 @@
  *
  * Each is opened for itself: its storage may be open in this tab, in another one, or in none.
  */
-import { StorageError } from '../core/errors.ts';
-import { utf8Length } from '../core/keys.ts';
-import type { OutboxEntry } from '../core/outbox.ts';
-import { findIndexedDb } from '../core/platform.ts';
-import { createConnection } from '../indexeddb/connection.ts';
-import { afterDecision } from './outbox-rules.ts';
-import { ALL, type Parked, type Row } from './rules.ts';
-import { clearsOf, createTables, type Tables } from './tables.ts';
-import { createTabs } from './tabs.ts';
+import { StorageError } from '../../core/errors.ts';
+import { utf8Length } from '../../core/keys.ts';
+import type { OutboxEntry } from '../../core/outbox.ts';
+import { findIndexedDb } from '../../core/platform.ts';
+import { createConnection } from '../../indexeddb/connection.ts';
+import { clearsOf, createTables, type Tables } from '../database.ts';
+import { afterDecision } from '../rules/outbox.ts';
+import { ALL, type Parked, type Row } from '../rules/state.ts';
+import { createTabs } from '../tabs/tabs.ts';
 
 /** What the names of sync's databases begin with. */
 export const DATABASE_PREFIX = 'codeforge-sync:';

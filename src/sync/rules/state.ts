@@ -7,12 +7,9 @@
  * not seen.
  */
 
-import type { Mutation } from '../remote/level1/protocol.ts';
+import type { Held } from '../../core/json.ts';
 
-/** A value in the form in which it travels (docs/contract.md, 11), parsed. */
-export interface Held {
-  readonly json: unknown;
-}
+export type { Held } from '../../core/json.ts';
 
 /** What was seen of a key at the server. */
 export interface Seen {
@@ -29,7 +26,9 @@ export interface Seen {
 }
 
 /** The mutation as which a write was sent, and its place among the writes of that. */
-export interface Mark extends Mutation {
+export interface Mark {
+  readonly client: string;
+  readonly m: number;
   readonly at: number;
 }
 

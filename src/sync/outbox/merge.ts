@@ -2,13 +2,12 @@
  * What is to be stored where the server has something that a writer had not seen: the app's choice (option `conflict`).
  */
 
-import type { ConflictPolicy } from '../core/conflict.ts';
-import { decodeAt } from '../core/json.ts';
-import { withTimeLimit } from '../core/time.ts';
-import { snapshot } from '../core/values.ts';
-import { heldOf } from './local.ts';
+import type { ConflictPolicy } from '../../core/conflict.ts';
+import { decodeAt, heldOf } from '../../core/json.ts';
+import { withTimeLimit } from '../../core/time.ts';
+import { snapshot } from '../../core/values.ts';
+import type { Held } from '../rules/state.ts';
 import type { Merge } from './replay.ts';
-import type { Held } from './rules.ts';
 
 /**
  * A policy as a rule over what travels.

@@ -6,13 +6,13 @@
  * stays where it is, until there is room.
  */
 
-import type { StorageError } from '../core/errors.ts';
-import { type Level1, newClient } from '../remote/level1/protocol.ts';
-import { newsOf } from './learn.ts';
-import { decide, decideSettled, plan, unitResults } from './outbox-rules.ts';
+import type { StorageError } from '../../core/errors.ts';
+import { type Level1, newClient } from '../../remote/level1/protocol.ts';
+import { newsOf } from '../mirror/learn.ts';
+import { decide, decideSettled, plan, unitResults } from '../rules/outbox.ts';
+import type { Meta, Row } from '../rules/state.ts';
 import { fitting, opsOf } from './outgoing.ts';
 import type { Replay } from './replay.ts';
-import type { Meta, Row } from './rules.ts';
 import { type Stop, stopOf } from './stop.ts';
 
 const MOST = 100;

@@ -3,14 +3,14 @@
  *
  * It is a Web Lock. Where the API is missing, as on pages of plain http, it is a lease in the database. The holder renews a heartbeat
  * in the database. A suspended tab renews nothing, so after a while another tab takes the lock from it, and the signal of its work is
- * aborted when it goes on. Two tabs may be at work at once for a moment; the rules allow for that (rules.ts, marks).
+ * aborted when it goes on. Two tabs may be at work at once for a moment; the rules allow for that (rules/sent.ts).
  *
  * Spec: W3C Web Locks API.
  */
-import { closedError, StorageError } from '../core/errors.ts';
-import { findLocks } from '../core/platform.ts';
-import { sleep, withTimeLimit } from '../core/time.ts';
-import type { Tables } from './tables.ts';
+import { closedError, StorageError } from '../../core/errors.ts';
+import { findLocks } from '../../core/platform.ts';
+import { sleep, withTimeLimit } from '../../core/time.ts';
+import type { Tables } from '../database.ts';
 
 /**
  * Runs `work` while no other tab is at work under the same name.

@@ -9,7 +9,7 @@
  * aside; after three such passes it is kept as a conflict.
  */
 
-import type { StorageError } from '../core/errors.ts';
+import type { StorageError } from '../../core/errors.ts';
 import {
   type BatchAnswer,
   type Level1,
@@ -20,8 +20,9 @@ import {
   type Unanswered,
   type Voided,
   type WireOp,
-} from '../remote/level1/protocol.ts';
-import { learn, type News, newsOf, seqOf } from './learn.ts';
+} from '../../remote/level1/protocol.ts';
+import { ALL_ROWS, clearsOf, type Tables, type Writing } from '../database.ts';
+import { learn, type News, newsOf, seqOf } from '../mirror/learn.ts';
 import {
   afterDecision,
   type Decision,
@@ -30,12 +31,11 @@ import {
   decideUnit,
   plan,
   unitResults,
-} from './outbox-rules.ts';
+} from '../rules/outbox.ts';
+import { ALL, type Held, type Mark, type Meta, type Parked, type Row, type Seen } from '../rules/state.ts';
 import { fitting, opsOf } from './outgoing.ts';
-import { ALL, type Held, type Mark, type Meta, type Parked, type Row, type Seen } from './rules.ts';
 import { otherEpoch, type Stop, stopOf } from './stop.ts';
 import { sweep } from './sweep.ts';
-import { ALL_ROWS, clearsOf, type Tables, type Writing } from './tables.ts';
 
 /** Writes a request. */
 const MOST = 500;

@@ -5,16 +5,16 @@
  * data set that is too large for that is mirrored key by key, as it is read and written.
  */
 
-import type { Operation } from '../core/backend.ts';
-import type { StorageError } from '../core/errors.ts';
-import { snapshot } from '../core/values.ts';
-import type { FlaskBackend } from '../remote/backend.ts';
-import { changesOf } from '../remote/level1/changes.ts';
-import { type Level1, nameOf } from '../remote/level1/protocol.ts';
+import type { Operation } from '../../core/backend.ts';
+import type { StorageError } from '../../core/errors.ts';
+import { heldOf } from '../../core/json.ts';
+import { snapshot } from '../../core/values.ts';
+import type { FlaskBackend } from '../../remote/backend.ts';
+import { changesOf } from '../../remote/level1/changes.ts';
+import { type Level1, nameOf } from '../../remote/level1/protocol.ts';
+import type { Tables } from '../database.ts';
+import type { Meta, Place } from '../rules/state.ts';
 import { learn, type News } from './learn.ts';
-import { heldOf } from './local.ts';
-import type { Meta, Place } from './rules.ts';
-import type { Tables } from './tables.ts';
 
 /** Bytes of all values beyond which a data set is not mirrored as a whole. Level 0 reads all of it at each start. */
 const MOST = 64 * 1024 * 1024;

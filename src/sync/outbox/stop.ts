@@ -2,10 +2,10 @@
  * Failures that are not of one call or one write: the way to the server is cut, or it refuses, or it is another.
  */
 
-import { StorageError } from '../core/errors.ts';
-import type { Unanswered } from '../remote/level1/protocol.ts';
-import { nameOf } from '../remote/level1/protocol.ts';
-import { isLocal } from './tables.ts';
+import { StorageError } from '../../core/errors.ts';
+import type { Unanswered } from '../../remote/level1/protocol.ts';
+import { nameOf } from '../../remote/level1/protocol.ts';
+import { isLocal } from '../database.ts';
 
 /** Why a replay ended before the outbox was empty. */
 export interface Stop {

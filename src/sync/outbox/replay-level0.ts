@@ -5,16 +5,15 @@
  * Between that read and the write somebody else may write: such a server has no way to tell (docs/guarantees.md).
  */
 
-import type { Operation, Outcome } from '../core/backend.ts';
-import { StorageError } from '../core/errors.ts';
-import { decodeAt } from '../core/json.ts';
-import { sameValue } from '../core/same-value.ts';
-import { snapshot } from '../core/values.ts';
-import type { FlaskBackend } from '../remote/backend.ts';
-import { heldOf } from './local.ts';
-import { compare, type Decision } from './outbox-rules.ts';
+import type { Operation, Outcome } from '../../core/backend.ts';
+import { StorageError } from '../../core/errors.ts';
+import { decodeAt, heldOf } from '../../core/json.ts';
+import { sameValue } from '../../core/same-value.ts';
+import { snapshot } from '../../core/values.ts';
+import type { FlaskBackend } from '../../remote/backend.ts';
+import { compare, type Decision } from '../rules/outbox.ts';
+import { ALL, type Held, type Meta, type Row, type Seen, type Unit } from '../rules/state.ts';
 import { type Replay, settle } from './replay.ts';
-import { ALL, type Held, type Meta, type Row, type Seen, type Unit } from './rules.ts';
 import { isAway, type Stop } from './stop.ts';
 
 /** Keys that are compared and written together. */

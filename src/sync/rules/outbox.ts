@@ -1,7 +1,7 @@
 /**
  * The rules of the outbox: what waits, what is sent of it, and what becomes of it.
  *
- * No I/O, as in rules.ts, whose promises they keep.
+ * No I/O, as in state.ts, whose promises they keep.
  */
 import {
   ALL,
@@ -14,7 +14,7 @@ import {
   type Seen,
   seenOf,
   type Unit,
-} from './rules.ts';
+} from './state.ts';
 
 /** A write, about to wait. */
 export interface Write {

@@ -2,7 +2,7 @@
  * Which writes of the outbox may have been sent, as which mutation: a record a mutation, beside the writes, so that marking one does
  * not write its value again. A full disk has room for that.
  */
-import type { Mark, Row } from './rules.ts';
+import type { Mark, Row } from './state.ts';
 
 /** A mutation that was sent: the places of its writes, by their `n`. Each has a client of its own. */
 export interface SentBatch {

@@ -3,7 +3,7 @@
  *
  * Only hints: whoever misses one finds out by the database.
  */
-import { openChannel } from '../core/platform.ts';
+import { openChannel } from '../../core/platform.ts';
 
 /** `changed`: what waits, or is kept; `online`: the server is there; `forgotten`: what was kept here is deleted. */
 export type Message = 'changed' | 'online' | 'forgotten';

@@ -12,13 +12,13 @@ import {
   type Outcome,
   type ProtocolOperation,
   rejected,
-} from '../core/backend.ts';
-import { StorageError } from '../core/errors.ts';
-import { snapshot } from '../core/values.ts';
-import type { FlaskBackend } from '../remote/backend.ts';
-import type { Doubt } from '../remote/level1/protocol.ts';
-import type { Learner } from './learner.ts';
-import type { Link } from './link.ts';
+} from '../../core/backend.ts';
+import { StorageError } from '../../core/errors.ts';
+import { snapshot } from '../../core/values.ts';
+import type { FlaskBackend } from '../../remote/backend.ts';
+import type { Doubt } from '../../remote/level1/protocol.ts';
+import type { Tables } from '../database.ts';
+import type { Learner } from '../mirror/learner.ts';
 import {
   arrivedAs,
   type createLocal,
@@ -26,10 +26,10 @@ import {
   type InDoubt,
   LOCAL,
   type RejectedOperation,
-} from './local.ts';
-import { ALL, type Mark } from './rules.ts';
-import { isAway } from './stop.ts';
-import type { Tables } from './tables.ts';
+} from '../outbox/append.ts';
+import { isAway } from '../outbox/stop.ts';
+import { ALL, type Mark } from '../rules/state.ts';
+import type { Link } from './link.ts';
 
 /** What calls go to. */
 export interface Called {
