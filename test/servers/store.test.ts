@@ -307,12 +307,12 @@ it('a closed snapshot holds no resources', async () => {
   const isHeld = () => database.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.busy === 1;
   database.exec('PRAGMA busy_timeout = 0');
   for (let index = 0; index < 10; index += 1) await put(`${index}`, `"${'x'.repeat(60_000)}"`);
-  const snapshot = store.snapshot(TENANT);
+  const snapshot = await store.snapshot(TENANT);
   expect((await snapshot.pages().next()).value).toHaveLength(2);
   await put('0', '1');
   expect(isHeld()).toBe(true);
   const closing = vi.spyOn(DatabaseSync.prototype, 'close');
-  snapshot.close();
+  await snapshot.close();
   expect(isHeld()).toBe(false);
   expect(closing).toHaveBeenCalledTimes(1);
 });

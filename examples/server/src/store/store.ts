@@ -142,7 +142,8 @@ export interface Snapshot {
   readonly seq: number;
   /** All entries in byte order of their keys, in pages of bounded size. */
   pages(): AsyncGenerator<ReadonlyArray<Entry & { readonly key: string }>, void>;
-  close(): void;
+  /** Ends it. Does nothing if it has ended. */
+  close(): Promise<void>;
 }
 
 /** A durable key-value store of many tenants. No tenant sees the data of another. */
@@ -159,9 +160,13 @@ export interface Store {
   stats(tenant: string): Promise<Stats>;
   /** The changes after sequence number `after`: at most `limit`, fewer when their values are large. */
   changes(tenant: string, after: number, limit: number): Promise<Changes>;
-  snapshot(tenant: string): Snapshot;
-  /** Calls `listener` after commits, also of other processes. Returns a function that ends this. */
-  onCommit(listener: () => void): () => void;
+  /** @throws {StoreError} */
+  snapshot(tenant: string): Promise<Snapshot>;
+  /**
+   * Calls `listener` after the tenant's data has changed, also by other processes. It may also call it without a change.
+   * Returns a function that ends this.
+   */
+  onCommit(tenant: string, listener: () => void): () => void;
   /** Deletes tombstones, and clients with their stored results, that are older than 30 days. @throws {StoreError} */
   expire(): Promise<void>;
   /** Resolves when all earlier calls have finished and the database is closed. */

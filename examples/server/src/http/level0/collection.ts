@@ -39,7 +39,7 @@ export function createCollectionHandlers(store: Store, maxBodyBytes: number) {
 
     async export(request: RequestContext): Promise<Answer> {
       if (request.incoming.method === 'HEAD') return answer('');
-      return streamed('application/json', membersOf(store.snapshot(tenantOf(request))));
+      return streamed('application/json', membersOf(await store.snapshot(tenantOf(request))));
     },
   };
 }
@@ -57,6 +57,6 @@ async function* membersOf(snapshot: Snapshot): AsyncGenerator<string, void> {
     }
     yield separator === '{' ? '{}' : '}';
   } finally {
-    snapshot.close();
+    await snapshot.close();
   }
 }

@@ -36,11 +36,12 @@ export function createChangesHandler(store: Store, stopping: AbortSignal): Handl
     const limit = integerOf(query, 'limit', DEFAULT_PAGE, 1, MAX_PAGE);
     const wait = integerOf(query, 'wait', 0, 0, MAX_WAIT);
     if (since === undefined) throw epochChanged();
-    const waiter = createWaiter(store, request.outgoing, stopping);
+    const tenant = tenantOf(request);
+    const waiter = createWaiter(store, tenant, request.outgoing, stopping);
     try {
       const deadline = Date.now() + wait * 1000;
       for (let isWaiting = false; ; ) {
-        const found = await store.changes(tenantOf(request), since, limit);
+        const found = await store.changes(tenant, since, limit);
         if ('lost' in found) throw found.lost === 'epoch-changed' ? epochChanged() : cursorGone();
         const { seq, changes, more } = found;
         const left = deadline - Date.now();
@@ -66,7 +67,7 @@ export function createChangesHandler(store: Store, stopping: AbortSignal): Handl
     const since = seqOf(lastId === undefined ? queryOf(incoming.url ?? '').get('since') : String(lastId));
     if (!slot.wait()) return tooManyRequests();
     const tenant = tenantOf(request);
-    const waiter = createWaiter(store, outgoing, stopping);
+    const waiter = createWaiter(store, tenant, outgoing, stopping);
     let at = since;
     let sentAt = Date.now();
 
@@ -90,7 +91,7 @@ export function createChangesHandler(store: Store, stopping: AbortSignal): Handl
             .join('');
         }
         if (waiter.ended) return undefined;
-        // Commits of other tenants wake the waiter too. They must not postpone the heartbeat.
+        // A commit that changed nothing of this tenant may wake the waiter too. It must not postpone the heartbeat.
         const silence = Date.now() - sentAt;
         if (silence >= HEARTBEAT) return ':\n\n';
         await waiter.next(HEARTBEAT - silence);

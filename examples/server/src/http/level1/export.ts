@@ -9,7 +9,7 @@ import { type Handler, tenantOf } from '../request.ts';
 export function createExportHandler(store: Store): Handler {
   return async (request) => {
     if (request.incoming.method === 'HEAD') return { ...answer(''), type: NDJSON_TYPE };
-    const snapshot = store.snapshot(tenantOf(request));
+    const snapshot = await store.snapshot(tenantOf(request));
     const header = { epoch: store.epoch, seq: snapshot.seq, timestamp: new Date().toISOString() };
     return streamed(NDJSON_TYPE, writeNdjson(recordsOf(snapshot), header, createDigest()));
   };
@@ -20,7 +20,7 @@ async function* recordsOf(snapshot: Snapshot): AsyncGenerator<BackupRecord[], vo
     for await (const page of snapshot.pages())
       yield page.map(({ key, rev, value }) => ({ key, rev: String(rev), text: value }));
   } finally {
-    snapshot.close();
+    await snapshot.close();
   }
 }
 

@@ -2,7 +2,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Store } from '../../store/store.ts';
 
-/** Waits for one caller. It notices every commit from its creation on. */
+/** Waits for one caller. It notices every commit of the tenant from its creation on. */
 export interface Waiter {
   /** Whether the caller is gone or the server is stopping. */
   readonly ended: boolean;
@@ -13,6 +13,7 @@ export interface Waiter {
 
 export function createWaiter(
   store: Pick<Store, 'onCommit'>,
+  tenant: string,
   outgoing: ServerResponse,
   stopping: AbortSignal,
 ): Waiter {
@@ -24,7 +25,7 @@ export function createWaiter(
     wake();
     stop();
   };
-  const unsubscribe = store.onCommit(() => {
+  const unsubscribe = store.onCommit(tenant, () => {
     committed = true;
     wake();
   });

@@ -92,7 +92,7 @@ export function createReads(database: DatabaseSync, answerBytes: number): Reads 
 export function openSnapshot(database: DatabaseSync, tenant: string): Snapshot {
   const reader = openReader(database);
   let open = true;
-  const close = (): void => {
+  const closeNow = (): void => {
     if (open) reader.close();
     open = false;
   };
@@ -103,9 +103,13 @@ export function openSnapshot(database: DatabaseSync, tenant: string): Snapshot {
     const rows = reader.prepare(
       'SELECT key, value, rev FROM records WHERE tenant = ? AND value IS NOT NULL ORDER BY key',
     );
-    return { seq: Number(row?.seq ?? 0), pages: () => pagesOf(rows.iterate(tenant)), close };
+    return {
+      seq: Number(row?.seq ?? 0),
+      pages: () => pagesOf(rows.iterate(tenant)),
+      close: async () => closeNow(),
+    };
   } catch (error) {
-    close();
+    closeNow();
     throw error;
   }
 }

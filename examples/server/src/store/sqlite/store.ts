@@ -33,7 +33,7 @@ export function createSqliteStore(database: DatabaseSync, answerBytes: number): 
     const outcomes = await transactions
       .write(() => runBatches(statements, batches, answerBytes))
       .catch(storeError);
-    notice.committed();
+    notice.committed(batches.map(({ tenant }) => tenant));
     return outcomes;
   });
   const batchReads = createGroup((batches: readonly TenantBatch[]) =>
@@ -54,7 +54,7 @@ export function createSqliteStore(database: DatabaseSync, answerBytes: number): 
     list: (tenant, range) => read(() => reads.list(tenant, range)),
     stats: (tenant) => read(() => reads.stats(tenant)),
     changes: (tenant, after, limit) => read(() => reads.changes(tenant, after, limit)),
-    snapshot(tenant) {
+    async snapshot(tenant) {
       try {
         return openSnapshot(database, tenant);
       } catch (error) {
