@@ -253,7 +253,7 @@ export interface NamespacedStorage<Schema extends object = Record<string, unknow
   /**
    * Deletes many keys.
    *
-   * @throws {StorageError} As `delete`, for the first key that fails.
+   * @throws {StorageError} As `delete`, for the first key that fails. The other keys may be deleted.
    */
   deleteMany(keys: Iterable<KeyOf<Schema>>): Promise<void>;
   /**

@@ -311,6 +311,49 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     },
   },
   {
+    name: 'S8',
+    title: 'a database that fails at the first contact: later nothing is missing while the server is away',
+    async play(world) {
+      await world.server.put('k', 'v');
+      world.device('a').disk.failures = 100;
+      const tab = await world.open('a1');
+      await world.do(tab, get('other'));
+      tab.device.disk.failures = 0;
+      tab.device.network = 'lose-request';
+      await world.do(tab, get('k'), listKeys);
+    },
+  },
+  {
+    name: 'S9',
+    title:
+      'writes of one turn of which the server refuses a later request: the others may be stored all the same',
+    async play(world) {
+      const tab = await world.openOnline('a1');
+      world.network.next(['deliver', '401 json', 'deliver']);
+      await world.do(
+        tab,
+        set('l', 'v1', 'absent'),
+        setMany({ k: 'v2', l: 'v3' }),
+        set('k', 'v4', 'absent'),
+        get('k'),
+      );
+    },
+  },
+  {
+    name: 'S11',
+    title: 'the sync database deleted after a write has become a conflict: the conflict is lost with it',
+    async play(world) {
+      const tab = await world.openOnline('a1');
+      const other = await world.openOnline('b1');
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'a'));
+      await world.do(other, set('k', 'b'));
+      tab.device.network = 'deliver';
+      await world.wait(10_000);
+      world.deleteSyncData(tab.device);
+    },
+  },
+  {
     name: 'A14',
     title: 'a browser that forbids IndexedDB: the server serves all calls',
     async play(world) {

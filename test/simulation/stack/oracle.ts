@@ -78,13 +78,12 @@ const show = (value: unknown): string => (value === undefined ? 'nothing' : JSON
 function judgeCalls(world: World, report: Report): void {
   const limitMs = (world.options.storage?.timeout ?? 10_000) + MARGIN_MS;
   for (const call of world.calls) {
-    const { outcome, settledAtMs, calledAtMs, frozenMs } = call;
+    const { outcome, tookMs = 0 } = call;
     if (outcome === undefined) {
       if (!call.client.tab.isDead) report('hang', `${nameOf(call)} never settles`);
       continue;
     }
-    const ms = (settledAtMs ?? 0) - calledAtMs - frozenMs;
-    if (ms > limitMs) report('limit', `${nameOf(call)} took ${Math.round(ms)} ms`);
+    if (tookMs > limitMs) report('limit', `${nameOf(call)} took ${Math.round(tookMs)} ms`);
     if (outcome.type === 'rejected' && !CODES.test(outcome.code))
       report('raw error', `${nameOf(call)} rejects with ${outcome.code}: ${outcome.message}`);
   }
@@ -168,8 +167,10 @@ function factsOf(world: World, { reports, content }: Ending, key: string): Facts
 /** How far a write may have taken effect. */
 type Effect = 'applied' | 'none' | 'maybe';
 
-function effectOf({ outcome }: Call): Effect {
+function effectOf({ outcome, operation }: Call): Effect {
   if (outcome?.type === 'resolved') return 'applied';
+  // Each entry is a write of its own: the call rejects with the first that fails, and the others may be stored.
+  if (/^(setMany|deleteMany)$/.test(operation.type) && keysOf(operation).length > 1) return 'maybe';
   return outcome === undefined || IN_DOUBT.test(outcome.code) ? 'maybe' : 'none';
 }
 

@@ -78,6 +78,9 @@ export class Tab implements Process {
   isDead = false;
   isFrozen = false;
   readonly postponed: Task[] = [];
+  /** Since when it is frozen, and for how long it was frozen before. */
+  private frozenAtMs: number | undefined;
+  private frozenBeforeMs = 0;
   private readonly surroundings: Surroundings;
   private readonly listeners = new Set<readonly [type: string, listener: (event: object) => void]>();
 
@@ -105,13 +108,24 @@ export class Tab implements Process {
 
   /** The browser suspends the tab. It keeps its locks and its transactions. */
   freeze(): void {
-    this.surroundings.clock.note(`${this.name} freezes`);
+    const { clock } = this.surroundings;
+    clock.note(`${this.name} freezes`);
     this.isFrozen = true;
+    this.frozenAtMs ??= clock.nowMs;
   }
 
   thaw(): void {
-    this.surroundings.clock.note(`${this.name} continues`);
-    this.surroundings.clock.thaw(this);
+    const { clock } = this.surroundings;
+    clock.note(`${this.name} continues`);
+    this.frozenBeforeMs = this.frozenMs();
+    this.frozenAtMs = undefined;
+    clock.thaw(this);
+  }
+
+  /** Milliseconds for which it was frozen until now. */
+  frozenMs(): number {
+    const { nowMs } = this.surroundings.clock;
+    return this.frozenBeforeMs + nowMs - (this.frozenAtMs ?? nowMs);
   }
 
   /** Tells the page of an event, such as `online`. */

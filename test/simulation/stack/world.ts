@@ -32,8 +32,8 @@ export interface Call {
   readonly seen: Seen | undefined;
   outcome: Outcome | undefined;
   settledAtMs: number | undefined;
-  /** Milliseconds for which the tab was frozen meanwhile. */
-  frozenMs: number;
+  /** Milliseconds that it took. Time for which the tab was frozen does not count. */
+  tookMs: number | undefined;
 }
 
 /** An entry that a tab has read. */
@@ -115,8 +115,9 @@ export class Client {
       seen,
       outcome: undefined,
       settledAtMs: undefined,
-      frozenMs: 0,
+      tookMs: undefined,
     };
+    const frozenBeforeMs = this.tab.frozenMs();
     this.world.calls.push(call);
     this.calls.push(call);
     const name = `${this.tab.name} ${call.id}:${textOf(operation)}`;
@@ -124,6 +125,7 @@ export class Client {
     const end = (outcome: Outcome): void => {
       call.outcome = outcome;
       call.settledAtMs = clock.nowMs;
+      call.tookMs = clock.nowMs - call.calledAtMs - (this.tab.frozenMs() - frozenBeforeMs);
       const text =
         outcome.type === 'resolved' ? JSON.stringify(outcome.value) : `${outcome.code}: ${outcome.message}`;
       clock.note(`${name} ${outcome.type} ${text}`);
@@ -210,13 +212,13 @@ export class World {
     this.disks.cutPower(device.databases, onlyValues);
   }
 
-  /** Somebody deletes the data that sync has on a device. */
+  /** Somebody deletes the data that sync has on a device: its outbox and its conflicts are lost (docs/guarantees.md, 7.3). */
   deleteSyncData(device: Device): void {
     this.clock.note(`the sync database of ${device.name} is deleted`);
     device.hasLostData ||= this.clients.some(
       (client) =>
         client.device === device &&
-        (client.storage.status().pending > 0 || client.calls.some(({ outcome }) => outcome === undefined)),
+        (hasOwnData(client) || client.calls.some(({ outcome }) => outcome === undefined)),
     );
     this.disks.deleteAll(device.databases, 'codeforge-sync');
   }
@@ -233,26 +235,20 @@ export class World {
 
   /** Time passes. */
   async wait(ms: number): Promise<void> {
-    const before = this.clock.nowMs;
-    await this.clock.run(before + ms);
-    this.countFrozen(before);
+    await this.clock.run(this.clock.nowMs + ms);
   }
 
   /** Time passes until something is so. Throws when it never is. */
   async until(what: string, isSo: () => boolean): Promise<void> {
-    const before = this.clock.nowMs;
-    const isDone = await this.clock.run(before + PATIENCE_MS, isSo);
-    this.countFrozen(before);
+    const isDone = await this.clock.run(this.clock.nowMs + PATIENCE_MS, isSo);
     if (!isDone) throw new Error(`After ${PATIENCE_MS / 1000} s there is still no ${what}.`);
   }
 
   /** Time passes until calls have settled, or until nobody would wait any longer. Frozen and dead tabs are not waited for. */
   async settle(calls: readonly Call[] = this.calls): Promise<void> {
-    const before = this.clock.nowMs;
-    await this.clock.run(before + PATIENCE_MS, () =>
+    await this.clock.run(this.clock.nowMs + PATIENCE_MS, () =>
       calls.every(({ outcome, client: { tab } }) => outcome || tab.isDead || tab.isFrozen),
     );
-    this.countFrozen(before);
   }
 
   /** Calls in one turn, and waits for them. */
@@ -289,10 +285,10 @@ export class World {
   living(): Client[] {
     return this.clients.filter(({ tab }) => !tab.isDead);
   }
+}
 
-  private countFrozen(sinceMs: number): void {
-    for (const call of this.calls)
-      if (call.outcome === undefined && call.client.tab.isFrozen)
-        call.frozenMs += this.clock.nowMs - Math.max(sinceMs, call.calledAtMs);
-  }
+/** Whether a device has what only that device has. */
+function hasOwnData({ storage }: Client): boolean {
+  const { pending, conflicts } = storage.status();
+  return pending > 0 || conflicts > 0;
 }
