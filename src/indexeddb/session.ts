@@ -9,6 +9,7 @@ import { type Session, statusOf } from '../core/session.ts';
 export const createLocalSession = (backend: Backend, reason: string): Session => ({
   ...backend,
   status: () => statusOf({ state: 'local', reason }),
+  account: () => undefined,
   ready: backend.open,
   flush: async () => {},
   conflicts: async () => [],

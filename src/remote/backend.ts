@@ -16,8 +16,8 @@ import { isUnbounded } from '../core/order.ts';
 import { detect, type Found } from './detection.ts';
 import { createExchange, type Exchange } from './http.ts';
 import { createLevel0Protocol } from './level0/batches.ts';
-import { createLevel1Protocol } from './level1/operations.ts';
-import type { Level1, Observer } from './level1/protocol.ts';
+import { createLevel1Protocol, type Protocol1 } from './level1/operations.ts';
+import type { BatchAnswer, KnownAccount, Level1, Observer, Settled } from './level1/protocol.ts';
 
 /** A server that was detected. */
 export interface Detected {
@@ -35,6 +35,15 @@ export interface FlaskBackend extends Backend, Pick<Protocol, 'deletesOf'> {
   readonly detected: () => Detected | undefined;
   /** The requests of level 1, if the server speaks it. */
   readonly level1: () => Level1 | undefined;
+  /**
+   * Asks a server of level 1 for its state and for the account of the token, and goes on with the data of that account.
+   *
+   * The calls under way stay calls for the data of the account before, and reject if the server does not carry them out for it. What
+   * was in doubt then stays in doubt until the token is for that account again.
+   *
+   * @returns `undefined` on level 0.
+   */
+  handshake(limitMs?: number): Promise<Settled<BatchAnswer>> | undefined;
   /** Gives up a write of level 1 that may still arrive. @throws {StorageError} if the server does not answer. */
   settle(): Promise<void>;
   /** How long the server has asked to wait, in milliseconds from now (`Retry-After`). */
@@ -64,20 +73,33 @@ export function createFlaskBackend(
     return reply;
   };
   let detected: Detected | undefined;
-  let level1: Level1 | undefined;
-  let settle = async (): Promise<void> => {};
+  let current: Protocol1 | undefined;
+  /** The protocols of the accounts that the token was for, each with a client of its own. */
+  const others = new Map<string | undefined, Protocol1>();
+  let create: ((known?: KnownAccount) => Protocol1) | undefined;
   let protocol: Promise<Protocol> | undefined;
 
   function use({ level, health, reason, isHealthRead }: Found): Protocol {
     if (level === undefined) throw new StorageError('unavailable', reason);
     detected = { level, reason, isHealthRead };
-    level1 = undefined;
-    settle = async () => {};
+    others.clear();
+    current = create = undefined;
     if (health === undefined) return createLevel0Protocol(exchange, url);
-    const created = createLevel1Protocol(exchange, timeout, health, observer);
-    level1 = created.level1;
-    settle = created.settle;
-    return created;
+    const isTokenVariable = typeof token === 'function';
+    create = (known) => createLevel1Protocol(exchange, timeout, health, { isTokenVariable, known, observer });
+    current = create();
+    return current;
+  }
+
+  async function handshake(asked: Protocol1, limitMs?: number): Promise<Settled<BatchAnswer>> {
+    const sent = await asked.level1.batch({ isForAnyAccount: true }, [], limitMs);
+    const known = asked.level1.account();
+    if (!sent.answer || sent.answer.account === known || current !== asked || !create) return sent;
+    const { account } = sent.answer;
+    others.set(known, asked);
+    current = others.get(account) ?? create({ account });
+    protocol = Promise.resolve(current);
+    return sent;
   }
   /** Detects the server once. A detection that failed is repeated by the next call. */
   const opened = (): Promise<Protocol> => {
@@ -93,8 +115,9 @@ export function createFlaskBackend(
   return {
     type: 'flask',
     detected: () => detected,
-    level1: () => level1,
-    settle: () => settle(),
+    level1: () => current?.level1,
+    handshake: (limitMs) => current && handshake(current, limitMs),
+    settle: async () => current?.settle(),
     askedToWaitMs: () => Math.max(0, askedToWaitUntil - performance.now()),
     async open() {
       const isFirst = protocol === undefined;

@@ -70,6 +70,23 @@ export const lateRefusal = (cause: StorageError): StorageError =>
     { cause },
   );
 
+/**
+ * The token is for another account than the data that a request is for: nothing was read or written (docs/contract.md, 9.16).
+ *
+ * A class of its own, because a server that forbids a request for any other reason may allow the same request later.
+ */
+export class OtherAccountError extends StorageError {
+  constructor(message: string) {
+    super('forbidden', message);
+  }
+}
+
+/** The error for a request that the server has refused with `other-account`. */
+export const otherAccountError = (): OtherAccountError =>
+  new OtherAccountError(
+    'The token is for another account now, so the server has applied nothing. Read the data of that account before you write to it.',
+  );
+
 /** An answer that no storage server gives. */
 export const strangerError = (subject: string, answered: string): StorageError =>
   new StorageError('unavailable', ofStranger(subject, answered));

@@ -27,8 +27,16 @@ export interface HttpRequest<T> {
   readonly repeats?: Repeats;
   /** Whether it is sent without the token. */
   readonly isAnonymous?: boolean;
-  /** What the object of a 2xx answer holds, or `undefined` if that is not a whole answer to this request. */
-  answerOf(json: JsonObject): T | undefined;
+  /** The token to send. Default: the token of the storage, read again for each attempt. */
+  readonly token?: string;
+  /** Is called before each attempt with its token. An attempt for which it returns a failure is not sent. */
+  checkToken?(token: string, limitMs: number): Promise<Failure | undefined>;
+  /**
+   * What the object of a 2xx answer holds, or `undefined` if that is not a whole answer to this request.
+   *
+   * @param token The token that was sent.
+   */
+  answerOf(json: JsonObject, token: string | undefined): T | undefined;
 }
 
 /** When an attempt that failed is repeated. Nothing is repeated for which the time limit leaves no room. */
@@ -72,7 +80,8 @@ export function createExchange(
   token: Token | undefined,
 ): Exchange {
   return async <T>(request: HttpRequest<T>) => {
-    const { method, path, body, repeats, isAnonymous = false } = request;
+    const { method, path, body, repeats, isAnonymous = false, checkToken } = request;
+    const given = isAnonymous ? undefined : (request.token ?? token);
     const timeoutMs = Math.min(request.timeoutMs ?? defaultTimeoutMs, defaultTimeoutMs);
     const deadline = performance.now() + timeoutMs;
     /** The attempt that is under way, or that was the last. */
@@ -80,17 +89,21 @@ export function createExchange(
     let pauseMs = 0;
 
     async function attempt(sending: Request): Promise<Reply<T>> {
-      if (!isAnonymous && token !== undefined)
+      let bearer: string | undefined;
+      if (given !== undefined) {
         try {
-          const bearer = await askToken(token, deadline - performance.now(), signal);
-          sending.headers.set('authorization', `Bearer ${bearer}`);
+          bearer = await askToken(given, deadline - performance.now(), signal);
         } catch (error) {
           return failed(error as StorageError, { isSent: false });
         }
+        const failure = await checkToken?.(bearer, deadline - performance.now());
+        if (failure) return { ...failure, isSent: false };
+        sending.headers.set('authorization', `Bearer ${bearer}`);
+      }
       last.isSent = true;
       try {
         // ky copies a request before each attempt. The body is added here, so that it is never copied.
-        return await replyOf(await fetch(sending, body === undefined ? {} : { body }), request, base);
+        return await replyOf(await fetch(sending, body === undefined ? {} : { body }), request, base, bearer);
       } catch (error) {
         const codes = platformCodes(error);
         return failed(new StorageError('unavailable', ofSilence(base, codes), { cause: error }), {
@@ -150,7 +163,12 @@ export function createExchange(
 }
 
 /** What an answer is worth. Rejects where its body is cut. */
-async function replyOf<T>(response: Response, { answerOf }: HttpRequest<T>, base: string): Promise<Reply<T>> {
+async function replyOf<T>(
+  response: Response,
+  { answerOf }: HttpRequest<T>,
+  base: string,
+  token: string | undefined,
+): Promise<Reply<T>> {
   const { ok, status, headers } = response;
   const type = headers.get('content-type')?.split(';')[0]?.trim() || 'nothing';
   // The status of a refusal says enough where its body cannot be read.
@@ -159,7 +177,7 @@ async function replyOf<T>(response: Response, { answerOf }: HttpRequest<T>, base
   if (ok) {
     if (typeof found === 'string')
       return failed(strangerError(base, found), { isForeign: found !== INCOMPLETE });
-    const answer = answerOf(found);
+    const answer = answerOf(found, token);
     if (answer !== undefined) return { ok, answer };
     return failed(strangerError(base, 'JSON of an unexpected shape'), { isForeign: true });
   }

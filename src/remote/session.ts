@@ -1,9 +1,14 @@
 /**
  * A session over a server alone, where there is no IndexedDB: while the server does not answer, calls reject.
+ *
+ * If the token comes to be that of another account, one call rejects with `forbidden`, so that nothing that was computed from the data
+ * of one account is written to another. The next call goes on with the other account.
  */
+import type { Outcome } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { type ServerSessionOptions, type Session, statusOf } from '../core/session.ts';
 import { createFlaskBackend } from './backend.ts';
+import { OtherAccountError } from './errors.ts';
 
 /** A session with the server at `serverUrl`. */
 export function createRemoteSession({ serverUrl, timeout, token, log }: ServerSessionOptions): Session {
@@ -17,12 +22,49 @@ export function createRemoteSession({ serverUrl, timeout, token, log }: ServerSe
       reason: detected?.reason ?? away,
     });
   };
+
+  /** Whether a call was told that the token is for another account, and the account of the next call is to be asked for. */
+  let isAccountChanged = false;
+  const note = (reason: unknown): void => {
+    isAccountChanged ||= reason instanceof OtherAccountError;
+  };
+  async function call<T>(work: () => Promise<T>): Promise<T> {
+    if (isAccountChanged) {
+      const sent = await backend.handshake();
+      if (sent?.error) throw sent.error;
+      isAccountChanged = false;
+    }
+    return work().catch((error) => {
+      note(error);
+      throw error;
+    });
+  }
+  const noting = (outcomes: Outcome[]): Outcome[] => {
+    for (const outcome of outcomes) if (outcome.status === 'rejected') note(outcome.reason);
+    return outcomes;
+  };
+
   return {
     ...backend,
     get type() {
       return status().backend;
     },
     status,
+    account: () => (isAccountChanged ? undefined : backend.level1()?.account()),
+    run: async (operations) => noting(await call(() => backend.run(operations))),
+    atomic: (parts) => call(() => backend.atomic(parts)),
+    keys: (range) => call(() => backend.keys(range)),
+    async *entries(range) {
+      await call(async () => {});
+      try {
+        yield* backend.entries(range);
+      } catch (error) {
+        note(error);
+        throw error;
+      }
+    },
+    stats: () => call(backend.stats),
+    count: (range) => call(() => backend.count(range)),
     async open() {
       const isFirst = backend.detected() === undefined;
       await backend.open().catch((error: StorageError) => {

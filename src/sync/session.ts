@@ -411,6 +411,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       return status().backend;
     },
     status,
+    account: () => flask.level1()?.account(),
     async open() {
       await refresh(false);
       await link.connect();

@@ -5,7 +5,7 @@
  */
 import { StorageError } from '../core/errors.ts';
 import { createOldReader, LAYOUTS, type OldName, type OldReader } from '../indexeddb/old-databases.ts';
-import { listenerOf, type TransferContext } from './context.ts';
+import { backendOf, listenerOf, type TransferContext } from './context.ts';
 import { migrate } from './copy/copy.ts';
 import { type AdoptOptions, checkCopyOptions, type MigrationPlan, type OldDatabase } from './copy/options.ts';
 import { prepared, type Source } from './copy/source.ts';
@@ -39,7 +39,7 @@ export async function adopt(
 ): Promise<number | MigrationPlan> {
   const name = checkName(given, context.database);
   const options = checkCopyOptions('adopt()', givenOptions);
-  const target = await context.session();
+  const target = await backendOf(context);
   const reader = createOldReader(name, context.timeout);
   try {
     // Before anything else: a missing database is reported as missing.

@@ -2,6 +2,7 @@
  * The parts of a storage that migration, backup and adoption use.
  */
 import type { Backend, Operation } from '../core/backend.ts';
+import { StorageError } from '../core/errors.ts';
 import { checkKey, runWritable } from '../core/keys.ts';
 import type { ResolvedOptions } from '../core/options.ts';
 import { type KeyRange, rangeWithin } from '../core/order.ts';
@@ -34,9 +35,12 @@ export interface TransferContext
   letGo(one: Closable): Promise<void>;
 }
 
-/** The backend in use. For a namespace: the part of it whose keys begin with its prefix, and without the prefix. */
+/**
+ * The backend in use, for as long as the data is that of one account. For a namespace: the part of it whose keys begin with its
+ * prefix, and without the prefix.
+ */
 export async function backendOf({ session, prefix }: TransferContext): Promise<Backend> {
-  const backend = await session();
+  const backend = ofOneAccount(await session());
   if (prefix === '') return backend;
   const outside = (operation: Operation): Operation =>
     'key' in operation ? { ...operation, key: prefix + operation.key } : operation;
@@ -54,6 +58,39 @@ export async function backendOf({ session, prefix }: TransferContext): Promise<B
     async check(key, value) {
       await backend.check?.(checkKey(prefix + key), value);
     },
+  };
+}
+
+/** The same backend, which rejects with `forbidden` as soon as its data is that of another account. */
+function ofOneAccount(session: Session): Backend {
+  let account: string | undefined;
+  const check = (): void => {
+    const now = session.account();
+    account ??= now;
+    if (now === account) return;
+    throw new StorageError(
+      'forbidden',
+      'The token is for another account now. The call has stopped: what it copied before belongs to the account before.',
+    );
+  };
+  /** A call that began before the account has changed may have ended after that. */
+  const checked = async <T>(call: () => Promise<T>): Promise<T> => {
+    check();
+    const result = await call();
+    check();
+    return result;
+  };
+  return {
+    ...session,
+    run: (operations, options) => checked(() => session.run(operations, options)),
+    keys: (range) => checked(() => session.keys(range)),
+    async *entries(range) {
+      for await (const page of session.entries(range)) {
+        check();
+        yield page;
+      }
+    },
+    count: (range) => checked(() => session.count(range)),
   };
 }
 

@@ -9,6 +9,7 @@ import type { StorageError } from '../../core/errors.ts';
 import { lateRefusal } from '../errors.ts';
 import {
   epochOf,
+  isSettled,
   isWrite,
   type Level1,
   type Mutation,
@@ -75,8 +76,7 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
   async function settleDoubt(): Promise<void> {
     if (!doubt || blocked) return;
     const given = await level1.giveUp(doubt);
-    // Settled long ago is settled too.
-    if (!given.answer && given.refused !== 409) throw new BatchFailure(given.error);
+    if (!given.answer && !isSettled(given)) throw new BatchFailure(given.error);
     doubt = undefined;
   }
 

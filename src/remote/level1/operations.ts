@@ -17,6 +17,7 @@ import {
   createLevel1,
   type Delivered,
   type Level1,
+  type Level1Options,
   type Limits,
   type Observer,
   type WireOp,
@@ -40,12 +41,15 @@ export function createLevel1Protocol(
   exchange: Exchange,
   timeout: number,
   health: JsonObject,
-  observer?: Observer,
+  {
+    observer,
+    ...caller
+  }: Pick<Level1Options, 'isTokenVariable' | 'known'> & { observer?: Observer | undefined },
 ): Protocol1 {
   const epoch = typeof health.epoch === 'string' ? health.epoch : undefined;
   const limits = limitsOf(health);
   const tellsChanges = Array.isArray(health.capabilities) && health.capabilities.includes('changes');
-  const level1 = createLevel1(exchange, epoch, limits, tellsChanges);
+  const level1 = createLevel1({ exchange, epoch, limits, tellsChanges, ...caller });
   const writer = createWriter(level1, observer);
   const delivery = createDelivery(writer, limits);
   return {

@@ -7,6 +7,7 @@
 import type { ProtocolOperation } from '../../core/backend.ts';
 import type { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
+import { otherAccountError } from '../errors.ts';
 import type { Exchange, Failure, HttpRequest, Repeats } from '../http.ts';
 
 /** One operation in a request, and the operations that it carries out, which are not sent. */
@@ -52,6 +53,8 @@ export interface BatchAnswer {
   readonly seq: number;
   /** The highest number of this client that the server had seen before; 0 without a client. */
   readonly top: number;
+  /** Names the account that the token is for; `undefined` if the server does not say. */
+  readonly account: string | undefined;
 }
 
 /** The name of one request with writes: the server applies it once (5.10). */
@@ -102,6 +105,8 @@ export interface BatchHead {
   readonly atomic?: boolean | undefined;
   /** Of a batch without writes: the client whose `top` is asked for. */
   readonly client?: string | undefined;
+  /** Whether the batch is for the data of any account. It is otherwise for the data of the account that is known. */
+  readonly isForAnyAccount?: true;
 }
 
 /** The limits that a server announced. */
@@ -128,13 +133,20 @@ export interface Unanswered {
   readonly isHeard: boolean;
 }
 
-/** The requests of level 1. Each settles within the time limit. */
+/**
+ * The requests of level 1. Each settles within the time limit.
+ *
+ * They are for the data of one account (docs/contract.md, 9.16): the first answer names it. A request with the token of another
+ * account rejects with {@link OtherAccountError}, and nothing is read or written.
+ */
 export interface Level1 {
   readonly limits: Limits;
   /** Whether there is a change feed. */
   readonly tellsChanges: boolean;
   /** The epoch of the data, as the last answer named it. */
   readonly epoch: () => string | undefined;
+  /** The account, once an answer has named it. */
+  readonly account: () => string | undefined;
   /** @param limitMs Milliseconds for all attempts. Default: the time limit of the storage. */
   batch(head: BatchHead, ops: readonly WireOp[], limitMs?: number): Promise<Settled<BatchAnswer>>;
   /** Gives up a mutation, or learns what became of it. 409: it was settled before. */
@@ -149,18 +161,37 @@ const GIVE_UP_MS = 2000;
 /** A revision that no key has: `seq` counts from 1. */
 export const NEVER = '0';
 
-/**
- * Level 1 over `exchange`.
- *
- * @param known The epoch, if `/health` named it.
- */
-export function createLevel1(
-  exchange: Exchange,
-  known: string | undefined,
-  limits: Limits,
-  tellsChanges: boolean,
-): Level1 {
-  let epoch = known;
+/** What a level-1 protocol is over. */
+export interface Level1Options {
+  readonly exchange: Exchange;
+  /** The epoch, if `/health` named it. */
+  readonly epoch: string | undefined;
+  readonly limits: Limits;
+  readonly tellsChanges: boolean;
+  /** Whether the token is a function, so that it may come to be the token of another account. */
+  readonly isTokenVariable: boolean;
+  /** Whose data this is for. Default: that of the account that the first answer names. */
+  readonly known?: KnownAccount | undefined;
+}
+
+/** Whose data a server has shown. Servers without tokens, and older ones, name no account. */
+export interface KnownAccount {
+  readonly account: string | undefined;
+}
+
+/** Level 1 over `exchange`. */
+export function createLevel1({
+  exchange,
+  epoch: first,
+  limits,
+  tellsChanges,
+  isTokenVariable,
+  known: given,
+}: Level1Options): Level1 {
+  let epoch = first;
+  let known = given;
+  /** The token that was last seen to be for that account. */
+  let verified: string | undefined;
 
   /** A check that also stores the epoch. */
   const withEpoch =
@@ -172,28 +203,60 @@ export function createLevel1(
       return checked;
     };
 
+  /** The request of a batch. */
+  const batchOf = (head: BatchHead, ops: readonly WireOp[]): HttpRequest<BatchAnswer> => ({
+    method: 'POST',
+    path: `${API}batch`,
+    body: bodyOf(head, ops, head.isForAnyAccount ? undefined : known?.account),
+    answerOf(json, token) {
+      const account = typeof json.account === 'string' && json.account !== '' ? json.account : undefined;
+      const isOther = known?.account !== undefined && account !== undefined && account !== known.account;
+      if (isOther && !head.isForAnyAccount) return undefined;
+      const answer = withEpoch(({ results: list, seq, top = 0 }, epoch) => {
+        const results = resultsOf(list, ops, epoch);
+        return results && isCount(seq) && isCount(top) ? { results, epoch, seq, top, account } : undefined;
+      })(json);
+      if (answer && !isOther) {
+        if (known?.account === undefined) known = { account };
+        verified = token;
+      }
+      return answer;
+    },
+  });
+
+  /**
+   * Asks whose a token is, unless that is known: a request without a body cannot name the account that it is for.
+   *
+   * @returns Why it may not be used.
+   */
+  async function checkToken(token: string, timeoutMs: number): Promise<Failure | undefined> {
+    if (token === verified || (known && known.account === undefined)) return undefined;
+    const reply = await exchange({ ...batchOf({}, []), token, timeoutMs });
+    return reply.ok ? undefined : reply;
+  }
+
   return {
     limits,
     tellsChanges,
     epoch: () => epoch,
-    batch(head, ops, limitMs) {
-      const body = bodyOf(head, ops);
+    account: () => known?.account,
+    async batch(head, ops, limitMs) {
+      const isNamed = known !== undefined || !isTokenVariable;
+      // Sent again with the token of another account, an unnamed mutation would apply to the data of both.
+      if (!isNamed && ops.some(isWrite)) {
+        const sent = await ask(exchange, batchOf({}, []));
+        if (!sent.answer) return { ...sent, isInDoubt: false };
+      }
       return ask(exchange, {
-        method: 'POST',
-        path: `${API}batch`,
-        body,
+        ...batchOf(head, ops),
         ...(limitMs !== undefined && { timeoutMs: limitMs }),
-        answerOf: withEpoch(({ results: list, seq, top = 0 }, epoch) => {
-          const results = resultsOf(list, ops, epoch);
-          return results && isCount(seq) && isCount(top) ? { results, epoch, seq, top } : undefined;
-        }),
       });
     },
     giveUp({ client, m }) {
       return ask(exchange, {
         method: 'POST',
         path: `${API}batch`,
-        body: JSON.stringify({ client, void: m }),
+        body: JSON.stringify({ account: known?.account, client, void: m }),
         timeoutMs: GIVE_UP_MS,
         answerOf: withEpoch(({ results: list, seq, void: isVoid }, epoch) => {
           if (!isCount(seq) || !Array.isArray(list)) return undefined;
@@ -205,7 +268,13 @@ export function createLevel1(
         }),
       });
     },
-    read: (path, check) => ask(exchange, { method: 'GET', path: API + path, answerOf: withEpoch(check) }),
+    read: (path, check) =>
+      ask(exchange, {
+        method: 'GET',
+        path: API + path,
+        ...(isTokenVariable && { checkToken }),
+        answerOf: withEpoch(check),
+      }),
   };
 }
 
@@ -235,7 +304,16 @@ async function ask<T>(exchange: Exchange, request: HttpRequest<T>): Promise<Sett
   if (reply.ok) return { answer: reply.answer };
   const { error, status, json, isSent } = reply;
   const isHeard = status !== undefined;
-  if (isDefinite(reply)) return { error, refused: status, type: json?.type, isInDoubt, isHeard };
+  if (isDefinite(reply)) {
+    const isOther = nameOf(json?.type) === 'other-account';
+    return {
+      error: isOther ? otherAccountError() : error,
+      refused: status,
+      type: json?.type,
+      isInDoubt,
+      isHeard,
+    };
+  }
   return {
     // That the last attempt ran out of time says less than what came before it.
     error: error.code === 'timeout' ? (lost ?? error) : error,
@@ -258,11 +336,16 @@ function isDefinite({ error, status, json, isSent }: Failure): boolean {
   );
 }
 
+/** Whether giving a mutation up has failed because it was settled before: it can no longer apply. */
+export const isSettled = ({ refused, type }: Unanswered): boolean =>
+  refused === 409 && nameOf(type) !== 'other-account';
+
 function bodyOf(
   { epoch, atomic, mutation, client = mutation?.client }: BatchHead,
   ops: readonly WireOp[],
+  account: string | undefined,
 ): string {
-  const head = JSON.stringify({ epoch, client, m: mutation?.m, settled: mutation?.settled, atomic });
+  const head = JSON.stringify({ account, epoch, client, m: mutation?.m, settled: mutation?.settled, atomic });
   const texts = ops.map((op) => `{${opText(op, epoch)}}`);
   return `${head.slice(0, -1)}${head === '{}' ? '' : ','}"ops":[${texts.join()}]}`;
 }

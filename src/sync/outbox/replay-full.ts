@@ -7,7 +7,7 @@
  */
 
 import type { StorageError } from '../../core/errors.ts';
-import { type Level1, newClient } from '../../remote/level1/protocol.ts';
+import { isSettled, type Level1, newClient } from '../../remote/level1/protocol.ts';
 import { newsOf } from '../mirror/learn.ts';
 import { decide, decideSettled, plan, unitResults } from '../rules/outbox.ts';
 import type { Meta, Row } from '../rules/state.ts';
@@ -85,7 +85,7 @@ async function appliedOf(level1: Level1, rows: readonly Row[]): Promise<Set<Row>
   const mutations = new Map(rows.flatMap(({ mark }) => (mark ? [[mark.client, mark]] : [])));
   for (const mutation of mutations.values()) {
     const given = await level1.giveUp(mutation);
-    if (!given.answer && given.refused !== 409) return stopOf(given);
+    if (!given.answer && !isSettled(given)) return stopOf(given);
     for (const row of rows) {
       const result = row.mark?.client === mutation.client && given.answer?.results?.[row.mark.at];
       if (result && decideSettled(row, result, undefined).type === 'done') applied.add(row);

@@ -12,6 +12,7 @@
 import type { StorageError } from '../../core/errors.ts';
 import {
   type BatchAnswer,
+  isSettled,
   type Level1,
   NEVER,
   nameOf,
@@ -80,7 +81,7 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
     if (next.isMarked) {
       const given = await level1.giveUp(mark);
       // Whoever settled it long ago has forgotten these writes: they hold only for what their writer had seen.
-      if (!given.answer && given.refused !== 409) return stopOf(given);
+      if (!given.answer && !isSettled(given)) return stopOf(given);
       if (given.answer && given.answer.epoch !== meta.epoch) return otherEpoch();
       await recordSettled(work, rows, meta, given.answer, refusal);
       continue;
