@@ -1,7 +1,9 @@
 /**
- * Successful answers: JSON text with its header fields, or pieces of text that are made while they are sent.
+ * Successful answers: JSON text with its header fields, or text that is made while it is sent.
  * Error answers are in errors.ts.
  */
+
+import type { ServerResponse } from 'node:http';
 
 /** Header fields. Every name has one spelling throughout the server: fields of one object replace those of another. */
 export type Fields = Readonly<Record<string, string>>;
@@ -12,8 +14,14 @@ export interface Answer {
   /** The body's media type. An answer without it has no body. */
   readonly type?: string;
   readonly headers: Fields;
-  /** The whole text, or pieces that are made while they are sent. */
-  readonly body: string | AsyncIterable<string | Uint8Array>;
+  /**
+   * The whole text; pieces that are made while they are sent; or a function that writes to the response, whose head was
+   * sent, and resolves at the end.
+   */
+  readonly body:
+    | string
+    | AsyncIterable<string | Uint8Array>
+    | ((outgoing: ServerResponse) => Promise<void>);
   /** Whether the body is sent compressed. */
   readonly gzip?: boolean;
 }

@@ -61,9 +61,9 @@ export function preconditionFailed(headers: Fields): Answer {
 
 const RETRY = { headers: { 'Retry-After': '1' } };
 
-/** The answer to a request that is over the limit of requests at once. */
-export function tooManyRequests(): Answer {
-  return failure(503, 'Too many requests at once', RETRY);
+/** A request is over a limit of what all callers, or this one, may use at once. */
+export function tooManyRequests(): HttpError {
+  return new HttpError(503, 'Too many requests at once', RETRY);
 }
 
 const STORE_ERRORS: Record<StoreErrorCode, HttpError> = {

@@ -21,7 +21,8 @@ import { createChangesHandler } from './level1/changes.ts';
 import { createExportHandler } from './level1/export.ts';
 import { createImportHandler } from './level1/import.ts';
 import { createListHandlers } from './level1/lists.ts';
-import type { Handler, RequestContext, Route } from './request.ts';
+import type { App, IncomingRequest, Route } from './request.ts';
+import { type BodyLimits, readJson } from './transport/body.ts';
 import { compressed } from './transport/compression.ts';
 import { limitsOf } from './transport/limits.ts';
 import { KEY_PREFIX, pathOf } from './transport/target.ts';
@@ -34,36 +35,43 @@ const LEVEL_1 = '/api/v1/';
 /** What the app is made of. */
 export interface AppParts {
   readonly store: Store;
-  readonly config: Pick<Config, 'maxBodyBytes' | 'tokens'>;
+  readonly config: Pick<Config, 'maxBodyBytes' | 'stallTime' | 'tokens'>;
   readonly log: Logger;
   /** Aborts when the server begins to stop. Requests that wait for changes are then answered. */
   readonly stopping: AbortSignal;
 }
 
-export function createApp(parts: AppParts): Handler {
+export function createApp(parts: AppParts): App {
   const { key, fixed } = createRouteTable(parts);
+  const { maxBodyBytes, stallTime } = parts.config;
+  const bodies: BodyLimits = { maxBytes: maxBodyBytes, stallTime };
   return async (request) => {
     const { method = '', url = '' } = request.incoming;
     const path = pathOf(url);
     const methods = fixed.get(path) ?? (isKeyPath(path) ? key : undefined);
     if (methods === undefined) return failure(404, 'Not found');
     const route = methods[(method === 'HEAD' ? 'GET' : method) as keyof Methods];
-    return route === undefined ? methodNotAllowed(methods) : run(route, request);
+    return route === undefined ? methodNotAllowed(methods) : run(route, request, bodies);
   };
 }
 
-function createRouteTable({ store, config: { maxBodyBytes, tokens }, log, stopping }: AppParts): {
+function createRouteTable({
+  store,
+  config: { maxBodyBytes, stallTime, tokens },
+  log,
+  stopping,
+}: AppParts): {
   /** The routes of every key. */
   readonly key: Methods;
   /** The routes of all other addresses. */
   readonly fixed: ReadonlyMap<string, Methods>;
 } {
   const limits = limitsOf(maxBodyBytes);
-  const entry = createEntryHandlers(store, maxBodyBytes);
-  const all = createCollectionHandlers(store, maxBodyBytes);
+  const entry = createEntryHandlers(store);
+  const all = createCollectionHandlers(store);
   const lists = createListHandlers(store);
 
-  const write: Route = { scope: 'write', handle: entry.write };
+  const write: Route = { scope: 'write', readsJson: true, handle: entry.write };
   const key: Methods = {
     GET: { scope: 'read', handle: entry.read },
     PUT: write,
@@ -71,16 +79,19 @@ function createRouteTable({ store, config: { maxBodyBytes, tokens }, log, stoppi
     DELETE: { scope: 'write', handle: entry.remove },
   };
   const fixed = new Map<string, Methods>([
-    ['/health', { GET: { handle: createHealthHandler(store, limits, tokens.length > 0) } }],
+    ['/health', { GET: { isAlwaysServed: true, handle: createHealthHandler(store, limits, tokens.length > 0) } }],
 
     [`${KEY_PREFIX}keys`, { ...key, GET: { scope: 'read', compress: true, handle: all.keys } }],
     [`${KEY_PREFIX}export`, { ...key, GET: { scope: 'admin', compress: true, handle: all.export } }],
     [`${KEY_PREFIX}stats`, { ...key, GET: { scope: 'read', handle: all.stats } }],
     [`${KEY_PREFIX}clear`, { ...key, POST: { scope: 'admin', handle: all.clear } }],
-    [`${KEY_PREFIX}import`, { ...key, POST: { scope: 'admin', handle: all.import } }],
+    [`${KEY_PREFIX}import`, { ...key, POST: { scope: 'admin', readsJson: true, handle: all.import } }],
 
-    // A batch checks its scope itself, when it knows its operations.
-    [`${LEVEL_1}batch`, { POST: { compress: true, handle: createBatchHandler(store, limits) } }],
+    // A batch checks itself whether it needs a higher scope, when it knows its operations.
+    [
+      `${LEVEL_1}batch`,
+      { POST: { scope: 'read', readsJson: true, compress: true, handle: createBatchHandler(store, limits) } },
+    ],
     [`${LEVEL_1}keys`, { GET: { scope: 'read', compress: true, handle: lists.keys } }],
     [`${LEVEL_1}stats`, { GET: { scope: 'read', handle: lists.stats } }],
     [
@@ -88,14 +99,20 @@ function createRouteTable({ store, config: { maxBodyBytes, tokens }, log, stoppi
       { GET: { scope: 'read', compress: true, handle: createChangesHandler(store, stopping) } },
     ],
     [`${LEVEL_1}export`, { GET: { scope: 'admin', compress: true, handle: createExportHandler(store) } }],
-    [`${LEVEL_1}import`, { POST: { scope: 'admin', handle: createImportHandler(store, limits, log) } }],
+    [`${LEVEL_1}import`, { POST: { scope: 'admin', handle: createImportHandler(store, limits, stallTime, log) } }],
   ]);
   return { key, fixed };
 }
 
-async function run({ scope, compress, handle }: Route, request: RequestContext): Promise<Answer> {
+async function run(
+  { scope, readsJson, isAlwaysServed, compress, handle }: Route,
+  request: IncomingRequest,
+  bodies: BodyLimits,
+): Promise<Answer> {
   if (scope !== undefined) requireScope(request.caller, scope);
-  const answer = await handle(request);
+  const text = readsJson ? await readJson(request.incoming, request.load, bodies) : '';
+  if (!isAlwaysServed) request.load.work();
+  const answer = await handle({ ...request, text });
   return compress ? compressed(answer, request) : answer;
 }
 

@@ -11,7 +11,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Config } from '../../config.ts';
 import { type Answer, COMMON_FIELDS, empty, type Fields } from '../answers.ts';
 import { failure } from '../errors.ts';
-import { pathOf } from '../transport/target.ts';
+import { hostOf, pathOf } from '../transport/target.ts';
 import { isLoopbackAddress, isLoopbackHost } from './loopback.ts';
 import { ANONYMOUS, type Caller, callerOf } from './tokens.ts';
 
@@ -59,8 +59,8 @@ export function createAccessCheck({
 
   return (incoming) => {
     const { method = '', headers } = incoming;
-    const { origin, host = '' } = headers;
-    if (checksHost && !isLoopbackHost(host))
+    const { origin } = headers;
+    if (checksHost && !isLoopbackHost(hostOf(incoming)))
       return { answer: failure(403, 'Host not allowed'), headers: common };
     if (origin === undefined) return { ...authenticate(incoming), headers: common };
 

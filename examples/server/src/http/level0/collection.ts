@@ -4,11 +4,11 @@ import { type Answer, answer, streamed, success } from '../answers.ts';
 import { HttpError } from '../errors.ts';
 import { checkKey } from '../keys.ts';
 import { type RequestContext, tenantOf } from '../request.ts';
-import { readMembers } from '../transport/body.ts';
+import { parseMembers } from '../transport/body.ts';
 
 const ALL = { prefix: '', after: '', limit: Number.MAX_SAFE_INTEGER - 1 };
 
-export function createCollectionHandlers(store: Store, maxBodyBytes: number) {
+export function createCollectionHandlers(store: Store) {
   return {
     async keys(request: RequestContext): Promise<Answer> {
       const { keys } = await store.list(tenantOf(request), ALL);
@@ -28,7 +28,7 @@ export function createCollectionHandlers(store: Store, maxBodyBytes: number) {
     },
 
     async import(request: RequestContext): Promise<Answer> {
-      const values = await readMembers(request.incoming, maxBodyBytes);
+      const values = parseMembers(request.text);
       if (values === undefined) throw new HttpError(400, 'Data must be an object');
       for (const key of values.keys()) checkKey(key);
       await store.run(tenantOf(request), {

@@ -4,14 +4,14 @@ import { type Answer, answer, empty, type Fields, success } from '../answers.ts'
 import { HttpError, keyNotFound, preconditionFailed } from '../errors.ts';
 import { checkKey } from '../keys.ts';
 import { type RequestContext, tenantOf } from '../request.ts';
-import { readMembers } from '../transport/body.ts';
+import { parseMembers } from '../transport/body.ts';
 import { keyOf } from '../transport/target.ts';
 import { entityTag, evaluatePreconditions, hasPrecondition } from './preconditions.ts';
 
 /** A browser may store an answer but must revalidate it. A shared cache must not store it. */
 const CACHING = { 'Cache-Control': 'no-cache, private' };
 
-export function createEntryHandlers(store: Store, maxBodyBytes: number) {
+export function createEntryHandlers(store: Store) {
   const tagOf = (rev: number): string => `${store.epoch}.${rev}`;
   const tagged = (rev: number | undefined): Fields =>
     rev === undefined ? {} : { ETag: entityTag(tagOf(rev)) };
@@ -47,11 +47,9 @@ export function createEntryHandlers(store: Store, maxBodyBytes: number) {
     },
 
     async write(request: RequestContext): Promise<Answer> {
-      const { incoming } = request;
-      const key = keyOf(incoming.url ?? '');
+      const key = keyOf(request.incoming.url ?? '');
       checkKey(key);
-      const body = await readMembers(incoming, maxBodyBytes);
-      const value = body?.get('value');
+      const value = parseMembers(request.text)?.get('value');
       if (value === undefined) throw new HttpError(400, 'Missing value field');
       return change(request, { type: 'put', key, value, condition: conditionOf(request) });
     },

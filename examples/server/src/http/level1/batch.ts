@@ -11,7 +11,6 @@ import { requireScope, type Scope } from '../access/tokens.ts';
 import { answer } from '../answers.ts';
 import { HttpError, problemType } from '../errors.ts';
 import { type Handler, tenantOf } from '../request.ts';
-import { checkType, decode, readBytes } from '../transport/body.ts';
 import type { Limits } from '../transport/limits.ts';
 import { parseBatch } from './parse-batch.ts';
 
@@ -23,9 +22,7 @@ const REFUSED: Record<MutationRefusal, string> = {
 
 export function createBatchHandler(store: Store, limits: Limits): Handler {
   return async (request) => {
-    checkType(request.incoming, 'application/json');
-    const text = decode(await readBytes(request.incoming, limits.bodyBytes));
-    const { batch, epoch, account } = parseBatch(text, limits);
+    const { batch, epoch, account } = parseBatch(request.text, limits);
     const { caller } = request;
     if (account !== undefined && account !== caller?.account) throw otherAccount();
     requireScope(caller, scopeOf(batch));

@@ -3,7 +3,6 @@
  *
  * Spec: docs/contract.md, 8.
  */
-import type { IncomingMessage } from 'node:http';
 import { type BackupRecord, InvalidBackup, NDJSON_TYPE } from '../../../../../src/backup-format/format.ts';
 import { readBackup } from '../../../../../src/backup-format/reader.ts';
 import type { Logger } from '../../log.ts';
@@ -11,7 +10,7 @@ import type { Condition, Operation, Store } from '../../store/store.ts';
 import { answer } from '../answers.ts';
 import { HttpError, toHttpError } from '../errors.ts';
 import { type Handler, tenantOf } from '../request.ts';
-import { checkType } from '../transport/body.ts';
+import { checkType, chunksOf } from '../transport/body.ts';
 import { BYTES_AROUND_VALUE, type Limits } from '../transport/limits.ts';
 import { choiceOf, queryOf } from '../transport/target.ts';
 import { createDigest } from './export.ts';
@@ -28,7 +27,7 @@ interface Progress {
   skipped: number;
 }
 
-export function createImportHandler(store: Store, limits: Limits, log: Logger): Handler {
+export function createImportHandler(store: Store, limits: Limits, stallTime: number, log: Logger): Handler {
   const absent: Condition = (rev) => rev === undefined;
 
   /** One transaction of records. */
@@ -71,7 +70,7 @@ export function createImportHandler(store: Store, limits: Limits, log: Logger): 
     try {
       const maxLineBytes = limits.bodyBytes + BYTES_AROUND_VALUE;
       const options = { form: 'ndjson', maxLineBytes, page: PAGE } as const;
-      for await (const page of readBackup(chunksOf(request.incoming), createDigest(), options))
+      for await (const page of readBackup(bodyOf(request.incoming, stallTime), createDigest(), options))
         await importPage(tenant, page, mode, dryRun, progress);
     } catch (error) {
       const { status, message, details } = toHttpError(toImportError(error), log);
@@ -84,12 +83,11 @@ export function createImportHandler(store: Store, limits: Limits, log: Logger): 
 }
 
 /** @throws {HttpError} 400 `incomplete-import` if the body breaks off. */
-async function* chunksOf(incoming: IncomingMessage): AsyncGenerator<Uint8Array, void> {
+async function* bodyOf(...body: Parameters<typeof chunksOf>): ReturnType<typeof chunksOf> {
   try {
-    // The stream must not be destroyed: after an error, the transport reads the rest of the body.
-    yield* incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
-  } catch {
-    throw new HttpError(400, 'The body ended early', INCOMPLETE);
+    yield* chunksOf(...body);
+  } catch (error) {
+    throw error instanceof HttpError ? error : new HttpError(400, 'The body ended early', INCOMPLETE);
   }
 }
 

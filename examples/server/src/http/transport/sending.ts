@@ -12,9 +12,16 @@ import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { createGzip, gzip } from 'node:zlib';
 import type { Answer, Fields } from '../answers.ts';
+import { Pace } from './pace.ts';
 
 /** Milliseconds in which the rest of an unread body is dropped. */
 const LINGER_TIMEOUT = 5000;
+
+/** Bytes of an answer that the kernel takes at once, or nearly. */
+const SMALL_ANSWER = 64 * 1024;
+
+/** Milliseconds between two looks at how much of an answer a client has taken. */
+const PACE_INTERVAL = 500;
 
 const compress = promisify(gzip);
 
@@ -25,19 +32,27 @@ const compress = promisify(gzip);
  * the client that the answer is incomplete.
  *
  * @param fields The fields of every answer. Those of this answer replace them.
+ * @param stallTime Milliseconds that the client may lag behind the minimum rate. Then its connection is ended.
  */
 export async function send(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   { status, type, headers, body, gzip = false }: Answer,
   fields: Fields,
+  stallTime: number,
 ): Promise<void> {
   if (type === undefined) {
     outgoing.writeHead(status, { ...fields, ...headers }).end();
     return;
   }
+  if (typeof body === 'function') {
+    outgoing.writeHead(status, { ...fields, 'Content-Type': type, ...headers });
+    await body(outgoing);
+    return;
+  }
   if (typeof body !== 'string') {
     outgoing.writeHead(status, { ...fields, 'Content-Type': type, ...headers });
+    limitPace(outgoing, stallTime);
     const pieces = Readable.from(body, { highWaterMark: 1 });
     await (gzip ? pipeline(pieces, createGzip(), outgoing) : pipeline(pieces, outgoing));
     return;
@@ -45,6 +60,7 @@ export async function send(
   const content = gzip ? await compress(body) : body;
   const length = Buffer.byteLength(content);
   outgoing.writeHead(status, { ...fields, 'Content-Type': type, 'Content-Length': length, ...headers });
+  if (length > SMALL_ANSWER) limitPace(outgoing, stallTime);
   if (hasBody(incoming) && !incoming.complete && !incoming.destroyed) {
     outgoing.write(content);
     await discard(incoming);
@@ -52,6 +68,24 @@ export async function send(
     if (!incoming.complete) outgoing.once('finish', () => incoming.socket.destroySoon());
     outgoing.end();
   } else outgoing.end(content);
+}
+
+/** Destroys the connection of a client that takes an answer too slowly. */
+function limitPace(outgoing: ServerResponse, stallTime: number): void {
+  const { socket } = outgoing;
+  // The caller is gone.
+  if (socket === null) return;
+  const pace = new Pace(stallTime);
+  const takenBytes = (): number => socket.bytesWritten - socket.writableLength;
+  let before = takenBytes();
+  const timer = setInterval(() => {
+    const taken = takenBytes();
+    // With nothing to take, the client waits for the server.
+    pace.waited(socket.writableLength > 0 ? PACE_INTERVAL : 0, taken - before);
+    before = taken;
+    if (pace.left <= 0) outgoing.destroy();
+  }, PACE_INTERVAL);
+  outgoing.once('close', () => clearInterval(timer));
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {

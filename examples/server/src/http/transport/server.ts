@@ -10,16 +10,16 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from '../../log.ts';
 import type { AccessCheck } from '../access/checks.ts';
 import { type Answer, COMMON_FIELDS, type Fields } from '../answers.ts';
-import { errorAnswer, errorText, failure, tooManyRequests } from '../errors.ts';
-import type { Handler } from '../request.ts';
-import type { LoadLimit } from './load.ts';
+import { errorAnswer, errorText, failure } from '../errors.ts';
+import type { App } from '../request.ts';
+import type { LoadLimits } from './load.ts';
 import { send } from './sending.ts';
 import { isWellFormed } from './target.ts';
 
 /** Time limits in milliseconds. */
 const OPTIONS = {
   headersTimeout: 20_000,
-  /** None for a whole request: an import may take long. body.ts limits the time of other bodies. */
+  /** None for a whole request: an import may take long. body.ts limits how slowly a body arrives. */
   requestTimeout: 0,
   /** Longer than clients and proxies reuse a connection, so that no request is sent while it closes. */
   keepAliveTimeout: 65_000,
@@ -44,16 +44,24 @@ export interface HttpServer {
   drain(): Promise<void>;
 }
 
-/** Before the app, `checkAccess` and `load` decide about a request. */
-export function createHttpServer(
-  app: Handler,
-  { checkAccess, load, log }: { checkAccess: AccessCheck; load: LoadLimit; log: Logger },
-): HttpServer {
+/** What the server around the app is made of. */
+export interface HttpServerParts {
+  /** Decides about a request before the app. */
+  readonly checkAccess: AccessCheck;
+  readonly limits: LoadLimits;
+  /** Milliseconds that a client may lag behind the minimum rate. */
+  readonly stallTime: number;
+  readonly log: Logger;
+}
+
+export function createHttpServer(app: App, parts: HttpServerParts): HttpServer {
+  const { checkAccess, limits, stallTime, log } = parts;
+
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const { answer, headers } = await answerTo(incoming, outgoing);
     const isProblem = answer.status >= 400 && wantsProblem(incoming);
     const reply = isProblem ? { ...answer, type: PROBLEM_TYPE } : answer;
-    await send(incoming, outgoing, reply, headers);
+    await send(incoming, outgoing, reply, headers, stallTime);
   }
 
   async function answerTo(
@@ -64,10 +72,9 @@ export function createHttpServer(
     const decision = checkAccess(incoming);
     if ('answer' in decision) return decision;
     const { caller, headers } = decision;
-    const slot = load.acquire(outgoing);
-    if (slot === undefined) return { answer: tooManyRequests(), headers };
     try {
-      return { answer: await app({ incoming, outgoing, caller, slot }), headers };
+      const load = limits(incoming, outgoing, caller);
+      return { answer: await app({ incoming, outgoing, caller, load }), headers };
     } catch (error) {
       return { answer: errorAnswer(error, log), headers };
     }

@@ -13,16 +13,38 @@ import { HttpError } from '../errors.ts';
 export const KEY_PREFIX = '/api/storage/';
 
 /** A target in origin form or absolute form. Some software reads a backslash as a slash, so a path contains none. */
-const TARGET = /^(?:https?:\/\/[^/?\\]+|(?=\/))[^?\\]*(?:\?|$)/i;
+const TARGET = /^(?:https?:\/\/[^/?\\@]+|(?=\/))[^?\\]*(?:\?|$)/i;
 
-/** Whether a request has a usable target and a Host header (RFC 9112 §3.2). */
-export function isWellFormed({ url = '', headers }: IncomingMessage): boolean {
-  return TARGET.test(url) && headers.host !== undefined && /^[^\s"/<>?\\^`{|}#@]+$/.test(headers.host);
+const AUTHORITY = /^https?:\/\/([^/?]*)/i;
+
+/** Whether a request has a usable target, and exactly one Host header (RFC 9112 §3.2). */
+export function isWellFormed({ url = '', headers, rawHeaders }: IncomingMessage): boolean {
+  return (
+    TARGET.test(url) &&
+    headers.host !== undefined &&
+    /^[^\s"/<>?\\^`{|}#@]+$/.test(headers.host) &&
+    countOf(rawHeaders, 'host') === 1
+  );
+}
+
+/** How many header fields have this name. Node.js drops all but the first Host from `headers`. */
+function countOf(rawHeaders: readonly string[], name: string): number {
+  let count = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const field = rawHeaders[i] as string;
+    if (field.length === name.length && field.toLowerCase() === name) count += 1;
+  }
+  return count;
+}
+
+/** The host that a request is for. The one in an absolute target replaces the Host header (RFC 9112 §3.2.2). */
+export function hostOf({ url = '', headers }: IncomingMessage): string {
+  return (url.startsWith('/') ? undefined : AUTHORITY.exec(url)?.[1]) ?? headers.host ?? '';
 }
 
 /** The path of a target without its query, escapes included. */
 export function pathOf(target: string): string {
-  const path = target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/?]*/i, '');
+  const path = target.startsWith('/') ? target : target.replace(AUTHORITY, '');
   const query = path.indexOf('?');
   return query === -1 ? path : path.slice(0, query);
 }
