@@ -7,7 +7,7 @@ import { readConfig } from '../../examples/server/src/config.ts';
 import { createAccessCheck } from '../../examples/server/src/http/access/checks.ts';
 import { createApp } from '../../examples/server/src/http/routes.ts';
 import { limitsOf } from '../../examples/server/src/http/transport/limits.ts';
-import { createLoadLimit } from '../../examples/server/src/http/transport/load.ts';
+import { createLoadLimits } from '../../examples/server/src/http/transport/load.ts';
 import { createHttpServer } from '../../examples/server/src/http/transport/server.ts';
 import { createLog } from '../../examples/server/src/log.ts';
 import { openDatabase } from '../../examples/server/src/store/sqlite/database.ts';
@@ -36,7 +36,8 @@ it('leaves the prototypes of its process alone', async ({ annotate }) => {
   const stopping = new AbortController();
   const server = createHttpServer(createApp({ store, config, log, stopping: stopping.signal }), {
     checkAccess: createAccessCheck(config),
-    load: createLoadLimit(config.maxRequests),
+    limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
+    stallTime: config.stallTime,
     log,
   });
   const url = await server.listen(config.port, config.host);

@@ -1,6 +1,6 @@
 /**
- * What the reference server promises as a process on level 1: what waits ends with it, other processes over the same file
- * are seen, and it takes only as much at once as it can.
+ * What the reference server promises as a process on level 1: what waits ends with it, and other processes over the same
+ * file are seen.
  *
  * What every server of level 1 promises is in test/conformance.
  */
@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { ownDatabase } from '../support/own-database.ts';
-import { getUntilReceived, sendUntilReceived } from '../support/received.ts';
+import { getUntilReceived } from '../support/received.ts';
 import type { RunningServer } from '../support/running-server.ts';
 
 const JSON_TYPE = { 'content-type': 'application/json' };
@@ -108,24 +108,6 @@ it('skips no change, while two processes and many callers write at once', async 
   expect(new Set(written.values()).size).toBe(160);
   expect(seen).toEqual(written);
 }, 60_000);
-
-it('refuses what is over MAX_REQUESTS at once, does not count those that wait, and serves again afterwards', async () => {
-  const server = await start({ MAX_REQUESTS: '1' });
-  const { next } = await changes(server, '');
-  const poll = await waitForChanges(server, `since=${next}&wait=30`);
-  const slow = await sendUntilReceived(`${server.url}/api/storage/slow`, {
-    method: 'PUT',
-    headers: JSON_TYPE,
-  });
-  slow.write('{"value":');
-  const refused = await fetch(`${server.url}/api/storage/a`);
-  expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1']);
-  expect(await refused.json()).toMatchObject({ error: 'Too many requests at once', status: 503 });
-  slow.end('1}');
-  expect((await slow.answer).status).toBe(200);
-  expect((await poll.page).changes).toMatchObject([{ key: 'slow' }]);
-  expect((await fetch(`${server.url}/api/storage/slow`)).status).toBe(200);
-});
 
 it('compresses large answers for who takes it, and never those with an ETag', async () => {
   const server = await start();

@@ -17,8 +17,12 @@ export interface Config {
   /** Who may call. Without tokens every caller may do everything. */
   readonly tokens: readonly TokenEntry[];
   readonly maxBodyBytes: number;
-  /** Requests at work at once. Further requests are answered with 503. */
+  /** Requests that are worked on at once. Further requests are answered with 503. */
   readonly maxRequests: number;
+  /** Requests that wait for changes at once. Further ones are answered with 503. */
+  readonly maxWaiting: number;
+  /** Milliseconds that a client may lag behind the minimum rate while it sends a body or takes an answer. */
+  readonly stallTime: number;
   readonly logLevel: string;
 }
 
@@ -47,7 +51,9 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     restored: readFlag('RESTORED', env.RESTORED),
     allowedOrigins: readOrigins(env.ALLOWED_ORIGINS),
     maxBodyBytes: readInteger('MAX_BODY_BYTES', env.MAX_BODY_BYTES || '8388608', 1, MAX_BODY_BYTES),
-    maxRequests: readInteger('MAX_REQUESTS', env.MAX_REQUESTS || '256', 1, 100_000),
+    maxRequests: readInteger('MAX_REQUESTS', env.MAX_REQUESTS || '512', 1, 100_000),
+    maxWaiting: readInteger('MAX_WAITING', env.MAX_WAITING || '4000', 1, 1_000_000),
+    stallTime: 1000 * readInteger('STALL_SECONDS', env.STALL_SECONDS || '20', 1, 3600),
     logLevel: readLogLevel(env.LOG_LEVEL || 'info'),
   };
 }

@@ -8,7 +8,7 @@ import { createAccessCheck } from './http/access/checks.ts';
 import { isLoopbackAddress } from './http/access/loopback.ts';
 import { createApp } from './http/routes.ts';
 import { limitsOf } from './http/transport/limits.ts';
-import { createLoadLimit } from './http/transport/load.ts';
+import { createLoadLimits } from './http/transport/load.ts';
 import { createHttpServer } from './http/transport/server.ts';
 import { createLog, type Logger } from './log.ts';
 import { adoptOldTable } from './store/sqlite/adoption.ts';
@@ -34,7 +34,8 @@ async function main(): Promise<void> {
   const app = createApp({ store, config, log, stopping: stopping.signal });
   const server = createHttpServer(app, {
     checkAccess: createAccessCheck(config),
-    load: createLoadLimit(config.maxRequests),
+    limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
+    stallTime: config.stallTime,
     log,
   });
   const expire = (): void => {

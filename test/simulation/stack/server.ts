@@ -38,9 +38,8 @@ export interface Server extends Destination {
 interface Library {
   readonly createApp: typeof import('../../../examples/server/src/http/routes.ts').createApp;
   readonly errorAnswer: typeof import('../../../examples/server/src/http/errors.ts').errorAnswer;
-  readonly tooManyRequests: typeof import('../../../examples/server/src/http/errors.ts').tooManyRequests;
   readonly createAccessCheck: typeof import('../../../examples/server/src/http/access/checks.ts').createAccessCheck;
-  readonly createLoadLimit: typeof import('../../../examples/server/src/http/transport/load.ts').createLoadLimit;
+  readonly createLoadLimits: typeof import('../../../examples/server/src/http/transport/load.ts').createLoadLimits;
   readonly limitsOf: typeof import('../../../examples/server/src/http/transport/limits.ts').limitsOf;
   readonly send: typeof import('../../../examples/server/src/http/transport/sending.ts').send;
   readonly openDatabase: typeof import('../../../examples/server/src/store/sqlite/database.ts').openDatabase;
@@ -50,9 +49,9 @@ interface Library {
 
 const SOURCE = `
   export { createApp } from './examples/server/src/http/routes.ts';
-  export { errorAnswer, tooManyRequests } from './examples/server/src/http/errors.ts';
+  export { errorAnswer } from './examples/server/src/http/errors.ts';
   export { createAccessCheck } from './examples/server/src/http/access/checks.ts';
-  export { createLoadLimit } from './examples/server/src/http/transport/load.ts';
+  export { createLoadLimits } from './examples/server/src/http/transport/load.ts';
   export { limitsOf } from './examples/server/src/http/transport/limits.ts';
   export { send } from './examples/server/src/http/transport/sending.ts';
   export { openDatabase, mintEpoch } from './examples/server/src/store/sqlite/database.ts';
@@ -73,7 +72,8 @@ const bundles = new Map<Edit | undefined, Promise<Start<Library>>>();
 const require = createRequire(import.meta.url);
 
 const MAX_BODY_BYTES = 8 * 1024 * 1024;
-const MAX_REQUESTS = 256;
+const MAX_REQUESTS = 512;
+const STALL_TIME = 20_000;
 
 const silent = (): void => {};
 const log = { error: silent, warn: silent, info: silent, debug: silent, isLevelEnabled: () => false };
@@ -204,27 +204,29 @@ export class ReferenceServer implements Server {
       tokens: [],
       allowedOrigins: '*',
       maxBodyBytes: MAX_BODY_BYTES,
+      stallTime: STALL_TIME,
     } as const;
     const store = library.createSqliteStore(this.database, library.limitsOf(MAX_BODY_BYTES).answerBytes);
     const { signal } = new AbortController();
     const app = library.createApp({ store, config, log: log as never, stopping: signal });
     const check = library.createAccessCheck(config);
-    const load = library.createLoadLimit(MAX_REQUESTS);
+    const limits = library.createLoadLimits(MAX_REQUESTS, MAX_REQUESTS, MAX_BODY_BYTES);
     // As http/transport/server.ts does it, but for what HTTP itself refuses.
     return async (incomingObject, outgoingObject) => {
       const incoming = incomingObject as unknown as IncomingMessage;
       const outgoing = outgoingObject as unknown as ServerResponse;
       const decision = check(incoming);
-      const slot = load.acquire(outgoing);
+      const load = limits(incoming, outgoing, undefined);
       const answer =
         'answer' in decision
           ? decision.answer
-          : slot === undefined
-            ? library.tooManyRequests()
-            : await app({ incoming, outgoing, caller: decision.caller, slot }).catch((error) =>
-                library.errorAnswer(error, log as never),
-              );
-      await library.send(incoming, outgoing, answer, decision.headers);
+          : await app({ incoming, outgoing, caller: decision.caller, load }).catch((error) =>
+              library.errorAnswer(error, log as never),
+            );
+      await library.send(incoming, outgoing, answer, decision.headers, {
+        stallTime: STALL_TIME,
+        log: log as never,
+      });
     };
   }
 
@@ -338,7 +340,7 @@ class Outgoing extends Writable {
   headersSent = false;
   fields: Record<string, string> = {};
   readonly chunks: string[] = [];
-  readonly socket = {};
+  readonly socket = { bytesWritten: 0, writableLength: 0 };
 
   constructor() {
     super({ decodeStrings: false });

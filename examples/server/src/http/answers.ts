@@ -18,10 +18,7 @@ export interface Answer {
    * The whole text; pieces that are made while they are sent; or a function that writes to the response, whose head was
    * sent, and resolves at the end.
    */
-  readonly body:
-    | string
-    | AsyncIterable<string | Uint8Array>
-    | ((outgoing: ServerResponse) => Promise<void>);
+  readonly body: string | AsyncIterable<string | Uint8Array> | ((outgoing: ServerResponse) => Promise<void>);
   /** Whether the body is sent compressed. */
   readonly gzip?: boolean;
 }

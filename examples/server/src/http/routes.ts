@@ -55,12 +55,7 @@ export function createApp(parts: AppParts): App {
   };
 }
 
-function createRouteTable({
-  store,
-  config: { maxBodyBytes, stallTime, tokens },
-  log,
-  stopping,
-}: AppParts): {
+function createRouteTable({ store, config: { maxBodyBytes, stallTime, tokens }, log, stopping }: AppParts): {
   /** The routes of every key. */
   readonly key: Methods;
   /** The routes of all other addresses. */
@@ -79,7 +74,10 @@ function createRouteTable({
     DELETE: { scope: 'write', handle: entry.remove },
   };
   const fixed = new Map<string, Methods>([
-    ['/health', { GET: { isAlwaysServed: true, handle: createHealthHandler(store, limits, tokens.length > 0) } }],
+    [
+      '/health',
+      { GET: { isAlwaysServed: true, handle: createHealthHandler(store, limits, tokens.length > 0) } },
+    ],
 
     [`${KEY_PREFIX}keys`, { ...key, GET: { scope: 'read', compress: true, handle: all.keys } }],
     [`${KEY_PREFIX}export`, { ...key, GET: { scope: 'admin', compress: true, handle: all.export } }],
@@ -96,10 +94,19 @@ function createRouteTable({
     [`${LEVEL_1}stats`, { GET: { scope: 'read', handle: lists.stats } }],
     [
       `${LEVEL_1}changes`,
-      { GET: { scope: 'read', compress: true, handle: createChangesHandler(store, stopping) } },
+      {
+        GET: {
+          scope: 'read',
+          compress: true,
+          handle: createChangesHandler({ store, stallTime, log, stopping }),
+        },
+      },
     ],
     [`${LEVEL_1}export`, { GET: { scope: 'admin', compress: true, handle: createExportHandler(store) } }],
-    [`${LEVEL_1}import`, { POST: { scope: 'admin', handle: createImportHandler(store, limits, stallTime, log) } }],
+    [
+      `${LEVEL_1}import`,
+      { POST: { scope: 'admin', handle: createImportHandler(store, limits, stallTime, log) } },
+    ],
   ]);
   return { key, fixed };
 }
@@ -112,8 +119,9 @@ async function run(
   if (scope !== undefined) requireScope(request.caller, scope);
   const text = readsJson ? await readJson(request.incoming, request.load, bodies) : '';
   if (!isAlwaysServed) request.load.work();
-  const answer = await handle({ ...request, text });
-  return compress ? compressed(answer, request) : answer;
+  const context = { ...request, text };
+  const answer = await handle(context);
+  return compress ? compressed(answer, context) : answer;
 }
 
 function methodNotAllowed(methods: Methods): Answer {

@@ -110,7 +110,8 @@ function createQuota(total: number): Quota {
 
   return {
     use({ tenant, network }) {
-      const names = tenant === undefined ? [`address ${network}`] : [`address ${network}`, `tenant ${tenant}`];
+      const names =
+        tenant === undefined ? [`address ${network}`] : [`address ${network}`, `tenant ${tenant}`];
       let own = 0;
       const change = (amount: number): void => {
         own += amount;

@@ -11,6 +11,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { createGzip, gzip } from 'node:zlib';
+import type { Logger } from '../../log.ts';
 import type { Answer, Fields } from '../answers.ts';
 import { Pace } from './pace.ts';
 
@@ -25,6 +26,13 @@ const PACE_INTERVAL = 500;
 
 const compress = promisify(gzip);
 
+/** How slowly a client may take an answer. */
+export interface SlowClientLimits {
+  /** Milliseconds that it may lag behind the minimum rate. Then it is disconnected. */
+  readonly stallTime: number;
+  readonly log: Logger;
+}
+
 /**
  * Sends an answer. Resolves when Node.js has taken all of it.
  *
@@ -32,14 +40,13 @@ const compress = promisify(gzip);
  * the client that the answer is incomplete.
  *
  * @param fields The fields of every answer. Those of this answer replace them.
- * @param stallTime Milliseconds that the client may lag behind the minimum rate. Then its connection is ended.
  */
 export async function send(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   { status, type, headers, body, gzip = false }: Answer,
   fields: Fields,
-  stallTime: number,
+  limits: SlowClientLimits,
 ): Promise<void> {
   if (type === undefined) {
     outgoing.writeHead(status, { ...fields, ...headers }).end();
@@ -52,7 +59,7 @@ export async function send(
   }
   if (typeof body !== 'string') {
     outgoing.writeHead(status, { ...fields, 'Content-Type': type, ...headers });
-    limitPace(outgoing, stallTime);
+    limitPace(outgoing, limits);
     const pieces = Readable.from(body, { highWaterMark: 1 });
     await (gzip ? pipeline(pieces, createGzip(), outgoing) : pipeline(pieces, outgoing));
     return;
@@ -60,7 +67,7 @@ export async function send(
   const content = gzip ? await compress(body) : body;
   const length = Buffer.byteLength(content);
   outgoing.writeHead(status, { ...fields, 'Content-Type': type, 'Content-Length': length, ...headers });
-  if (length > SMALL_ANSWER) limitPace(outgoing, stallTime);
+  if (length > SMALL_ANSWER) limitPace(outgoing, limits);
   if (hasBody(incoming) && !incoming.complete && !incoming.destroyed) {
     outgoing.write(content);
     await discard(incoming);
@@ -70,11 +77,11 @@ export async function send(
   } else outgoing.end(content);
 }
 
-/** Destroys the connection of a client that takes an answer too slowly. */
-function limitPace(outgoing: ServerResponse, stallTime: number): void {
+/** Destroys the connection if the client takes an answer too slowly. Returns a function that ends this. */
+export function limitPace(outgoing: ServerResponse, { stallTime, log }: SlowClientLimits): () => void {
   const { socket } = outgoing;
   // The caller is gone.
-  if (socket === null) return;
+  if (socket === null) return () => {};
   const pace = new Pace(stallTime);
   const takenBytes = (): number => socket.bytesWritten - socket.writableLength;
   let before = takenBytes();
@@ -83,9 +90,13 @@ function limitPace(outgoing: ServerResponse, stallTime: number): void {
     // With nothing to take, the client waits for the server.
     pace.waited(socket.writableLength > 0 ? PACE_INTERVAL : 0, taken - before);
     before = taken;
-    if (pace.left <= 0) outgoing.destroy();
+    if (pace.left > 0) return;
+    log.info('a client took an answer too slowly, and was disconnected');
+    outgoing.destroy();
   }, PACE_INTERVAL);
-  outgoing.once('close', () => clearInterval(timer));
+  const stop = (): void => clearInterval(timer);
+  outgoing.once('close', stop);
+  return stop;
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {

@@ -7,13 +7,12 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { Logger } from '../../log.ts';
 import type { AccessCheck } from '../access/checks.ts';
 import { type Answer, COMMON_FIELDS, type Fields } from '../answers.ts';
 import { errorAnswer, errorText, failure } from '../errors.ts';
 import type { App } from '../request.ts';
 import type { LoadLimits } from './load.ts';
-import { send } from './sending.ts';
+import { type SlowClientLimits, send } from './sending.ts';
 import { isWellFormed } from './target.ts';
 
 /** Time limits in milliseconds. */
@@ -45,23 +44,20 @@ export interface HttpServer {
 }
 
 /** What the server around the app is made of. */
-export interface HttpServerParts {
+export interface HttpServerParts extends SlowClientLimits {
   /** Decides about a request before the app. */
   readonly checkAccess: AccessCheck;
   readonly limits: LoadLimits;
-  /** Milliseconds that a client may lag behind the minimum rate. */
-  readonly stallTime: number;
-  readonly log: Logger;
 }
 
 export function createHttpServer(app: App, parts: HttpServerParts): HttpServer {
-  const { checkAccess, limits, stallTime, log } = parts;
+  const { checkAccess, limits, log } = parts;
 
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const { answer, headers } = await answerTo(incoming, outgoing);
     const isProblem = answer.status >= 400 && wantsProblem(incoming);
     const reply = isProblem ? { ...answer, type: PROBLEM_TYPE } : answer;
-    await send(incoming, outgoing, reply, headers, stallTime);
+    await send(incoming, outgoing, reply, headers, parts);
   }
 
   async function answerTo(
