@@ -27,8 +27,8 @@ const MARK = /^\$cf\$*$/;
  */
 export function encode({ plain, value }: Snapshot): string | Promise<string> {
   if (!plain) return seal(value).then((text) => `{"$cf":${text}}`);
-  const mark = markOf(value);
-  return JSON.stringify(mark === undefined ? value : { [`${mark}$`]: (value as JsonObject)[mark] });
+  const sentAs = sentAsOf(value);
+  return JSON.stringify(sentAs === undefined ? value : { [`${sentAs}$`]: (value as JsonObject)[sentAs] });
 }
 
 /**
@@ -37,10 +37,10 @@ export function encode({ plain, value }: Snapshot): string | Promise<string> {
  * @throws {StorageError} `unsupported-value` when the envelope is malformed: another program wrote it.
  */
 export function decode(json: unknown): unknown {
-  const mark = markOf(json);
-  if (mark === undefined) return json;
-  const content = (json as JsonObject)[mark];
-  if (mark !== '$cf') return { [mark.slice(0, -1)]: content };
+  const sentAs = sentAsOf(json);
+  if (sentAs === undefined) return json;
+  const content = (json as JsonObject)[sentAs];
+  if (sentAs !== '$cf') return { [sentAs.slice(0, -1)]: content };
   try {
     return unseal(content);
   } catch (cause) {
@@ -66,7 +66,7 @@ export async function encodeAt(key: string, value: Snapshot): Promise<string> {
 }
 
 /** A value in the form in which it travels (docs/contract.md, 11), parsed. */
-export interface Held {
+export interface StoredJson {
   readonly json: unknown;
 }
 
@@ -75,7 +75,7 @@ export interface Held {
  *
  * @throws {StorageError} as `encodeAt` does.
  */
-export const heldOf = async (key: string, value: Snapshot): Promise<Held> => ({
+export const storedJsonOf = async (key: string, value: Snapshot): Promise<StoredJson> => ({
   json: JSON.parse(await encodeAt(key, value)),
 });
 
@@ -94,7 +94,7 @@ export async function decodeAt(key: string, json: unknown): Promise<unknown> {
 }
 
 /** Looks at the first key only, where that is no mark: listing the keys of every value costs time. */
-function markOf(value: unknown): string | undefined {
+function sentAsOf(value: unknown): string | undefined {
   if (isObject(value))
     for (const first in value) return MARK.test(first) && Object.keys(value).length === 1 ? first : undefined;
   return undefined;

@@ -8,11 +8,19 @@ import { StorageError } from '../core/errors.ts';
 import { LONGEST_DELAY_MS, withTimeLimit } from '../core/time.ts';
 import { type Connection, settled } from '../indexeddb/connection.ts';
 import { asStorageError } from '../indexeddb/errors.ts';
-import { createMarks, type Marks, type SentBatch } from './rules/sent.ts';
-import { ALL, type Meta, type Owner, type Parked, type Place, type Row, type Seen } from './rules/state.ts';
+import { createSentWrites, type SentMutation, type SentWrites } from './rules/sent.ts';
+import {
+  ALL_KEYS,
+  type ConflictRecord,
+  type KeyState,
+  type Meta,
+  type Owner,
+  type QueuedWrite,
+  type ServerState,
+} from './rules/state.ts';
 
 /** A kind of record. */
-export type Room =
+export type RecordType =
   /** What exists at the server: key → {@link Seen}. */
   | 'mirror'
   /** What was seen not to exist. */
@@ -39,52 +47,52 @@ const META = 'meta';
 const CURSOR = 'cursor';
 const LEASE = 'lease';
 
-type Key = readonly [Room, string | number];
+type Key = readonly [RecordType, string | number];
 
 /** What a transaction can read. */
-export interface Reading {
+export interface ReadTransaction {
   meta(): Promise<Meta | undefined>;
-  places(keys: readonly string[]): Promise<Map<string, Place>>;
+  keyStates(keys: readonly string[]): Promise<Map<string, KeyState>>;
   /** All keys with writes that wait. */
-  pending(): Promise<Map<string, Place>>;
+  pending(): Promise<Map<string, KeyState>>;
   /** Which of these keys have writes that wait. Reads no values. */
-  waiting(keys: readonly string[]): Promise<Set<string>>;
+  queuedKeys(keys: readonly string[]): Promise<Set<string>>;
   /** How many writes wait: those that were acknowledged. */
   pendingCount(): Promise<number>;
   /** The keys that atomic units check which wait: until they are sent these must not change. */
-  checked(): Promise<Set<string>>;
+  checkedKeys(): Promise<Set<string>>;
   /** Whether any write waits. */
-  waits(): Promise<boolean>;
+  hasWrites(): Promise<boolean>;
   /** The first writes that wait, in their order. */
-  first(most: number): Promise<Row[]>;
+  firstWrites(most: number): Promise<QueuedWrite[]>;
   /** All writes that wait, in their order. */
-  all(): Promise<Row[]>;
+  allWrites(): Promise<QueuedWrite[]>;
   /** The writes that may have been sent, in their order. */
-  sent(): Promise<Row[]>;
+  sentWrites(): Promise<QueuedWrite[]>;
   /** Keys of a room from `from` on, in the order of IndexedDB. */
-  keys<K extends string | number>(room: Room, from?: K, most?: number): Promise<K[]>;
-  values<T>(room: Room): Promise<T[]>;
-  count(room: Room): Promise<number>;
+  keys<K extends string | number>(type: RecordType, from?: K, most?: number): Promise<K[]>;
+  records<T>(type: RecordType): Promise<T[]>;
+  count(type: RecordType): Promise<number>;
   lease(): Promise<Lease | undefined>;
 }
 
 /** What a transaction can write besides. Nothing is waited for: the end of the transaction tells. */
-export interface Writing extends Reading {
+export interface WriteTransaction extends ReadTransaction {
   setMeta(meta: Meta): void;
   /** Deletes everything. */
   erase(): void;
   setLease(lease: Lease): void;
-  setSeen(key: string, seen: Seen): void;
+  setServerState(key: string, serverState: ServerState): void;
   /** Forget what was seen of keys, or of all: what the mirror lacks is not known then. */
   forget(keys?: readonly string[]): void;
   /** Everything that was seen before a sequence number of this era is forgotten. */
-  forgetBefore(era: number, seq: number): Promise<void>;
+  forgetBefore(generation: number, seq: number): Promise<void>;
   /** Delete the only write of a key that waits: nothing is written for that. */
   drop(key: string, n: number): void;
   /** The waiting writes of a key, instead of those it had. */
-  setRows(key: string, before: readonly Row[], rows: readonly Row[]): void;
-  park(parked: readonly Parked[]): Promise<void>;
-  unpark(isSettled: (parked: Parked) => boolean): Promise<void>;
+  setRows(key: string, before: readonly QueuedWrite[], writes: readonly QueuedWrite[]): void;
+  addConflicts(parked: readonly ConflictRecord[]): Promise<void>;
+  removeConflicts(isSettled: (parked: ConflictRecord) => boolean): Promise<void>;
 }
 
 /**
@@ -92,10 +100,10 @@ export interface Writing extends Reading {
  * ones reject at once with `blocked`, until the database answers again: so that a tab that is suspended in a transaction does not
  * make every call of the other tabs wait.
  */
-export interface Tables {
-  read<T>(work: (reading: Reading) => Promise<T>): Promise<T>;
+export interface SyncDatabase {
+  read<T>(work: (transaction: ReadTransaction) => Promise<T>): Promise<T>;
   /** @param strict Whether it is on the disk when it resolves. */
-  write<T>(work: (writing: Writing) => Promise<T>, strict?: boolean): Promise<T>;
+  write<T>(work: (writing: WriteTransaction) => Promise<T>, strict?: boolean): Promise<T>;
   /** What is known of the server, where the disk has no room for it. */
   remember(meta: Meta): void;
   /**
@@ -103,11 +111,11 @@ export interface Tables {
    *
    * @throws {StorageError} `timeout`. The work goes on.
    */
-  inTime<T>(work: Promise<T>): Promise<T>;
+  withPatience<T>(work: Promise<T>): Promise<T>;
 }
 
 /** What happens to a database, and how long is waited for it. */
-export interface TablesEvents {
+export interface DatabaseEvents {
   /** Milliseconds for {@link Tables.inTime}. */
   patienceMs(): number;
   /** The records are gone, such as after the user has deleted the data of the site. */
@@ -136,7 +144,7 @@ interface Memory {
 }
 
 /** The highest count that IndexedDB takes. */
-export const ALL_ROWS = 0xffffffff;
+export const ALL_RECORDS = 0xffffffff;
 
 /** From so many keys on counting a room first pays. */
 const MANY = 16;
@@ -145,7 +153,11 @@ const STRICT = { durability: 'strict' } as const;
 const RELAXED = { durability: 'relaxed' } as const;
 
 /** Transactions over `connection`. `owner` is stored with what is known of the server. */
-export function createTables(connection: Connection, owner?: Owner, events?: TablesEvents): Tables {
+export function createSyncDatabase(
+  connection: Connection,
+  owner?: Owner,
+  events?: DatabaseEvents,
+): SyncDatabase {
   const memory: Memory = {};
   let isDeleted = false;
   /** When the transactions under way began. */
@@ -241,7 +253,7 @@ export function createTables(connection: Connection, owner?: Owner, events?: Tab
         if (written) remembered(written);
         return result as Awaited<ReturnType<typeof work>>;
       }),
-    inTime(work) {
+    withPatience(work) {
       const patienceMs = events?.patienceMs() ?? LONGEST_DELAY_MS;
       const now = performance.now();
       const isLate = [...underWay].some(({ since }) => now - since > patienceMs);
@@ -268,92 +280,102 @@ async function results(requests: readonly IDBRequest[]): Promise<unknown[]> {
   });
 }
 
-const roomOf = (room: Room, from: string | number = Number.NEGATIVE_INFINITY): IDBKeyRange =>
+const recordsOf = (type: RecordType, from: string | number = Number.NEGATIVE_INFINITY): IDBKeyRange =>
   // Every list sorts after every text.
-  IDBKeyRange.bound([room, from], [room, []]);
+  IDBKeyRange.bound([type, from], [type, []]);
 
-function readingOf(store: IDBObjectStore, remembered: Remembering, marks = marksIn(store)): Reading {
-  const rowsOf = async (keys: readonly string[]): Promise<Row[]> => {
-    const { marked } = await marks();
-    const found = (await results([...new Set(keys)].map((key) => get('pending', key)))) as Row[][];
+function readingOf(store: IDBObjectStore, remembered: Remembering, marks = marksIn(store)): ReadTransaction {
+  const rowsOf = async (keys: readonly string[]): Promise<QueuedWrite[]> => {
+    const { withSentAs } = await marks();
+    const found = (await results([...new Set(keys)].map((key) => get('pending', key)))) as QueuedWrite[][];
     return found
       .flat()
-      .map(marked)
-      .sort((a, b) => a.n - b.n);
+      .map(withSentAs)
+      .sort((a, b) => a.order - b.order);
   };
   const get = (...key: Key): IDBRequest => store.get(key as unknown as IDBValidKey);
   /** What a room has of keys: of many, a small room is read as a whole. */
-  async function many<T>(room: Room, keys: readonly string[]): Promise<Map<string, T | undefined>> {
-    if (keys.length > MANY && (await reading.count(room)) <= keys.length) {
-      const found = await reading.keys<string>(room);
-      const values = await reading.values<T>(room);
+  async function many<T>(type: RecordType, keys: readonly string[]): Promise<Map<string, T | undefined>> {
+    if (keys.length > MANY && (await transaction.count(type)) <= keys.length) {
+      const found = await transaction.keys<string>(type);
+      const values = await transaction.records<T>(type);
       return new Map(found.map((key, i) => [key, values[i]]));
     }
-    const values = (await results(keys.map((key) => get(room, key)))) as Array<T | undefined>;
+    const values = (await results(keys.map((key) => get(type, key)))) as Array<T | undefined>;
     return new Map(keys.map((key, i) => [key, values[i]]));
   }
 
-  const reading: Reading = {
+  const transaction: ReadTransaction = {
     async meta() {
       const [meta, cursor] = (await results([store.get(META), store.get(CURSOR)])) as [Meta?, number?];
       return remembered(meta && { ...meta, cursor });
     },
-    async places(keys) {
-      const { marked } = await marks();
-      const mirror = await many<Seen>('mirror', keys);
-      const absent = await many<Seen>('absent', keys);
-      const pending = await many<Row[]>('pending', keys);
+    async keyStates(keys) {
+      const { withSentAs } = await marks();
+      const mirror = await many<ServerState>('mirror', keys);
+      const absent = await many<ServerState>('absent', keys);
+      const pending = await many<QueuedWrite[]>('pending', keys);
       return new Map(
         keys.map((key) => [
           key,
-          { seen: mirror.get(key) ?? absent.get(key), rows: (pending.get(key) ?? []).map(marked) },
+          {
+            serverState: mirror.get(key) ?? absent.get(key),
+            writes: (pending.get(key) ?? []).map(withSentAs),
+          },
         ]),
       );
     },
     async pending() {
-      const [keys = []] = (await results([store.getAllKeys(roomOf('pending'))])) as [Array<[Room, string]>];
-      return reading.places(keys.map(([, key]) => key));
+      const [keys = []] = (await results([store.getAllKeys(recordsOf('pending'))])) as [
+        Array<[RecordType, string]>,
+      ];
+      return transaction.keyStates(keys.map(([, key]) => key));
     },
-    async waiting(keys) {
-      if (keys.length > MANY && (await reading.count('pending')) <= keys.length)
-        return new Set(await reading.keys<string>('pending'));
+    async queuedKeys(keys) {
+      if (keys.length > MANY && (await transaction.count('pending')) <= keys.length)
+        return new Set(await transaction.keys<string>('pending'));
       const found = await results(keys.map((key) => store.getKey(['pending', key])));
       return new Set(keys.filter((_, i) => found[i] !== undefined));
     },
-    pendingCount: async () => (await reading.count('order')) - (await marks()).rejected(),
-    checked: async () => new Set((await reading.values<string[]>('checked')).flat()),
-    waits: async () => (await results([store.getKey(roomOf('order'))]))[0] !== undefined,
-    async first(most) {
-      const [keys = []] = (await results([store.getAll(roomOf('order'), most)])) as [string[]];
+    pendingCount: async () => (await transaction.count('order')) - (await marks()).rejected(),
+    checkedKeys: async () => new Set((await transaction.records<string[]>('checked')).flat()),
+    hasWrites: async () => (await results([store.getKey(recordsOf('order'))]))[0] !== undefined,
+    async firstWrites(most) {
+      const [keys = []] = (await results([store.getAll(recordsOf('order'), most)])) as [string[]];
       return (await rowsOf(keys)).slice(0, most);
     },
-    all: () => reading.first(ALL_ROWS),
-    async sent() {
-      const numbers = (await marks()).rows();
+    allWrites: () => transaction.firstWrites(ALL_RECORDS),
+    async sentWrites() {
+      const numbers = (await marks()).orders();
       const keys = (await results(numbers.map((n) => get('order', n)))) as Array<string | undefined>;
       const known = keys.filter((key) => key !== undefined);
-      return (await rowsOf(known)).filter(({ mark }) => mark);
+      return (await rowsOf(known)).filter(({ sentAs }) => sentAs);
     },
-    async keys<K extends string | number>(room: Room, from?: K, most?: number) {
-      const [keys = []] = (await results([store.getAllKeys(roomOf(room, from), most)])) as [Array<[Room, K]>];
+    async keys<K extends string | number>(type: RecordType, from?: K, most?: number) {
+      const [keys = []] = (await results([store.getAllKeys(recordsOf(type, from), most)])) as [
+        Array<[RecordType, K]>,
+      ];
       return keys.map(([, key]) => key);
     },
-    values: async <T>(room: Room) => (await results([store.getAll(roomOf(room))]))[0] as T[],
-    count: async (room) => (await results([store.count(roomOf(room))]))[0] as number,
+    records: async <T>(type: RecordType) => (await results([store.getAll(recordsOf(type))]))[0] as T[],
+    count: async (type) => (await results([store.count(recordsOf(type))]))[0] as number,
     lease: async () => (await results([store.get(LEASE)]))[0] as Lease | undefined,
   };
-  return reading;
+  return transaction;
 }
 
 /** Reads once which writes may have been sent. */
-function marksIn(store: IDBObjectStore): () => Promise<Marks> {
-  let marks: Marks | undefined;
+function marksIn(store: IDBObjectStore): () => Promise<SentWrites> {
+  let marks: SentWrites | undefined;
   return async () => {
     if (marks) return marks;
-    const [keys, batches] = await results([store.getAllKeys(roomOf('sent')), store.getAll(roomOf('sent'))]);
-    marks ??= createMarks(
-      (keys as Array<[Room, string]>).map(([, client]) => client),
-      batches as SentBatch[],
+    const [keys, batches] = await results([
+      store.getAllKeys(recordsOf('sent')),
+      store.getAll(recordsOf('sent')),
+    ]);
+    marks ??= createSentWrites(
+      (keys as Array<[RecordType, string]>).map(([, client]) => client),
+      batches as SentMutation[],
     );
     return marks;
   };
@@ -365,10 +387,10 @@ function writingOf(
   fail: (error: unknown) => void,
   owner: Owner | undefined,
   remembered: Remembering,
-): { readonly writing: Writing; finish(): void } {
-  let marks: Marks | undefined;
+): { readonly writing: WriteTransaction; finish(): void } {
+  let marks: SentWrites | undefined;
   const read = marksIn(store);
-  const reading = readingOf(store, remembered, async () => {
+  const transaction = readingOf(store, remembered, async () => {
     marks = await read();
     return marks;
   });
@@ -380,8 +402,8 @@ function writingOf(
   };
   const put = (value: unknown, ...key: Key): void => check(store.put(value, key as unknown as IDBValidKey));
   const remove = (...key: Key): void => check(store.delete(key as unknown as IDBValidKey));
-  const writing: Writing = {
-    ...reading,
+  const writing: WriteTransaction = {
+    ...transaction,
     setMeta({ cursor, ...meta }) {
       check(store.put({ ...meta, ...(owner && { owner }) }, META));
       check(cursor === undefined ? store.delete(CURSOR) : store.put(cursor, CURSOR));
@@ -389,28 +411,28 @@ function writingOf(
     setLease(lease) {
       check(store.put(lease, LEASE));
     },
-    setSeen(key, seen) {
-      put(seen, seen.held ? 'mirror' : 'absent', key);
-      remove(seen.held ? 'absent' : 'mirror', key);
+    setServerState(key, serverState) {
+      put(serverState, serverState.value ? 'mirror' : 'absent', key);
+      remove(serverState.value ? 'absent' : 'mirror', key);
     },
     forget(keys) {
-      for (const room of ['mirror', 'absent'] as const)
-        if (keys) for (const key of keys) remove(room, key);
-        else check(store.delete(roomOf(room)));
+      for (const type of ['mirror', 'absent'] as const)
+        if (keys) for (const key of keys) remove(type, key);
+        else check(store.delete(recordsOf(type)));
       check(store.delete(CURSOR));
     },
     erase() {
       check(store.clear());
     },
-    async forgetBefore(era, seq) {
-      for (const room of ['mirror', 'absent'] as const) {
-        const keys = await reading.keys<string>(room);
-        const seen = await reading.values<Seen>(room);
+    async forgetBefore(generation, seq) {
+      for (const type of ['mirror', 'absent'] as const) {
+        const keys = await transaction.keys<string>(type);
+        const serverState = await transaction.records<ServerState>(type);
         // At once, and what is later again: it is little.
-        check(store.delete(roomOf(room)));
+        check(store.delete(recordsOf(type)));
         for (const [i, key] of keys.entries()) {
-          const known = seen[i] as Seen;
-          if (known.era !== era || known.seq >= seq) put(known, room, key);
+          const known = serverState[i] as ServerState;
+          if (known.generation !== generation || known.seq >= seq) put(known, type, key);
         }
       }
     },
@@ -419,41 +441,42 @@ function writingOf(
       remove('order', n);
       remove('checked', n);
     },
-    setRows(key, before, rows) {
+    setRows(key, before, writes) {
       const same =
-        rows.length === before.length && rows.every((row, i) => isSameButMark(row, before[i] as Row));
-      if (rows.length === 0) remove('pending', key);
-      else if (!same) put(rows.map(withoutMark), 'pending', key);
-      for (const row of before) {
-        const after = rows.find(({ n }) => n === row.n);
-        if (!after) remove('order', row.n);
-        if (!after && row.unit?.n === row.n) remove('checked', row.n);
-        marks?.change(row, after);
+        writes.length === before.length &&
+        writes.every((write, i) => isSameButSentAs(write, before[i] as QueuedWrite));
+      if (writes.length === 0) remove('pending', key);
+      else if (!same) put(writes.map(withoutSentAs), 'pending', key);
+      for (const write of before) {
+        const after = writes.find(({ order }) => order === write.order);
+        if (!after) remove('order', write.order);
+        if (!after && write.unit?.order === write.order) remove('checked', write.order);
+        marks?.change(write, after);
       }
-      for (const row of rows) {
-        if (before.some(({ n }) => n === row.n)) continue;
-        put(key, 'order', row.n);
-        const checks = row.unit?.n === row.n ? row.unit.checks : [];
+      for (const write of writes) {
+        if (before.some(({ order }) => order === write.order)) continue;
+        put(key, 'order', write.order);
+        const checks = write.unit?.order === write.order ? write.unit.checks : [];
         if (checks.length > 0)
           put(
             checks.map((check) => check.key),
             'checked',
-            row.n,
+            write.order,
           );
-        marks?.change(undefined, row);
+        marks?.change(undefined, write);
       }
     },
-    async park(parked) {
+    async addConflicts(parked) {
       if (parked.length === 0) return;
-      const [last] = (await results([store.openKeyCursor(roomOf('conflict'), 'prev') as IDBRequest])) as [
+      const [last] = (await results([store.openKeyCursor(recordsOf('conflict'), 'prev') as IDBRequest])) as [
         IDBCursor | null,
       ];
       const from = last ? Number((last.key as unknown[])[1]) : 0;
       for (const [i, one] of parked.entries()) put(one, 'conflict', from + 1 + i);
     },
-    async unpark(isSettled) {
-      const numbers = await reading.keys<number>('conflict');
-      const conflicts = await reading.values<Parked>('conflict');
+    async removeConflicts(isSettled) {
+      const numbers = await transaction.keys<number>('conflict');
+      const conflicts = await transaction.records<ConflictRecord>('conflict');
       for (const [i, conflict] of conflicts.entries())
         if (isSettled(conflict)) remove('conflict', numbers[i] as number);
     },
@@ -468,12 +491,13 @@ function writingOf(
   };
 }
 
-const withoutMark = ({ mark: _, ...row }: Row): Row => row;
+const withoutSentAs = ({ sentAs: _, ...write }: QueuedWrite): QueuedWrite => write;
 
-const isSameButMark = (a: Row, b: Row): boolean =>
-  (['n', 'version', 'held', 'base', 'stale', 'failed', 'rejected'] as const).every(
+const isSameButSentAs = (a: QueuedWrite, b: QueuedWrite): boolean =>
+  (['order', 'version', 'value', 'base', 'stale', 'failed', 'rejected'] as const).every(
     (name) => a[name] === b[name],
   );
 
 /** The writes about everything that wait. */
-export const clearsOf = (places: ReadonlyMap<string, Place>): readonly Row[] => places.get(ALL)?.rows ?? [];
+export const clearsOf = (keyStates: ReadonlyMap<string, KeyState>): readonly QueuedWrite[] =>
+  keyStates.get(ALL_KEYS)?.writes ?? [];

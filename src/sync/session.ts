@@ -20,21 +20,21 @@ import { type ServerSessionOptions, type Session, type StorageStatus, statusOf }
 import { withTimeLimit } from '../core/time.ts';
 import { createConnection, deleteDatabase } from '../indexeddb/connection.ts';
 import { createFlaskBackend } from '../remote/backend.ts';
-import { createTables, isLocal } from './database.ts';
-import { createLearner } from './mirror/learner.ts';
-import { localKeys } from './mirror/local-list.ts';
+import { createSyncDatabase, isLocal } from './database.ts';
+import { localKeys } from './mirror/local-lists.ts';
+import { createMirrorObserver } from './mirror/observer.ts';
 import { createCalls, marksOf } from './online/calls.ts';
-import { createLink } from './online/link.ts';
+import { createServerConnection } from './online/connection.ts';
+import { createServerSide } from './online/handshake.ts';
 import { createLists } from './online/lists.ts';
-import { createServerSide } from './online/server-side.ts';
 import { createLocal } from './outbox/append.ts';
 import { listConflicts, resolveConflicts } from './outbox/conflicts.ts';
 import { DATABASE_PREFIX } from './outbox/entries.ts';
 import { mergeBy } from './outbox/merge.ts';
-import { isAway, type Stop } from './outbox/stop.ts';
-import type { Mark } from './rules/state.ts';
-import { createTabs } from './tabs/tabs.ts';
-import { createTurn } from './tabs/turn.ts';
+import { isUnreachable, type Stop } from './outbox/stop.ts';
+import type { SentAs } from './rules/state.ts';
+import { createTabs } from './tabs/channel.ts';
+import { createTabLock } from './tabs/lock.ts';
 
 /** Milliseconds between looks at what others have changed. */
 const PULL = 30_000;
@@ -51,28 +51,28 @@ const LEAST_PATIENCE = 1000;
 /** So often the server may turn out to be restored while the outbox is sent, before there is a pause. */
 const RESTORES = 3;
 
+/** The version of the records. Another one has another name, so that no tab reads what it does not understand. */
+const FORMAT = 2;
+
 /** Sync with the server at `serverUrl`. */
 export function createSyncedSession(options: ServerSessionOptions): Session {
-  const { serverUrl, database, timeout, token, log } = options;
+  const { serverUrl, timeout, token, log } = options;
+  const owner = { serverUrl, database: options.database };
   const controller = new AbortController();
   const { signal } = controller;
-  const name = `${DATABASE_PREFIX}${hash(`${serverUrl}\n${database}`, 1).toString(36)}`;
+  const name = `${DATABASE_PREFIX}${hash(`${serverUrl}\n${owner.database}`, FORMAT).toString(36)}`;
   const connection = createConnection(name, timeout, undefined, () => void refresh(false));
-  const tables = createTables(
-    connection,
-    { serverUrl, database },
-    {
-      // What waits here is not passed over as soon as what may be missing.
-      patienceMs: () =>
-        Math.min(
-          timeout,
-          Math.max(LEAST_PATIENCE, timeout * (counts.pending > 0 ? PATIENCE_WAITING : RESERVE)),
-        ),
-      deleted: () => void meetAgain(),
-      recovered: () => void meetAgain(),
-    },
-  );
-  const turn = createTurn(name, tables, signal);
+  const database = createSyncDatabase(connection, owner, {
+    // What waits here is not passed over as soon as what may be missing.
+    patienceMs: () =>
+      Math.min(
+        timeout,
+        Math.max(LEAST_PATIENCE, timeout * (counts.pending > 0 ? PATIENCE_WAITING : RESERVE)),
+      ),
+    deleted: () => void repeatHandshake(),
+    recovered: () => void repeatHandshake(),
+  });
+  const lock = createTabLock(name, database, signal);
   let counts: Pick<StorageStatus, 'level' | 'pending' | 'conflicts' | 'lastSyncAtMs'> = {
     level: undefined,
     pending: 0,
@@ -84,21 +84,21 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   /** How often the outbox was seen to change. */
   let moves = 0;
 
-  const learner = createLearner(
-    tables,
-    () => void link.connect(),
+  const mirrorObserver = createMirrorObserver(
+    database,
+    () => void serverConnection.connect(),
     (error) => {
       if (!isWarned)
         log('warn', `cannot keep what the server answers for when it is away: ${(error as Error).message}`);
       isWarned = true;
     },
   );
-  const flask = createFlaskBackend(serverUrl, timeout * (1 - RESERVE), token, learner);
+  const flask = createFlaskBackend(serverUrl, timeout * (1 - RESERVE), token, mirrorObserver);
   const server = createServerSide({
     flask,
-    tables,
-    learner,
-    turn,
+    database,
+    mirrorObserver,
+    lock,
     merge: mergeBy(options.conflict, timeout, signal, (key, error) =>
       log(
         'warn',
@@ -122,16 +122,16 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   }
 
   async function count(tell: boolean): Promise<void> {
-    const read = tables.read(async (reading) => {
-      const meta = await reading.meta();
+    const read = database.read(async (transaction) => {
+      const meta = await transaction.meta();
       return {
         level: meta?.level,
-        pending: await reading.pendingCount(),
-        conflicts: await reading.count('conflict'),
+        pending: await transaction.pendingCount(),
+        conflicts: await transaction.count('conflict'),
         lastSyncAtMs: meta?.lastSyncAtMs,
       };
     });
-    const next = await tables.inTime(read).catch(() => counts);
+    const next = await database.withPatience(read).catch(() => counts);
     const grown = next.conflicts - counts.conflicts;
     const same = JSON.stringify(next) === JSON.stringify(counts);
     counts = next;
@@ -148,7 +148,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   /** Why the last attempt to send the outbox has left something there. */
   let stopped: StorageError | undefined;
   const reason = (): string => {
-    if (link.state() !== 'online') return link.reason();
+    if (serverConnection.state() !== 'online') return serverConnection.reason();
     if (unusable) return `nothing can be kept for when it is away: ${unusable.message}`;
     if (stopped && counts.pending > 0) return `writes wait, because ${stopped.message}`;
     return flask.detected()?.reason ?? '';
@@ -156,7 +156,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
 
   /** Meet the server, with the database of this device. */
   async function establish(): Promise<void> {
-    await tables.inTime(tables.read((reading) => reading.meta()));
+    await database.withPatience(database.read((transaction) => transaction.meta()));
     await server.establish();
     unusable = undefined;
     isWarned = false;
@@ -165,20 +165,21 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   }
 
   /** What was kept here is gone, or it can be kept again: the mirror is filled anew. Calls go on meanwhile. */
-  async function meetAgain(): Promise<void> {
-    if (link.state() !== 'online' || signal.aborted) return;
+  async function repeatHandshake(): Promise<void> {
+    if (serverConnection.state() !== 'online' || signal.aborted) return;
     try {
       await establish();
       await drain();
       pullSoon();
     } catch (error) {
-      if (isAway(error as StorageError) && !signal.aborted) link.lost(error as StorageError);
+      if (isUnreachable(error as StorageError) && !signal.aborted)
+        serverConnection.lost(error as StorageError);
     }
   }
 
   /** The state that the log knows of. */
   let said: SyncState | undefined;
-  const link = createLink(
+  const serverConnection = createServerConnection(
     {
       askedToWaitMs: flask.askedToWaitMs,
       signal,
@@ -188,7 +189,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         } catch (error) {
           if (!isLocal(error)) throw error;
           unusable = error as StorageError;
-          await server.meetOnly();
+          await server.handshakeOnly();
         }
       },
       changed(state, reason) {
@@ -207,13 +208,13 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   );
 
   const tabs = createTabs(name, (message) => {
-    if (message === 'online' && link.state() !== 'online') void link.connect();
+    if (message === 'online' && serverConnection.state() !== 'online') void serverConnection.connect();
     if (message === 'forgotten') options.forgotten();
     if (message !== 'changed') return;
     moves += 1;
     void refresh(false).then(() => {
       // Whoever has put something there sends it, unless it is gone.
-      if (counts.pending > 0) link.soon(() => void drain());
+      if (counts.pending > 0) serverConnection.soon(() => void drain());
     });
   });
   /** Whether a disk that is full has kept the mirror from being filled. */
@@ -222,15 +223,15 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     if (full) return;
     void server
       .pull()
-      .then((same) => (same ? refresh(false) : link.connect()))
+      .then((same) => (same ? refresh(false) : serverConnection.connect()))
       .catch((error: StorageError) => {
         full = error.code === 'quota';
-        if (isAway(error) && !signal.aborted) link.lost(error);
+        if (isUnreachable(error) && !signal.aborted) serverConnection.lost(error);
       });
   };
   const pulling = unref(
     setInterval(() => {
-      if (link.state() === 'online' && !isHidden()) pullSoon();
+      if (serverConnection.state() === 'online' && !isHidden()) pullSoon();
     }, PULL),
   );
 
@@ -258,10 +259,10 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       options.changed();
       if (stop?.why === 'rewound' && restores < RESTORES) {
         restores += 1;
-        await link.connect();
-        again = link.state() === 'online';
+        await serverConnection.connect();
+        again = serverConnection.state() === 'online';
       } else if (stop) return give(stop);
-      again ||= await tables.read((reading) => reading.waits()).catch(() => false);
+      again ||= await database.read((transaction) => transaction.hasWrites()).catch(() => false);
     } while (again && !signal.aborted);
   }
 
@@ -278,28 +279,29 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
 
   /** Leave what waits to a later time. */
   async function give({ why, error }: Stop): Promise<void> {
-    const isLost = why === 'away' || why === 'rewound' || (why === 'refused' && (await server.isShutOut()));
+    const isLost =
+      why === 'away' || why === 'rewound' || (why === 'refused' && (await server.isAccessDenied()));
     if (signal.aborted) return;
-    if (isLost) link.lost(error);
-    else link.later(() => void drain());
+    if (isLost) serverConnection.lost(error);
+    else serverConnection.later(() => void drain());
   }
 
   /** Something was put into the outbox. */
   async function appended(): Promise<void> {
-    if (link.state() === 'online') void drain();
+    if (serverConnection.state() === 'online') void drain();
     await refresh(true);
   }
 
-  const local = createLocal(tables, learner.unstored);
+  const local = createLocal(database, mirrorObserver.unstored);
   const { run, atomic } = createCalls({
     flask,
-    tables,
+    database,
     local: inParts(local),
-    localInTime: inParts((operations, doubts) => tables.inTime(local(operations, doubts))),
-    learner,
-    link,
+    localInTime: inParts((operations, doubts) => database.withPatience(local(operations, doubts))),
+    mirrorObserver,
+    serverConnection,
     writesHere: options.ack === 'local',
-    isShutOut: server.isShutOut,
+    isAccessDenied: server.isAccessDenied,
     appended,
   });
 
@@ -309,52 +311,52 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   async function connectAgain(): Promise<void> {
     const hasTried = isJustOpened;
     isJustOpened = false;
-    if (link.state() !== 'online' && !hasTried) await link.connect();
+    if (serverConnection.state() !== 'online' && !hasTried) await serverConnection.connect();
   }
 
   async function flush(): Promise<void> {
     if (isForbidden()) return;
     const connected = connectAgain();
-    const last = await tables.read(async (reading) => (await reading.meta())?.rows ?? 0);
+    const last = await database.read(async (transaction) => (await transaction.meta())?.lastOrder ?? 0);
     await connected;
     // What is under way may fail for what was so before this call.
     let isUnderWay = draining !== undefined;
-    if (link.state() === 'online') void drain();
+    if (serverConnection.state() === 'online') void drain();
     for (;;) {
       const before = moves;
       const stop = await round;
-      const [first] = await tables.read((reading) => reading.first(1));
-      if (!first || first.n > last) return;
+      const [first] = await database.read((transaction) => transaction.firstWrites(1));
+      if (!first || first.order > last) return;
       // Others go on writing, and there may be no end of that.
       if (draining !== undefined) continue;
       const isTriedAgain =
-        link.state() === 'online' && (isUnderWay || (stop?.why === 'busy' && moves !== before));
+        serverConnection.state() === 'online' && (isUnderWay || (stop?.why === 'busy' && moves !== before));
       if (!isTriedAgain) break;
       isUnderWay = false;
       void drain();
     }
-    const code = link.state() === 'auth-required' ? 'forbidden' : 'unavailable';
+    const code = serverConnection.state() === 'auth-required' ? 'forbidden' : 'unavailable';
     throw new StorageError(code, `Writes still wait: ${reason()}`);
   }
 
   /** Deletes the keys with a prefix: at the server, after the writes that wait for it, or those that are known here. */
   async function clearPrefix(prefix: string): Promise<Outcome> {
-    if (link.state() !== 'online') return clearPrefixHere(prefix);
-    if (await tables.read((reading) => reading.waits()).catch(() => false)) await flush();
+    if (serverConnection.state() !== 'online') return clearPrefixHere(prefix);
+    if (await database.read((transaction) => transaction.hasWrites()).catch(() => false)) await flush();
     let deletes: readonly Delete[] = [];
     try {
       deletes = await flask.deletesOf(prefix);
       const outcomes = await flask.run(deletes);
-      if (!flask.level1()) await learner.outcomes(deletes, outcomes);
+      if (!flask.level1()) await mirrorObserver.outcomes(deletes, outcomes);
       const outcome = outcomeOfClear(outcomes);
       if (outcome.status === 'rejected') throw outcome.reason;
       return outcome;
     } catch (error) {
-      const doubt = learner.takeDoubt();
+      const doubt = mirrorObserver.takeDoubt();
       let isNoted = false;
       try {
-        if (!isAway(error as StorageError)) throw error;
-        link.lost(error as StorageError);
+        if (!isUnreachable(error as StorageError)) throw error;
+        serverConnection.lost(error as StorageError);
         const marks = doubt && marksOf(doubt);
         const outcome = await clearPrefixHere(
           prefix,
@@ -375,29 +377,35 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
    */
   async function clearPrefixHere(
     prefix: string,
-    marks: ReadonlyMap<string, Mark | undefined> = new Map(),
+    marks: ReadonlyMap<string, SentAs | undefined> = new Map(),
   ): Promise<Outcome> {
-    const known = await localKeys(tables, { prefix });
+    const known = await localKeys(database, { prefix });
     const deletes = known.map((key): Delete => ({ type: 'delete', key }));
     const doubts = deletes.flatMap((one) => {
-      const mark = marks.get(one.key);
-      return mark ? [[one, { mark }] as const] : [];
+      const sentAs = marks.get(one.key);
+      return sentAs ? [[one, { sentAs }] as const] : [];
     });
     const outcomes = await local(deletes, new Map(doubts));
     await appended();
     return outcomeOfClear(outcomes);
   }
 
-  const lists = createLists({ flask, tables, link, run, isShutOut: server.isShutOut });
+  const lists = createLists({
+    flask,
+    database,
+    serverConnection,
+    run,
+    isAccessDenied: server.isAccessDenied,
+  });
 
   const ignoreNetwork = onNetworkBack(() => {
-    if (link.state() !== 'online') void link.connect();
+    if (serverConnection.state() !== 'online') void serverConnection.connect();
   });
 
   const status = (): StorageStatus => {
     const { level, ...counted } = counts;
     const found = flask.detected()?.level;
-    const state = link.state();
+    const state = serverConnection.state();
     return statusOf({
       state,
       ...counted,
@@ -414,18 +422,18 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     account: () => flask.level1()?.account(),
     async open() {
       await refresh(false);
-      await link.connect();
+      await serverConnection.connect();
       isJustOpened = true;
       setTimeout(() => {
         isJustOpened = false;
       });
     },
     async ready(opened) {
-      const wasOnline = link.state() === 'online';
+      const wasOnline = serverConnection.state() === 'online';
       await connectAgain();
       // Whoever asks again wants to know whether it answers now.
-      if (wasOnline && !opened) await flask.open().catch(link.lost);
-      if (link.state() !== 'online') await tables.inTime(connection.open());
+      if (wasOnline && !opened) await flask.open().catch(serverConnection.lost);
+      if (serverConnection.state() !== 'online') await database.withPatience(connection.open());
     },
     run(operations) {
       isJustOpened = false;
@@ -437,14 +445,14 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     },
     ...lists,
     async check(key, value) {
-      if (link.state() === 'online') await flask.check(key, value);
+      if (serverConnection.state() === 'online') await flask.check(key, value);
     },
     flush,
-    conflicts: async () => (isForbidden() ? [] : listConflicts(tables)),
+    conflicts: async () => (isForbidden() ? [] : listConflicts(database)),
     async forget(discardPending) {
-      const isErased = await tables.write(async (writing) => {
+      const isErased = await database.write(async (writing) => {
         // In one transaction: no other tab can put a write into the outbox in between.
-        if (!discardPending && (await writing.waits())) return false;
+        if (!discardPending && (await writing.hasWrites())) return false;
         writing.erase();
         return true;
       }, true);
@@ -459,10 +467,11 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       await deleteDatabase(name, timeout);
     },
     async resolve(key, choice) {
-      await resolveConflicts(tables, key, choice);
+      await resolveConflicts(database, key, choice);
       await refresh(true);
       // Its result is waited for, but not for the end of a long outbox.
-      if (link.state() === 'online') await withTimeLimit(drain(), timeout, () => undefined, signal);
+      if (serverConnection.state() === 'online')
+        await withTimeLimit(drain(), timeout, () => undefined, signal);
     },
     async close() {
       controller.abort();
@@ -471,7 +480,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       tabs.close();
       await flask.close();
       await draining;
-      await learner.learned();
+      await mirrorObserver.whenUpdated();
       connection.close();
     },
   };

@@ -3,7 +3,13 @@
  *
  * They are kept beside the rules, from what really happened at the server and in the origins, and trust nothing that the rules say.
  */
-import { ALL, type Held, isSame, type Parked, type Seen } from '../../src/sync/rules/state.ts';
+import {
+  ALL_KEYS,
+  type ConflictRecord,
+  isSame,
+  type ServerState,
+  type StoredJson,
+} from '../../src/sync/rules/state.ts';
 import { type Entry, isStill, type Op, type Server, type Watcher } from './server.ts';
 
 /** One write of an app. */
@@ -12,7 +18,7 @@ export interface Write {
   readonly origin: number;
   readonly key: string;
   /** Nothing for a delete or a clear. Another value once a policy has merged it. */
-  held: Held | undefined;
+  value: StoredJson | undefined;
   /** When the app made it. */
   readonly tick: number;
   /** When it was acknowledged; never, so far, where that is infinite. */
@@ -20,13 +26,13 @@ export interface Write {
   /** It was sent without the outbox. */
   direct: boolean;
   /** The server answered, and the origin could put nothing of it into its mirror. */
-  unlearned: boolean;
+  notMirrored: boolean;
   /** It was replaced by a write whose writer had seen it, or by one that asks for nothing. */
   superseded: boolean;
   /** It has been at the server. */
   applied: boolean;
   /** What its writer knew: the mirror's state. */
-  saw: Seen | undefined;
+  saw: ServerState | undefined;
   /** Which incarnation of the server that was of; 0 where it was of none that the origin is sure of. */
   incarnation: number;
   /** Up to which sequence number a clear that waits deletes. */
@@ -34,7 +40,7 @@ export interface Write {
   /** Earlier writes of the same origin that it replaces. */
   readonly before: Set<Write>;
   /** States that a policy has seen and chosen to replace. */
-  readonly accepted: Array<Held | undefined>;
+  readonly accepted: Array<StoredJson | undefined>;
   /** The atomic unit that it is part of. */
   unit: Unit | undefined;
   /** Whether it is only for the state that its writer has seen, also where the server has its very value. */
@@ -57,9 +63,9 @@ export type Fault = 'lost' | 'applied twice' | 'diverged' | 'blind overwrite' | 
 
 /** What a place holds at the end. */
 export interface Rest {
-  readonly conflicts: readonly Parked[];
+  readonly conflicts: readonly ConflictRecord[];
   /** Writes that still wait. */
-  readonly waiting: ReadonlyArray<{ readonly key: string; readonly held?: Held | undefined }>;
+  readonly waiting: ReadonlyArray<{ readonly key: string; readonly value?: StoredJson | undefined }>;
   /** Units among the conflicts. */
   readonly units: readonly Unit[];
 }
@@ -67,7 +73,7 @@ export interface Rest {
 /** The accounts of one schedule. */
 export interface Accounts extends Watcher {
   readonly faults: Array<{ readonly fault: Fault; readonly text: string }>;
-  open(origin: number, key: string, held: Held | undefined): Write;
+  open(origin: number, key: string, value: StoredJson | undefined): Write;
   openUnit(writes: readonly Write[], checks: Unit['checks']): Unit;
   /** A write that waits is put behind, or in the place of, others of its origin. */
   follows(write: Write, before: Iterable<Write>): void;
@@ -79,7 +85,7 @@ export interface Accounts extends Watcher {
   /** Units are here with so many of their writes. */
   counts(units: Iterable<readonly [Unit, number]>): void;
   /** A write is said to be in conflict with what the server holds. */
-  meets(write: Write, held: Held | undefined): void;
+  meets(write: Write, value: StoredJson | undefined): void;
   fail(fault: Fault, text: string): void;
   acknowledged(): number;
   /** Look for every acknowledged write. */
@@ -90,14 +96,14 @@ export interface Accounts extends Watcher {
 
 /** A value that several writes store, unlike all others. */
 export const SHARED = 'shared';
-const isShared = ({ json }: Held): boolean => json === SHARED;
+const isShared = ({ json }: StoredJson): boolean => json === SHARED;
 
 const isAcknowledged = ({ acknowledgedAt }: Write): boolean => acknowledgedAt < Number.POSITIVE_INFINITY;
 
-const shown = (held: Held | undefined): string => (held ? JSON.stringify(held.json) : 'nothing');
+const shown = (value: StoredJson | undefined): string => (value ? JSON.stringify(value.json) : 'nothing');
 const namesOf = ({ writes }: Unit): string => `the unit of ${writes.map(nameOf).join(', ')}`;
-const nameOf = ({ id, origin, key, held }: Write): string =>
-  `w${id} of origin ${origin} (${key === ALL ? 'clear' : `${key} = ${shown(held)}`})`;
+const nameOf = ({ id, origin, key, value }: Write): string =>
+  `w${id} of origin ${origin} (${key === ALL_KEYS ? 'clear' : `${key} = ${shown(value)}`})`;
 
 export function createAccounts(now: () => number): Accounts {
   const writes: Write[] = [];
@@ -113,13 +119,13 @@ export function createAccounts(now: () => number): Accounts {
   function mayReplace(write: Write, entry: Entry | undefined, server: Server): boolean {
     const maker = entry ? entry.write : server.state.clearedBy;
     if (maker && write.before.has(maker)) return true;
-    const { held } = entry ?? {};
-    const isHeld = (other: Held | undefined): boolean => isSame(other, held);
+    const { value } = entry ?? {};
+    const isHeld = (other: StoredJson | undefined): boolean => isSame(other, value);
     const earlier = [...write.before];
-    if (earlier.some((other) => isHeld(other.held) || other.accepted.some(isHeld))) return true;
+    if (earlier.some((other) => isHeld(other.value) || other.accepted.some(isHeld))) return true;
     if (write.accepted.some(isHeld)) return true;
     // That writes the very value which is there.
-    if (write.unit && isHeld(write.held)) return true;
+    if (write.unit && isHeld(write.value)) return true;
     return isAsSeen(write, entry, server);
   }
 
@@ -129,12 +135,12 @@ export function createAccounts(now: () => number): Accounts {
     entry: Entry | undefined,
     server: Server,
   ): boolean {
-    const { held } = entry ?? {};
-    if (!held) return !saw?.held;
-    if (!saw?.held) return false;
+    const { value } = entry ?? {};
+    if (!value) return !saw?.value;
+    if (!saw?.value) return false;
     if (saw.seq === entry?.rev && isStill(server, incarnation, saw.seq)) return true;
     // After a restore revisions say nothing, and an equal value is the same one.
-    return (server.restores.length > 0 || incarnation === 0) && isSame(saw.held, held);
+    return (server.restores.length > 0 || incarnation === 0) && isSame(saw.value, value);
   }
 
   function appliesBatch(ops: readonly Op[], isAtomic: boolean, server: Server): void {
@@ -148,13 +154,13 @@ export function createAccounts(now: () => number): Accounts {
       }
       if (!ops.some(({ queued }) => queued)) continue;
       const { entries } = server.state;
-      for (const { key, ...seen } of unit.checks)
-        if (!isAsSeen(seen, entries.get(key), server))
+      for (const { key, ...serverState } of unit.checks)
+        if (!isAsSeen(serverState, entries.get(key), server))
           fail('blind overwrite', `${namesOf(unit)} applies, though ${key} has changed, which it checks`);
       for (const write of unit.writes) {
         const entry = entries.get(write.key);
         const { madeOn } = write;
-        const isMet = madeOn ? isSame(madeOn.held, entry?.held) : isAsSeen(write, entry, server);
+        const isMet = madeOn ? isSame(madeOn.value, entry?.value) : isAsSeen(write, entry, server);
         if (write.isConditional && !isMet)
           fail('blind overwrite', `${namesOf(unit)} applies, though ${write.key} has changed`);
       }
@@ -171,51 +177,51 @@ export function createAccounts(now: () => number): Accounts {
 
   function applies(op: Op, entry: Entry | undefined, server: Server): void {
     const { write } = op;
-    if (!entry?.held && op.key !== ALL) lastAbsent.set(op.key, now());
+    if (!entry?.value && op.key !== ALL_KEYS) lastAbsent.set(op.key, now());
     if (write?.key === op.key) write.applied = true;
-    const gone = op.key === ALL ? [...server.state.entries.values()] : entry ? [entry] : [];
-    for (const { write: other, held, rev } of gone) {
-      if (write?.key === ALL && op.queued && held)
+    const gone = op.key === ALL_KEYS ? [...server.state.entries.values()] : entry ? [entry] : [];
+    for (const { write: other, value, rev } of gone) {
+      if (write?.key === ALL_KEYS && op.queued && value)
         if (!isStill(server, write.incarnation, write.clears) || rev > write.clears)
           fail('blind overwrite', `${nameOf(write)} has deleted ${op.key} at ${rev}, which is newer`);
       // Who wanted what was there anyway has had it.
-      if (held)
+      if (value)
         for (const one of writes)
-          if (one !== write && one.key === other?.key && isSame(one.held, held)) one.superseded = true;
+          if (one !== write && one.key === other?.key && isSame(one.value, value)) one.superseded = true;
       if (!other || other === write) continue;
       if (op.queued && write && other.before.has(write) && write.acknowledgedAt < other.tick)
         fail('lost', `${nameOf(write)} has replaced ${nameOf(other)}, which came after it`);
       other.superseded = true;
     }
-    if (op.queued && write && write.key !== ALL && !mayReplace(write, entry, server))
+    if (op.queued && write && write.key !== ALL_KEYS && !mayReplace(write, entry, server))
       fail(
         'blind overwrite',
-        `${nameOf(write)} has replaced ${shown(entry?.held)} at ${entry?.rev}; its writer knew ${shown(write.saw?.held)} at ${write.saw?.seq}`,
+        `${nameOf(write)} has replaced ${shown(entry?.value)} at ${entry?.rev}; its writer knew ${shown(write.saw?.value)} at ${write.saw?.seq}`,
       );
   }
 
   function isThere(write: Write, server: Server, rests: readonly Rest[]): boolean {
-    const { key, held, origin } = write;
+    const { key, value, origin } = write;
     const { entries } = server.state;
-    const same = (other: { key: string; held?: Held | undefined }): boolean =>
-      other.key === key && isSame(other.held, held);
+    const same = (other: { key: string; value?: StoredJson | undefined }): boolean =>
+      other.key === key && isSame(other.value, value);
     const { conflicts = [], waiting = [] } = rests[origin] ?? {};
     if (waiting.some(same)) return true;
-    if (rests.some((rest) => rest.conflicts.some((one) => same({ key: one.key, held: one.local }))))
+    if (rests.some((rest) => rest.conflicts.some((one) => same({ key: one.key, value: one.local }))))
       return true;
-    if (key === ALL) {
+    if (key === ALL_KEYS) {
       // What a restore brings back was deleted nevertheless.
       if (write.applied || write.clears === 0 || write.incarnation !== server.restores.length + 1)
         return true;
       return (
-        conflicts.some((one) => one.key === ALL) ||
-        [...entries.values()].every((entry) => !entry.held || entry.rev > write.clears)
+        conflicts.some((one) => one.key === ALL_KEYS) ||
+        [...entries.values()].every((entry) => !entry.value || entry.rev > write.clears)
       );
     }
-    if (isSame(entries.get(key)?.held, held)) return true;
+    if (isSame(entries.get(key)?.value, value)) return true;
     // That a restore brings back what was deleted cannot be told from any other value of its.
-    if (!held) return write.applied || (lastAbsent.get(key) ?? -1) >= write.tick;
-    return write.unlearned && server.restores.length > 0;
+    if (!value) return write.applied || (lastAbsent.get(key) ?? -1) >= write.tick;
+    return write.notMirrored && server.restores.length > 0;
   }
 
   return {
@@ -224,16 +230,16 @@ export function createAccounts(now: () => number): Accounts {
     applies,
     appliesBatch,
     refuses,
-    open(origin, key, held) {
+    open(origin, key, value) {
       const write: Write = {
         id: writes.length + 1,
         origin,
         key,
-        held,
+        value,
         tick: now(),
         direct: false,
         acknowledgedAt: Number.POSITIVE_INFINITY,
-        unlearned: false,
+        notMirrored: false,
         superseded: false,
         applied: false,
         saw: undefined,
@@ -267,7 +273,7 @@ export function createAccounts(now: () => number): Accounts {
       for (const other of later) write.superseded ||= other.before.has(write);
     },
     isRejected(write) {
-      if (!write.refused && write.key !== ALL)
+      if (!write.refused && write.key !== ALL_KEYS)
         fail('false alarm', `${nameOf(write)} is said to be refused by the server, which it was not`);
     },
     counts(units) {
@@ -280,12 +286,12 @@ export function createAccounts(now: () => number): Accounts {
     acknowledge(write) {
       write.acknowledgedAt = now();
     },
-    meets(write, held) {
+    meets(write, value) {
       // A restored server may hold what was replaced long ago.
-      if (!held || isShared(held) || restored) return;
+      if (!value || isShared(value) || restored) return;
       // What it was made on never came to be.
       if (write.isConditional && write.madeOn && !write.madeOn.applied) return;
-      const isOwn = (other: Write): boolean => isSame(other.held, held);
+      const isOwn = (other: Write): boolean => isSame(other.value, value);
       // What two tabs do at once has no order: one may find what the other has stored directly.
       const earlier = [...write.before];
       const own = earlier.some(({ direct }) => direct) ? undefined : earlier.find(isOwn);
@@ -303,13 +309,13 @@ export function createAccounts(now: () => number): Accounts {
         for (const clear of writes) {
           const { conflicts = [], waiting = [] } = rests[clear.origin] ?? {};
           if (
-            clear.key !== ALL ||
+            clear.key !== ALL_KEYS ||
             !isAcknowledged(clear) ||
-            [...conflicts, ...waiting].some(({ key }) => key === ALL)
+            [...conflicts, ...waiting].some(({ key }) => key === ALL_KEYS)
           )
             continue;
-          for (const { held, write } of server.state.entries.values())
-            if (held && write && clear.before.has(write))
+          for (const { value, write } of server.state.entries.values())
+            if (value && write && clear.before.has(write))
               fail('lost', `${nameOf(clear)} came after ${nameOf(write)}, which is at the server`);
         }
       if (server.restores.length === 0)
@@ -326,7 +332,7 @@ export function createAccounts(now: () => number): Accounts {
     },
     restores(server, keys) {
       restored = true;
-      for (const key of keys) if (!server.state.entries.get(key)?.held) lastAbsent.set(key, now());
+      for (const key of keys) if (!server.state.entries.get(key)?.value) lastAbsent.set(key, now());
     },
   };
 }

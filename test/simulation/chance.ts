@@ -1,5 +1,5 @@
 /** What one schedule is like, drawn from its seed: each is about something else. */
-import { ALL, type Held } from '../../src/sync/rules/state.ts';
+import { ALL_KEYS, type StoredJson } from '../../src/sync/rules/state.ts';
 import type { Random } from '../faults/random.ts';
 import { SHARED } from './accounts.ts';
 import type { Policy } from './origin.ts';
@@ -53,11 +53,11 @@ export function oddsOf(random: Random): Odds {
 /** An app: what it does next in a tab. Nearly every value is unlike all others. */
 export function createApp(random: Random, { keys, clear, unit }: Odds): (tab: Tab) => Process {
   let values = 0;
-  const value = (): Held | undefined =>
+  const value = (): StoredJson | undefined =>
     random.chance(0.25) ? undefined : { json: random.chance(0.05) ? SHARED : `v${++values}` };
   const wish = (): Extract<Wish, { type: 'write' }> => {
-    if (random.chance(clear)) return { type: 'write', key: ALL, held: undefined };
-    return { type: 'write', held: value(), key: random.pick(keys) };
+    if (random.chance(clear)) return { type: 'write', key: ALL_KEYS, value: undefined };
+    return { type: 'write', value: value(), key: random.pick(keys) };
   };
   /** Writes of 1 to 3 keys; of one where another key is checked. */
   const whole = (): Extract<Wish, { type: 'atomic' }> => {
@@ -67,11 +67,13 @@ export function createApp(random: Random, { keys, clear, unit }: Odds): (tab: Ta
     const most = Math.min(3, left.length);
     const size = checks.length > 0 ? 1 + random.below(most) : Math.max(1, most - random.below(2));
     const parts = Array.from({ length: size }, () => {
-      return { key: taken(), held: value(), isConditional: random.chance(0.25) };
+      return { key: taken(), value: value(), isConditional: random.chance(0.25) };
     });
     return { type: 'atomic', parts, checks };
   };
-  const change = (held: Held | undefined): Held => ({ json: `${held?.json ?? ''}u${++values}`.slice(-30) });
+  const change = (value: StoredJson | undefined): StoredJson => ({
+    json: `${value?.json ?? ''}u${++values}`.slice(-30),
+  });
   return (tab) => {
     if (keys.length > 1 && random.chance(unit)) return atomic(tab, whole());
     const kind = random.next();

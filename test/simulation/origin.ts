@@ -5,19 +5,19 @@
  */
 import type { Decision } from '../../src/sync/rules/outbox.ts';
 import {
-  ALL,
-  type Held,
+  ALL_KEYS,
+  type ConflictRecord,
+  INITIAL_META,
   isSame,
-  type Mark,
+  type KeyState,
   type Meta,
-  NOTHING_KNOWN,
-  type Parked,
-  type Place,
-  type Row,
-  type Seen,
+  type QueuedWrite,
+  type SentAs,
+  type ServerState,
+  type StoredJson,
 } from '../../src/sync/rules/state.ts';
 import type { Accounts, Unit, Write } from './accounts.ts';
-import type { News, Rules } from './tried-rules.ts';
+import type { Observation, Rules } from './tried-rules.ts';
 
 /** What to do where the server has something that a writer had not seen. */
 export type Policy = 'keep-server' | 'keep-local' | 'merge';
@@ -25,16 +25,16 @@ export type Policy = 'keep-server' | 'keep-local' | 'merge';
 /** A write that the app makes. */
 export interface Append {
   readonly write: Write;
-  readonly mark?: Mark | undefined;
+  readonly sentAs?: SentAs | undefined;
   /** What an update was computed on. */
-  readonly base?: Seen | undefined;
+  readonly base?: ServerState | undefined;
   /** The unit that it is part of. */
-  readonly unit?: Row['unit'];
+  readonly unit?: QueuedWrite['unit'];
 }
 
 /** A decision on a row that was sent. */
 export interface Decided {
-  readonly row: Row;
+  readonly queued: QueuedWrite;
   readonly decision: Decision;
 }
 
@@ -44,9 +44,9 @@ export interface Origin {
   readonly rules: Rules;
   readonly accounts: Accounts;
   meta: Meta;
-  readonly mirror: Map<string, Seen>;
-  readonly pending: Map<string, readonly Row[]>;
-  readonly conflicts: Parked[];
+  readonly mirror: Map<string, ServerState>;
+  readonly pending: Map<string, readonly QueuedWrite[]>;
+  readonly conflicts: ConflictRecord[];
   /** The writes that rows stand for, by their version. */
   readonly writes: Map<number, Write>;
   /** The units that have waited, by the number of their first row. */
@@ -56,7 +56,7 @@ export interface Origin {
   /** How many values it has merged. */
   merges: number;
   /** Whose turn it is to send. */
-  turn: object | undefined;
+  lockHolder: object | undefined;
 }
 
 export const createOrigin = (index: number, policy: Policy, rules: Rules, accounts: Accounts): Origin => ({
@@ -64,7 +64,7 @@ export const createOrigin = (index: number, policy: Policy, rules: Rules, accoun
   policy,
   rules,
   accounts,
-  meta: NOTHING_KNOWN,
+  meta: INITIAL_META,
   mirror: new Map(),
   pending: new Map(),
   conflicts: [],
@@ -72,38 +72,41 @@ export const createOrigin = (index: number, policy: Policy, rules: Rules, accoun
   units: new Map(),
   incarnation: 0,
   merges: 0,
-  turn: undefined,
+  lockHolder: undefined,
 });
 
-const NONE: readonly Row[] = [];
-export const placeOf = ({ mirror, pending }: Origin, key: string): Place => ({
-  seen: mirror.get(key),
-  rows: pending.get(key) ?? NONE,
+const NONE: readonly QueuedWrite[] = [];
+export const keyStateOf = ({ mirror, pending }: Origin, key: string): KeyState => ({
+  serverState: mirror.get(key),
+  writes: pending.get(key) ?? NONE,
 });
-export const clearsOf = ({ pending }: Origin): readonly Row[] => pending.get(ALL) ?? NONE;
-export const writeOf = (origin: Origin, { version }: Row): Write => origin.writes.get(version) as Write;
+export const clearsOf = ({ pending }: Origin): readonly QueuedWrite[] => pending.get(ALL_KEYS) ?? NONE;
+export const writeOf = (origin: Origin, { version }: QueuedWrite): Write =>
+  origin.writes.get(version) as Write;
 
-function setRows({ pending }: Origin, key: string, rows: readonly Row[]): void {
-  if (rows.length > 0) pending.set(key, rows);
+function setRows({ pending }: Origin, key: string, writes: readonly QueuedWrite[]): void {
+  if (writes.length > 0) pending.set(key, writes);
   else pending.delete(key);
 }
 
 /** What an app sees of a key without the server. */
-export const view = (origin: Origin, key: string): ReturnType<Rules['viewOf']> =>
-  origin.rules.viewOf(placeOf(origin, key), clearsOf(origin), origin.meta);
+export const view = (origin: Origin, key: string): ReturnType<Rules['localView']> =>
+  origin.rules.localView(keyStateOf(origin, key), clearsOf(origin), origin.meta);
 
 /** Where an origin that is up to date differs from what the server holds. */
 export function differences(
   origin: Origin,
   keys: readonly string[],
-  heldOf: (key: string) => Held | undefined,
+  storedJsonOf: (key: string) => StoredJson | undefined,
 ): string[] {
   const { index, pending } = origin;
   const waits = pending.size > 0 ? [`origin ${index}: ${JSON.stringify([...pending])} still waits`] : [];
   const different = keys.flatMap((key) => {
     const shown = view(origin, key);
-    if (shown && isSame(shown.held, heldOf(key))) return [];
-    return [`origin ${index} shows ${JSON.stringify(shown)} for ${key}, not ${JSON.stringify(heldOf(key))}`];
+    if (shown && isSame(shown.value, storedJsonOf(key))) return [];
+    return [
+      `origin ${index} shows ${JSON.stringify(shown)} for ${key}, not ${JSON.stringify(storedJsonOf(key))}`,
+    ];
   });
   return [...waits, ...different];
 }
@@ -111,36 +114,36 @@ export function differences(
 /** Put a batch of writes into the outbox; they are acknowledged with that. */
 export function append(origin: Origin, appends: readonly Append[]): void {
   const { accounts } = origin;
-  for (const { write, mark, base, unit } of appends) {
-    if (write.key === ALL) appendClear(origin, write, mark);
+  for (const { write, sentAs, base, unit } of appends) {
+    if (write.key === ALL_KEYS) appendClear(origin, write, sentAs);
     else {
-      const place = placeOf(origin, write.key);
-      const { key, held } = write;
+      const keyState = keyStateOf(origin, write.key);
+      const { key, value } = write;
       // What has a base of its own follows from nothing. What comes after it was made on that.
       const made = base
         ? []
-        : place.rows.slice(
+        : keyState.writes.slice(
             Math.max(
               0,
-              place.rows.findLastIndex(({ own }) => own),
+              keyState.writes.findLastIndex(({ hasOwnBase }) => hasOwnBase),
             ),
           );
-      const before = [...made, ...clearsOf(origin)].map((row) => writeOf(origin, row));
-      note(origin, write, base ?? place.seen, before.length > 0 && !base ? before : undefined);
-      const followed = base ? [] : place.rows;
+      const before = [...made, ...clearsOf(origin)].map((queued) => writeOf(origin, queued));
+      note(origin, write, base ?? keyState.serverState, before.length > 0 && !base ? before : undefined);
+      const followed = base ? [] : keyState.writes;
       accounts.follows(
         write,
-        followed.map((row) => writeOf(origin, row)),
+        followed.map((queued) => writeOf(origin, queued)),
       );
-      const last = [...place.rows, ...clearsOf(origin)].sort((a, b) => a.n - b.n).at(-1);
+      const last = [...keyState.writes, ...clearsOf(origin)].sort((a, b) => a.order - b.order).at(-1);
       write.madeOn = last && !base ? writeOf(origin, last) : undefined;
       for (const clear of clearsOf(origin)) write.before.add(writeOf(origin, clear));
-      const updates = write.isConditional || undefined;
-      const waiting = { key, held, mark, updates, unit, atMs: 0, ...(base && { base }) };
-      const queued = origin.rules.enqueue(place, clearsOf(origin), origin.meta, waiting);
+      const dependsOnBase = write.isConditional || undefined;
+      const waiting = { key, value, sentAs, dependsOnBase, unit, atMs: 0, ...(base && { base }) };
+      const queued = origin.rules.enqueue(keyState, clearsOf(origin), origin.meta, waiting);
       origin.meta = queued.meta;
-      setRows(origin, key, queued.rows);
-      register(origin, queued.rows, write);
+      setRows(origin, key, queued.writes);
+      register(origin, queued.writes, write);
     }
     accounts.acknowledge(write);
   }
@@ -152,23 +155,26 @@ export function append(origin: Origin, appends: readonly Append[]): void {
  *
  * @param marks Of its writes, where they may have arrived.
  */
-export function appendUnit(origin: Origin, unit: Unit, marks: readonly Mark[] = []): void {
+export function appendUnit(origin: Origin, unit: Unit, sent: readonly SentAs[] = []): void {
   const { meta, units } = origin;
-  const { era, epoch, cursor = 0 } = meta;
-  const n = meta.rows + 1;
+  const { generation, epoch, cursor = 0 } = meta;
+  const order = meta.lastOrder + 1;
   const size = unit.writes.length;
-  const checks = unit.checks.map(({ key, saw }) => ({ key, base: saw ?? { era, epoch, seq: cursor } }));
-  units.set(n, unit);
+  const checks = unit.checks.map(({ key, saw }) => ({
+    key,
+    base: saw ?? { generation, epoch, seq: cursor },
+  }));
+  units.set(order, unit);
   append(
     origin,
-    unit.writes.map((write, i) => ({ write, mark: marks[i], unit: { n, size, checks } })),
+    unit.writes.map((write, i) => ({ write, sentAs: sent[i], unit: { order, size, checks } })),
   );
 }
 
 /** Have the accounts look at what is here of units. */
 function countUnits({ pending, conflicts, units, accounts }: Origin): void {
   for (const parts of [
-    [...pending.values()].flat().map(({ unit }) => unit?.n),
+    [...pending.values()].flat().map(({ unit }) => unit?.order),
     conflicts.map(({ unit }) => unit),
   ]) {
     const here = new Map<Unit, number>();
@@ -184,53 +190,58 @@ function countUnits({ pending, conflicts, units, accounts }: Origin): void {
 function note(
   origin: Origin,
   write: Write,
-  seen: Seen | undefined,
+  serverState: ServerState | undefined,
   before: readonly Write[] | undefined,
 ): void {
-  write.saw = before ? (before[0] as Write).saw : seen;
-  const sure = before ? (before[0] as Write).incarnation : seen?.era === origin.meta.era;
+  write.saw = before ? (before[0] as Write).saw : serverState;
+  const sure = before ? (before[0] as Write).incarnation : serverState?.generation === origin.meta.generation;
   write.incarnation = typeof sure === 'number' ? sure : sure ? origin.incarnation : 0;
 }
 
-function appendClear(origin: Origin, write: Write, mark: Mark | undefined): void {
+function appendClear(origin: Origin, write: Write, sentAs: SentAs | undefined): void {
   const { pending, meta, accounts } = origin;
   write.incarnation = origin.incarnation;
   write.clears = meta.level === undefined ? 0 : meta.seq;
-  for (const rows of pending.values())
+  for (const writes of pending.values())
     accounts.follows(
       write,
-      rows.map((row) => writeOf(origin, row)),
+      writes.map((queued) => writeOf(origin, queued)),
     );
-  const places = new Map([...pending.keys()].map((key) => [key, placeOf(origin, key)]));
-  const queued = origin.rules.enqueueClear(places, meta, { mark, atMs: 0 });
+  const keyStates = new Map([...pending.keys()].map((key) => [key, keyStateOf(origin, key)]));
+  const queued = origin.rules.enqueueClear(keyStates, meta, { sentAs, atMs: 0 });
   origin.meta = queued.meta;
-  for (const [key, rows] of queued.rows) {
-    setRows(origin, key, rows);
-    if (key === ALL) register(origin, rows, write);
-    for (const row of rows) {
-      if (origin.writes.has(row.version)) continue;
-      const last = writeOf(origin, rows[0] as Row);
+  for (const [key, writes] of queued.writes) {
+    setRows(origin, key, writes);
+    if (key === ALL_KEYS) register(origin, writes, write);
+    for (const queued of writes) {
+      if (origin.writes.has(queued.version)) continue;
+      const last = writeOf(origin, writes[0] as QueuedWrite);
       const removal = accounts.open(origin.index, key, undefined);
       note(origin, removal, undefined, [last]);
       for (const earlier of write.before) removal.before.add(earlier);
       removal.before.delete(removal);
-      origin.writes.set(row.version, removal);
+      origin.writes.set(queued.version, removal);
     }
   }
 }
 
-function register(origin: Origin, rows: readonly Row[], write: Write): void {
-  const last = rows.at(-1);
+function register(origin: Origin, writes: readonly QueuedWrite[], write: Write): void {
+  const last = writes.at(-1);
   if (last && !origin.writes.has(last.version)) origin.writes.set(last.version, write);
 }
 
 /** Put what an answer showed into the mirror. */
-export function learn(origin: Origin, news: readonly News[], era: number, seq: number): void {
+export function updateMirror(
+  origin: Origin,
+  observations: readonly Observation[],
+  generation: number,
+  seq: number,
+): void {
   const { mirror, rules } = origin;
-  for (const one of news) {
+  for (const one of observations) {
     const { meta } = origin;
     if ('clearedAt' in one) {
-      if (one.era !== meta.era) continue;
+      if (one.generation !== meta.generation) continue;
       const at = one.clearedAt;
       const isAll = meta.cursor !== undefined || at >= Math.max(meta.seq, seq);
       origin.meta = {
@@ -238,20 +249,21 @@ export function learn(origin: Origin, news: readonly News[], era: number, seq: n
         clearedAt: Math.max(meta.clearedAt, at),
         cursor: isAll ? Math.max(meta.cursor ?? 0, at) : undefined,
       };
-      for (const [key, seen] of mirror) if (seen.era === meta.era && seen.seq < at) mirror.delete(key);
-    } else if (rules.isNews(mirror.get(one.key), one.seen, meta)) {
-      const lost = rules.parkedBy(one.key, mirror.get(one.key), one.seen, 0);
+      for (const [key, serverState] of mirror)
+        if (serverState.generation === meta.generation && serverState.seq < at) mirror.delete(key);
+    } else if (rules.isNewer(mirror.get(one.key), one.serverState, meta)) {
+      const lost = rules.restoreConflict(one.key, mirror.get(one.key), one.serverState, 0);
       if (lost) origin.conflicts.push(lost);
-      mirror.set(one.key, one.seen);
+      mirror.set(one.key, one.serverState);
     }
   }
-  if (era === origin.meta.era && seq > origin.meta.seq) origin.meta = { ...origin.meta, seq };
+  if (generation === origin.meta.generation && seq > origin.meta.seq) origin.meta = { ...origin.meta, seq };
 }
 
 /** What a request is about. */
 export interface Next {
-  readonly rows: readonly Row[];
-  readonly mark: Mark;
+  readonly writes: readonly QueuedWrite[];
+  readonly sentAs: SentAs;
   /** Whether it has not been sent before. */
   readonly isNew: boolean;
   /** As it was when it was taken. */
@@ -260,74 +272,80 @@ export interface Next {
 
 /** What is sent next, marked. */
 export function take(origin: Origin, client: string, most: number): Next | undefined {
-  const rows = [...origin.pending.values()].flat().sort((a, b) => a.n - b.n);
-  const planned = origin.rules.plan(rows, client, most);
+  const writes = [...origin.pending.values()].flat().sort((a, b) => a.order - b.order);
+  const planned = origin.rules.planRequest(writes, client, most);
   if (!planned) return undefined;
   const isNew = 'send' in planned;
   const taken = isNew ? planned.send : planned.settle;
-  const mark = taken[0]?.mark as Mark;
-  if (!isNew) return { rows: taken, mark, isNew, meta: origin.meta };
-  for (const row of planned.send)
-    setRows(origin, row.key, origin.rules.taken(origin.pending.get(row.key) ?? NONE, row));
-  return { rows: taken, mark, isNew, meta: origin.meta };
+  const sentAs = taken[0]?.sentAs as SentAs;
+  if (!isNew) return { writes: taken, sentAs, isNew, meta: origin.meta };
+  for (const queued of planned.send)
+    setRows(origin, queued.key, origin.rules.taken(origin.pending.get(queued.key) ?? NONE, queued));
+  return { writes: taken, sentAs, isNew, meta: origin.meta };
 }
 
 /** Record what becomes of writes that were sent, and what the answer showed. */
 export function settle(
   origin: Origin,
   decided: readonly Decided[],
-  news: readonly News[],
-  era: number,
+  observations: readonly Observation[],
+  generation: number,
   seq: number,
   client?: string,
 ): void {
   const { rules, pending } = origin;
   // An answer of an earlier era says nothing of what the server holds now. The rows stay marked, and are settled when their mutation is given up.
-  if (!rules.counts(era, origin.meta)) return;
-  const shown = [...news];
-  for (const { row, decision } of decided) {
-    const before = pending.get(row.key) ?? NONE;
-    const after = rules.afterDecision(before, row, decision, clearsOf(origin));
-    if ('seen' in decision && decision.seen)
+  if (!rules.counts(generation, origin.meta)) return;
+  const shown = [...observations];
+  for (const { queued, decision } of decided) {
+    const before = pending.get(queued.key) ?? NONE;
+    const after = rules.applyDecision(before, queued, decision, clearsOf(origin));
+    if ('serverState' in decision && decision.serverState)
       shown.push(
-        row.key === ALL ? { era, clearedAt: decision.seen.seq } : { key: row.key, seen: decision.seen },
+        queued.key === ALL_KEYS
+          ? { generation, clearedAt: decision.serverState.seq }
+          : { key: queued.key, serverState: decision.serverState },
       );
-    if (after.parked && decision.type === 'conflict' && origin.policy !== 'keep-server' && !row.unit) {
-      const again = rules.afterDecision(before, row, { type: 'again', base: decision.seen }, []);
-      const held = origin.policy === 'merge' ? { json: `m${origin.index}.${++origin.merges}` } : row.held;
-      const write = writeOf(origin, row);
-      write.accepted.push(decision.seen.held);
-      write.held = held;
+    if (after.isConflict && decision.type === 'conflict' && origin.policy !== 'keep-server' && !queued.unit) {
+      const again = rules.applyDecision(before, queued, { type: 'again', base: decision.serverState }, []);
+      const value =
+        origin.policy === 'merge' ? { json: `m${origin.index}.${++origin.merges}` } : queued.value;
+      const write = writeOf(origin, queued);
+      write.accepted.push(decision.serverState.value);
+      write.value = value;
       setRows(
         origin,
-        row.key,
-        again.rows.map((other) => (other.n === row.n ? { ...other, held, stale: undefined } : other)),
+        queued.key,
+        again.writes.map((other) =>
+          other.order === queued.order ? { ...other, value, stale: undefined } : other,
+        ),
       );
       continue;
     }
-    if (after.parked) {
-      origin.conflicts.push(parkedOf(row, decision));
-      if (decision.type === 'conflict') origin.accounts.meets(writeOf(origin, row), decision.seen.held);
-      if (decision.type === 'rejected') origin.accounts.isRejected(writeOf(origin, row));
+    if (after.isConflict) {
+      origin.conflicts.push(conflictOf(queued, decision));
+      if (decision.type === 'conflict')
+        origin.accounts.meets(writeOf(origin, queued), decision.serverState.value);
+      if (decision.type === 'rejected') origin.accounts.isRejected(writeOf(origin, queued));
     } else if (decision.type === 'conflict' || decision.type === 'rejected')
       origin.accounts.isReplaced(
-        writeOf(origin, row),
-        after.rows.map((other) => writeOf(origin, other)),
+        writeOf(origin, queued),
+        after.writes.map((other) => writeOf(origin, other)),
       );
-    if (after.rows !== before) setRows(origin, row.key, after.rows);
+    if (after.writes !== before) setRows(origin, queued.key, after.writes);
   }
-  learn(origin, shown, era, seq);
+  updateMirror(origin, shown, generation, seq);
   if (client !== undefined) origin.meta = { ...origin.meta, client };
   countUnits(origin);
 }
 
-const parkedOf = ({ key, base, held: local, unit }: Row, decision: Decision): Parked => ({
+const conflictOf = ({ key, base, value: local, unit }: QueuedWrite, decision: Decision): ConflictRecord => ({
   key,
   reason: decision.type === 'rejected' ? 'rejected' : 'changed',
-  base: base?.held,
+  base: base?.value,
   local,
-  server: decision.type === 'conflict' ? decision.seen.held : undefined,
+  server: decision.type === 'conflict' ? decision.serverState.value : undefined,
   detail: '',
   atMs: 0,
-  unit: unit?.n,
+  unit: unit?.order,
 });

@@ -2,11 +2,17 @@
  * The outbox sent, as src/sync/outbox/replay.ts and src/sync/outbox/sweep.ts do it: between the requests only transactions.
  */
 import type { Decision } from '../../src/sync/rules/outbox.ts';
-import { ALL, type Mark, type Meta, type Row, type Seen } from '../../src/sync/rules/state.ts';
+import {
+  ALL_KEYS,
+  type Meta,
+  type QueuedWrite,
+  type SentAs,
+  type ServerState,
+} from '../../src/sync/rules/state.ts';
 import { type Decided, type Next, settle, take, writeOf } from './origin.ts';
 import type { Answer, Op, Result } from './server.ts';
 import { isResults, type Process, type Tab } from './tab.ts';
-import type { News, Results } from './tried-rules.ts';
+import type { Observation, Results } from './tried-rules.ts';
 
 /** Why it ended before the outbox was empty. */
 export type Stop = 'away' | 'rewound' | undefined;
@@ -15,22 +21,22 @@ export type Stop = 'away' | 'rewound' | undefined;
 export function* drain(tab: Tab): Process<Stop> {
   const { origin } = tab;
   /** Of the write that was refused alone last. */
-  let refused: Mark | undefined;
+  let refused: SentAs | undefined;
   for (let most = tab.most; ; ) {
     const next = take(origin, tab.newClient(), most);
     if (!next) return undefined;
     yield undefined;
-    const { rows, meta, mark, isNew } = next;
+    const { writes, meta, sentAs, isNew } = next;
     if (!isNew) {
-      const given: Answer | undefined = yield { type: 'give-up', client: mark.client, m: mark.m };
+      const given: Answer | undefined = yield { type: 'give-up', client: sentAs.client, m: sentAs.m };
       if (!given) return 'away';
       const stop = yield* settleDoubt(tab, next, given, refused);
       if (stop) return stop;
       continue;
     }
-    const ops = opsOf(tab, rows, meta);
-    const atomic = rows[0]?.unit !== undefined;
-    const { client, m } = mark;
+    const ops = opsOf(tab, writes, meta);
+    const atomic = writes[0]?.unit !== undefined;
+    const { client, m } = sentAs;
     const answer: Answer | undefined = yield {
       type: 'batch',
       epoch: meta.epoch,
@@ -48,106 +54,120 @@ export function* drain(tab: Tab): Process<Stop> {
     if (answer.error === 'epoch-changed') return 'rewound';
     // Else somebody has given it up.
     if (answer.error !== 'too-large') continue;
-    if (rows.length > 1 && !atomic) most = Math.ceil(rows.length / 2);
-    else refused = mark;
+    if (writes.length > 1 && !atomic) most = Math.ceil(writes.length / 2);
+    else refused = sentAs;
   }
 }
 
-function opsOf({ origin }: Tab, rows: readonly Row[], meta: Meta): Op[] {
+function opsOf({ origin }: Tab, writes: readonly QueuedWrite[], meta: Meta): Op[] {
   const { rules } = origin;
-  const [first] = rows as [Row];
-  return rules.stepsOf(rows).map((step): Op => {
+  const [first] = writes as [QueuedWrite];
+  return rules.operationsOf(writes).map((step): Op => {
     if ('check' in step) {
       const { check: key, ...condition } = step;
       const { unit } = writeOf(origin, first);
       return { op: 'check', key, ...rules.op({ key, ...condition }, meta), queued: true, unit };
     }
-    const { key, held } = step;
-    const op = key === ALL ? 'clear' : held ? 'put' : 'delete';
-    return { op, key, held, ...rules.op(step, meta), queued: true, write: writeOf(origin, step) };
+    const { key, value } = step;
+    const op = key === ALL_KEYS ? 'clear' : value ? 'put' : 'delete';
+    return { op, key, value, ...rules.op(step, meta), queued: true, write: writeOf(origin, step) };
   });
 }
 
 /** Record what came of a mutation that was given up. */
 function* settleDoubt(
   { origin }: Tab,
-  { rows, meta }: Next,
+  { writes, meta }: Next,
   answer: Answer,
-  refused: Mark | undefined,
+  refused: SentAs | undefined,
 ): Process<Stop> {
   yield undefined;
-  const { era, epoch } = meta;
+  const { generation, epoch } = meta;
   if ('epoch' in answer && answer.epoch !== epoch) return 'rewound';
-  const decided = rows.map((row): Decided => {
-    const stored = isResults(answer) ? answer.results[row.mark?.at ?? 0] : undefined;
-    const seen = stored?.rev === undefined ? undefined : { era, epoch, seq: stored.rev };
-    const result = stored && { status: stored.status, seen };
-    return { row, decision: origin.rules.decideSettled(row, result, refused) };
+  const decided = writes.map((queued): Decided => {
+    const stored = isResults(answer) ? answer.results[queued.sentAs?.index ?? 0] : undefined;
+    const serverState = stored?.rev === undefined ? undefined : { generation, epoch, seq: stored.rev };
+    const result = stored && { status: stored.status, serverState };
+    return { queued, decision: origin.rules.decideVoided(queued, result, refused) };
   });
-  settle(origin, decided, [], era, 'seq' in answer ? answer.seq : 0);
+  settle(origin, decided, [], generation, 'seq' in answer ? answer.seq : 0);
   return undefined;
 }
 
 /** Record what came of a batch. */
-function* record(tab: Tab, { rows, meta, mark }: Next, ops: readonly Op[], answer: Results): Process<Stop> {
+function* record(
+  tab: Tab,
+  { writes, meta, sentAs }: Next,
+  ops: readonly Op[],
+  answer: Results,
+): Process<Stop> {
   const { origin } = tab;
   const { rules } = origin;
-  const { era, epoch } = meta;
-  const news = rules.newsOf(ops, answer, era, meta.seq);
-  const unit = rows[0]?.unit;
+  const { generation, epoch } = meta;
+  const observations = rules.observationsOf(ops, answer, generation, meta.seq);
+  const unit = writes[0]?.unit;
   const { own, failed } = unit
-    ? rules.unitResults(rows, answer.results)
+    ? rules.unitResults(writes, answer.results)
     : { own: answer.results, failed: undefined };
-  const lacking = rows.filter(({ key }, i) => {
+  const lacking = writes.filter(({ key }, i) => {
     const result = own[i];
-    return key !== ALL && result?.status === 412 && result.held === undefined;
+    return key !== ALL_KEYS && result?.status === 412 && result.value === undefined;
   });
   if (lacking.length > 0) {
     const gets = lacking.map(({ key }): Op => ({ op: 'get', key }));
     const found: Answer | undefined = yield { type: 'batch', epoch, ops: gets };
     if (!isResults(found)) return found && 'error' in found ? 'rewound' : 'away';
-    news.push(...rules.newsOf(gets, found, era, meta.seq));
+    observations.push(...rules.observationsOf(gets, found, generation, meta.seq));
   }
-  const seen = new Map<string, Seen>();
-  for (const one of news) if ('key' in one) seen.set(one.key, one.seen);
+  const serverState = new Map<string, ServerState>();
+  for (const one of observations) if ('key' in one) serverState.set(one.key, one.serverState);
   const decided: Decided[] = [];
   if (unit) {
-    const alone = rows.map((row, i) => {
+    const alone = writes.map((queued, i) => {
       const { status } = own[i] as Result;
-      return status === 424 ? undefined : rules.decide(row, { status, seen: seen.get(row.key) });
+      return status === 424
+        ? undefined
+        : rules.decide(queued, { status, serverState: serverState.get(queued.key) });
     });
-    for (const [i, decision] of rules.decideUnit(rows, alone, failed === undefined).entries())
-      decided.push({ row: rows[i] as Row, decision });
+    for (const [i, decision] of rules.decideUnit(writes, alone, failed === undefined).entries())
+      decided.push({ queued: writes[i] as QueuedWrite, decision });
   }
-  for (const [i, row] of unit ? [] : rows.entries()) {
+  for (const [i, queued] of unit ? [] : writes.entries()) {
     const { status } = own[i] as Result;
     let decision: Decision;
-    if (row.key !== ALL || status !== 412) decision = rules.decide(row, { status, seen: seen.get(row.key) });
-    else if (row.base?.era !== era) decision = { type: 'rejected' };
+    if (queued.key !== ALL_KEYS || status !== 412)
+      decision = rules.decide(queued, { status, serverState: serverState.get(queued.key) });
+    else if (queued.base?.generation !== generation) decision = { type: 'rejected' };
     else {
-      const stop = yield* sweep(tab, row, row.base.seq, meta, news);
+      const stop = yield* clearByRevision(tab, queued, queued.base.seq, meta, observations);
       if (stop) return stop;
       decision = { type: 'done' };
     }
-    decided.push({ row, decision });
+    decided.push({ queued, decision });
   }
   yield undefined;
-  settle(origin, decided, news, era, answer.seq, mark.client);
+  settle(origin, decided, observations, generation, answer.seq, sentAs.client);
   return undefined;
 }
 
 /** Delete every key whose revision is at most `seq`. */
-function* sweep({ origin }: Tab, row: Row, seq: number, meta: Meta, news: News[]): Process<Stop> {
-  const { epoch, era } = meta;
+function* clearByRevision(
+  { origin }: Tab,
+  queued: QueuedWrite,
+  seq: number,
+  meta: Meta,
+  observations: Observation[],
+): Process<Stop> {
+  const { epoch, generation } = meta;
   const list: Answer | undefined = yield { type: 'keys' };
   if (!list || !('keys' in list)) return 'away';
-  const write = writeOf(origin, row);
+  const write = writeOf(origin, queued);
   const ops = list.keys
     .filter(({ rev }) => rev <= seq)
     .map(({ key, rev }): Op => ({ op: 'delete', key, ifRev: rev, queued: true, write }));
   if (ops.length === 0) return undefined;
   const answer: Answer | undefined = yield { type: 'batch', epoch, ops };
   if (!isResults(answer)) return answer ? 'rewound' : 'away';
-  news.push(...origin.rules.newsOf(ops, answer, era, meta.seq));
+  observations.push(...origin.rules.observationsOf(ops, answer, generation, meta.seq));
   return undefined;
 }

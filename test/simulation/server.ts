@@ -4,14 +4,14 @@
  * Whatever it does happens at once. A value knows the write that made it, so that the accounts can tell what replaced what.
  */
 import type { Mutation } from '../../src/remote/level1/protocol.ts';
-import type { Held } from '../../src/sync/rules/state.ts';
+import type { StoredJson } from '../../src/sync/rules/state.ts';
 import type { Unit, Write } from './accounts.ts';
 
 /** One operation of a batch. */
 export interface Op {
   readonly op: 'get' | 'put' | 'delete' | 'clear' | 'check';
   readonly key: string;
-  readonly held?: Held | undefined;
+  readonly value?: StoredJson | undefined;
   /** Absent: unconditional. `null`: only where the key does not exist. 0: never. */
   readonly ifRev?: number | null | undefined;
   readonly ifSeq?: number | undefined;
@@ -47,14 +47,14 @@ export type Request =
 export interface Result {
   readonly status: 200 | 404 | 412 | 424;
   readonly rev?: number | undefined;
-  readonly held?: Held | undefined;
+  readonly value?: StoredJson | undefined;
 }
 
 export interface Change {
   readonly type: 'put' | 'delete' | 'clear';
   readonly key: string;
   readonly rev: number;
-  readonly held?: Held | undefined;
+  readonly value?: StoredJson | undefined;
 }
 
 /** What travels back: results, a page, or the name of an error (9.2). */
@@ -81,7 +81,7 @@ export type Answer =
 
 /** What a key holds, or where it was deleted. */
 export interface Entry {
-  readonly held: Held | undefined;
+  readonly value: StoredJson | undefined;
   readonly rev: number;
   readonly write: Write | undefined;
 }
@@ -176,7 +176,7 @@ export function createServer(watcher: Watcher): Server {
     if (failed) watcher.refuses(failed, server.state.entries.get(failed.key), server);
     else if (!stored) watcher.appliesBatch(ops, atomic, server);
     const results = ops.map((op): Result => {
-      if (writes && op.op !== 'get') return { ...(writes.next().value as Result), held: undefined };
+      if (writes && op.op !== 'get') return { ...(writes.next().value as Result), value: undefined };
       return failed && op !== failed && op.op !== 'get' ? { status: 424 } : apply(op);
     });
     if (mutation && !stored)
@@ -214,8 +214,8 @@ export function createServer(watcher: Watcher): Server {
     if (op.op === 'clear')
       return op.ifSeq !== undefined && op.ifSeq !== state.seq ? { status: 412, rev: state.seq } : undefined;
     const entry = state.entries.get(op.key);
-    const exists = entry?.held !== undefined;
-    const current = exists ? { rev: entry.rev, held: entry.held } : {};
+    const exists = entry?.value !== undefined;
+    const current = exists ? { rev: entry.rev, value: entry.value } : {};
     if (op.op === 'get' || (op.op === 'delete' && !exists))
       return exists ? { status: 200, ...current } : { status: 404 };
     if (op.ifRev !== undefined && (op.ifRev === null ? exists : !exists || entry.rev !== op.ifRev))
@@ -239,12 +239,12 @@ export function createServer(watcher: Watcher): Server {
       state.clearedAt = state.seq;
       state.clearedBy = op.write;
       state.entries.clear();
-    } else state.entries.set(op.key, { held: op.held, rev: state.seq, write: op.write });
+    } else state.entries.set(op.key, { value: op.value, rev: state.seq, write: op.write });
     return { status: 200, rev: state.seq };
   }
 
   function keys(): Answer {
-    const found = [...server.state.entries].flatMap(([key, { held, rev }]) => (held ? [{ key, rev }] : []));
+    const found = [...server.state.entries].flatMap(([key, { value, rev }]) => (value ? [{ key, rev }] : []));
     return { epoch: server.epoch, seq: server.state.seq, keys: found };
   }
 
@@ -253,8 +253,8 @@ export function createServer(watcher: Watcher): Server {
     if (since && (since.epoch !== epoch || since.seq > state.seq)) return { error: 'epoch-changed' };
     const from = since?.seq ?? 0;
     const all: Change[] = [];
-    for (const [key, { rev, held }] of state.entries)
-      if (rev > from) all.push({ type: held ? 'put' : 'delete', key, rev, held });
+    for (const [key, { rev, value }] of state.entries)
+      if (rev > from) all.push({ type: value ? 'put' : 'delete', key, rev, value });
     if (state.clearedAt > from) all.push({ type: 'clear', key: '', rev: state.clearedAt });
     all.sort((a, b) => a.rev - b.rev);
     const page = all.slice(0, limit);

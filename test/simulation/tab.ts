@@ -4,9 +4,9 @@
  * Each thing that it does is a generator. It stops where the real one waits: for an answer, or for the disk. At each stop others go
  * on, and the tab may die.
  */
-import { ALL, type Held, type Mark, type Seen } from '../../src/sync/rules/state.ts';
+import { ALL_KEYS, type SentAs, type ServerState, type StoredJson } from '../../src/sync/rules/state.ts';
 import type { Write } from './accounts.ts';
-import { append, appendUnit, clearsOf, learn, type Origin, placeOf, view } from './origin.ts';
+import { append, appendUnit, clearsOf, keyStateOf, type Origin, updateMirror, view } from './origin.ts';
 import type { Answer, Op, Request } from './server.ts';
 import type { Results } from './tried-rules.ts';
 
@@ -22,7 +22,7 @@ export interface Tab {
   readonly newClient: () => string;
   online: boolean;
   /** Of which incarnation of the server's data answers are. */
-  session: { readonly era: number; readonly epoch: string } | undefined;
+  session: { readonly generation: number; readonly epoch: string } | undefined;
   /** Under this name it writes without the outbox, its next number, and the last one that was answered. */
   client: string;
   next: number;
@@ -33,13 +33,13 @@ export interface Tab {
 
 /** What an app asks for. */
 export type Wish =
-  | { readonly type: 'write'; readonly key: string; readonly held: Held | undefined }
-  | { readonly type: 'update'; readonly key: string; change(held: Held | undefined): Held }
+  | { readonly type: 'write'; readonly key: string; readonly value: StoredJson | undefined }
+  | { readonly type: 'update'; readonly key: string; change(value: StoredJson | undefined): StoredJson }
   | {
       readonly type: 'atomic';
       readonly parts: ReadonlyArray<{
         readonly key: string;
-        readonly held: Held | undefined;
+        readonly value: StoredJson | undefined;
         readonly isConditional: boolean;
       }>;
       /** Keys that are read before, and must not have changed. */
@@ -55,13 +55,13 @@ export function* write(tab: Tab, wishes: readonly Extract<Wish, { type: 'write' 
   const { accounts } = origin;
   const waiting = new Set(origin.pending.keys());
   const checked = checkedIn(origin);
-  const writes = wishes.map(({ key, held }) => accounts.open(origin.index, key, held));
+  const writes = wishes.map(({ key, value }) => accounts.open(origin.index, key, value));
   const direct: Write[] = [];
   const here: Write[] = [];
   for (const one of writes) {
     const { key } = one;
     const waits =
-      waiting.has(ALL) || waiting.has(key) || checked.has(key) || (key === ALL && waiting.size > 0);
+      waiting.has(ALL_KEYS) || waiting.has(key) || checked.has(key) || (key === ALL_KEYS && waiting.size > 0);
     if (tab.online && !waits) direct.push(one);
     else {
       waiting.add(key);
@@ -70,15 +70,15 @@ export function* write(tab: Tab, wishes: readonly Extract<Wish, { type: 'write' 
   }
   yield undefined;
   const ops = direct.map((one): Op => {
-    const { key, held } = one;
-    return { op: key === ALL ? 'clear' : held ? 'put' : 'delete', key, held, write: one };
+    const { key, value } = one;
+    return { op: key === ALL_KEYS ? 'clear' : value ? 'put' : 'delete', key, value, write: one };
   });
   for (const one of direct) one.direct = true;
-  let marks: readonly Mark[] | undefined = [];
-  if (direct.length > 0) marks = yield* sendDirect(tab, ops);
-  const left = marks ? direct : [];
+  let sent: readonly SentAs[] | undefined = [];
+  if (direct.length > 0) sent = yield* sendDirect(tab, ops);
+  const left = sent ? direct : [];
   const late = [
-    ...left.map((one, i) => ({ write: one, mark: marks?.[i] })),
+    ...left.map((one, i) => ({ write: one, sentAs: sent?.[i] })),
     ...here.map((one) => ({ write: one })),
   ];
   // The disk takes it as a whole.
@@ -91,7 +91,7 @@ function* sendDirect(
   ops: readonly Op[],
   epoch?: string,
   atomic = false,
-): Process<readonly Mark[] | undefined> {
+): Process<readonly SentAs[] | undefined> {
   const known = tab.origin.meta.seq;
   const { client, next: m } = tab;
   tab.next += 1;
@@ -101,7 +101,7 @@ function* sendDirect(
     const isForgotten = answer.top < tab.acknowledged;
     tab.sawForgotten ||= isForgotten;
     tab.acknowledged = isForgotten ? 0 : m;
-    yield* learned(tab, ops, answer, known, isForgotten);
+    yield* observeAnswer(tab, ops, answer, known, isForgotten);
     for (const [i, { write }] of ops.entries())
       if (write && (answer.results[i]?.status ?? 0) < 412) tab.origin.accounts.acknowledge(write);
     return undefined;
@@ -111,11 +111,11 @@ function* sendDirect(
   tab.client = tab.newClient();
   tab.next = 1;
   tab.acknowledged = 0;
-  return ops.map((_, at) => ({ client, m, at }));
+  return ops.map((_, index) => ({ client, m, index }));
 }
 
 /** Put the answer to the app's own calls into the mirror. */
-export function* learned(
+export function* observeAnswer(
   tab: Tab,
   ops: readonly Op[],
   answer: Results,
@@ -127,11 +127,16 @@ export function* learned(
   // A sequence number only grows.
   const isOther = session?.epoch !== answer.epoch || answer.seq < known || isForgotten;
   if (isOther) tab.online = false;
-  if (isOther || session.era !== origin.meta.era) {
-    for (const { write } of ops) if (write) write.unlearned = true;
+  if (isOther || session.generation !== origin.meta.generation) {
+    for (const { write } of ops) if (write) write.notMirrored = true;
     if (isOther) return;
   }
-  learn(origin, origin.rules.newsOf(ops, answer, session.era, known), session.era, answer.seq);
+  updateMirror(
+    origin,
+    origin.rules.observationsOf(ops, answer, session.generation, known),
+    session.generation,
+    answer.seq,
+  );
 }
 
 /** Change what is there, seen first. */
@@ -139,7 +144,7 @@ export function* update(tab: Tab, { key, change }: Extract<Wish, { type: 'update
   const { origin } = tab;
   const { accounts } = origin;
   const { pending } = origin;
-  if (!tab.online || pending.has(ALL) || pending.has(key) || checkedIn(origin).has(key))
+  if (!tab.online || pending.has(ALL_KEYS) || pending.has(key) || checkedIn(origin).has(key))
     return updateHere(tab, key, change);
   const { session } = tab;
   const made = accounts.open(origin.index, key, undefined);
@@ -149,27 +154,36 @@ export function* update(tab: Tab, { key, change }: Extract<Wish, { type: 'update
     tab.online = false;
     return updateHere(tab, key, change);
   }
-  yield* learned(tab, ops, answer, 0);
-  const [{ held: current, rev } = { held: undefined, rev: undefined }] = answer.results;
-  const seen: Seen = { era: session.era, epoch: session.epoch, seq: rev ?? answer.seq, held: current };
-  const held = change(current);
-  made.held = held;
+  yield* observeAnswer(tab, ops, answer, 0);
+  const [{ value: current, rev } = { value: undefined, rev: undefined }] = answer.results;
+  const serverState: ServerState = {
+    generation: session.generation,
+    epoch: session.epoch,
+    seq: rev ?? answer.seq,
+    value: current,
+  };
+  const value = change(current);
+  made.value = value;
   made.isConditional = true;
   made.direct = true;
-  const marks = yield* sendDirect(
+  const sent = yield* sendDirect(
     tab,
-    [{ op: 'put', key, held, ifRev: rev ?? null, write: made }],
+    [{ op: 'put', key, value, ifRev: rev ?? null, write: made }],
     answer.epoch,
   );
   // Refused: the app is told.
-  if (!marks || marks.length === 0) return;
-  append(origin, [{ write: made, mark: marks[0], base: seen }]);
+  if (!sent || sent.length === 0) return;
+  append(origin, [{ write: made, sentAs: sent[0], base: serverState }]);
 }
 
-function updateHere({ origin }: Tab, key: string, change: (held: Held | undefined) => Held): void {
+function updateHere(
+  { origin }: Tab,
+  key: string,
+  change: (value: StoredJson | undefined) => StoredJson,
+): void {
   const found = view(origin, key);
   if (!found) return;
-  const made = origin.accounts.open(origin.index, key, change(found.held));
+  const made = origin.accounts.open(origin.index, key, change(found.value));
   made.isConditional = true;
   append(origin, [{ write: made }]);
 }
@@ -188,7 +202,7 @@ export function* atomic(tab: Tab, wish: Extract<Wish, { type: 'atomic' }>): Proc
     const checked = checkedIn(origin);
     return (
       !tab.online ||
-      pending.has(ALL) ||
+      pending.has(ALL_KEYS) ||
       checks.some((key) => pending.has(key)) ||
       parts.some(({ key }) => pending.has(key) || checked.has(key))
     );
@@ -203,26 +217,26 @@ export function* atomic(tab: Tab, wish: Extract<Wish, { type: 'atomic' }>): Proc
       tab.online = false;
       return atomicHere(tab, wish);
     }
-    yield* learned(tab, gets, answer, 0);
+    yield* observeAnswer(tab, gets, answer, 0);
     epoch = answer.epoch;
     for (const [i, key] of conditions.entries()) revs.set(key, answer.results[i]?.rev ?? null);
     // What was read is not what is here: the app is told.
     if (waits()) return;
   }
-  const made = parts.map(({ key, held }) => accounts.open(origin.index, key, held));
+  const made = parts.map(({ key, value }) => accounts.open(origin.index, key, value));
   const unit = accounts.openUnit(made, []);
   for (const one of made) one.direct = true;
   const ops = made.flatMap((one): Op[] => {
-    const { key, held } = one;
+    const { key, value } = one;
     const ifRev = revs.get(key);
-    if (held) return [{ op: 'put', key, held, ifRev, write: one }];
+    if (value) return [{ op: 'put', key, value, ifRev, write: one }];
     const check: Op[] = ifRev === undefined ? [] : [{ op: 'check', key, ifRev }];
     return [...check, { op: 'delete', key, write: one }];
   });
   for (const key of checks) ops.push({ op: 'check', key, ifRev: revs.get(key) });
-  const marks = yield* sendDirect(tab, ops, epoch, true);
+  const sent = yield* sendDirect(tab, ops, epoch, true);
   // Whether its conditions were met only the server knows: the app is told that it may have arrived.
-  if (marks && conditions.length === 0) appendUnit(origin, unit, marks);
+  if (sent && conditions.length === 0) appendUnit(origin, unit, sent);
 }
 
 /** Put a unit into the outbox, on what is here. What it checks of a key that waits is a write of the same value. */
@@ -231,20 +245,20 @@ function atomicHere({ origin }: Tab, { parts, checks }: Extract<Wish, { type: 'a
   const conditions = [...parts.flatMap(({ key, isConditional }) => (isConditional ? [key] : [])), ...checks];
   if (conditions.some((key) => !view(origin, key))) return;
   const isWaiting = (key: string): boolean =>
-    placeOf(origin, key).rows.length > 0 || clearsOf(origin).length > 0;
+    keyStateOf(origin, key).writes.length > 0 || clearsOf(origin).length > 0;
   const rewritten = checks.filter(isWaiting).map((key) => {
-    return { key, held: view(origin, key)?.held, isConditional: true };
+    return { key, value: view(origin, key)?.value, isConditional: true };
   });
-  const made = [...parts, ...rewritten].map(({ key, held, isConditional }) => {
-    const one = accounts.open(origin.index, key, held);
+  const made = [...parts, ...rewritten].map(({ key, value, isConditional }) => {
+    const one = accounts.open(origin.index, key, value);
     one.isConditional = isConditional;
     return one;
   });
   const checked = checks
     .filter((key) => !isWaiting(key))
     .map((key) => {
-      const saw = placeOf(origin, key).seen;
-      return { key, saw, incarnation: saw?.era === meta.era ? incarnation : 0 };
+      const saw = keyStateOf(origin, key).serverState;
+      return { key, saw, incarnation: saw?.generation === meta.generation ? incarnation : 0 };
     });
   appendUnit(origin, accounts.openUnit(made, checked));
 }
@@ -252,22 +266,22 @@ function atomicHere({ origin }: Tab, { parts, checks }: Extract<Wish, { type: 'a
 /** Read from the server; what it shows is learned. */
 export function* read(tab: Tab, key: string): Process {
   const { origin } = tab;
-  const waits = placeOf(origin, key).rows.length > 0 || clearsOf(origin).length > 0;
+  const waits = keyStateOf(origin, key).writes.length > 0 || clearsOf(origin).length > 0;
   if (!tab.online || waits) return void view(origin, key);
   const ops: Op[] = [{ op: 'get', key }];
   const answer: Answer | undefined = yield { type: 'batch', ops };
-  if (isResults(answer)) yield* learned(tab, ops, answer, 0);
+  if (isResults(answer)) yield* observeAnswer(tab, ops, answer, 0);
   else tab.online = false;
 }
 
 /** One process of an origin at a time, unless a lease is taken over. */
-export function* inTurn<T>(origin: Origin, work: () => Process<T>): Process<T> {
+export function* withLock<T>(origin: Origin, work: () => Process<T>): Process<T> {
   const me = {};
-  while (origin.turn !== undefined) yield undefined;
-  origin.turn = me;
+  while (origin.lockHolder !== undefined) yield undefined;
+  origin.lockHolder = me;
   try {
     return yield* work();
   } finally {
-    if (origin.turn === me) origin.turn = undefined;
+    if (origin.lockHolder === me) origin.lockHolder = undefined;
   }
 }

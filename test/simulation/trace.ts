@@ -1,19 +1,19 @@
 /** What happens in a schedule, in a line each. */
-import type { Held, Row, Seen } from '../../src/sync/rules/state.ts';
+import type { QueuedWrite, ServerState, StoredJson } from '../../src/sync/rules/state.ts';
 import { clearsOf, type Origin } from './origin.ts';
 import type { Answer, Op, Request } from './server.ts';
 
-const held = (value: Held | undefined): string => (value ? String(value.json) : '∅');
-const seen = (value: Seen | undefined): string =>
-  value ? `${held(value.held)}@${value.era}.${value.epoch}.${value.seq}` : '?';
+const valueText = (value: StoredJson | undefined): string => (value ? String(value.json) : '∅');
+const stateText = (value: ServerState | undefined): string =>
+  value ? `${valueText(value.value)}@${value.generation}.${value.epoch}.${value.seq}` : '?';
 
-const row = ({ n, version, key, held: local, base, mark, unit }: Row): string =>
-  `${key || 'CLEAR'}=${held(local)} n${n} v${version} on ${seen(base)}${unit ? ` unit ${unit.n}` : ''}${mark ? ` sent ${mark.client}.${mark.m}` : ''}`;
+const queuedText = ({ order, version, key, value: local, base, sentAs, unit }: QueuedWrite): string =>
+  `${key || 'CLEAR'}=${valueText(local)} n${order} v${version} on ${stateText(base)}${unit ? ` unit ${unit.order}` : ''}${sentAs ? ` sent ${sentAs.client}.${sentAs.m}` : ''}`;
 
-const op = ({ op: name, key, held: value, ifRev, ifSeq, write }: Op): string =>
+const op = ({ op: name, key, value, ifRev, ifSeq, write }: Op): string =>
   [
     name,
-    name === 'put' ? `${key}=${held(value)}` : key,
+    name === 'put' ? `${key}=${valueText(value)}` : key,
     ...(ifRev === undefined ? [] : [`if ${ifRev}`]),
     ...(ifSeq === undefined ? [] : [`if seq ${ifSeq}`]),
     ...(write ? [`w${write.id}`] : []),
@@ -34,19 +34,19 @@ export function answerText(answer: Answer): string {
   const at = `${answer.epoch}.${answer.seq}`;
   if ('isVoid' in answer) return `${at} void`;
   if ('results' in answer)
-    return `${at} [${answer.results.map(({ status, rev, held: value }) => `${status} ${value ? held(value) : ''}@${rev}`).join(', ')}]`;
+    return `${at} [${answer.results.map(({ status, rev, value }) => `${status} ${value ? valueText(value) : ''}@${rev}`).join(', ')}]`;
   if ('keys' in answer) return `${at} ${answer.keys.map(({ key, rev }) => `${key}@${rev}`).join(' ')}`;
-  return `${at} ${answer.changes.map(({ type, key, rev, held: value }) => `${type} ${key}=${held(value)}@${rev}`).join(', ')}`;
+  return `${at} ${answer.changes.map(({ type, key, rev, value }) => `${type} ${key}=${valueText(value)}@${rev}`).join(', ')}`;
 }
 
 /** What is on the disk of an origin. */
 export function stateOf(origin: Origin): string {
   const { meta, mirror, pending, conflicts } = origin;
-  const rows = [...pending.values()].flat();
+  const writes = [...pending.values()].flat();
   return [
-    `era ${meta.era} ${meta.epoch}.${meta.seq} cursor ${meta.cursor} ${meta.client}`,
-    `mirror ${[...mirror].map(([key, value]) => `${key}=${seen(value)}`).join(' ')}`,
-    ...(rows.length > 0 ? [`waiting ${rows.map(row).join('; ')}`] : []),
+    `generation ${meta.generation} ${meta.epoch}.${meta.seq} cursor ${meta.cursor} ${meta.client}`,
+    `mirror ${[...mirror].map(([key, value]) => `${key}=${stateText(value)}`).join(' ')}`,
+    ...(writes.length > 0 ? [`waiting ${writes.map(queuedText).join('; ')}`] : []),
     ...(clearsOf(origin).length > 0 ? ['cleared'] : []),
     ...(conflicts.length > 0 ? [`${conflicts.length} conflicts`] : []),
   ].join(' | ');

@@ -4,7 +4,7 @@
  */
 
 import * as outbox from '../../src/sync/rules/outbox.ts';
-import type { Held, Meta, Row, Seen } from '../../src/sync/rules/state.ts';
+import type { Meta, QueuedWrite, ServerState, StoredJson } from '../../src/sync/rules/state.ts';
 import * as mirror from '../../src/sync/rules/state.ts';
 import type { Answer, Op } from './server.ts';
 
@@ -16,64 +16,70 @@ const real = { ...mirror, ...outbox };
 export interface Rules
   extends Pick<
     typeof real,
-    | 'afterDecision'
+    | 'applyDecision'
     | 'decide'
-    | 'decideSettled'
+    | 'decideVoided'
     | 'decideUnit'
     | 'enqueue'
     | 'enqueueClear'
-    | 'inNewEra'
-    | 'isNews'
-    | 'isRewound'
-    | 'parkedBy'
-    | 'plan'
-    | 'stepsOf'
+    | 'inNextGeneration'
+    | 'isNewer'
+    | 'isRestored'
+    | 'restoreConflict'
+    | 'planRequest'
+    | 'operationsOf'
     | 'unitResults'
-    | 'viewOf'
+    | 'localView'
   > {
   /** The rows of a key once one of them is taken to be sent. */
-  taken(rows: readonly Row[], sent: Row): readonly Row[];
+  taken(writes: readonly QueuedWrite[], sent: QueuedWrite): readonly QueuedWrite[];
   /** The condition of a write that waits, or of a check, as it travels. */
-  op(row: Pick<Row, 'key' | 'base' | 'stale'>, meta: Meta): Pick<Op, 'ifRev' | 'ifSeq'>;
+  op(queued: Pick<QueuedWrite, 'key' | 'base' | 'stale'>, meta: Meta): Pick<Op, 'ifRev' | 'ifSeq'>;
   /** The keys whose writes wait because a unit among `rows` checks them. */
-  checkedBy(rows: readonly Row[]): ReadonlySet<string>;
+  checkedBy(writes: readonly QueuedWrite[]): ReadonlySet<string>;
   /** What the answer to a batch shows. `known`: a sequence number that was seen before the batch was first sent. */
-  newsOf(ops: readonly Op[], answer: Results, era: number, known: number): News[];
+  observationsOf(ops: readonly Op[], answer: Results, generation: number, known: number): Observation[];
   /** Whether an answer of an era says what the server holds now. */
-  counts(era: number, meta: Meta): boolean;
+  counts(generation: number, meta: Meta): boolean;
 }
 
 export const rules: Rules = {
   ...real,
-  newsOf,
-  checkedBy: (rows) => new Set(rows.flatMap(({ unit }) => (unit?.checks ?? []).map(({ key }) => key))),
-  counts: (era, meta) => era === meta.era,
-  taken: (rows, sent) => rows.map((row) => (row.n === sent.n ? sent : row)),
+  observationsOf,
+  checkedBy: (writes) => new Set(writes.flatMap(({ unit }) => (unit?.checks ?? []).map(({ key }) => key))),
+  counts: (generation, meta) => generation === meta.generation,
+  taken: (writes, sent) => writes.map((queued) => (queued.order === sent.order ? sent : queued)),
   op({ key, base, stale }, meta) {
-    const current = base?.era === meta.era;
-    if (key === real.ALL) return { ifSeq: current ? (base?.seq ?? 0) : 0 };
+    const current = base?.generation === meta.generation;
+    if (key === real.ALL_KEYS) return { ifSeq: current ? (base?.seq ?? 0) : 0 };
     if (stale) return { ifRev: 0 };
-    return { ifRev: base?.held ? (current ? base.seq : 0) : null };
+    return { ifRev: base?.value ? (current ? base.seq : 0) : null };
   },
 };
 
-export type News =
-  | { readonly key: string; readonly seen: Seen }
-  | { readonly era: number; readonly clearedAt: number };
+export type Observation =
+  | { readonly key: string; readonly serverState: ServerState }
+  | { readonly generation: number; readonly clearedAt: number };
 
-function newsOf(ops: readonly Op[], { results, epoch, seq }: Results, era: number, known: number): News[] {
-  const news: News[] = [];
-  for (const [i, { op, key, held }] of ops.entries()) {
-    const { status, rev = 0, held: value } = results[i] as (typeof results)[number];
-    const see = (at: number, held?: Held): void => {
-      news.push({ key, seen: { era, epoch, seq: at, held } });
+function observationsOf(
+  ops: readonly Op[],
+  { results, epoch, seq }: Results,
+  generation: number,
+  known: number,
+): Observation[] {
+  const observations: Observation[] = [];
+  for (const [i, { op, key, value }] of ops.entries()) {
+    const result = results[i] as (typeof results)[number];
+    const { status, rev = 0 } = result;
+    const observe = (at: number, value?: StoredJson): void => {
+      observations.push({ key, serverState: { generation, epoch, seq: at, value } });
     };
     if (op === 'clear') {
-      if (status === 200) news.push({ era, clearedAt: rev });
-    } else if (status === 200 && (op === 'put' || op === 'delete')) see(rev, held);
-    else if (value) see(rev, value);
+      if (status === 200) observations.push({ generation, clearedAt: rev });
+    } else if (status === 200 && (op === 'put' || op === 'delete')) observe(rev, value);
+    else if (result.value) observe(rev, result.value);
     // The result of a write may be a stored one: older than the rest of the answer.
-    else if (status === 404) see(op === 'get' && ops.every((other) => other.op === 'get') ? seq : known);
+    else if (status === 404) observe(op === 'get' && ops.every((other) => other.op === 'get') ? seq : known);
   }
-  return news;
+  return observations;
 }

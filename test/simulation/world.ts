@@ -6,11 +6,11 @@
 import { randomOf } from '../faults/random.ts';
 import { createAccounts, type Fault } from './accounts.ts';
 import { createApp, oddsOf } from './chance.ts';
-import { establish, meet, pull } from './meeting.ts';
+import { establish, handshake, pull } from './meeting.ts';
 import { createOrigin, differences, type Origin } from './origin.ts';
 import { drain } from './sending.ts';
 import { type Answer, copyOf, createServer, type Request, restoreTo, type State } from './server.ts';
-import { inTurn, type Process, type Tab } from './tab.ts';
+import { type Process, type Tab, withLock } from './tab.ts';
 import { answerText, stateOf, textOf } from './trace.ts';
 import type { Rules } from './tried-rules.ts';
 
@@ -57,7 +57,7 @@ const isSending = (request: Request): request is Batch =>
   request.type === 'batch' &&
   request.mutation !== undefined &&
   request.ops[0]?.queued === true &&
-  (request.ops.length > 1 || request.ops[0].held !== undefined);
+  (request.ops.length > 1 || request.ops[0].value !== undefined);
 
 /** What is refused alone is never sent again. */
 function refuse({ atomic, ops }: Batch): void {
@@ -201,7 +201,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     for (const origin of origins) {
       const [tab] = tabs.filter((other) => other.origin === origin);
       if (tab && origin.meta.level)
-        meet(tab, origin.meta, { epoch: server.epoch, seq: state.seq }, server.incarnations);
+        handshake(tab, origin.meta, { epoch: server.epoch, seq: state.seq }, server.incarnations);
     }
   }
 
@@ -223,7 +223,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
   }
 
   function* draining(tab: Tab): Process {
-    if (yield* inTurn(tab.origin, () => drain(tab))) tab.online = false;
+    if (yield* withLock(tab.origin, () => drain(tab))) tab.online = false;
   }
 
   function step(): void {
@@ -241,7 +241,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
       else if (what < 0.7) crash(tab);
       else if (what < 0.85) {
         note(() => `the clock of origin ${tab.origin.index} jumps`);
-        tab.origin.turn = undefined;
+        tab.origin.lockHolder = undefined;
       } else tab.online = false;
       return;
     }
@@ -280,9 +280,9 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
       settleAll();
     }
   }
-  const heldOf = (key: string) => server.state.entries.get(key)?.held;
+  const storedJsonOf = (key: string) => server.state.entries.get(key)?.value;
   for (const origin of origins)
-    for (const text of differences(origin, keys, heldOf)) accounts.fail('diverged', text);
+    for (const text of differences(origin, keys, storedJsonOf)) accounts.fail('diverged', text);
   accounts.close(
     server,
     origins.map(({ conflicts, pending, units }) => ({

@@ -13,7 +13,7 @@ export interface Changes {
     readonly key: string;
     readonly rev: number;
     /** The value; `undefined` if the key was deleted. */
-    readonly held: { readonly json: unknown } | undefined;
+    readonly value: { readonly json: unknown } | undefined;
   }>;
   readonly seq: number;
   readonly more: boolean;
@@ -35,7 +35,7 @@ export function changesOf({ epoch, changes, next, more }: JsonObject): Changes |
           type: String(type),
           key: String(key),
           rev: Number(rev),
-          held: type === 'put' ? { json: value } : undefined,
+          value: type === 'put' ? { json: value } : undefined,
         }
       : undefined;
   });

@@ -75,7 +75,7 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
 
   async function settleDoubt(): Promise<void> {
     if (!doubt || blocked) return;
-    const given = await level1.giveUp(doubt);
+    const given = await level1.voidMutation(doubt);
     if (!given.answer && !isSettled(given)) throw new BatchFailure(given.error);
     doubt = undefined;
   }
@@ -141,7 +141,7 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     mutation: Mutation,
     ops: readonly WireOp[],
   ): Promise<readonly Result[] | 'void' | undefined> {
-    const given = await level1.giveUp(mutation);
+    const given = await level1.voidMutation(mutation);
     if (!given.answer) return undefined;
     const stored = given.answer.results;
     if (!stored) return 'void';

@@ -150,7 +150,7 @@ export interface Level1 {
   /** @param limitMs Milliseconds for all attempts. Default: the time limit of the storage. */
   batch(head: BatchHead, ops: readonly WireOp[], limitMs?: number): Promise<Settled<BatchAnswer>>;
   /** Gives up a mutation, or learns what became of it. 409: it was settled before. */
-  giveUp(mutation: Mutation): Promise<Settled<Voided>>;
+  voidMutation(mutation: Mutation): Promise<Settled<Voided>>;
   /** GET of a path of this level. `check` returns what the answer holds, or `undefined` if it is not a whole one. */
   read<T>(path: string, check: (json: JsonObject) => T | undefined): Promise<Settled<T>>;
 }
@@ -252,7 +252,7 @@ export function createLevel1({
         ...(limitMs !== undefined && { timeoutMs: limitMs }),
       });
     },
-    giveUp({ client, m }) {
+    voidMutation({ client, m }) {
       return ask(exchange, {
         method: 'POST',
         path: `${API}batch`,

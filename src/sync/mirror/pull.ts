@@ -7,14 +7,14 @@
 
 import type { Operation } from '../../core/backend.ts';
 import type { StorageError } from '../../core/errors.ts';
-import { heldOf } from '../../core/json.ts';
+import { storedJsonOf } from '../../core/json.ts';
 import { snapshot } from '../../core/values.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
 import { changesOf } from '../../remote/level1/changes.ts';
 import { type Level1, nameOf } from '../../remote/level1/protocol.ts';
-import type { Tables } from '../database.ts';
-import type { Meta, Place } from '../rules/state.ts';
-import { learn, type News } from './learn.ts';
+import type { SyncDatabase } from '../database.ts';
+import type { KeyState, Meta } from '../rules/state.ts';
+import { type Observation, updateMirror } from './update.ts';
 
 /** Bytes of all values beyond which a data set is not mirrored as a whole. Level 0 reads all of it at each start. */
 const MOST = 64 * 1024 * 1024;
@@ -29,7 +29,7 @@ const COMPARED = 500;
  * @throws {StorageError} where it does not answer, or the disk is full.
  */
 export async function pull(
-  tables: Tables,
+  database: SyncDatabase,
   level1: Level1,
   meta: Meta,
   signal: AbortSignal,
@@ -48,24 +48,24 @@ export async function pull(
     if (!page.answer) {
       const problem = nameOf(page.type);
       // Too old a cursor: from the start, when next it is tried.
-      if (problem === 'cursor-gone') await remember(tables, meta, { cursor: undefined });
+      if (problem === 'cursor-gone') await remember(database, meta, { cursor: undefined });
       if (problem === 'epoch-changed') return false;
       if (problem !== 'cursor-gone') throw page.error;
       return true;
     }
     const { epoch, changes, seq, more } = page.answer;
     if (epoch !== meta.epoch) return false;
-    const news = changes.map(
-      ({ key, held, rev, type }): News =>
+    const observations = changes.map(
+      ({ key, value, rev, type }): Observation =>
         type === 'clear'
-          ? { era: meta.era, clearedAt: rev }
-          : { key, seen: { era: meta.era, epoch, seq: rev, held } },
+          ? { generation: meta.generation, clearedAt: rev }
+          : { key, serverState: { generation: meta.generation, epoch, seq: rev, value } },
     );
     for (const { key } of changes) met?.add(key);
-    await tables.write((writing) => learn(writing, news, meta.era, seq));
+    await database.write((writing) => updateMirror(writing, observations, meta.generation, seq));
     cursor = seq;
     if (more && met) continue;
-    await remember(tables, meta, { cursor, lastSyncAtMs: Date.now() }, met);
+    await remember(database, meta, { cursor, lastSyncAtMs: Date.now() }, met);
     if (!more) return true;
   }
   return true;
@@ -73,22 +73,22 @@ export async function pull(
 
 /** Store what has become of the mirror, in the era that it was found in. */
 const remember = (
-  tables: Tables,
-  { era }: Meta,
+  database: SyncDatabase,
+  { generation }: Meta,
   found: Partial<Meta>,
   met?: ReadonlySet<string>,
 ): Promise<void> =>
-  tables.write(async (writing) => {
+  database.write(async (writing) => {
     const meta = await writing.meta();
-    if (meta?.era !== era) return;
+    if (meta?.generation !== generation) return;
     writing.setMeta({ ...meta, ...found });
     if (!met) return;
     const keys = await writing.keys<string>('mirror');
     const seq = Number(found.cursor);
-    for (const [key, { seen }] of await writing.places(keys.filter((key) => !met.has(key))))
-      if (meta.level === 0) writing.setSeen(key, { era, epoch: '', seq });
-      else if (seen && seen.era === era && seen.seq <= seq)
-        writing.setSeen(key, { ...seen, seq, held: undefined });
+    for (const [key, { serverState }] of await writing.keyStates(keys.filter((key) => !met.has(key))))
+      if (meta.level === 0) writing.setServerState(key, { generation, epoch: '', seq });
+      else if (serverState && serverState.generation === generation && serverState.seq <= seq)
+        writing.setServerState(key, { ...serverState, seq, value: undefined });
   });
 
 /**
@@ -96,33 +96,33 @@ const remember = (
  * everything is answered, what is left is read again when the server is met next.
  */
 export async function compareAll(
-  tables: Tables,
+  database: SyncDatabase,
   flask: FlaskBackend,
-  { era }: Meta,
-  learned: () => Promise<void>,
+  { generation }: Meta,
+  whenUpdated: () => Promise<void>,
 ): Promise<void> {
-  const isOld = (places: ReadonlyMap<string, Place>, key: string): boolean => {
-    const seen = places.get(key)?.seen;
-    return seen?.held !== undefined && seen.era !== era;
+  const isOld = (keyStates: ReadonlyMap<string, KeyState>, key: string): boolean => {
+    const serverState = keyStates.get(key)?.serverState;
+    return serverState?.value !== undefined && serverState.generation !== generation;
   };
   for (let from: string | undefined = ''; from !== undefined; ) {
     const start: string = from;
-    const [keys, places] = await tables.read(async (reading) => {
-      const keys = await reading.keys<string>('mirror', start, COMPARED);
-      return [keys, await reading.places(keys)] as const;
+    const [keys, keyStates] = await database.read(async (transaction) => {
+      const keys = await transaction.keys<string>('mirror', start, COMPARED);
+      return [keys, await transaction.keyStates(keys)] as const;
     });
-    const old = keys.filter((key) => isOld(places, key));
+    const old = keys.filter((key) => isOld(keyStates, key));
     await flask.run(old.map((key): Operation => ({ type: 'get', key })));
-    await learned();
-    const after = await tables.read((reading) => reading.places(old));
+    await whenUpdated();
+    const after = await database.read((transaction) => transaction.keyStates(old));
     if (old.some((key) => isOld(after, key))) return;
     const last = keys.at(-1);
     // The next text after the last one.
     from = keys.length < COMPARED || last === undefined ? undefined : `${last}\0`;
   }
-  await tables.write(async (writing) => {
+  await database.write(async (writing) => {
     const meta = await writing.meta();
-    if (meta?.era === era) writing.setMeta({ ...meta, rewound: false });
+    if (meta?.generation === generation) writing.setMeta({ ...meta, needsComparison: false });
   });
 }
 
@@ -130,22 +130,29 @@ export async function compareAll(
  * Read everything that a server of level 0 holds. Where a value among it is none that can be held here, the mirror is filled key by
  * key, as they are read.
  */
-export async function pullLevel0(tables: Tables, flask: FlaskBackend, { era }: Meta): Promise<void> {
+export async function pullLevel0(
+  database: SyncDatabase,
+  flask: FlaskBackend,
+  { generation }: Meta,
+): Promise<void> {
   const { sizeBytes } = await flask.stats();
   if (sizeBytes > MOST_LEVEL0) return;
   const met = new Set<string>();
   try {
     for await (const page of flask.entries({})) {
-      const news: News[] = [];
+      const observations: Observation[] = [];
       for (const [key, value] of page) {
         met.add(key);
-        news.push({ key, seen: { era, epoch: '', seq: 0, held: await heldOf(key, snapshot(value)) } });
+        observations.push({
+          key,
+          serverState: { generation, epoch: '', seq: 0, value: await storedJsonOf(key, snapshot(value)) },
+        });
       }
-      await tables.write((writing) => learn(writing, news, era, 0));
+      await database.write((writing) => updateMirror(writing, observations, generation, 0));
     }
   } catch (error) {
     if ((error as StorageError).code === 'unsupported-value') return;
     throw error;
   }
-  await remember(tables, { era } as Meta, { cursor: 0 }, met);
+  await remember(database, { generation } as Meta, { cursor: 0 }, met);
 }

@@ -17,8 +17,8 @@ import { StorageError } from '../../core/errors.ts';
 import { snapshot } from '../../core/values.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
 import type { Doubt } from '../../remote/level1/protocol.ts';
-import type { Tables } from '../database.ts';
-import type { Learner } from '../mirror/learner.ts';
+import type { SyncDatabase } from '../database.ts';
+import type { MirrorObserver } from '../mirror/observer.ts';
 import {
   arrivedAs,
   type createLocal,
@@ -27,23 +27,23 @@ import {
   LOCAL,
   type RejectedOperation,
 } from '../outbox/append.ts';
-import { isAway } from '../outbox/stop.ts';
-import { ALL, type Mark } from '../rules/state.ts';
-import type { Link } from './link.ts';
+import { isUnreachable } from '../outbox/stop.ts';
+import { ALL_KEYS, type SentAs } from '../rules/state.ts';
+import type { ServerConnection } from './connection.ts';
 
 /** What calls go to. */
 export interface Called {
   readonly flask: FlaskBackend;
-  readonly tables: Tables;
+  readonly database: SyncDatabase;
   readonly local: ReturnType<typeof createLocal>;
   /** The same after the server was asked in vain: the database is not waited for as long as without that. */
   readonly localInTime: ReturnType<typeof createLocal>;
-  readonly learner: Learner;
-  readonly link: Link;
+  readonly mirrorObserver: MirrorObserver;
+  readonly serverConnection: ServerConnection;
   /** Writes go into the outbox first, also while the server is there. */
   readonly writesHere: boolean;
   /** Whether the server lets this caller do nothing at all. */
-  isShutOut(): Promise<boolean>;
+  isAccessDenied(): Promise<boolean>;
   /** Something was put into the outbox. */
   appended(): Promise<void>;
 }
@@ -73,17 +73,20 @@ interface Sent {
 
 /** A runner of batches. */
 export function createCalls(called: Called): Calls {
-  const { flask, tables, local, learner, link, writesHere } = called;
+  const { flask, database, local, mirrorObserver, serverConnection, writesHere } = called;
 
   /** What is to be carried out here, though the server is there. */
   async function here(operations: readonly ProtocolOperation[]): Promise<Set<ProtocolOperation>> {
     const chosen = new Set<ProtocolOperation>();
-    const asked = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL)));
-    const waiting = await tables
-      .inTime(
-        tables.read(async (reading) =>
-          (await reading.waits())
-            ? { keys: await reading.waiting([...asked.add(ALL)]), checked: await reading.checked() }
+    const asked = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL_KEYS)));
+    const waiting = await database
+      .withPatience(
+        database.read(async (transaction) =>
+          (await transaction.hasWrites())
+            ? {
+                keys: await transaction.queuedKeys([...asked.add(ALL_KEYS)]),
+                checked: await transaction.checkedKeys(),
+              }
             : undefined,
         ),
       )
@@ -92,11 +95,11 @@ export function createCalls(called: Called): Calls {
     if (!waiting && !writesHere) return chosen;
     const keys = new Set(waiting?.keys);
     for (const operation of operations) {
-      const key = 'key' in operation ? operation.key : ALL;
+      const key = 'key' in operation ? operation.key : ALL_KEYS;
       const waits =
-        keys.has(ALL) ||
+        keys.has(ALL_KEYS) ||
         keys.has(key) ||
-        (key === ALL && (waiting !== undefined || keys.size > 0)) ||
+        (key === ALL_KEYS && (waiting !== undefined || keys.size > 0)) ||
         (!isRead(operation) && waiting?.checked.has(key));
       if (!waits && (isRead(operation) || !writesHere)) continue;
       keys.add(key);
@@ -116,8 +119,8 @@ export function createCalls(called: Called): Calls {
       const part = end < 0 ? rest : rest.slice(0, end);
       const passed = (await named(part)).map((operation) => remembering(operation, computed));
       const found = await flask.run(passed).catch((reason) => part.map(() => rejected(reason)));
-      if (!flask.level1()) await learner.outcomes(part, found);
-      const doubt = learner.takeDoubt();
+      if (!flask.level1()) await mirrorObserver.outcomes(part, found);
+      const doubt = mirrorObserver.takeDoubt();
       const marks = doubt && marksOf(doubt);
       let why: StorageError | undefined;
       let shutOut: boolean | undefined;
@@ -127,20 +130,20 @@ export function createCalls(called: Called): Calls {
       for (const [i, operation] of part.entries()) {
         const outcome = found[i] as Outcome;
         const error = outcome.status === 'rejected' ? (outcome.reason as StorageError) : undefined;
-        if (error?.code === 'forbidden') shutOut ??= await called.isShutOut();
-        if (!error || !(isAway(error) || (error.code === 'forbidden' && shutOut))) {
+        if (error?.code === 'forbidden') shutOut ??= await called.isAccessDenied();
+        if (!error || !(isUnreachable(error) || (error.code === 'forbidden' && shutOut))) {
           outcomes.set(operation, outcome);
           continue;
         }
         why ??= error;
-        const mark = marks?.get(passed[i] as ProtocolOperation);
+        const sentAs = marks?.get(passed[i] as ProtocolOperation);
         // Whether its condition was met only the server knows.
-        if (mark && isConditional(operation)) {
+        if (sentAs && isConditional(operation)) {
           outcomes.set(operation, rejected(mayHaveArrived(error)));
-          refused.push(rejectedOf(operation, mark));
+          refused.push(rejectedOf(operation, sentAs));
         } else {
           left.push(operation);
-          if (mark) doubts.set(operation, { mark, computed: computed.get(operation) });
+          if (sentAs) doubts.set(operation, { sentAs, computed: computed.get(operation) });
         }
       }
       if (doubts.size + refused.length === 0) doubt?.settle(false);
@@ -180,10 +183,12 @@ export function createCalls(called: Called): Calls {
       'ifRevision' in operation && Boolean(operation.ifRevision?.startsWith(LOCAL));
     const keys = operations.filter(isLocal).map(({ key }) => key);
     if (keys.length === 0) return operations;
-    const places = await tables.inTime(tables.read((reading) => reading.places(keys)));
+    const keyStates = await database.withPatience(
+      database.read((transaction) => transaction.keyStates(keys)),
+    );
     return operations.map((operation) => {
-      const place = isLocal(operation) && places.get(operation.key);
-      const ifRevision = place && arrivedAs(place, (operation as Conditional).ifRevision ?? null);
+      const keyState = isLocal(operation) && keyStates.get(operation.key);
+      const ifRevision = keyState && arrivedAs(keyState, (operation as Conditional).ifRevision ?? null);
       return ifRevision ? { ...operation, ifRevision } : operation;
     });
   }
@@ -191,12 +196,12 @@ export function createCalls(called: Called): Calls {
   /** Read what an update or a condition starts from, where the mirror may not have it. */
   async function readFirst(keys: readonly string[]): Promise<void> {
     await flask.run(keys.map((key): ProtocolOperation => ({ type: 'get', key }))).catch(() => []);
-    await learner.learned();
+    await mirrorObserver.whenUpdated();
   }
 
   async function run(operations: readonly ProtocolOperation[]): Promise<Outcome[]> {
-    if (link.state() !== 'online') {
-      link.hint();
+    if (serverConnection.state() !== 'online') {
+      serverConnection.hint();
       const outcomes = await local(operations);
       if (!operations.every(isRead)) await called.appended();
       return outcomes;
@@ -205,7 +210,7 @@ export function createCalls(called: Called): Calls {
     const needed = writesHere ? [...chosen].filter(isDependent) : [];
     if (needed.length > 0) await readFirst(needed.map(({ key }) => key));
     const sent = await send(operations.filter((operation) => !chosen.has(operation)));
-    if (sent.why) link.lost(sent.why);
+    if (sent.why) serverConnection.lost(sent.why);
     const left = new Set([...chosen, ...sent.left]);
     if (left.size + sent.refused.length > 0)
       await finish(
@@ -216,25 +221,25 @@ export function createCalls(called: Called): Calls {
   }
 
   /** Carry out an atomic unit here. */
-  async function atomicHere(parts: readonly AtomicPart[], marks?: readonly Mark[]): Promise<void> {
+  async function atomicHere(parts: readonly AtomicPart[], marks?: readonly SentAs[]): Promise<void> {
     const [outcome] = await local([{ type: 'atomic', parts, marks }]);
     if (outcome?.status === 'rejected') throw outcome.reason;
     await called.appended();
   }
 
   async function atomic(parts: readonly AtomicPart[]): Promise<void> {
-    if (link.state() !== 'online') {
-      link.hint();
+    if (serverConnection.state() !== 'online') {
+      serverConnection.hint();
       return atomicHere(parts);
     }
-    const waits = await tables
-      .inTime(
-        tables.read(async (reading) => {
-          if (!(await reading.waits())) return false;
-          const waiting = await reading.waiting([ALL, ...parts.map(({ key }) => key)]);
-          const checked = await reading.checked();
+    const waits = await database
+      .withPatience(
+        database.read(async (transaction) => {
+          if (!(await transaction.hasWrites())) return false;
+          const waiting = await transaction.queuedKeys([ALL_KEYS, ...parts.map(({ key }) => key)]);
+          const checked = await transaction.checkedKeys();
           return (
-            waiting.has(ALL) ||
+            waiting.has(ALL_KEYS) ||
             parts.some(({ type, key }) => waiting.has(key) || (type !== 'check' && checked.has(key)))
           );
         }),
@@ -247,9 +252,9 @@ export function createCalls(called: Called): Calls {
       await flask.atomic(await named(parts));
     } catch (reason) {
       const error = reason as StorageError;
-      const doubt = learner.takeDoubt();
-      const isLost = isAway(error) || (error.code === 'forbidden' && (await called.isShutOut()));
-      if (isLost) link.lost(error);
+      const doubt = mirrorObserver.takeDoubt();
+      const isLost = isUnreachable(error) || (error.code === 'forbidden' && (await called.isAccessDenied()));
+      if (isLost) serverConnection.lost(error);
       if (!isLost) {
         doubt?.settle(false);
         throw error;
@@ -258,8 +263,8 @@ export function createCalls(called: Called): Calls {
       if (doubt && conditional.length > 0) {
         const marked = markedParts(doubt);
         const refused = parts.flatMap((part) => {
-          const mark = marked.get(part.key);
-          return mark && part.type !== 'check' ? [rejectedOf(part, mark)] : [];
+          const sentAs = marked.get(part.key);
+          return sentAs && part.type !== 'check' ? [rejectedOf(part, sentAs)] : [];
         });
         isNoted = await local(refused).then(
           () => refused.length > 0,
@@ -271,7 +276,7 @@ export function createCalls(called: Called): Calls {
       try {
         await atomicHere(
           parts,
-          doubt && parts.map((_, at): Mark => ({ client: doubt.client, m: doubt.m, at })),
+          doubt && parts.map((_, index): SentAs => ({ client: doubt.client, m: doubt.m, index })),
         );
         isNoted = true;
       } catch (failure) {
@@ -304,18 +309,18 @@ function remembering(
 }
 
 /** The places of operations in a mutation. Several updates of a key are one write. */
-export function marksOf({ client, m, writes }: Doubt): Map<ProtocolOperation, Mark> {
-  const marks = new Map<ProtocolOperation, Mark>();
-  for (const [at, write] of writes.entries())
-    if ('of' in write) for (const operation of write.of ?? []) marks.set(operation, { client, m, at });
+export function marksOf({ client, m, writes }: Doubt): Map<ProtocolOperation, SentAs> {
+  const marks = new Map<ProtocolOperation, SentAs>();
+  for (const [index, write] of writes.entries())
+    if ('of' in write) for (const operation of write.of ?? []) marks.set(operation, { client, m, index });
   return marks;
 }
 
 /** The places of the writes of an atomic unit in its mutation, by their keys. */
-function markedParts({ client, m, writes }: Doubt): Map<string, Mark> {
-  const marks = new Map<string, Mark>();
-  for (const [at, write] of writes.entries())
-    if (write.op === 'put' || write.op === 'delete') marks.set(write.key, { client, m, at });
+function markedParts({ client, m, writes }: Doubt): Map<string, SentAs> {
+  const marks = new Map<string, SentAs>();
+  for (const [index, write] of writes.entries())
+    if (write.op === 'put' || write.op === 'delete') marks.set(write.key, { client, m, index });
   return marks;
 }
 
@@ -324,11 +329,11 @@ type Write = Extract<ProtocolOperation, { type: 'put' | 'delete' }>;
 const isConditional = (operation: ProtocolOperation): operation is Write =>
   'ifRevision' in operation && operation.ifRevision !== undefined;
 
-const rejectedOf = (write: Write, mark: Mark): RejectedOperation => ({
+const rejectedOf = (write: Write, sentAs: SentAs): RejectedOperation => ({
   type: 'rejected',
   key: write.key,
   value: write.type === 'put' ? write : undefined,
-  mark,
+  sentAs,
 });
 
 const mayHaveArrived = (cause: StorageError): StorageError =>

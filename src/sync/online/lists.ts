@@ -9,48 +9,48 @@ import { utf8Length } from '../../core/keys.ts';
 import { isUnbounded, type KeyRange, restOf } from '../../core/order.ts';
 import { snapshot } from '../../core/values.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
-import type { Tables } from '../database.ts';
-import { localKeys, localStats, withPending } from '../mirror/local-list.ts';
-import { isAway } from '../outbox/stop.ts';
-import type { Link } from './link.ts';
+import type { SyncDatabase } from '../database.ts';
+import { localKeys, localStats, withPending } from '../mirror/local-lists.ts';
+import { isUnreachable } from '../outbox/stop.ts';
+import type { ServerConnection } from './connection.ts';
 
 const PAGE = 500;
 
 /** What lists are made of. */
 export interface Listed {
   readonly flask: FlaskBackend;
-  readonly tables: Tables;
-  readonly link: Link;
+  readonly database: SyncDatabase;
+  readonly serverConnection: ServerConnection;
   readonly run: Backend['run'];
-  isShutOut(): Promise<boolean>;
+  isAccessDenied(): Promise<boolean>;
 }
 
 type Lists = Pick<Backend, 'keys' | 'entries' | 'stats' | 'count'>;
 
 /** Lists over a server and what is here of it. */
-export function createLists({ flask, tables, link, run, isShutOut }: Listed): Lists {
+export function createLists({ flask, database, serverConnection, run, isAccessDenied }: Listed): Lists {
   /** Take note of a failure that is one of the way to the server. Throws every other one. */
   async function lose(error: unknown): Promise<void> {
     const reason = error as StorageError;
-    if (!isAway(reason) && !(reason.code === 'forbidden' && (await isShutOut()))) throw error;
-    link.lost(reason);
+    if (!isUnreachable(reason) && !(reason.code === 'forbidden' && (await isAccessDenied()))) throw error;
+    serverConnection.lost(reason);
   }
 
   async function either<T>(there: () => Promise<T>, here: () => Promise<T>): Promise<T> {
-    if (link.state() === 'online') {
+    if (serverConnection.state() === 'online') {
       try {
         return await there();
       } catch (error) {
         await lose(error);
       }
-    } else link.hint();
+    } else serverConnection.hint();
     return here();
   }
 
   const keys = (range: KeyRange): Promise<string[]> =>
     either(
-      () => withPending(tables, flask.keys, range),
-      () => localKeys(tables, range),
+      () => withPending(database, flask.keys, range),
+      () => localKeys(database, range),
     );
 
   /** The entries of keys, but of those that were deleted since they were listed. */
@@ -72,8 +72,10 @@ export function createLists({ flask, tables, link, run, isShutOut }: Listed): Li
     keys,
     async *entries(range) {
       let rest = range;
-      const waits = await tables.inTime(tables.read((reading) => reading.waits())).catch(() => false);
-      if (link.state() === 'online' && !waits) {
+      const waits = await database
+        .withPatience(database.read((transaction) => transaction.hasWrites()))
+        .catch(() => false);
+      if (serverConnection.state() === 'online' && !waits) {
         try {
           for await (const page of flask.entries(range)) {
             rest = restOf(rest, page);
@@ -90,8 +92,10 @@ export function createLists({ flask, tables, link, run, isShutOut }: Listed): Li
         yield await entriesOf(left.slice(from, from + PAGE));
     },
     async stats() {
-      const waits = await tables.inTime(tables.read((reading) => reading.waits())).catch(() => false);
-      return either(waits ? () => countOf(lists.entries({})) : flask.stats, () => localStats(tables));
+      const waits = await database
+        .withPatience(database.read((transaction) => transaction.hasWrites()))
+        .catch(() => false);
+      return either(waits ? () => countOf(lists.entries({})) : flask.stats, () => localStats(database));
     },
     count: async (range) => (isUnbounded(range) ? (await lists.stats()).keys : (await keys(range)).length),
   };

@@ -20,28 +20,28 @@ import {
 } from '../../core/backend.ts';
 import { ConflictError } from '../../core/conflict.ts';
 import { StorageError } from '../../core/errors.ts';
-import { decodeAt, heldOf } from '../../core/json.ts';
-import { clearsOf, type Reading, type Tables } from '../database.ts';
+import { decodeAt, storedJsonOf } from '../../core/json.ts';
+import { clearsOf, type ReadTransaction, type SyncDatabase } from '../database.ts';
 import { enqueue, enqueueClear } from '../rules/outbox.ts';
 import {
-  ALL,
-  type Held,
-  isNews,
+  ALL_KEYS,
+  type AtomicUnit,
+  INITIAL_META,
+  isNewer,
   isSame,
-  lastOf,
-  type Mark,
+  type KeyState,
+  lastAcknowledged,
+  localView,
   type Meta,
-  NOTHING_KNOWN,
-  type Place,
-  type Row,
-  type Seen,
-  type Unit,
-  viewOf,
+  type QueuedWrite,
+  type SentAs,
+  type ServerState,
+  type StoredJson,
 } from '../rules/state.ts';
 
 /** A write that may have arrived at the server. */
 export interface InDoubt {
-  readonly mark: Mark;
+  readonly sentAs: SentAs;
   /** What an update was computed on, and what it has computed. */
   readonly computed?: { readonly on: Snapshot; readonly value: Snapshot } | undefined;
 }
@@ -54,7 +54,7 @@ interface AtomicOperation {
   readonly type: 'atomic';
   readonly parts: readonly AtomicPart[];
   /** Of its parts, where it may have arrived. */
-  readonly marks?: readonly Mark[] | undefined;
+  readonly marks?: readonly SentAs[] | undefined;
 }
 
 /** A write whose call has rejected, although it may have arrived. */
@@ -62,7 +62,7 @@ export interface RejectedOperation {
   readonly type: 'rejected';
   readonly key: string;
   readonly value: Snapshot | undefined;
-  readonly mark: Mark;
+  readonly sentAs: SentAs;
 }
 
 type LocalOperation = ProtocolOperation | AtomicOperation | RejectedOperation;
@@ -73,7 +73,7 @@ const isRevisedCall = (operation: LocalOperation): boolean =>
 
 const keysOf = (operation: LocalOperation): readonly string[] => {
   if (operation.type === 'atomic') return operation.parts.map(({ key }) => key);
-  return ['key' in operation ? operation.key : ALL];
+  return ['key' in operation ? operation.key : ALL_KEYS];
 };
 
 /** Limits of an atomic unit, which every server of level 1 takes in one request. */
@@ -82,7 +82,7 @@ const UNIT_BYTES = 2 * 1024 * 1024;
 
 /** What is here of the keys that a batch is about. */
 interface Draft {
-  readonly places: Map<string, Place>;
+  readonly keyStates: Map<string, KeyState>;
   meta: Meta;
 }
 
@@ -91,24 +91,27 @@ interface Draft {
  *
  * @param unstored What was seen of a key and is not in the mirror.
  */
-export function createLocal(tables: Tables, unstored: (key: string) => Seen | undefined) {
-  const read = async (reading: Reading, operations: readonly LocalOperation[]): Promise<Draft> => {
+export function createLocal(database: SyncDatabase, unstored: (key: string) => ServerState | undefined) {
+  const read = async (
+    transaction: ReadTransaction,
+    operations: readonly LocalOperation[],
+  ): Promise<Draft> => {
     const keys = new Set(operations.flatMap(keysOf));
-    const places = await reading.places([...keys.add(ALL)]);
-    const meta = (await reading.meta()) ?? NOTHING_KNOWN;
+    const keyStates = await transaction.keyStates([...keys.add(ALL_KEYS)]);
+    const meta = (await transaction.meta()) ?? INITIAL_META;
     if (operations.some(({ type }) => type === 'clear')) {
-      for (const [key, place] of await reading.pending()) places.set(key, place);
+      for (const [key, keyState] of await transaction.pending()) keyStates.set(key, keyState);
       // Level 0 cannot clear what is as old as this: each key is deleted on what is known of it.
       if (meta.level === 0) {
-        const known = await reading.keys<string>('mirror');
-        for (const [key, place] of await reading.places(known)) places.set(key, place);
+        const known = await transaction.keys<string>('mirror');
+        for (const [key, keyState] of await transaction.keyStates(known)) keyStates.set(key, keyState);
       }
     }
-    for (const [key, { seen, rows }] of places) {
+    for (const [key, { serverState, writes }] of keyStates) {
       const newer = unstored(key);
-      if (newer && isNews(seen, newer, meta)) places.set(key, { seen: newer, rows });
+      if (newer && isNewer(serverState, newer, meta)) keyStates.set(key, { serverState: newer, writes });
     }
-    return { places, meta };
+    return { keyStates, meta };
   };
 
   return async function run(
@@ -117,8 +120,8 @@ export function createLocal(tables: Tables, unstored: (key: string) => Seen | un
   ): Promise<Outcome[]> {
     const texts = await encoded(operations, doubts);
     for (;;) {
-      const before = await tables.read((reading) => read(reading, operations));
-      const draft: Draft = { places: new Map(before.places), meta: before.meta };
+      const before = await database.read((transaction) => read(transaction, operations));
+      const draft: Draft = { keyStates: new Map(before.keyStates), meta: before.meta };
       const outcomes: Outcome[] = [];
       for (const operation of operations) {
         const outcome = await carryOut(
@@ -129,25 +132,26 @@ export function createLocal(tables: Tables, unstored: (key: string) => Seen | un
         ).then(fulfilled, rejected);
         outcomes.push(outcome);
       }
-      if ([...draft.places].every(([key, place]) => before.places.get(key) === place)) return outcomes;
-      const stored = await tables.write(async (writing) => {
+      if ([...draft.keyStates].every(([key, keyState]) => before.keyStates.get(key) === keyState))
+        return outcomes;
+      const stored = await database.write(async (writing) => {
         const now = await read(writing, operations);
         if (stampOf(now) !== stampOf(before)) return false;
         // Other tabs have given out numbers meanwhile.
-        const given = before.meta.rows;
-        const shift = now.meta.rows - given;
+        const given = before.meta.lastOrder;
+        const shift = now.meta.lastOrder - given;
         // Revisions that outcomes hold are made of them.
         if (shift > 0 && operations.some(isRevisedCall)) return false;
-        for (const [key, { rows }] of draft.places) {
-          const had = before.places.get(key)?.rows ?? [];
-          if (had !== rows)
+        for (const [key, { writes }] of draft.keyStates) {
+          const had = before.keyStates.get(key)?.writes ?? [];
+          if (had !== writes)
             writing.setRows(
               key,
               had,
-              rows.map((row) => shifted(row, given, shift)),
+              writes.map((write) => shifted(write, given, shift)),
             );
         }
-        writing.setMeta({ ...now.meta, rows: draft.meta.rows + shift });
+        writing.setMeta({ ...now.meta, lastOrder: draft.meta.lastOrder + shift });
         return true;
       }, true);
       if (stored) return outcomes;
@@ -159,63 +163,69 @@ export function createLocal(tables: Tables, unstored: (key: string) => Seen | un
 async function encoded(
   operations: readonly LocalOperation[],
   doubts: Doubts,
-): Promise<Map<ProtocolOperation, Held | StorageError>> {
-  const texts = new Map<ProtocolOperation, Held | StorageError>();
+): Promise<Map<ProtocolOperation, StoredJson | StorageError>> {
+  const texts = new Map<ProtocolOperation, StoredJson | StorageError>();
   for (const operation of operations) {
     if (operation.type === 'atomic' || operation.type === 'rejected') continue;
     const value = operation.type === 'put' ? operation : doubts.get(operation)?.computed?.value;
     if (!value || !('key' in operation)) continue;
-    texts.set(operation, await heldOf(operation.key, value).catch((error) => error));
+    texts.set(operation, await storedJsonOf(operation.key, value).catch((error) => error));
   }
   return texts;
 }
 
 /** A row whose numbers, where they were given out by a draft, are so many higher. */
-const shifted = (row: Row, given: number, shift: number): Row => ({
-  ...row,
-  n: row.n > given ? row.n + shift : row.n,
-  version: row.version > given ? row.version + shift : row.version,
-  ...(row.unit && row.unit.n > given && { unit: { ...row.unit, n: row.unit.n + shift } }),
+const shifted = (write: QueuedWrite, given: number, shift: number): QueuedWrite => ({
+  ...write,
+  order: write.order > given ? write.order + shift : write.order,
+  version: write.version > given ? write.version + shift : write.version,
+  ...(write.unit && write.unit.order > given && { unit: { ...write.unit, order: write.unit.order + shift } }),
 });
 
 /** Everything that a draft was made on. */
-const stampOf = ({ places, meta }: Draft): string =>
+const stampOf = ({ keyStates, meta }: Draft): string =>
   JSON.stringify([
-    meta.era,
+    meta.generation,
     meta.level,
     meta.cursor === undefined,
-    [...places].map(([key, { seen, rows }]) => [
+    [...keyStates].map(([key, { serverState, writes }]) => [
       key,
-      seen?.era,
-      seen?.seq,
-      rows.map(({ n, version, mark, base, stale }) => [n, version, mark?.client, base?.seq, stale]),
+      serverState?.generation,
+      serverState?.seq,
+      writes.map(({ order, version, sentAs, base, stale }) => [
+        order,
+        version,
+        sentAs?.client,
+        base?.seq,
+        stale,
+      ]),
     ]),
   ]);
 
 async function carryOut(
   operation: LocalOperation,
   draft: Draft,
-  texts: ReadonlyMap<ProtocolOperation, Held | StorageError>,
+  texts: ReadonlyMap<ProtocolOperation, StoredJson | StorageError>,
   doubt: InDoubt | undefined,
 ): Promise<unknown> {
-  const { places, meta } = draft;
+  const { keyStates, meta } = draft;
   const atMs = Date.now();
   if (operation.type === 'atomic') return carryOutUnit(operation, draft, atMs);
   if (operation.type === 'rejected') {
-    const { key, value, mark } = operation;
-    const held = value && (await heldOf(key, value));
-    const place = places.get(key) as Place;
-    const queued = enqueue(place, clearsOf(places), meta, { key, held, mark, rejected: true, atMs });
-    places.set(key, { ...place, rows: queued.rows });
+    const { key, sentAs } = operation;
+    const value = operation.value && (await storedJsonOf(key, operation.value));
+    const keyState = keyStates.get(key) as KeyState;
+    const queued = enqueue(keyState, clearsOf(keyStates), meta, { key, value, sentAs, rejected: true, atMs });
+    keyStates.set(key, { ...keyState, writes: queued.writes });
     draft.meta = queued.meta;
     return undefined;
   }
-  const mark = doubt?.mark;
+  const sentAs = doubt?.sentAs;
   if (operation.type === 'clear') {
     if (meta.level === 0) return clearKnown(draft, atMs);
-    const pending = new Map([...places].filter(([, { rows }]) => rows.length > 0));
-    const cleared = enqueueClear(pending, meta, { mark, atMs });
-    for (const [key, rows] of cleared.rows) places.set(key, { ...places.get(key), rows });
+    const pending = new Map([...keyStates].filter(([, { writes }]) => writes.length > 0));
+    const cleared = enqueueClear(pending, meta, { sentAs, atMs });
+    for (const [key, writes] of cleared.writes) keyStates.set(key, { ...keyStates.get(key), writes });
     draft.meta = cleared.meta;
     return undefined;
   }
@@ -225,20 +235,20 @@ async function carryOut(
       'unsupported',
       'This server has no revisions (level 0), so update(), getEntry() and ifRevision cannot work there: use get() and set().',
     );
-  const place = places.get(key) as Place;
-  const seenByApp = (): Held | undefined => viewAt(key, draft);
+  const keyState = keyStates.get(key) as KeyState;
+  const seenByApp = (): StoredJson | undefined => viewAt(key, draft);
   const current = (): Promise<StoredEntry | undefined> => currentOf(key, draft);
-  const base = doubt && (await baseOf(operation, doubt, place, meta));
-  const store = (held: Held | undefined): void => {
-    const { rows, meta } = enqueue(place, clearsOf(places), draft.meta, {
+  const base = doubt && (await baseOf(operation, doubt, keyState, meta));
+  const store = (value: StoredJson | undefined): void => {
+    const { writes, meta } = enqueue(keyState, clearsOf(keyStates), draft.meta, {
       key,
-      held,
-      mark,
+      value,
+      sentAs,
       base,
-      updates: operation.type === 'update' || undefined,
+      dependsOnBase: operation.type === 'update' || undefined,
       atMs,
     });
-    places.set(key, { ...place, rows });
+    keyStates.set(key, { ...keyState, writes });
     draft.meta = meta;
   };
   switch (operation.type) {
@@ -250,31 +260,31 @@ async function carryOut(
       return current();
     case 'update': {
       checkSettled(key, draft);
-      let held = texts.get(operation);
-      let value: unknown;
-      if (held === undefined) {
+      let value = texts.get(operation);
+      let result: unknown;
+      if (value === undefined) {
         const changed = operation.change((await current())?.value);
-        value = changed.value;
-        held = await heldOf(key, changed);
-      } else if (!(held instanceof StorageError)) value = await decodeAt(key, structuredClone(held.json));
-      if (held instanceof StorageError) throw held;
-      store(held);
-      return value;
+        result = changed.value;
+        value = await storedJsonOf(key, changed);
+      } else if (!(value instanceof StorageError)) result = await decodeAt(key, structuredClone(value.json));
+      if (value instanceof StorageError) throw value;
+      store(value);
+      return result;
     }
     default: {
-      const held = texts.get(operation);
-      if (held instanceof StorageError) throw held;
+      const value = texts.get(operation);
+      if (value instanceof StorageError) throw value;
       await checkCondition(operation as AtomicPart, draft);
-      store(held);
+      store(value);
       return undefined;
     }
   }
 }
 
 /** @throws {StorageError} `unavailable` where what the server holds under a key is not known. */
-function viewAt(key: string, { places, meta }: Draft): Held | undefined {
-  const view = viewOf(places.get(key) as Place, clearsOf(places), meta);
-  if (view) return view.held;
+function viewAt(key: string, { keyStates, meta }: Draft): StoredJson | undefined {
+  const view = localView(keyStates.get(key) as KeyState, clearsOf(keyStates), meta);
+  if (view) return view.value;
   throw new StorageError(
     'unavailable',
     `The server is away, and what it holds under ${key} was never read here: try again when it is back.`,
@@ -282,14 +292,14 @@ function viewAt(key: string, { places, meta }: Draft): Held | undefined {
 }
 
 async function currentOf(key: string, draft: Draft): Promise<StoredEntry | undefined> {
-  const held = viewAt(key, draft);
-  const revision = revisionOf(draft.places.get(key) as Place);
-  return held && { value: await decodeAt(key, structuredClone(held.json)), revision };
+  const value = viewAt(key, draft);
+  const revision = revisionOf(draft.keyStates.get(key) as KeyState);
+  return value && { value: await decodeAt(key, structuredClone(value.json)), revision };
 }
 
 /** @throws {StorageError} `unavailable` where it is not known whether a write of this origin was applied. */
-function checkSettled(key: string, { places }: Draft): void {
-  if (!places.get(key)?.rows.at(-1)?.rejected) return;
+function checkSettled(key: string, { keyStates }: Draft): void {
+  if (!keyStates.get(key)?.writes.at(-1)?.rejected) return;
   throw new StorageError(
     'unavailable',
     `The server is away, and it is not known whether an earlier write of key ${key} was applied: try again when it is back.`,
@@ -303,7 +313,7 @@ async function checkCondition(part: AtomicPart, draft: Draft): Promise<void> {
   checkSettled(key, draft);
   const entry = await currentOf(key, draft);
   if ((entry?.revision ?? null) === ifRevision) return;
-  if (arrivedAs(draft.places.get(key) as Place, ifRevision) !== undefined) return;
+  if (arrivedAs(draft.keyStates.get(key) as KeyState, ifRevision) !== undefined) return;
   throw new ConflictError(key, part.type === 'put' ? part.value : undefined, entry);
 }
 
@@ -317,42 +327,51 @@ async function carryOutUnit({ parts, marks }: AtomicOperation, draft: Draft, atM
       'unsupported',
       'This server has no revisions (level 0), so atomic() cannot work there: use set() and delete().',
     );
-  const { places } = draft;
+  const { keyStates } = draft;
   for (const part of parts) await checkCondition(part, draft);
-  const checks: Array<Unit['checks'][number]> = [];
-  const writes: Array<{
+  const checks: Array<AtomicUnit['checks'][number]> = [];
+  const unitWrites: Array<{
     readonly key: string;
-    readonly held: Held | undefined;
-    readonly mark?: Mark | undefined;
-    readonly updates?: true | undefined;
+    readonly value: StoredJson | undefined;
+    readonly sentAs?: SentAs | undefined;
+    readonly dependsOnBase?: true | undefined;
   }> = [];
   let bytes = 0;
   for (const [i, part] of parts.entries()) {
     const { key, ifRevision } = part;
-    const { seen, rows } = places.get(key) as Place;
-    const isQueued = rows.length > 0 || clearsOf(places).length > 0;
+    const { serverState, writes } = keyStates.get(key) as KeyState;
+    const isQueued = writes.length > 0 || clearsOf(keyStates).length > 0;
     if (part.type === 'check' && !isQueued) {
-      const { era, epoch, cursor = 0 } = draft.meta;
-      checks.push({ key, base: seen ?? { era, epoch, seq: cursor } });
+      const { generation, epoch, cursor = 0 } = draft.meta;
+      checks.push({ key, base: serverState ?? { generation, epoch, seq: cursor } });
       continue;
     }
-    const held =
-      part.type === 'put' ? await heldOf(key, part) : part.type === 'check' ? viewAt(key, draft) : undefined;
-    bytes += key.length + (held ? JSON.stringify(held.json).length : 0);
-    writes.push({ key, held, mark: marks?.[i], updates: ifRevision === undefined ? undefined : true });
+    const value =
+      part.type === 'put'
+        ? await storedJsonOf(key, part)
+        : part.type === 'check'
+          ? viewAt(key, draft)
+          : undefined;
+    bytes += key.length + (value ? JSON.stringify(value.json).length : 0);
+    unitWrites.push({
+      key,
+      value,
+      sentAs: marks?.[i],
+      dependsOnBase: ifRevision === undefined ? undefined : true,
+    });
   }
-  if (writes.length === 0) return;
+  if (unitWrites.length === 0) return;
   if (parts.length > UNIT_PARTS || bytes > UNIT_BYTES)
     throw new StorageError(
       'too-large',
       `While the server is away an atomic unit has at most ${UNIT_PARTS} operations and 2 MiB of values: this one has ${parts.length} operations and about ${bytes} bytes. Nothing was stored. Cut it into smaller units, or call again when status().state is 'online'.`,
     );
-  const unit: Unit = { n: draft.meta.rows + 1, size: writes.length, checks };
-  for (const write of writes) {
+  const unit: AtomicUnit = { order: draft.meta.lastOrder + 1, size: unitWrites.length, checks };
+  for (const write of unitWrites) {
     const { key } = write;
-    const place = places.get(key) as Place;
-    const queued = enqueue(place, clearsOf(places), draft.meta, { ...write, unit, atMs });
-    places.set(key, { ...place, rows: queued.rows });
+    const keyState = keyStates.get(key) as KeyState;
+    const queued = enqueue(keyState, clearsOf(keyStates), draft.meta, { ...write, unit, atMs });
+    keyStates.set(key, { ...keyState, writes: queued.writes });
     draft.meta = queued.meta;
   }
 }
@@ -361,28 +380,31 @@ async function carryOutUnit({ parts, marks }: AtomicOperation, draft: Draft, atM
 async function baseOf(
   operation: Exclude<ProtocolOperation, { type: 'clear' }>,
   { computed }: InDoubt,
-  { seen }: Place,
-  { era, epoch }: Meta,
-): Promise<Seen | undefined> {
+  { serverState }: KeyState,
+  { generation, epoch }: Meta,
+): Promise<ServerState | undefined> {
   if (!computed) return undefined;
-  const held = computed.on.value === undefined ? undefined : await heldOf(operation.key, computed.on);
-  return seen && isSame(seen.held, held) ? seen : { era, epoch, seq: 0, held };
+  const value = computed.on.value === undefined ? undefined : await storedJsonOf(operation.key, computed.on);
+  return serverState && isSame(serverState.value, value) ? serverState : { generation, epoch, seq: 0, value };
 }
 
 /** The server's name for a state that was named here while it waited, where that is the current one. */
-export function arrivedAs({ seen, rows }: Place, revision: string | null): string | undefined {
-  const arrived = rows.length === 0 && seen?.version !== undefined && revision === `${LOCAL}${seen.version}`;
-  return arrived ? `${seen.epoch}.${seen.seq}` : undefined;
+export function arrivedAs({ serverState, writes }: KeyState, revision: string | null): string | undefined {
+  const arrived =
+    writes.length === 0 &&
+    serverState?.version !== undefined &&
+    revision === `${LOCAL}${serverState.version}`;
+  return arrived ? `${serverState.epoch}.${serverState.seq}` : undefined;
 }
 
 /** What names of states begin with that only this origin knows. */
 export const LOCAL = 'local.';
 
 /** Names the state of a key: the server's revision, or the write that waits. */
-function revisionOf(place: Place): string {
-  const { seen } = place;
-  const last = lastOf(place);
-  return last ? `${LOCAL}${last.version}` : `${seen?.epoch}.${seen?.seq}`;
+function revisionOf(keyState: KeyState): string {
+  const { serverState } = keyState;
+  const last = lastAcknowledged(keyState);
+  return last ? `${LOCAL}${last.version}` : `${serverState?.epoch}.${serverState?.seq}`;
 }
 
 function clearKnown(draft: Draft, atMs: number): void {
@@ -391,10 +413,10 @@ function clearKnown(draft: Draft, atMs: number): void {
       'unavailable',
       'The server is away, and not everything that it holds was read here: clear() has to wait until it is back.',
     );
-  for (const [key, place] of draft.places) {
-    if (key === ALL || !(place.rows.length > 0 || place.seen?.held)) continue;
-    const { rows, meta } = enqueue(place, [], draft.meta, { key, atMs });
-    draft.places.set(key, { ...place, rows });
+  for (const [key, keyState] of draft.keyStates) {
+    if (key === ALL_KEYS || !(keyState.writes.length > 0 || keyState.serverState?.value)) continue;
+    const { writes, meta } = enqueue(keyState, [], draft.meta, { key, atMs });
+    draft.keyStates.set(key, { ...keyState, writes });
     draft.meta = meta;
   }
 }

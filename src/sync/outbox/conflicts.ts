@@ -4,16 +4,16 @@
 
 import type { ConflictOf, ConflictValue, Resolution } from '../../core/conflict.ts';
 import { StorageError } from '../../core/errors.ts';
-import { decodeAt, heldOf } from '../../core/json.ts';
+import { decodeAt, storedJsonOf } from '../../core/json.ts';
 import { checkReadKey } from '../../core/keys.ts';
 import { snapshot } from '../../core/values.ts';
-import { clearsOf, type Tables } from '../database.ts';
+import { clearsOf, type SyncDatabase } from '../database.ts';
 import { enqueue } from '../rules/outbox.ts';
-import { ALL, type Held, type Parked, type Place } from '../rules/state.ts';
+import { ALL_KEYS, type ConflictRecord, type KeyState, type StoredJson } from '../rules/state.ts';
 
 /** All of them, the oldest first. */
-export async function listConflicts(tables: Tables): Promise<ConflictOf[]> {
-  const parked = await tables.read((reading) => reading.values<Parked>('conflict'));
+export async function listConflicts(database: SyncDatabase): Promise<ConflictOf[]> {
+  const parked = await database.read((transaction) => transaction.records<ConflictRecord>('conflict'));
   return Promise.all(
     parked.map(async ({ key, reason, base, local, server, detail, atMs, unit }) => ({
       key,
@@ -30,48 +30,55 @@ export async function listConflicts(tables: Tables): Promise<ConflictOf[]> {
   );
 }
 
-const sideOf = async (key: string, held: Held | undefined): Promise<ConflictValue> =>
-  held && { value: await decodeAt(key, held.json) };
+const sideOf = async (key: string, value: StoredJson | undefined): Promise<ConflictValue> =>
+  value && { value: await decodeAt(key, value.json) };
 
 /**
  * Settle the conflicts of a key.
  *
  * @throws {StorageError} `invalid-key`; `invalid-option` where there are none, or for a choice that is none.
  */
-export async function resolveConflicts(tables: Tables, given: string, choice: Resolution): Promise<void> {
-  const key = given === ALL ? given : checkReadKey(given);
+export async function resolveConflicts(
+  database: SyncDatabase,
+  given: string,
+  choice: Resolution,
+): Promise<void> {
+  const key = given === ALL_KEYS ? given : checkReadKey(given);
   const other =
     typeof choice === 'object' && choice !== null && Object.keys(choice).join() === 'value'
-      ? await heldOf(key, snapshot(choice.value, key))
+      ? await storedJsonOf(key, snapshot(choice.value, key))
       : undefined;
   if (!other && choice !== 'local' && choice !== 'server')
     throw new StorageError('invalid-option', "resolve() takes 'local', 'server' or { value }.");
-  await tables.write(async (writing) => {
+  await database.write(async (writing) => {
     const meta = await writing.meta();
-    const all = await writing.values<Parked>('conflict');
+    const all = await writing.records<ConflictRecord>('conflict');
     const last = all.filter((one) => one.key === key).at(-1);
     if (!meta || !last)
       throw new StorageError('invalid-option', `Key ${key} has no conflict: see conflicts().`);
     if (choice !== 'server') {
-      if (key === ALL)
+      if (key === ALL_KEYS)
         throw new StorageError(
           'invalid-option',
           'A clear() is settled by calling it again, or by resolve("", "server").',
         );
       const parts = last.unit === undefined ? [last] : all.filter(({ unit }) => unit === last.unit);
-      const places = await writing.places([...parts.map((part) => part.key), ALL]);
-      const unit = last.unit === undefined ? undefined : { n: meta.rows + 1, size: parts.length, checks: [] };
+      const keyStates = await writing.keyStates([...parts.map((part) => part.key), ALL_KEYS]);
+      const unit =
+        last.unit === undefined ? undefined : { order: meta.lastOrder + 1, size: parts.length, checks: [] };
       let counted = meta;
       for (const part of parts) {
-        const place = places.get(part.key) as Place;
-        const held = other && part.key === key ? other : part.local;
-        const write = { key: part.key, held, unit, atMs: Date.now() };
-        const queued = enqueue(place, clearsOf(places), counted, write);
-        writing.setRows(part.key, place.rows, queued.rows);
+        const keyState = keyStates.get(part.key) as KeyState;
+        const value = other && part.key === key ? other : part.local;
+        const write = { key: part.key, value, unit, atMs: Date.now() };
+        const queued = enqueue(keyState, clearsOf(keyStates), counted, write);
+        writing.setRows(part.key, keyState.writes, queued.writes);
         counted = queued.meta;
       }
       writing.setMeta(counted);
     }
-    await writing.unpark((one) => one.unit === last.unit && (last.unit !== undefined || one.key === key));
+    await writing.removeConflicts(
+      (one) => one.unit === last.unit && (last.unit !== undefined || one.key === key),
+    );
   }, true);
 }

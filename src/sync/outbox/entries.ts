@@ -8,10 +8,10 @@ import { utf8Length } from '../../core/keys.ts';
 import type { OutboxEntry } from '../../core/outbox.ts';
 import { findIndexedDb } from '../../core/platform.ts';
 import { createConnection } from '../../indexeddb/connection.ts';
-import { clearsOf, createTables, type Tables } from '../database.ts';
-import { afterDecision } from '../rules/outbox.ts';
-import { ALL, type Parked, type Row } from '../rules/state.ts';
-import { createTabs } from '../tabs/tabs.ts';
+import { clearsOf, createSyncDatabase, type SyncDatabase } from '../database.ts';
+import { applyDecision } from '../rules/outbox.ts';
+import { ALL_KEYS, type ConflictRecord, type QueuedWrite } from '../rules/state.ts';
+import { createTabs } from '../tabs/channel.ts';
 
 /** What the names of sync's databases begin with. */
 export const DATABASE_PREFIX = 'codeforge-sync:';
@@ -22,14 +22,14 @@ export async function listOutboxes(timeout: number): Promise<OutboxEntry[]> {
   for (const { name = '', version } of (await findIndexedDb()?.databases?.()) ?? []) {
     // WebKit lists what was never created with version 0.
     if (!name.startsWith(DATABASE_PREFIX) || version === 0) continue;
-    await withTables(name, timeout, async (tables) => {
-      const { rows, meta } = await tables.read(async (reading) => ({
-        rows: await reading.all(),
-        meta: await reading.meta(),
+    await withDatabase(name, timeout, async (database) => {
+      const { writes, meta } = await database.read(async (transaction) => ({
+        writes: await transaction.allWrites(),
+        meta: await transaction.meta(),
       }));
-      const { serverUrl = '', database = '' } = meta?.owner ?? {};
-      for (const parts of unitsOf(rows.filter(({ rejected }) => !rejected)))
-        entries.push({ ...entryOf(name, parts), serverUrl, database });
+      const owner = { serverUrl: '', database: '', ...meta?.owner };
+      for (const parts of unitsOf(writes.filter(({ rejected }) => !rejected)))
+        entries.push({ ...entryOf(name, parts), ...owner });
     });
   }
   return entries;
@@ -42,28 +42,30 @@ export async function listOutboxes(timeout: number): Promise<OutboxEntry[]> {
  * @throws {StorageError} `invalid-option` if there is no such entry.
  */
 export async function discardEntry(id: string, isKept: boolean, timeout: number): Promise<void> {
-  const [, name = '', n] = /^(.*) (\d+)$/.exec(id) ?? [];
+  const [, name = '', order] = /^(.*) (\d+)$/.exec(id) ?? [];
   const missing = new StorageError(
     'invalid-option',
     `The outbox has no entry ${id}: it was sent or discarded meanwhile, or it is no id from outbox().`,
   );
   if (!name.startsWith(DATABASE_PREFIX)) throw missing;
-  await withTables(name, timeout, (tables) =>
-    tables.write(async (writing) => {
-      const parts = unitsOf((await writing.all()).filter(({ rejected }) => !rejected)).find(
-        ([first]) => first?.n === Number(n),
+  await withDatabase(name, timeout, (database) =>
+    database.write(async (writing) => {
+      const parts = unitsOf((await writing.allWrites()).filter(({ rejected }) => !rejected)).find(
+        ([first]) => first?.order === Number(order),
       );
       if (!parts) throw missing;
-      const places = await writing.places([...new Set([ALL, ...parts.map(({ key }) => key)])]);
-      for (const row of parts) {
-        const { rows = [] } = places.get(row.key) ?? {};
+      const keyStates = await writing.keyStates([...new Set([ALL_KEYS, ...parts.map(({ key }) => key)])]);
+      for (const write of parts) {
+        const { writes = [] } = keyStates.get(write.key) ?? {};
         // What may have arrived stays until that is known: later writes follow it.
-        const after = row.mark
-          ? rows.map((other) => (other.n === row.n ? { ...other, rejected: true as const } : other))
-          : afterDecision(rows, row, { type: 'not-applied' }, clearsOf(places)).rows;
-        writing.setRows(row.key, rows, after);
+        const after = write.sentAs
+          ? writes.map((other) =>
+              other.order === write.order ? { ...other, rejected: true as const } : other,
+            )
+          : applyDecision(writes, write, { type: 'not-applied' }, clearsOf(keyStates)).writes;
+        writing.setRows(write.key, writes, after);
       }
-      if (isKept) await writing.park(parts.map(parkedOf));
+      if (isKept) await writing.addConflicts(parts.map(conflictOf));
     }, true),
   );
   const tabs = createTabs(name, () => {});
@@ -71,52 +73,56 @@ export async function discardEntry(id: string, isKept: boolean, timeout: number)
   tabs.close();
 }
 
-async function withTables(
+async function withDatabase(
   name: string,
   timeout: number,
-  work: (tables: Tables) => Promise<void>,
+  work: (database: SyncDatabase) => Promise<void>,
 ): Promise<void> {
   const connection = createConnection(name, timeout);
   try {
-    await work(createTables(connection));
+    await work(createSyncDatabase(connection));
   } finally {
     connection.close();
   }
 }
 
 /** The rows by entry: those of an atomic unit are one. */
-function unitsOf(rows: readonly Row[]): Row[][] {
-  const units = new Map<number, Row[]>();
-  for (const row of rows) {
-    const n = row.unit?.n ?? row.n;
-    units.set(n, [...(units.get(n) ?? []), row]);
+function unitsOf(writes: readonly QueuedWrite[]): QueuedWrite[][] {
+  const units = new Map<number, QueuedWrite[]>();
+  for (const write of writes) {
+    const n = write.unit?.order ?? write.order;
+    units.set(n, [...(units.get(n) ?? []), write]);
   }
   return [...units.values()];
 }
 
-function entryOf(name: string, rows: readonly Row[]): Omit<OutboxEntry, 'serverUrl' | 'database'> {
-  const [{ n, key, unit, updates, held, atMs, failed }] = rows as [Row];
-  const type = key === ALL ? 'clear' : unit ? 'atomic' : updates ? 'update' : held ? 'set' : 'delete';
+function entryOf(name: string, writes: readonly QueuedWrite[]): Omit<OutboxEntry, 'serverUrl' | 'database'> {
+  const [{ order, key, unit, dependsOnBase, value, atMs, failed }] = writes as [QueuedWrite];
+  const type =
+    key === ALL_KEYS ? 'clear' : unit ? 'atomic' : dependsOnBase ? 'update' : value ? 'set' : 'delete';
   return {
-    id: `${name} ${n}`,
+    id: `${name} ${order}`,
     type,
-    keys: key === ALL ? [] : rows.map((row) => row.key),
+    keys: key === ALL_KEYS ? [] : writes.map((write) => write.key),
     atMs,
     attempts: failed?.attempts ?? 0,
     lastError: failed?.error,
-    sizeBytes: rows.reduce((sum, row) => sum + (row.held ? utf8Length(JSON.stringify(row.held.json)) : 0), 0),
+    sizeBytes: writes.reduce(
+      (sum, write) => sum + (write.value ? utf8Length(JSON.stringify(write.value.json)) : 0),
+      0,
+    ),
   };
 }
 
-const parkedOf = ({ key, base, held, unit, mark }: Row): Parked => ({
+const conflictOf = ({ key, base, value, unit, sentAs }: QueuedWrite): ConflictRecord => ({
   key,
   reason: 'discarded',
-  base: base?.held,
-  local: held,
+  base: base?.value,
+  local: value,
   server: undefined,
-  detail: mark
+  detail: sentAs
     ? 'It was discarded. It may have reached the server before.'
     : 'It was discarded before it was sent.',
   atMs: Date.now(),
-  ...(unit && { unit: unit.n }),
+  ...(unit && { unit: unit.order }),
 });

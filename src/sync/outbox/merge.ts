@@ -3,10 +3,10 @@
  */
 
 import type { ConflictPolicy } from '../../core/conflict.ts';
-import { decodeAt, heldOf } from '../../core/json.ts';
+import { decodeAt, storedJsonOf } from '../../core/json.ts';
 import { withTimeLimit } from '../../core/time.ts';
 import { snapshot } from '../../core/values.ts';
-import type { Held } from '../rules/state.ts';
+import type { StoredJson } from '../rules/state.ts';
 import type { Merge } from './replay.ts';
 
 /**
@@ -22,13 +22,13 @@ export function mergeBy(
   failed: (key: string, error: unknown) => void,
 ): Merge {
   if (policy === 'keep-server') return async () => undefined;
-  if (policy === 'keep-local') return async ({ held }) => ({ held });
-  return async (row, seen) => {
-    const { key, held } = row;
+  if (policy === 'keep-local') return async ({ value }) => ({ value });
+  return async (write, serverState) => {
+    const { key, value } = write;
     try {
       const [was, local, server] = await Promise.all(
-        [row.base?.held, held, seen.held].map(
-          (one: Held | undefined) => one && decodeAt(key, structuredClone(one.json)),
+        [write.base?.value, value, serverState.value].map(
+          (one: StoredJson | undefined) => one && decodeAt(key, structuredClone(one.json)),
         ),
       );
       const late = (): never => {
@@ -37,7 +37,7 @@ export function mergeBy(
       };
       const choosing = (async () => policy(was, local, server, key))();
       const merged = await withTimeLimit(choosing, timeout, late, signal);
-      return { held: merged === undefined ? undefined : await heldOf(key, snapshot(merged, key)) };
+      return { value: merged === undefined ? undefined : await storedJsonOf(key, snapshot(merged, key)) };
     } catch (error) {
       // It is asked again when the storage is opened again.
       signal.throwIfAborted();

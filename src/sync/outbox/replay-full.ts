@@ -8,9 +8,9 @@
 
 import type { StorageError } from '../../core/errors.ts';
 import { isSettled, type Level1, newClient } from '../../remote/level1/protocol.ts';
-import { newsOf } from '../mirror/learn.ts';
-import { decide, decideSettled, plan, unitResults } from '../rules/outbox.ts';
-import type { Meta, Row } from '../rules/state.ts';
+import { observationsOf } from '../mirror/update.ts';
+import { decide, decideVoided, planRequest, unitResults } from '../rules/outbox.ts';
+import type { Meta, QueuedWrite } from '../rules/state.ts';
 import { fitting, opsOf } from './outgoing.ts';
 import type { Replay } from './replay.ts';
 import { type Stop, stopOf } from './stop.ts';
@@ -26,23 +26,28 @@ const READ = 500;
  * @param full Why nothing can be noted down.
  */
 export async function replayFull(
-  { tables, level1, progress, signal }: Replay,
-  { era, epoch, seq, level }: Meta,
+  { database, level1, progress, signal }: Replay,
+  { generation, epoch, seq, level }: Meta,
   last: number,
   full: StorageError,
 ): Promise<Stop | undefined> {
   while (!signal.aborted) {
-    const { meta, waiting } = await tables.read(async (reading) => ({
-      meta: { ...((await reading.meta()) as Meta), era, epoch, seq, level },
-      waiting: await reading.first(READ),
+    const { meta, waiting } = await database.read(async (transaction) => ({
+      meta: { ...((await transaction.meta()) as Meta), generation, epoch, seq, level },
+      waiting: await transaction.firstWrites(READ),
     }));
-    const unmarked = fitting(waiting, level1.limits.bodyBytes).map((row) => ({ ...row, mark: undefined }));
-    const planned = plan(unmarked, newClient(), MOST);
-    if (!planned || !('send' in planned) || (planned.send[0] as Row).n > last) return undefined;
-    const rows = planned.send.map((row) => waiting.find(({ n }) => n === row.n) as Row);
-    const applied = await appliedOf(level1, rows);
+    const withoutSentAs = fitting(waiting, level1.limits.bodyBytes).map((write) => ({
+      ...write,
+      sentAs: undefined,
+    }));
+    const planned = planRequest(withoutSentAs, newClient(), MOST);
+    if (!planned || !('send' in planned) || (planned.send[0] as QueuedWrite).order > last) return undefined;
+    const writes = planned.send.map(
+      (write) => waiting.find(({ order }) => order === write.order) as QueuedWrite,
+    );
+    const applied = await appliedOf(level1, writes);
     if ('why' in applied) return applied;
-    const rest = rows.filter((row) => !applied.has(row));
+    const rest = writes.filter((write) => !applied.has(write));
     const ops = opsOf(rest, meta);
     const sent = await level1.batch(
       { epoch, mutation: { client: newClient(), m: 1 }, atomic: rest[0]?.unit && true },
@@ -52,25 +57,29 @@ export async function replayFull(
     const { results } = sent.answer;
     const unit = rest[0]?.unit;
     const own = unit ? unitResults(rest, results).own : results;
-    const seen = new Map(
-      newsOf(ops, sent.answer, era, seq).flatMap((one) => ('key' in one ? [[one.key, one.seen]] : [])),
+    const serverState = new Map(
+      observationsOf(ops, sent.answer, generation, seq).flatMap((one) =>
+        'key' in one ? [[one.key, one.serverState]] : [],
+      ),
     );
     const done = rest.filter(
-      (row, i) => decide(row, { status: own[i]?.status ?? 0, seen: seen.get(row.key) }).type === 'done',
+      (write, i) =>
+        decide(write, { status: own[i]?.status ?? 0, serverState: serverState.get(write.key) }).type ===
+        'done',
     );
     // A unit with a part that did not apply is not there as a whole.
     if (!unit || results.every(({ status }) => status === 200 || status === 404))
-      for (const row of done) applied.add(row);
-    const dropped = await tables.write(async (writing) => {
-      const places = await writing.places([...applied].map(({ key }) => key));
+      for (const write of done) applied.add(write);
+    const dropped = await database.write(async (writing) => {
+      const keyStates = await writing.keyStates([...applied].map(({ key }) => key));
       // Where another write of the key waits it would have to be written anew, on what is there now.
-      const only = [...applied].filter(({ key, n, version }) => {
-        const now = places.get(key)?.rows ?? [];
-        return now.length === 1 && now[0]?.n === n && now[0].version === version;
+      const only = [...applied].filter(({ key, order, version }) => {
+        const now = keyStates.get(key)?.writes ?? [];
+        return now.length === 1 && now[0]?.order === order && now[0].version === version;
       });
       // Of a unit all writes go, or none.
-      if (rows[0]?.unit && only.length < rows.length) return 0;
-      for (const { key, n } of only) writing.drop(key, n);
+      if (writes[0]?.unit && only.length < writes.length) return 0;
+      for (const { key, order } of only) writing.drop(key, order);
       return only.length;
     });
     progress();
@@ -80,15 +89,15 @@ export async function replayFull(
 }
 
 /** Which of rows that may have been sent before have arrived. */
-async function appliedOf(level1: Level1, rows: readonly Row[]): Promise<Set<Row> | Stop> {
-  const applied = new Set<Row>();
-  const mutations = new Map(rows.flatMap(({ mark }) => (mark ? [[mark.client, mark]] : [])));
+async function appliedOf(level1: Level1, writes: readonly QueuedWrite[]): Promise<Set<QueuedWrite> | Stop> {
+  const applied = new Set<QueuedWrite>();
+  const mutations = new Map(writes.flatMap(({ sentAs }) => (sentAs ? [[sentAs.client, sentAs]] : [])));
   for (const mutation of mutations.values()) {
-    const given = await level1.giveUp(mutation);
+    const given = await level1.voidMutation(mutation);
     if (!given.answer && !isSettled(given)) return stopOf(given);
-    for (const row of rows) {
-      const result = row.mark?.client === mutation.client && given.answer?.results?.[row.mark.at];
-      if (result && decideSettled(row, result, undefined).type === 'done') applied.add(row);
+    for (const write of writes) {
+      const result = write.sentAs?.client === mutation.client && given.answer?.results?.[write.sentAs.index];
+      if (result && decideVoided(write, result, undefined).type === 'done') applied.add(write);
     }
   }
   return applied;

@@ -7,14 +7,21 @@
 
 import type { Operation, Outcome } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
-import { decodeAt, heldOf } from '../../core/json.ts';
+import { decodeAt, storedJsonOf } from '../../core/json.ts';
 import { sameValue } from '../../core/same-value.ts';
 import { snapshot } from '../../core/values.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
-import { compare, type Decision } from '../rules/outbox.ts';
-import { ALL, type Held, type Meta, type Row, type Seen, type Unit } from '../rules/state.ts';
+import { compareStates, type Decision } from '../rules/outbox.ts';
+import {
+  ALL_KEYS,
+  type AtomicUnit,
+  type Meta,
+  type QueuedWrite,
+  type ServerState,
+  type StoredJson,
+} from '../rules/state.ts';
 import { type Replay, settle } from './replay.ts';
-import { isAway, type Stop } from './stop.ts';
+import { isUnreachable, type Stop } from './stop.ts';
 
 /** Keys that are compared and written together. */
 const MOST = 50;
@@ -26,42 +33,45 @@ export async function replayLevel0(
   last: number,
 ): Promise<Stop | undefined> {
   while (!work.signal.aborted) {
-    const { meta, waiting } = await work.tables.read(async (reading) => ({
-      meta: (await reading.meta()) as Meta,
-      waiting: await reading.first(MOST),
+    const { meta, waiting } = await work.database.read(async (transaction) => ({
+      meta: (await transaction.meta()) as Meta,
+      waiting: await transaction.firstWrites(MOST),
     }));
-    if (!waiting[0] || waiting[0].n > last) return undefined;
+    if (!waiting[0] || waiting[0].order > last) return undefined;
     if (waiting[0].unit) {
       await rejectUnit(work, waiting[0].unit, meta);
       continue;
     }
-    const rows = firstOfEach(waiting);
+    const writes = firstOfEach(waiting);
     const decisions: Decision[] = [];
     const details: string[] = [];
-    const compared = await seenOf(flask, rows, meta);
-    const writes: Operation[] = [];
+    const compared = await knownServerState(flask, writes, meta);
+    const operations: Operation[] = [];
     const written: number[] = [];
-    for (const [i, row] of rows.entries()) {
-      const seen = compared[i] as Seen | StorageError;
-      if ('code' in seen) {
-        const stop = stopOf(seen);
+    for (const [i, write] of writes.entries()) {
+      const serverState = compared[i] as ServerState | StorageError;
+      if ('code' in serverState) {
+        const stop = stopOf(serverState);
         if (stop) return stop;
         decisions[i] = { type: 'rejected' };
-        details[i] = seen.message;
+        details[i] = serverState.message;
         continue;
       }
-      const decision = compare(row, seen);
+      const decision = compareStates(write, serverState);
       decisions[i] = decision;
       if (decision.type !== 'again') continue;
-      writes.push(await operationOf(row));
+      operations.push(await operationOf(write));
       written.push(i);
     }
-    const outcomes = await run(flask, writes);
+    const outcomes = await run(flask, operations);
     for (const [at, i] of written.entries()) {
-      const { key, held } = rows[i] as Row;
+      const { key, value } = writes[i] as QueuedWrite;
       const outcome = outcomes[at] as Outcome;
       if (outcome.status === 'fulfilled')
-        decisions[i] = { type: 'done', seen: { era: meta.era, epoch: '', seq: 0, held } };
+        decisions[i] = {
+          type: 'done',
+          serverState: { generation: meta.generation, epoch: '', seq: 0, value },
+        };
       else {
         const stop = stopOf(outcome.reason);
         if (stop) return stop;
@@ -69,36 +79,38 @@ export async function replayLevel0(
         details[i] = `${key}: ${outcome.reason.message}`;
       }
     }
-    await settle(work, rows, decisions, [], meta, 0, details);
+    await settle(work, writes, decisions, [], meta, 0, details);
   }
   return undefined;
 }
 
 /** The first write of each key, up to an atomic unit. */
-function firstOfEach(rows: readonly Row[]): Row[] {
+function firstOfEach(writes: readonly QueuedWrite[]): QueuedWrite[] {
   const keys = new Set<string>();
-  const end = rows.findIndex(({ unit }) => unit);
-  return rows.slice(0, end < 0 ? undefined : end).filter(({ key }) => !keys.has(key) && keys.add(key));
+  const end = writes.findIndex(({ unit }) => unit);
+  return writes.slice(0, end < 0 ? undefined : end).filter(({ key }) => !keys.has(key) && keys.add(key));
 }
 
 /** Such a server cannot apply several writes as a whole: none of them is sent. */
-async function rejectUnit(work: Omit<Replay, 'level1'>, { n }: Unit, meta: Meta): Promise<void> {
-  const rows = (await work.tables.read((reading) => reading.all())).filter(({ unit }) => unit?.n === n);
+async function rejectUnit(work: Omit<Replay, 'level1'>, { order }: AtomicUnit, meta: Meta): Promise<void> {
+  const writes = (await work.database.read((transaction) => transaction.allWrites())).filter(
+    ({ unit }) => unit?.order === order,
+  );
   const detail = 'The server, now of level 0, cannot apply several writes as a whole.';
-  const rejections = rows.map((): Decision => ({ type: 'rejected' }));
-  await settle(work, rows, rejections, [], meta, 0, Array(rows.length).fill(detail));
+  const rejections = writes.map((): Decision => ({ type: 'rejected' }));
+  await settle(work, writes, rejections, [], meta, 0, Array(writes.length).fill(detail));
 }
 
 const run = (flask: FlaskBackend, operations: readonly Operation[]): Promise<Outcome[]> =>
   flask.run(operations).catch((reason) => operations.map(() => ({ status: 'rejected', reason })));
 
 /** What the server holds under the keys of rows, or why it cannot be told. */
-async function seenOf(
+async function knownServerState(
   flask: FlaskBackend,
-  rows: readonly Row[],
-  { era }: Meta,
-): Promise<Array<Seen | StorageError>> {
-  const asked = rows.filter(({ key }) => key !== ALL);
+  writes: readonly QueuedWrite[],
+  { generation }: Meta,
+): Promise<Array<ServerState | StorageError>> {
+  const asked = writes.filter(({ key }) => key !== ALL_KEYS);
   const found = await run(
     flask,
     asked.flatMap(({ key }): Operation[] => [
@@ -106,28 +118,28 @@ async function seenOf(
       { type: 'has', key },
     ]),
   );
-  const seen = new Map<string, Seen | StorageError>([[ALL, NO_CLEAR]]);
+  const serverState = new Map<string, ServerState | StorageError>([[ALL_KEYS, NO_CLEAR]]);
   for (const [i, { key }] of asked.entries()) {
-    const [value, exists] = [found[2 * i] as Outcome, found[2 * i + 1] as Outcome];
+    const [got, exists] = [found[2 * i] as Outcome, found[2 * i + 1] as Outcome];
     try {
-      if (value.status === 'rejected') throw value.reason;
+      if (got.status === 'rejected') throw got.reason;
       if (exists.status === 'rejected') throw exists.reason;
-      const held = exists.value ? await formOf(asked[i] as Row, value.value) : undefined;
-      seen.set(key, { era, epoch: '', seq: 0, held });
+      const value = exists.value ? await formOf(asked[i] as QueuedWrite, got.value) : undefined;
+      serverState.set(key, { generation, epoch: '', seq: 0, value });
     } catch (error) {
-      seen.set(key, error as StorageError);
+      serverState.set(key, error as StorageError);
     }
   }
-  return rows.map(({ key }) => seen.get(key) as Seen | StorageError);
+  return writes.map(({ key }) => serverState.get(key) as ServerState | StorageError);
 }
 
 /** A value as it travels: in the form that its writer knows, where such a server has only sorted its members. */
-async function formOf({ key, held, base }: Row, value: unknown): Promise<Held> {
-  const found = snapshot(value);
-  for (const known of [held, base?.held])
+async function formOf({ key, value, base }: QueuedWrite, got: unknown): Promise<StoredJson> {
+  const found = snapshot(got);
+  for (const known of [value, base?.value])
     if (known && (await sameValue(found, snapshot(await decodeAt(key, structuredClone(known.json))))))
       return known;
-  return heldOf(key, found);
+  return storedJsonOf(key, found);
 }
 
 /** A clear is about what was there when it was made, which such a server cannot tell. */
@@ -136,13 +148,13 @@ const NO_CLEAR = new StorageError(
   'The server, now of level 0, cannot clear what was there then.',
 );
 
-async function operationOf({ key, held }: Row): Promise<Operation> {
-  if (!held) return { type: 'delete', key };
-  return { type: 'put', key, ...snapshot(await decodeAt(key, structuredClone(held.json))) };
+async function operationOf({ key, value }: QueuedWrite): Promise<Operation> {
+  if (!value) return { type: 'delete', key };
+  return { type: 'put', key, ...snapshot(await decodeAt(key, structuredClone(value.json))) };
 }
 
 /** Why to stop, if a failure is not this write's alone. */
 function stopOf(error: StorageError): Stop | undefined {
-  if (isAway(error) || error.code === 'closed') return { why: 'away', error };
+  if (isUnreachable(error) || error.code === 'closed') return { why: 'away', error };
   return error.code === 'forbidden' || error.code === 'quota' ? { why: 'refused', error } : undefined;
 }

@@ -22,21 +22,29 @@ import {
   type Voided,
   type WireOp,
 } from '../../remote/level1/protocol.ts';
-import { ALL_ROWS, clearsOf, type Tables, type Writing } from '../database.ts';
-import { learn, type News, newsOf, seqOf } from '../mirror/learn.ts';
+import { ALL_RECORDS, clearsOf, type SyncDatabase, type WriteTransaction } from '../database.ts';
+import { type Observation, observationsOf, seqOf, updateMirror } from '../mirror/update.ts';
 import {
-  afterDecision,
+  applyDecision,
   type Decision,
   decide,
-  decideSettled,
   decideUnit,
-  plan,
+  decideVoided,
+  planRequest,
   unitResults,
 } from '../rules/outbox.ts';
-import { ALL, type Held, type Mark, type Meta, type Parked, type Row, type Seen } from '../rules/state.ts';
+import {
+  ALL_KEYS,
+  type ConflictRecord,
+  type Meta,
+  type QueuedWrite,
+  type SentAs,
+  type ServerState,
+  type StoredJson,
+} from '../rules/state.ts';
+import { clearByRevision } from './clear-by-revision.ts';
 import { fitting, opsOf } from './outgoing.ts';
-import { otherEpoch, type Stop, stopOf } from './stop.ts';
-import { sweep } from './sweep.ts';
+import { restoredMeanwhile, type Stop, stopOf } from './stop.ts';
 
 /** Writes a request. */
 const MOST = 500;
@@ -50,11 +58,14 @@ const MOST_DENIED = 3;
 const MOST_VOIDED = 20;
 
 /** What is to be stored where the server has something that the writer of a value had not seen; nothing to keep the server's. */
-export type Merge = (row: Row, seen: Seen) => Promise<{ readonly held: Held | undefined } | undefined>;
+export type Merge = (
+  write: QueuedWrite,
+  serverState: ServerState,
+) => Promise<{ readonly value: StoredJson | undefined } | undefined>;
 
 /** What a replay works on. */
 export interface Replay {
-  readonly tables: Tables;
+  readonly database: SyncDatabase;
   readonly level1: Level1;
   readonly merge: Merge;
   /** Told after each batch. */
@@ -77,24 +88,24 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
   while (!signal.aborted) {
     const next = await take(work, selection);
     if (!next) break;
-    const { rows, meta, mark } = next;
-    if (next.isMarked) {
-      const given = await level1.giveUp(mark);
+    const { writes, meta, sentAs } = next;
+    if (next.wasSent) {
+      const given = await level1.voidMutation(sentAs);
       // Whoever settled it long ago has forgotten these writes: they hold only for what their writer had seen.
       if (!given.answer && !isSettled(given)) return stopOf(given);
-      if (given.answer && given.answer.epoch !== meta.epoch) return otherEpoch();
-      await recordSettled(work, rows, meta, given.answer, refusal);
+      if (given.answer && given.answer.epoch !== meta.epoch) return restoredMeanwhile();
+      await recordVoided(work, writes, meta, given.answer, refusal);
       continue;
     }
-    const ops = opsOf(rows, meta);
-    const unit = rows[0]?.unit;
+    const ops = opsOf(writes, meta);
+    const unit = writes[0]?.unit;
     const sent = await level1.batch(
-      { epoch: meta.epoch, mutation: mark, atomic: unit && true },
+      { epoch: meta.epoch, mutation: sentAs, atomic: unit && true },
       ops,
       isSuspicious ? SUSPICIOUS_MS : undefined,
     );
     if (sent.answer) {
-      if (sent.answer.epoch !== meta.epoch) return otherEpoch();
+      if (sent.answer.epoch !== meta.epoch) return restoredMeanwhile();
       const stop = await record(work, next, ops, sent.answer);
       if (stop) return stop;
       selection.most = Math.min(most, 2 * selection.most);
@@ -112,22 +123,22 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
     // Then nothing of it can still arrive.
     const isOver = sent.refused !== undefined && !sent.isInDoubt;
     isSuspicious = true;
-    const [row] = rows as [Row];
+    const [write] = writes as [QueuedWrite];
     if (blame === 'room') {
       left = sent.error;
       if (selection.deletesOnly) break;
       selection.deletesOnly = true;
-    } else if (rows.length > 1 && !unit) selection.most = Math.ceil(rows.length / 2);
+    } else if (writes.length > 1 && !unit) selection.most = Math.ceil(writes.length / 2);
     else {
-      const attempts = (row.failed?.attempts ?? 0) + (blame === 'unknown' ? 1 : 0);
-      if (blame === 'write' || attempts >= PASSES || row.key === ALL) {
-        refusal = { mark, detail: sent.error.message };
-        if (isOver) await recordSettled(work, rows, meta, undefined, refusal);
+      const attempts = (write.failed?.attempts ?? 0) + (blame === 'unknown' ? 1 : 0);
+      if (blame === 'write' || attempts >= PASSES || write.key === ALL_KEYS) {
+        refusal = { sentAs, detail: sent.error.message };
+        if (isOver) await recordVoided(work, writes, meta, undefined, refusal);
         continue;
       }
       left = sent.error;
-      selection.aside.add(row.key);
-      await noteFailure(work, rows, { attempts, error: sent.error.message });
+      selection.aside.add(write.key);
+      await noteFailure(work, writes, { attempts, error: sent.error.message });
       if (blame === 'access') denied += 1;
       if (denied > MOST_DENIED) break;
     }
@@ -136,7 +147,7 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
 }
 
 interface Refusal {
-  readonly mark: Mark;
+  readonly sentAs: SentAs;
   readonly detail: string;
 }
 
@@ -174,112 +185,130 @@ async function blameOf(
 
 /** What a request is about. */
 interface Next {
-  readonly rows: readonly Row[];
+  readonly writes: readonly QueuedWrite[];
   readonly meta: Meta;
-  readonly mark: Mark;
+  readonly sentAs: SentAs;
   /** Whether it may have been sent before. */
-  readonly isMarked: boolean;
+  readonly wasSent: boolean;
 }
 
 /** Take what is to be sent next, marked. */
-const take = ({ tables, level1 }: Replay, selection: Selection): Promise<Next | undefined> =>
+const take = ({ database, level1 }: Replay, selection: Selection): Promise<Next | undefined> =>
   makingRoom(
-    tables,
+    database,
     async (writing) => {
       const meta = await writing.meta();
-      const marked = await writing.sent();
+      const marked = await writing.sentWrites();
       const { most, last, aside, deletesOnly } = selection;
       const waiting =
         marked.length > 0
           ? marked
           : fitting(
-              withoutBlocked(await writing.first(deletesOnly ? ALL_ROWS : MOST + aside.size), selection),
+              withoutBlocked(
+                await writing.firstWrites(deletesOnly ? ALL_RECORDS : MOST + aside.size),
+                selection,
+              ),
               level1.limits.bodyBytes,
             );
-      const planned = meta && waiting[0] && waiting[0].n <= last && plan(waiting, newClient(), most);
+      const planned =
+        meta && waiting[0] && waiting[0].order <= last && planRequest(waiting, newClient(), most);
       if (!planned) return undefined;
       if ('settle' in planned)
-        return { rows: planned.settle, meta, mark: markOf(planned.settle), isMarked: true };
-      const rows = planned.send;
-      const places = await writing.places(rows.map(({ key }) => key));
-      for (const row of rows) {
-        const before = places.get(row.key)?.rows ?? [];
-        const after = before.map((other) => (other.n === row.n ? { ...other, mark: row.mark } : other));
-        writing.setRows(row.key, before, after);
+        return { writes: planned.settle, meta, sentAs: sentAsOf(planned.settle), wasSent: true };
+      const writes = planned.send;
+      const keyStates = await writing.keyStates(writes.map(({ key }) => key));
+      for (const write of writes) {
+        const before = keyStates.get(write.key)?.writes ?? [];
+        const after = before.map((other) =>
+          other.order === write.order ? { ...other, sentAs: write.sentAs } : other,
+        );
+        writing.setRows(write.key, before, after);
       }
-      return { rows, meta, mark: markOf(rows), isMarked: false };
+      return { writes, meta, sentAs: sentAsOf(writes), wasSent: false };
     },
     true,
   );
 
-const markOf = ([row]: readonly Row[]): Mark => row?.mark as Mark;
+const sentAsOf = ([write]: readonly QueuedWrite[]): SentAs => write?.sentAs as SentAs;
 
 /** The writes that can be sent, each only after the earlier ones of its key. */
-function withoutBlocked(rows: readonly Row[], { aside, deletesOnly = false }: Selection): readonly Row[] {
+function withoutBlocked(
+  writes: readonly QueuedWrite[],
+  { aside, deletesOnly = false }: Selection,
+): readonly QueuedWrite[] {
   const blocked = new Set(aside);
-  const units = new Map<number, Row[]>();
-  for (const row of rows) if (row.unit) units.set(row.unit.n, [...(units.get(row.unit.n) ?? []), row]);
-  return rows.filter((row) => {
+  const units = new Map<number, QueuedWrite[]>();
+  for (const write of writes)
+    if (write.unit) units.set(write.unit.order, [...(units.get(write.unit.order) ?? []), write]);
+  return writes.filter((write) => {
     // A unit waits as a whole.
-    const parts = (row.unit && units.get(row.unit.n)) ?? [row];
-    const isBlocked = parts.some(({ key, held }) => blocked.has(key) || (deletesOnly && held));
+    const parts = (write.unit && units.get(write.unit.order)) ?? [write];
+    const isBlocked = parts.some(({ key, value }) => blocked.has(key) || (deletesOnly && value));
     // What it checks must not change before it is sent.
-    if (isBlocked) for (const { key } of [...parts, ...(row.unit?.checks ?? [])]) blocked.add(key);
+    if (isBlocked) for (const { key } of [...parts, ...(write.unit?.checks ?? [])]) blocked.add(key);
     return !isBlocked;
   });
 }
 
 /** Note why writes that stay in the outbox were not taken. */
-const noteFailure = ({ tables }: Replay, rows: readonly Row[], failed: Row['failed']): Promise<void> =>
-  makingRoom(tables, async (writing) => {
-    const places = await writing.places(rows.map(({ key }) => key));
-    for (const { key, n, version } of rows) {
-      const before = places.get(key)?.rows ?? [];
-      const after = before.map((row) => (row.n === n && row.version === version ? { ...row, failed } : row));
+const noteFailure = (
+  { database }: Replay,
+  writes: readonly QueuedWrite[],
+  failed: QueuedWrite['failed'],
+): Promise<void> =>
+  makingRoom(database, async (writing) => {
+    const keyStates = await writing.keyStates(writes.map(({ key }) => key));
+    for (const { key, order, version } of writes) {
+      const before = keyStates.get(key)?.writes ?? [];
+      const after = before.map((write) =>
+        write.order === order && write.version === version ? { ...write, failed } : write,
+      );
       writing.setRows(key, before, after);
     }
   });
 
 /** Write, where the disk is full in the place of the mirror: what waits goes before what can be read again. */
 async function makingRoom<T>(
-  tables: Tables,
-  work: (writing: Writing) => Promise<T>,
+  database: SyncDatabase,
+  work: (writing: WriteTransaction) => Promise<T>,
   strict = false,
 ): Promise<T> {
   try {
-    return await tables.write(work, strict);
+    return await database.write(work, strict);
   } catch (error) {
     if ((error as StorageError).code !== 'quota') throw error;
-    await tables.write(async (writing) => writing.forget());
-    return tables.write(work, strict);
+    await database.write(async (writing) => writing.forget());
+    return database.write(work, strict);
   }
 }
 
 /** Record what came of a batch. */
 async function record(
   work: Replay,
-  { rows, meta, mark }: Next,
+  { writes, meta, sentAs }: Next,
   ops: readonly WireOp[],
   answer: BatchAnswer,
 ): Promise<Stop | undefined> {
-  const news = newsOf(ops, answer, meta.era, meta.seq);
-  const seen = new Map(news.flatMap((one) => ('key' in one ? [[one.key, one.seen]] : [])));
+  const observations = observationsOf(ops, answer, meta.generation, meta.seq);
+  const serverState = new Map(
+    observations.flatMap((one) => ('key' in one ? [[one.key, one.serverState]] : [])),
+  );
   // A conflict whose value the answer left out.
-  const unit = rows[0]?.unit;
+  const unit = writes[0]?.unit;
   const { own, failed } = unit
-    ? unitResults(rows, answer.results)
+    ? unitResults(writes, answer.results)
     : { own: answer.results, failed: undefined };
-  const lacking = rows.filter(({ key }, i) => {
+  const lacking = writes.filter(({ key }, i) => {
     const { status, value } = own[i] as Result;
-    return status === 412 && value === undefined && key !== ALL;
+    return status === 412 && value === undefined && key !== ALL_KEYS;
   });
   if (lacking.length > 0) {
     const gets = lacking.map(({ key }): WireOp => ({ op: 'get', key }));
     const read = await work.level1.batch({ epoch: meta.epoch }, gets);
     if (!read.answer) return stopOf(read);
-    for (const one of newsOf(gets, read.answer, meta.era, meta.seq)) {
-      news.push(one);
-      if ('key' in one) seen.set(one.key, one.seen);
+    for (const one of observationsOf(gets, read.answer, meta.generation, meta.seq)) {
+      observations.push(one);
+      if ('key' in one) serverState.set(one.key, one.serverState);
     }
   }
   const details = own.map(({ error }) => error);
@@ -287,48 +316,52 @@ async function record(
   if (unit) {
     if (failed !== undefined)
       details.fill(`The server had changed ${failed} meanwhile, which the atomic unit checks.`);
-    const alone = rows.map((row, i) => {
+    const alone = writes.map((write, i) => {
       const { status } = own[i] as Result;
-      return status === 424 ? undefined : decide(row, { status, seen: seen.get(row.key) });
+      return status === 424 ? undefined : decide(write, { status, serverState: serverState.get(write.key) });
     });
-    decisions = decideUnit(rows, alone, failed === undefined);
+    decisions = decideUnit(writes, alone, failed === undefined);
   }
-  for (const [i, row] of unit ? [] : rows.entries()) {
+  for (const [i, write] of unit ? [] : writes.entries()) {
     const { status } = own[i] as Result;
-    if (row.key === ALL && status === 412) {
-      if (row.base?.era !== meta.era) decisions.push({ type: 'rejected' });
+    if (write.key === ALL_KEYS && status === 412) {
+      if (write.base?.generation !== meta.generation) decisions.push({ type: 'rejected' });
       else {
-        const stop = await sweep(work.level1, meta, row.base.seq, news);
+        const stop = await clearByRevision(work.level1, meta, write.base.seq, observations);
         if (stop) return stop;
         decisions.push({ type: 'done' });
       }
-    } else decisions.push(decide(row, { status, seen: seen.get(row.key) }));
+    } else decisions.push(decide(write, { status, serverState: serverState.get(write.key) }));
   }
-  await settle(work, rows, decisions, news, meta, answer.seq, details, mark.client);
+  await settle(work, writes, decisions, observations, meta, answer.seq, details, sentAs.client);
   return undefined;
 }
 
 /** Record what a mutation had come to that was given up. */
-async function recordSettled(
+async function recordVoided(
   work: Replay,
-  rows: readonly Row[],
+  writes: readonly QueuedWrite[],
   meta: Meta,
   given: Voided | undefined,
   refusal: Refusal | undefined,
 ): Promise<void> {
-  const decisions = rows.map((row) => {
-    const result = given?.results?.[(row.mark as Mark).at];
-    return decideSettled(row, result && { status: result.status, seen: seenAt(result, meta) }, refusal?.mark);
+  const decisions = writes.map((write) => {
+    const result = given?.results?.[(write.sentAs as SentAs).index];
+    return decideVoided(
+      write,
+      result && { status: result.status, serverState: stateOfResult(result, meta) },
+      refusal?.sentAs,
+    );
   });
-  const details = rows.map(
-    (row) => given?.results?.[(row.mark as Mark).at]?.error || (refusal?.detail ?? ''),
+  const details = writes.map(
+    (write) => given?.results?.[(write.sentAs as SentAs).index]?.error || (refusal?.detail ?? ''),
   );
-  await settle(work, rows, decisions, [], meta, given?.seq ?? 0, details);
+  await settle(work, writes, decisions, [], meta, given?.seq ?? 0, details);
 }
 
 /** The state that a write has made. */
-const seenAt = ({ revision }: Result, { era, epoch }: Meta): Seen | undefined =>
-  revision === undefined ? undefined : { era, epoch, seq: seqOf(revision) };
+const stateOfResult = ({ revision }: Result, { generation, epoch }: Meta): ServerState | undefined =>
+  revision === undefined ? undefined : { generation, epoch, seq: seqOf(revision) };
 
 /**
  * Record what becomes of writes that were sent, and what the answer showed, in one transaction.
@@ -336,75 +369,80 @@ const seenAt = ({ revision }: Result, { era, epoch }: Meta): Seen | undefined =>
  * @param client The client whose mutation the server has answered.
  */
 export async function settle(
-  { tables, merge, progress }: Pick<Replay, 'tables' | 'merge' | 'progress'>,
-  rows: readonly Row[],
+  { database, merge, progress }: Pick<Replay, 'database' | 'merge' | 'progress'>,
+  writes: readonly QueuedWrite[],
   decisions: readonly Decision[],
-  news: readonly News[],
+  observations: readonly Observation[],
   meta: Meta,
   seq: number,
   details: readonly string[] = [],
   client?: string,
 ): Promise<void> {
-  const merged = new Map<Row, Held | undefined>();
-  for (const [i, row] of rows.entries()) {
+  const merged = new Map<QueuedWrite, StoredJson | undefined>();
+  for (const [i, write] of writes.entries()) {
     const decision = decisions[i] as Decision;
-    const result = decision.type === 'conflict' && !row.unit && (await merge(row, decision.seen));
-    if (result) merged.set(row, result.held);
+    const result = decision.type === 'conflict' && !write.unit && (await merge(write, decision.serverState));
+    if (result) merged.set(write, result.value);
   }
   const isKept = decisions.some(({ type }) => type !== 'done' && type !== 'again');
-  const store = async (writing: Writing): Promise<void> => {
+  const store = async (writing: WriteTransaction): Promise<void> => {
     // The server was found to be restored since: what it has answered may be gone. Giving the mutation up tells.
-    if (((await writing.meta()) ?? meta).era !== meta.era) return;
-    const places = await writing.places([...new Set([ALL, ...rows.map(({ key }) => key)])]);
-    const shown: News[] = [...news];
-    const parked: Parked[] = [];
-    for (const [i, row] of rows.entries()) {
+    if (((await writing.meta()) ?? meta).generation !== meta.generation) return;
+    const keyStates = await writing.keyStates([...new Set([ALL_KEYS, ...writes.map(({ key }) => key)])]);
+    const shown: Observation[] = [...observations];
+    const parked: ConflictRecord[] = [];
+    for (const [i, write] of writes.entries()) {
       const decision = decisions[i] as Decision;
-      const place = places.get(row.key) ?? { rows: [] };
-      let after = afterDecision(place.rows, row, decision, clearsOf(places));
-      if (after.parked && merged.has(row) && decision.type === 'conflict') {
-        const again = afterDecision(place.rows, row, { type: 'again', base: decision.seen }, []);
+      const keyState = keyStates.get(write.key) ?? { writes: [] };
+      let after = applyDecision(keyState.writes, write, decision, clearsOf(keyStates));
+      if (after.isConflict && merged.has(write) && decision.type === 'conflict') {
+        const again = applyDecision(
+          keyState.writes,
+          write,
+          { type: 'again', base: decision.serverState },
+          [],
+        );
         after = {
-          parked: false,
-          rows: again.rows.map((other) =>
-            other.n === row.n ? { ...other, held: merged.get(row), stale: undefined } : other,
+          isConflict: false,
+          writes: again.writes.map((other) =>
+            other.order === write.order ? { ...other, value: merged.get(write), stale: undefined } : other,
           ),
         };
       }
-      if ('seen' in decision && decision.seen && row.key !== ALL) {
-        const version = decision.type === 'done' ? row.version : undefined;
-        shown.push({ key: row.key, seen: { ...decision.seen, version } });
+      if ('serverState' in decision && decision.serverState && write.key !== ALL_KEYS) {
+        const version = decision.type === 'done' ? write.version : undefined;
+        shown.push({ key: write.key, serverState: { ...decision.serverState, version } });
       }
-      if (decision.type === 'done' && row.key === ALL && decision.seen)
-        shown.push({ era: meta.era, clearedAt: decision.seen.seq });
-      if (after.parked) parked.push(parkedOf(row, decision, details[i]));
-      if (after.rows === place.rows) continue;
-      writing.setRows(row.key, place.rows, after.rows);
-      places.set(row.key, { ...place, rows: after.rows });
+      if (decision.type === 'done' && write.key === ALL_KEYS && decision.serverState)
+        shown.push({ generation: meta.generation, clearedAt: decision.serverState.seq });
+      if (after.isConflict) parked.push(conflictOf(write, decision, details[i]));
+      if (after.writes === keyState.writes) continue;
+      writing.setRows(write.key, keyState.writes, after.writes);
+      keyStates.set(write.key, { ...keyState, writes: after.writes });
     }
-    await learn(writing, shown, meta.era, seq);
+    await updateMirror(writing, shown, meta.generation, seq);
     const now = client === undefined ? undefined : await writing.meta();
     if (now) writing.setMeta({ ...now, client, usedAtMs: Date.now() });
-    await writing.park(parked);
+    await writing.addConflicts(parked);
   };
   // A conflict is the only place where its value is then: it survives a power cut.
-  await makingRoom(tables, store, isKept);
+  await makingRoom(database, store, isKept);
   progress();
 }
 
 /** What is kept of a write that does not come to be the server's. */
-function parkedOf(row: Row, decision: Decision, detail = ''): Parked {
-  const { key, held: local } = row;
+function conflictOf(write: QueuedWrite, decision: Decision, detail = ''): ConflictRecord {
+  const { key, value: local } = write;
   const changed = decision.type === 'conflict';
   return {
     key,
     reason: decision.type === 'rejected' ? 'rejected' : 'changed',
-    base: row.base?.held,
+    base: write.base?.value,
     local,
-    server: changed ? decision.seen.held : undefined,
+    server: changed ? decision.serverState.value : undefined,
     detail: changed ? 'The server had changed meanwhile.' : detail || (WORDS[decision.type] ?? ''),
     atMs: Date.now(),
-    ...(row.unit && { unit: row.unit.n }),
+    ...(write.unit && { unit: write.unit.order }),
   };
 }
 

@@ -15,7 +15,7 @@ export interface Stop {
 }
 
 /** Whether a failure is one of the way to the server, not of the call. */
-export const isAway = (error: StorageError): boolean =>
+export const isUnreachable = (error: StorageError): boolean =>
   (error.code === 'unavailable' || error.code === 'timeout') && !isLocal(error);
 
 /** Why to stop where a request has no answer. */
@@ -25,7 +25,7 @@ export function stopOf({ error, refused, type }: Unanswered): Stop {
 }
 
 /** The server answers for another state of its data. */
-export const otherEpoch = (): Stop => ({
+export const restoredMeanwhile = (): Stop => ({
   why: 'rewound',
   error: new StorageError('unavailable', 'The server was restored meanwhile.'),
 });

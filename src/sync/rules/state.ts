@@ -7,60 +7,60 @@
  * not seen.
  */
 
-import type { Held } from '../../core/json.ts';
+import type { StoredJson } from '../../core/json.ts';
 
-export type { Held } from '../../core/json.ts';
+export type { StoredJson } from '../../core/json.ts';
 
 /** What was seen of a key at the server. */
-export interface Seen {
+export interface ServerState {
   /** Counts the incarnations of the server's data that this origin has met: a restore begins a new one. */
-  readonly era: number;
+  readonly generation: number;
   /** The server's own name for it; empty on level 0. */
   readonly epoch: string;
   /** The revision of the value, or, where the key did not exist, a sequence number at which that was so. 0 on level 0. */
   readonly seq: number;
   /** Nothing where the key did not exist. */
-  readonly held?: Held | undefined;
+  readonly value?: StoredJson | undefined;
   /** The `version` of the write of this origin that made it, where it waited before. */
   readonly version?: number | undefined;
 }
 
 /** The mutation as which a write was sent, and its place among the writes of that. */
-export interface Mark {
+export interface SentAs {
   readonly client: string;
   readonly m: number;
-  readonly at: number;
+  readonly index: number;
 }
 
 /** A write that waits to be at the server. */
-export interface Row {
+export interface QueuedWrite {
   /** Its place in the order of writes. */
-  readonly n: number;
+  readonly order: number;
   /** Names this state of the key. */
   readonly version: number;
   /** The key; empty for a clear, which deletes everything that was there at the `seq` of its base. */
   readonly key: string;
   /** What to store; nothing where the key is to be deleted. */
-  readonly held?: Held | undefined;
+  readonly value?: StoredJson | undefined;
   /** What its writer knew of the key; nothing where that was nothing. */
-  readonly base?: Seen | undefined;
+  readonly base?: ServerState | undefined;
   /** Present when it may have been sent: whether it has arrived is to be settled first. */
-  readonly mark?: Mark | undefined;
+  readonly sentAs?: SentAs | undefined;
   /** Whether its base is its own, whatever becomes of the write before it. */
-  readonly own?: boolean | undefined;
+  readonly hasOwnBase?: boolean | undefined;
   /** Whether it deletes, for a clear, what the write before it has stored. Without that there is nothing to delete. */
-  readonly clears?: true | undefined;
+  readonly isFromClear?: true | undefined;
   /** Whether its call has rejected, although it may have arrived: it is settled, so that later writes follow it, and never sent again. */
   readonly rejected?: true | undefined;
   /** Whether it was made on a state that never came to be: it never applies. */
   readonly stale?: boolean | undefined;
   /** The atomic unit that it is part of: sent, applied, and in conflict as a whole. */
-  readonly unit?: Unit | undefined;
+  readonly unit?: AtomicUnit | undefined;
   /**
    * Whether it was computed from what was there, or, in a unit, has a condition: that the server has its value by somebody else does
    * not make it done.
    */
-  readonly updates?: boolean | undefined;
+  readonly dependsOnBase?: boolean | undefined;
   /** Present when the server did not take it although it answered others: how often it had no answer, and why. */
   readonly failed?: { readonly attempts: number; readonly error: string } | undefined;
   /** When it was made, in milliseconds since 1970. */
@@ -68,18 +68,18 @@ export interface Row {
 }
 
 /** An atomic unit of writes. */
-export interface Unit {
+export interface AtomicUnit {
   /** The `n` of its first write. */
-  readonly n: number;
+  readonly order: number;
   /** How many writes it has. */
   readonly size: number;
   /** States of other keys that must be current when it applies. */
-  readonly checks: ReadonlyArray<{ readonly key: string; readonly base: Seen }>;
+  readonly checks: ReadonlyArray<{ readonly key: string; readonly base: ServerState }>;
 }
 
 /** What is known of the server as a whole, and the counters. */
 export interface Meta {
-  readonly era: number;
+  readonly generation: number;
   readonly epoch: string;
   /** The highest sequence number that was seen. */
   readonly seq: number;
@@ -90,14 +90,14 @@ export interface Meta {
   /** The level at which the server was reached; nothing where it never was. */
   readonly level?: 0 | 1 | undefined;
   /** Whether entries of an earlier era are still to be compared with the server. */
-  readonly rewound?: boolean | undefined;
+  readonly needsComparison?: boolean | undefined;
   /** The client of the last mutation of the outbox that the server has answered, and when, in milliseconds since 1970. */
   readonly client?: string | undefined;
   readonly usedAtMs?: number | undefined;
   /** Whose outbox and mirror this is. */
   readonly owner?: Owner | undefined;
   /** The last `n` and `version` that were given out. */
-  readonly rows: number;
+  readonly lastOrder: number;
   readonly lastSyncAtMs?: number | undefined;
 }
 
@@ -108,20 +108,20 @@ export interface Owner {
 }
 
 /** What is here of one key. */
-export interface Place {
-  readonly seen?: Seen | undefined;
+export interface KeyState {
+  readonly serverState?: ServerState | undefined;
   /** Its writes that wait, in their order. */
-  readonly rows: readonly Row[];
+  readonly writes: readonly QueuedWrite[];
 }
 
 /** A local value that did not come to be the server's. */
-export interface Parked {
+export interface ConflictRecord {
   readonly key: string;
   /** The server's had changed, it refused the write for good, it has lost it in a restore, or the app has discarded it. */
   readonly reason: 'changed' | 'rejected' | 'restored' | 'discarded';
-  readonly base?: Held | undefined;
-  readonly local?: Held | undefined;
-  readonly server?: Held | undefined;
+  readonly base?: StoredJson | undefined;
+  readonly local?: StoredJson | undefined;
+  readonly server?: StoredJson | undefined;
   readonly detail: string;
   readonly atMs: number;
   /** The `n` of the atomic unit of which it was a part: all of them are kept, and settled, together. */
@@ -129,13 +129,13 @@ export interface Parked {
 }
 
 /** A write that is about everything. */
-export const ALL = '';
+export const ALL_KEYS = '';
 
 /** Before anything is known. */
-export const NOTHING_KNOWN: Meta = { era: 1, epoch: '', seq: 0, clearedAt: 0, rows: 0 };
+export const INITIAL_META: Meta = { generation: 1, epoch: '', seq: 0, clearedAt: 0, lastOrder: 0 };
 
 /** Whether two values, or their absence, are the same, whatever the order of members. */
-export function isSame(a: Held | undefined, b: Held | undefined): boolean {
+export function isSame(a: StoredJson | undefined, b: StoredJson | undefined): boolean {
   return a === undefined || b === undefined ? a === b : isSameJson(a.json, b.json);
 }
 
@@ -151,68 +151,84 @@ function isSameJson(a: unknown, b: unknown): boolean {
 }
 
 /** Whether what an answer showed is not older than what is known: answers overtake each other. */
-export function isNews(known: Seen | undefined, seen: Seen, { era, clearedAt }: Meta): boolean {
-  if (seen.era !== era || seen.seq < clearedAt) return false;
-  return known === undefined || known.era !== era || seen.seq >= known.seq;
+export function isNewer(
+  known: ServerState | undefined,
+  serverState: ServerState,
+  { generation, clearedAt }: Meta,
+): boolean {
+  if (serverState.generation !== generation || serverState.seq < clearedAt) return false;
+  return known === undefined || known.generation !== generation || serverState.seq >= known.seq;
 }
 
 /** What becomes of a value of the mirror that a restored server does not have: it is kept as a conflict. */
-export function parkedBy(key: string, known: Seen | undefined, seen: Seen, atMs: number): Parked | undefined {
+export function restoreConflict(
+  key: string,
+  known: ServerState | undefined,
+  serverState: ServerState,
+  atMs: number,
+): ConflictRecord | undefined {
   // Without revisions what was restored looks like what others have changed: level 0 tells nothing of it, before or after.
-  if (!known?.held || known.era === seen.era || known.epoch === '' || seen.epoch === '') return undefined;
-  if (isSame(known.held, seen.held)) return undefined;
-  const { held: local } = known;
+  if (
+    !known?.value ||
+    known.generation === serverState.generation ||
+    known.epoch === '' ||
+    serverState.epoch === ''
+  )
+    return undefined;
+  if (isSame(known.value, serverState.value)) return undefined;
+  const { value: local } = known;
   return {
     key,
     reason: 'restored',
     local,
-    server: seen.held,
+    server: serverState.value,
     detail: 'The server was restored to an earlier state.',
     atMs,
   };
 }
 
 /** The last write of a key that waits and was acknowledged. */
-export const lastOf = ({ rows }: Place): Row | undefined => rows.findLast(({ rejected }) => !rejected);
+export const lastAcknowledged = ({ writes }: KeyState): QueuedWrite | undefined =>
+  writes.findLast(({ rejected }) => !rejected);
 
 /** What a reader sees of a key, writes that wait laid over the mirror. Nothing where that cannot be known. */
-export function viewOf(
-  place: Place,
-  clears: readonly Row[],
+export function localView(
+  keyState: KeyState,
+  clears: readonly QueuedWrite[],
   meta: Meta,
-): { held: Held | undefined } | undefined {
-  const last = lastOf(place);
+): { value: StoredJson | undefined } | undefined {
+  const last = lastAcknowledged(keyState);
   const clear = clears.at(-1);
-  if (last && last.n > (clear?.n ?? 0)) return { held: last.held };
-  if (clear) return { held: undefined };
-  const seen = seenOf(place, meta);
-  if (seen) return { held: seen.held };
-  return meta.cursor !== undefined || meta.level === undefined ? { held: undefined } : undefined;
+  if (last && last.order > (clear?.order ?? 0)) return { value: last.value };
+  if (clear) return { value: undefined };
+  const serverState = knownServerState(keyState, meta);
+  if (serverState) return { value: serverState.value };
+  return meta.cursor !== undefined || meta.level === undefined ? { value: undefined } : undefined;
 }
 
 /** What the mirror says, unless it says that a key of an earlier era did not exist. */
-export const seenOf = ({ seen }: Place, { era }: Meta): Seen | undefined =>
-  seen && (seen.held || seen.era === era) ? seen : undefined;
+export const knownServerState = ({ serverState }: KeyState, { generation }: Meta): ServerState | undefined =>
+  serverState && (serverState.value || serverState.generation === generation) ? serverState : undefined;
 
 /** Whether a server cannot be the one whose answers were seen: it was restored to an earlier state. */
-export const isRewound = (meta: Meta, epoch: string, seq: number): boolean =>
+export const isRestored = (meta: Meta, epoch: string, seq: number): boolean =>
   meta.epoch !== '' && (epoch !== meta.epoch || seq < meta.seq);
 
 /** Servers may forget a client that is silent for 30 days (docs/contract.md, 5.14); clocks may differ by a day. */
 const REMEMBERED_MS = 29 * 86_400_000;
 
 /** Whether it says nothing of a restore that the server does not know this client. */
-export const isForgotten = ({ usedAtMs }: Meta, nowMs: number): boolean =>
+export const isClientExpired = ({ usedAtMs }: Meta, nowMs: number): boolean =>
   usedAtMs !== undefined && nowMs - usedAtMs > REMEMBERED_MS;
 
 /** A new era: nothing that was seen orders what comes, and the server knows no mutation. */
-export const inNewEra = (meta: Meta, epoch: string): Meta => ({
+export const inNextGeneration = (meta: Meta, epoch: string): Meta => ({
   ...meta,
-  era: meta.era + 1,
+  generation: meta.generation + 1,
   epoch,
   seq: 0,
   cursor: undefined,
   clearedAt: 0,
-  rewound: true,
+  needsComparison: true,
   client: undefined,
 });

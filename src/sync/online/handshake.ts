@@ -5,22 +5,22 @@
 import { StorageError } from '../../core/errors.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
 import type { Level1 } from '../../remote/level1/protocol.ts';
-import type { Reading, Tables } from '../database.ts';
-import type { Learner } from '../mirror/learner.ts';
+import type { ReadTransaction, SyncDatabase } from '../database.ts';
+import type { MirrorObserver } from '../mirror/observer.ts';
 import { compareAll, pull, pullLevel0 } from '../mirror/pull.ts';
 import { type Merge, replay } from '../outbox/replay.ts';
 import { replayFull } from '../outbox/replay-full.ts';
 import { replayLevel0 } from '../outbox/replay-level0.ts';
 import type { Stop } from '../outbox/stop.ts';
-import { inNewEra, isForgotten, isRewound, type Meta, NOTHING_KNOWN } from '../rules/state.ts';
-import type { Turn } from '../tabs/turn.ts';
+import { INITIAL_META, inNextGeneration, isClientExpired, isRestored, type Meta } from '../rules/state.ts';
+import type { TabLock } from '../tabs/lock.ts';
 
 /** What there is to bring a server up to date with. */
 export interface Sides {
   readonly flask: FlaskBackend;
-  readonly tables: Tables;
-  readonly learner: Learner;
-  readonly turn: Turn;
+  readonly database: SyncDatabase;
+  readonly mirrorObserver: MirrorObserver;
+  readonly lock: TabLock;
   readonly merge: Merge;
   /** Milliseconds for a request without operations. */
   readonly handshakeMs: number;
@@ -37,11 +37,11 @@ export interface ServerSide {
    */
   establish(): Promise<void>;
   /** Meet the server where nothing can be kept here. */
-  meetOnly(): Promise<void>;
+  handshakeOnly(): Promise<void>;
   /** Send what waits at the beginning. Returns why some of it still waits. */
   drain(): Promise<Stop | undefined>;
   /** Whether the server lets this caller do nothing at all. */
-  isShutOut(): Promise<boolean>;
+  isAccessDenied(): Promise<boolean>;
   /** Go on filling the mirror. Returns whether the server is still the one that was met. */
   pull(): Promise<boolean>;
 }
@@ -49,32 +49,39 @@ export interface ServerSide {
 /** So often the server may turn out to be another one while it is met. */
 const ROUNDS = 3;
 /** Milliseconds to wait for another tab that is sending: calls of the app wait for the first, nobody for the second. */
-const MEETING = 1000;
-const SENDING = 10_000;
+const HANDSHAKE_LOCK_MS = 1000;
+const REPLAY_LOCK_MS = 10_000;
 
 /** The server behind `flask`. */
-export function createServerSide({ flask, tables, learner, turn, handshakeMs, ...work }: Sides): ServerSide {
+export function createServerSide({
+  flask,
+  database,
+  mirrorObserver,
+  lock,
+  handshakeMs,
+  ...work
+}: Sides): ServerSide {
   const { signal } = work;
 
   /** The server as it was met last: on a full disk there is no room to note that down. */
-  let met = NOTHING_KNOWN;
+  let met = INITIAL_META;
 
   /** What is known of a server of level 1, now that it has answered. */
-  async function meet(level1: Level1, rounds = ROUNDS): Promise<Meta> {
+  async function handshake(level1: Level1, rounds = ROUNDS): Promise<Meta> {
     // What it answers is compared with what was known before it was asked: other tabs learn on.
-    const before = (await tables.read((reading) => reading.meta())) ?? NOTHING_KNOWN;
+    const before = (await database.read((transaction) => transaction.meta())) ?? INITIAL_META;
     const sent = await level1.batch({}, [], handshakeMs);
     if (!sent.answer) throw sent.error;
     const { epoch, seq } = sent.answer;
     const meta = await change((meta) => {
       // Another tab has met another state of the server meanwhile, and which of both is the later one is not known.
-      if (meta.era !== before.era) return meta;
-      const another = isRewound(before, epoch, seq) || meta.level === 0;
-      const known = another ? inNewEra(meta, epoch) : meta;
+      if (meta.generation !== before.generation) return meta;
+      const another = isRestored(before, epoch, seq) || meta.level === 0;
+      const known = another ? inNextGeneration(meta, epoch) : meta;
       return { ...known, epoch, seq: Math.max(known.seq, seq), level: 1, lastSyncAtMs: Date.now() };
     });
     if (meta.epoch === epoch) return meta;
-    if (rounds > 1) return meet(level1, rounds - 1);
+    if (rounds > 1) return handshake(level1, rounds - 1);
     throw new StorageError(
       'unavailable',
       'The server answers for different states of its data in turn: is it several servers behind one address?',
@@ -82,7 +89,7 @@ export function createServerSide({ flask, tables, learner, turn, handshakeMs, ..
   }
 
   /** The same of a server of level 0, which tells nothing of itself. */
-  const meetLevel0 = (announced: boolean): Promise<Meta> =>
+  const handshakeLevel0 = (announced: boolean): Promise<Meta> =>
     change((meta) => {
       // A lost answer is no downgrade: what waits would be sent without its numbers.
       if (meta.level === 1 && !announced)
@@ -90,25 +97,25 @@ export function createServerSide({ flask, tables, learner, turn, handshakeMs, ..
           'unavailable',
           'The server, which was of level 1, has not said what it is now.',
         );
-      const known = meta.level === 1 ? inNewEra(meta, '') : meta;
-      return { ...known, rewound: false, level: 0, lastSyncAtMs: Date.now() };
+      const known = meta.level === 1 ? inNextGeneration(meta, '') : meta;
+      return { ...known, needsComparison: false, level: 0, lastSyncAtMs: Date.now() };
     });
 
   async function change(to: (meta: Meta) => Meta): Promise<Meta> {
-    const next = async (reading: Reading): Promise<Meta> => {
-      met = to((await reading.meta()) ?? met);
+    const next = async (transaction: ReadTransaction): Promise<Meta> => {
+      met = to((await transaction.meta()) ?? met);
       return met;
     };
     try {
-      return await tables.write(async (writing) => {
+      return await database.write(async (writing) => {
         const meta = await next(writing);
         writing.setMeta(meta);
         return meta;
       }, true);
     } catch (error) {
       if ((error as StorageError).code !== 'quota') throw error;
-      const meta = await tables.read(next);
-      tables.remember(meta);
+      const meta = await database.read(next);
+      database.remember(meta);
       return meta;
     }
   }
@@ -116,67 +123,71 @@ export function createServerSide({ flask, tables, learner, turn, handshakeMs, ..
   // What comes to wait meanwhile is left to the next time: there may be no end of it, and other tabs wait for their turn.
   async function send(signal: AbortSignal, before: Meta): Promise<Stop | undefined> {
     const level1 = flask.level1();
-    const all = { ...work, tables, signal };
-    if (!level1) return replayLevel0(all, flask, before.rows);
+    const all = { ...work, database, signal };
+    if (!level1) return replayLevel0(all, flask, before.lastOrder);
     // A write that was rejected, and may still arrive, must not overtake these.
     await flask.settle();
-    return replay({ ...all, level1 }, before.rows).catch((error: StorageError) => {
+    return replay({ ...all, level1 }, before.lastOrder).catch((error: StorageError) => {
       if (error.code !== 'quota') throw error;
-      return replayFull({ ...all, level1 }, met, before.rows, error);
+      return replayFull({ ...all, level1 }, met, before.lastOrder, error);
     });
   }
 
   async function drain(): Promise<Stop | undefined> {
-    let isTurn = false;
+    let hasLock = false;
     try {
-      return await turn(async (signal) => {
-        isTurn = true;
-        const before = (await tables.read((reading) => reading.meta())) ?? met;
+      return await lock(async (signal) => {
+        hasLock = true;
+        const before = (await database.read((transaction) => transaction.meta())) ?? met;
         const stop = await send(signal, before);
         // What was seen of it orders nothing any more.
         if (stop?.why === 'rewound') await begin(before);
         return stop;
-      }, SENDING);
+      }, REPLAY_LOCK_MS);
     } catch (error) {
       // The server is there. What came of it could not be noted down here, or it is another tab that sends.
       if (!(error instanceof StorageError) || error.code === 'closed') throw error;
-      return { why: isTurn ? 'refused' : 'busy', error };
+      return { why: hasLock ? 'refused' : 'busy', error };
     }
   }
 
   /** Does something under the lock, or leaves it out where that cannot be had now: it is done when the server is met again. */
   async function soon<T>(task: () => Promise<T>): Promise<T | undefined> {
-    let isTurn = false;
+    let hasLock = false;
     try {
-      return await turn(() => {
-        isTurn = true;
+      return await lock(() => {
+        hasLock = true;
         return task();
-      }, MEETING);
+      }, HANDSHAKE_LOCK_MS);
     } catch (error) {
-      if (isTurn || (error as StorageError).code === 'closed') throw error;
+      if (hasLock || (error as StorageError).code === 'closed') throw error;
       return undefined;
     }
   }
 
   /** A new era, unless another tab has begun one. */
   const begin = (before: Meta): Promise<Meta> =>
-    change((now) => (now.era === before.era && now.epoch === before.epoch ? inNewEra(now, now.epoch) : now));
+    change((now) =>
+      now.generation === before.generation && now.epoch === before.epoch
+        ? inNextGeneration(now, now.epoch)
+        : now,
+    );
 
   /** Whether the server still knows the mutations that it has answered. */
   async function remembers(level1: Level1): Promise<boolean> {
-    if (learner.takeForgotten()) return false;
-    const meta = await tables.read((reading) => reading.meta());
-    if (meta?.client === undefined || isForgotten(meta, Date.now())) return true;
+    if (mirrorObserver.takeForgotten()) return false;
+    const meta = await database.read((transaction) => transaction.meta());
+    if (meta?.client === undefined || isClientExpired(meta, Date.now())) return true;
     const sent = await level1.batch({ client: meta.client }, [], handshakeMs);
     if (!sent.answer) throw sent.error;
     return sent.answer.top > 0;
   }
 
   return {
-    async meetOnly() {
+    async handshakeOnly() {
       await flask.open();
       // Should the database be usable later, while the server is away: what it does not hold is not missing.
-      tables.remember({ ...met, level: flask.level1() ? 1 : 0 });
+      database.remember({ ...met, level: flask.level1() ? 1 : 0 });
       const sent = await flask.level1()?.batch({}, [], handshakeMs);
       if (sent?.error) throw sent.error;
     },
@@ -185,18 +196,21 @@ export function createServerSide({ flask, tables, learner, turn, handshakeMs, ..
       await flask.open();
       const level1 = flask.level1();
       // There is a server with data, also where it lets nobody read it: what is not known of that is not missing.
-      const known = await tables.read((reading) => reading.meta());
-      if (known?.level === undefined) tables.remember({ ...NOTHING_KNOWN, ...known, level: level1 ? 1 : 0 });
-      let meta = level1 ? await meet(level1) : await meetLevel0(flask.detected()?.isHealthRead ?? false);
-      learner.begin(meta);
+      const known = await database.read((transaction) => transaction.meta());
+      if (known?.level === undefined) database.remember({ ...INITIAL_META, ...known, level: level1 ? 1 : 0 });
+      let meta = level1
+        ? await handshake(level1)
+        : await handshakeLevel0(flask.detected()?.isHealthRead ?? false);
+      mirrorObserver.begin(meta);
       if (level1 && !(await remembers(level1))) {
         meta = await begin(meta);
-        learner.begin(meta);
+        mirrorObserver.begin(meta);
       }
-      if (meta.rewound) await soon(() => compareAll(tables, flask, meta, learner.learned));
-      if (!level1) await soon(() => pullLevel0(tables, flask, meta));
+      if (meta.needsComparison)
+        await soon(() => compareAll(database, flask, meta, mirrorObserver.whenUpdated));
+      if (!level1) await soon(() => pullLevel0(database, flask, meta));
     },
-    async isShutOut() {
+    async isAccessDenied() {
       const level1 = flask.level1();
       const code = level1
         ? (await level1.batch({}, [], handshakeMs)).error?.code
@@ -208,8 +222,8 @@ export function createServerSide({ flask, tables, learner, turn, handshakeMs, ..
     },
     async pull() {
       const level1 = flask.level1();
-      const meta = await tables.read((reading) => reading.meta());
-      return level1?.tellsChanges && meta ? pull(tables, level1, meta, signal) : true;
+      const meta = await database.read((transaction) => transaction.meta());
+      return level1?.tellsChanges && meta ? pull(database, level1, meta, signal) : true;
     },
   };
 }

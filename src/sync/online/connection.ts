@@ -23,7 +23,7 @@ const HINTED = 1000;
 const MET = 'the server is asked what state it is in';
 
 /** The connection to a server, as it stands. */
-export interface Link {
+export interface ServerConnection {
   state(): SyncState;
   /** Why it is not `online`, in words for people. */
   reason(): string;
@@ -40,7 +40,7 @@ export interface Link {
 }
 
 /** What a link is over. */
-export interface Linked {
+export interface ConnectionParts {
   /** Meet the server. */
   establish(): Promise<void>;
   /** Milliseconds that the server has asked to be left alone for. */
@@ -50,7 +50,10 @@ export interface Linked {
 }
 
 /** A link that was never tried. */
-export function createLink({ establish, askedToWaitMs, changed, signal }: Linked, url: string): Link {
+export function createServerConnection(
+  { establish, askedToWaitMs, changed, signal }: ConnectionParts,
+  url: string,
+): ServerConnection {
   let state: SyncState = 'offline';
   let reason = `${url} was not asked yet`;
   let connecting: Promise<void> | undefined;
@@ -84,7 +87,7 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
     set(code === 'forbidden' ? 'auth-required' : 'offline', `the server cannot be used: ${message}`);
     triedAt = performance.now();
     awaySince ??= triedAt;
-    after(pause(), () => void link.connect());
+    after(pause(), () => void serverConnection.connect());
   };
 
   async function attempt(): Promise<void> {
@@ -100,7 +103,7 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
     }
   }
 
-  const link: Link = {
+  const serverConnection: ServerConnection = {
     state: () => state,
     reason: () => reason,
     connect() {
@@ -114,7 +117,7 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
     },
     hint() {
       if (state === 'online' || connecting || askedToWaitMs() > 0) return;
-      if (performance.now() - triedAt > HINTED) void link.connect();
+      if (performance.now() - triedAt > HINTED) void serverConnection.connect();
     },
     later: (work) => after(pause(), work),
     soon(work) {
@@ -126,5 +129,5 @@ export function createLink({ establish, askedToWaitMs, changed, signal }: Linked
     },
   };
   signal.addEventListener('abort', () => clearTimeout(timer));
-  return link;
+  return serverConnection;
 }

@@ -5,26 +5,32 @@
  * lost is parked on the way.
  */
 import type { BatchAnswer, WireOp } from '../../remote/level1/protocol.ts';
-import type { Writing } from '../database.ts';
-import { isNews, type Meta, type Parked, parkedBy, type Seen } from '../rules/state.ts';
+import type { WriteTransaction } from '../database.ts';
+import {
+  type ConflictRecord,
+  isNewer,
+  type Meta,
+  restoreConflict,
+  type ServerState,
+} from '../rules/state.ts';
 
 /** Something that an answer showed: of one key, or that everything was deleted at a sequence number. */
-export type News =
-  | { readonly key: string; readonly seen: Seen }
-  | { readonly era: number; readonly clearedAt: number };
+export type Observation =
+  | { readonly key: string; readonly serverState: ServerState }
+  | { readonly generation: number; readonly clearedAt: number };
 
 /**
  * What the answer to a batch shows.
  *
  * @param asked A sequence number that the server had reached before the batch was sent: the result of a write may be an old one.
  */
-export function newsOf(
+export function observationsOf(
   ops: readonly WireOp[],
   { results, epoch, seq }: BatchAnswer,
-  era: number,
+  generation: number,
   asked: number,
-): News[] {
-  const news: News[] = [];
+): Observation[] {
+  const observations: Observation[] = [];
   const applied = results.flatMap(({ status, revision }, i) =>
     status === 200 && isChange(ops[i] as WireOp) ? [seqOf(revision)] : [],
   );
@@ -35,18 +41,18 @@ export function newsOf(
     const rev = seqOf(revision);
     if (status === 200 && isChange(op)) at = rev;
     if (op.op === 'clear') {
-      if (status === 200) news.push({ era, clearedAt: rev });
+      if (status === 200) observations.push({ generation, clearedAt: rev });
       continue;
     }
-    const see = (seq: number, held?: Seen['held']): void => {
-      news.push({ key: op.key, seen: { era, epoch, seq, held } });
+    const observe = (seq: number, value?: ServerState['value']): void => {
+      observations.push({ key: op.key, serverState: { generation, epoch, seq, value } });
     };
-    if (status === 200 && op.op === 'put') see(rev, { json: JSON.parse(op.text) });
-    else if (status === 200 && op.op === 'delete') see(rev);
-    else if (value && revision !== undefined) see(rev, value);
-    else if (status === 404) see(isChange(op) ? asked : at);
+    if (status === 200 && op.op === 'put') observe(rev, { json: JSON.parse(op.text) });
+    else if (status === 200 && op.op === 'delete') observe(rev);
+    else if (value && revision !== undefined) observe(rev, value);
+    else if (status === 404) observe(isChange(op) ? asked : at);
   }
-  return news;
+  return observations;
 }
 
 const isChange = ({ op }: WireOp): boolean => op === 'put' || op === 'delete' || op === 'clear';
@@ -61,43 +67,43 @@ export const seqOf = (revision: string | undefined): number =>
  * @param seq The server's sequence number when it answered, in that era.
  * @returns Whether that is the era of the mirror: of another one nothing is news.
  */
-export async function learn(
-  writing: Writing,
-  news: readonly News[],
-  era: number,
+export async function updateMirror(
+  writing: WriteTransaction,
+  observations: readonly Observation[],
+  generation: number,
   seq: number,
 ): Promise<boolean> {
   let meta = await writing.meta();
   if (!meta) return true;
-  const keys = news.flatMap((one) => ('key' in one ? [one.key] : []));
-  const places = await writing.places([...new Set(keys)]);
-  const known = new Map([...places].map(([key, place]) => [key, place.seen]));
-  const parked: Parked[] = [];
+  const keys = observations.flatMap((one) => ('key' in one ? [one.key] : []));
+  const keyStates = await writing.keyStates([...new Set(keys)]);
+  const known = new Map([...keyStates].map(([key, keyState]) => [key, keyState.serverState]));
+  const parked: ConflictRecord[] = [];
   const changed = new Set<string>();
-  for (const one of news) {
+  for (const one of observations) {
     if ('clearedAt' in one) {
-      if (one.era !== meta.era) continue;
+      if (one.generation !== meta.generation) continue;
       meta = clearedAt(meta, one.clearedAt, seq);
-      for (const [key, seen] of known)
-        if (seen?.era === meta.era && seen.seq < one.clearedAt) known.delete(key);
-      await writing.forgetBefore(meta.era, one.clearedAt);
-    } else if (isNews(known.get(one.key), one.seen, meta)) {
-      const lost = parkedBy(one.key, known.get(one.key), one.seen, Date.now());
+      for (const [key, serverState] of known)
+        if (serverState?.generation === meta.generation && serverState.seq < one.clearedAt) known.delete(key);
+      await writing.forgetBefore(meta.generation, one.clearedAt);
+    } else if (isNewer(known.get(one.key), one.serverState, meta)) {
+      const lost = restoreConflict(one.key, known.get(one.key), one.serverState, Date.now());
       if (lost) parked.push(lost);
       const before = known.get(one.key);
-      const same = before?.era === one.seen.era && before.seq === one.seen.seq;
-      const version = one.seen.version ?? (same ? before.version : undefined);
-      known.set(one.key, { ...one.seen, version });
+      const same = before?.generation === one.serverState.generation && before.seq === one.serverState.seq;
+      const version = one.serverState.version ?? (same ? before.version : undefined);
+      known.set(one.key, { ...one.serverState, version });
       changed.add(one.key);
     }
   }
   for (const key of changed) {
-    const seen = known.get(key);
-    if (seen) writing.setSeen(key, seen);
+    const serverState = known.get(key);
+    if (serverState) writing.setServerState(key, serverState);
   }
-  await writing.park(parked);
-  writing.setMeta(era === meta.era && seq > meta.seq ? { ...meta, seq } : meta);
-  return era === meta.era;
+  await writing.addConflicts(parked);
+  writing.setMeta(generation === meta.generation && seq > meta.seq ? { ...meta, seq } : meta);
+  return generation === meta.generation;
 }
 
 /** After a clear nothing is there that is older; where nothing newer is there either, that is everything. */

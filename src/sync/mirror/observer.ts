@@ -3,33 +3,33 @@
  */
 
 import { isRead, type Operation, type Outcome } from '../../core/backend.ts';
-import { heldOf } from '../../core/json.ts';
+import { storedJsonOf } from '../../core/json.ts';
 import { snapshot } from '../../core/values.ts';
 import type { Doubt, Mutation, Observer } from '../../remote/level1/protocol.ts';
 import { isWrite } from '../../remote/level1/protocol.ts';
-import type { Tables, Writing } from '../database.ts';
-import type { Held, Seen } from '../rules/state.ts';
-import { learn, type News, newsOf } from './learn.ts';
+import type { SyncDatabase, WriteTransaction } from '../database.ts';
+import type { ServerState, StoredJson } from '../rules/state.ts';
+import { type Observation, observationsOf, updateMirror } from './update.ts';
 
 /** Of which incarnation of the server's data answers are. */
 export interface Session {
-  readonly era: number;
+  readonly generation: number;
   readonly epoch: string;
   readonly seq: number;
 }
 
 /** An observer with a memory. */
-export interface Learner extends Observer {
+export interface MirrorObserver extends Observer {
   /** From now on answers are of this incarnation. */
   begin(session: Session): void;
   /** What calls to a server of level 0 have come to: it tells no revisions, so what came last counts. */
   outcomes(operations: readonly Operation[], outcomes: readonly Outcome[]): Promise<void>;
   /** Resolves when what was answered is in the mirror. */
-  learned(): Promise<void>;
+  whenUpdated(): Promise<void>;
   /** A mutation in doubt, for whoever settles it. */
   takeDoubt(): Doubt | undefined;
   /** What was seen of a key and could not be put into the mirror: the disk is full. */
-  unstored(key: string): Seen | undefined;
+  unstored(key: string): ServerState | undefined;
   /** Whether the server has lost mutations that it had answered to this session, since the last call. */
   takeForgotten(): boolean;
 }
@@ -45,7 +45,11 @@ const MOST_UNSTORED = 100;
  * @param other Called when the server answers for another incarnation of its data.
  * @param failed Called when the mirror could not be written: it may be behind then.
  */
-export function createLearner(tables: Tables, other: () => void, failed: (error: unknown) => void): Learner {
+export function createMirrorObserver(
+  database: SyncDatabase,
+  other: () => void,
+  failed: (error: unknown) => void,
+): MirrorObserver {
   let session: Session | undefined;
   let doubt: Doubt | undefined;
   /** The last mutation that the server has answered. */
@@ -57,34 +61,36 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
   let learning: Promise<void> = Promise.resolve();
 
   /** What was seen and could not be put into the mirror. */
-  const unstored = new Map<string, Seen>();
-  function remember(key: string, seen: Seen): void {
+  const unstored = new Map<string, ServerState>();
+  function remember(key: string, serverState: ServerState): void {
     unstored.delete(key);
-    unstored.set(key, seen);
+    unstored.set(key, serverState);
     const [oldest] = unstored.keys();
     if (unstored.size > MOST_UNSTORED && oldest !== undefined) unstored.delete(oldest);
   }
 
   /** Put news into the mirror, after what was put there before. */
-  function store(news: readonly News[], era: number, seq: number): Promise<void> {
-    const unknown = news.filter(
-      (one) => !('key' in one) || one.seen.seq === 0 || mirrored.get(one.key) !== stampOf(one.seen),
+  function store(observations: readonly Observation[], generation: number, seq: number): Promise<void> {
+    const unknown = observations.filter(
+      (one) =>
+        !('key' in one) || one.serverState.seq === 0 || mirrored.get(one.key) !== stampOf(one.serverState),
     );
     if (unknown.length > 0)
       learning = learning.then(async () => {
         try {
           // Another tab has met another incarnation meanwhile: this one has to meet it too.
-          if (!(await tables.write((writing) => learn(writing, unknown, era, seq)))) return other();
+          if (!(await database.write((writing) => updateMirror(writing, unknown, generation, seq))))
+            return other();
           if (mirrored.size > REMEMBERED) mirrored.clear();
-          for (const one of unknown) if ('key' in one) mirrored.set(one.key, stampOf(one.seen));
+          for (const one of unknown) if ('key' in one) mirrored.set(one.key, stampOf(one.serverState));
           if (unstored.size > 0) for (const one of unknown) if ('key' in one) unstored.delete(one.key);
         } catch (error) {
           failed(error);
           // What the mirror has no room for, it must not have an older value of.
           const keys = unknown.flatMap((one) => ('key' in one ? [one.key] : []));
-          for (const one of unknown) if ('key' in one) remember(one.key, one.seen);
+          for (const one of unknown) if ('key' in one) remember(one.key, one.serverState);
           mirrored.clear();
-          await tables.write(async (writing) => writing.forget(keys)).catch(() => undefined);
+          await database.write(async (writing) => writing.forget(keys)).catch(() => undefined);
         }
       });
     return learning;
@@ -92,13 +98,13 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
 
   return {
     begin(next) {
-      if (session?.era !== next.era) unstored.clear();
+      if (session?.generation !== next.generation) unstored.clear();
       session = next;
       reached = next.seq;
       last = undefined;
       mirrored.clear();
     },
-    learned: () => learning,
+    whenUpdated: () => learning,
     takeDoubt() {
       const taken = doubt;
       doubt = undefined;
@@ -113,44 +119,44 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
     asking: () => reached,
     async answered(ops, answer, asked, mutation) {
       if (!session) return;
-      const { era, epoch } = session;
+      const { generation, epoch } = session;
       const isRestored = mutation !== undefined && last?.client === mutation.client && answer.top < last.m;
       hasForgotten ||= isRestored;
       last = mutation ?? last;
       // A sequence number only grows.
       if (answer.epoch !== epoch || answer.seq < asked || isRestored) return other();
       reached = Math.max(reached, answer.seq);
-      const stored = store(newsOf(ops, answer, era, asked), era, answer.seq);
+      const stored = store(observationsOf(ops, answer, generation, asked), generation, answer.seq);
       // What a write has stored is to be read back, also when the server is away by then.
-      if (ops.some(isWrite)) await tables.inTime(stored).catch(() => undefined);
+      if (ops.some(isWrite)) await database.withPatience(stored).catch(() => undefined);
     },
     async outcomes(operations, outcomes) {
       if (!session) return;
-      const { era } = session;
-      const news: News[] = [];
-      const see = (key: string, held?: Held): void => {
-        news.push({ key, seen: { era, epoch: '', seq: 0, held } });
+      const { generation } = session;
+      const observations: Observation[] = [];
+      const observe = (key: string, value?: StoredJson): void => {
+        observations.push({ key, serverState: { generation, epoch: '', seq: 0, value } });
       };
       for (const [i, operation] of operations.entries()) {
         const outcome = outcomes[i];
         if (outcome?.status !== 'fulfilled') continue;
-        if (operation.type === 'put') see(operation.key, await heldOf(operation.key, operation));
-        else if (operation.type === 'delete') see(operation.key);
-        else if (operation.type === 'has' && !outcome.value) see(operation.key);
+        if (operation.type === 'put') observe(operation.key, await storedJsonOf(operation.key, operation));
+        else if (operation.type === 'delete') observe(operation.key);
+        else if (operation.type === 'has' && !outcome.value) observe(operation.key);
         else if (operation.type === 'clear') {
-          news.length = 0;
-          learning = learning.then(() => tables.write(emptied)).catch(failed);
+          observations.length = 0;
+          learning = learning.then(() => database.write(emptied)).catch(failed);
         } else if (operation.type === 'get' && outcome.value !== undefined) {
-          const held = await heldIfAny(operation.key, outcome.value);
-          if (held) see(operation.key, held);
+          const value = await storedJsonIfAny(operation.key, outcome.value);
+          if (value) observe(operation.key, value);
           else
             learning = learning
-              .then(() => tables.write(async (w) => w.forget([operation.key])))
+              .then(() => database.write(async (w) => w.forget([operation.key])))
               .catch(failed);
         }
       }
-      const stored = store(news, era, 0);
-      if (!operations.every(isRead)) await tables.inTime(stored).catch(() => undefined);
+      const stored = store(observations, generation, 0);
+      if (!operations.every(isRead)) await database.withPatience(stored).catch(() => undefined);
     },
     inDoubt(batch) {
       doubt = batch;
@@ -159,19 +165,19 @@ export function createLearner(tables: Tables, other: () => void, failed: (error:
 }
 
 /** One number for what was seen: a key may be found missing at the very sequence number at which it was written. */
-const stampOf = ({ seq, held }: Seen): number => (held ? seq : -seq);
+const stampOf = ({ seq, value }: ServerState): number => (value ? seq : -seq);
 
 /** A value as the mirror holds it; nothing where another program stored what this one cannot, which its reader got all the same. */
-const heldIfAny = async (key: string, value: unknown): Promise<Held | undefined> => {
+const storedJsonIfAny = async (key: string, value: unknown): Promise<StoredJson | undefined> => {
   try {
-    return await heldOf(key, snapshot(value));
+    return await storedJsonOf(key, snapshot(value));
   } catch {
     return undefined;
   }
 };
 
 /** A mirror of a server that holds nothing. */
-async function emptied(writing: Writing): Promise<void> {
+async function emptied(writing: WriteTransaction): Promise<void> {
   const meta = await writing.meta();
   writing.forget();
   if (meta) writing.setMeta({ ...meta, cursor: 0 });

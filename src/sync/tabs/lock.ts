@@ -10,7 +10,7 @@
 import { closedError, StorageError } from '../../core/errors.ts';
 import { findLocks } from '../../core/platform.ts';
 import { sleep, withTimeLimit } from '../../core/time.ts';
-import type { Tables } from '../database.ts';
+import type { SyncDatabase } from '../database.ts';
 
 /**
  * Runs `work` while no other tab is at work under the same name.
@@ -19,7 +19,7 @@ import type { Tables } from '../database.ts';
  * @param waitMs Milliseconds to wait for another tab that is at work.
  * @throws {StorageError} `timeout` when they have passed, and `closed`. `work` was not called then.
  */
-export type Turn = <T>(work: (signal: AbortSignal) => Promise<T>, waitMs: number) => Promise<T>;
+export type TabLock = <T>(work: (signal: AbortSignal) => Promise<T>, waitMs: number) => Promise<T>;
 
 /** Milliseconds after which a tab without a heartbeat counts as suspended, between heartbeats, and between looks at them. */
 const LEASE = 6000;
@@ -29,14 +29,14 @@ const RETRY = 250;
 const LONGEST_LOOK = 1000;
 
 /** A lock among the tabs that share a database. */
-export function createTurn(name: string, tables: Tables, signal: AbortSignal): Turn {
+export function createTabLock(name: string, database: SyncDatabase, signal: AbortSignal): TabLock {
   const holder = Math.random().toString(36).slice(2);
   const locks = findLocks();
   return locks ? byLock(locks) : byLease;
 
-  function byLock(locks: LockManager): Turn {
+  function byLock(locks: LockManager): TabLock {
     const beat = (): Promise<void> =>
-      tables.write(async (writing) => writing.setLease({ holder, untilMs: Date.now() + LEASE }));
+      database.write(async (writing) => writing.setLease({ holder, untilMs: Date.now() + LEASE }));
     return async (work, waitMs) => {
       const waiting = new AbortController();
       const taken = new AbortController();
@@ -67,7 +67,7 @@ export function createTurn(name: string, tables: Tables, signal: AbortSignal): T
       const look = async (passedMs: number): Promise<boolean> => {
         await withTimeLimit(begun, RETRY, () => undefined, signal);
         if (working) return true;
-        const heartbeat = await heartbeatOf(tables, signal);
+        const heartbeat = await heartbeatOf(database, signal);
         silentMs = heartbeat === last ? silentMs + passedMs : 0;
         last = heartbeat;
         return working !== undefined || silentMs >= LEASE;
@@ -82,7 +82,7 @@ export function createTurn(name: string, tables: Tables, signal: AbortSignal): T
 
   async function byLease<T>(work: (signal: AbortSignal) => Promise<T>, waitMs: number): Promise<T> {
     const take = (until: (now: number) => number): Promise<boolean> =>
-      tables.write(async (writing) => {
+      database.write(async (writing) => {
         const lease = await writing.lease();
         const now = Date.now();
         // A lease that ends later than any can was made before the clock was set back.
@@ -147,8 +147,8 @@ async function waitFor(
 }
 
 /** What changes with every heartbeat. A database that does not answer has none. */
-async function heartbeatOf(tables: Tables, signal: AbortSignal): Promise<string | undefined> {
-  const read = tables.read((reading) => reading.lease()).catch(() => undefined);
+async function heartbeatOf(database: SyncDatabase, signal: AbortSignal): Promise<string | undefined> {
+  const read = database.read((transaction) => transaction.lease()).catch(() => undefined);
   const lease = await withTimeLimit(read, LONGEST_LOOK, () => undefined, signal);
   return lease && `${lease.holder} ${lease.untilMs}`;
 }

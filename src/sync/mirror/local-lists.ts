@@ -5,21 +5,21 @@ import type { StorageStats } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
 import { utf8Length } from '../../core/keys.ts';
 import { compareKeys, type KeyRange, select } from '../../core/order.ts';
-import { clearsOf, type Reading, type Tables } from '../database.ts';
-import { ALL, lastOf, type Meta, type Place, viewOf } from '../rules/state.ts';
+import { clearsOf, type ReadTransaction, type SyncDatabase } from '../database.ts';
+import { ALL_KEYS, type KeyState, lastAcknowledged, localView, type Meta } from '../rules/state.ts';
 
 const PAGE = 500;
 
 /** What `list` answers, with the keys that wait to be written, and without those that wait to be deleted. */
 export async function withPending(
-  tables: Tables,
+  database: SyncDatabase,
   list: (range: KeyRange) => Promise<string[]>,
   range: KeyRange,
 ): Promise<string[]> {
   // Before the server is asked: what leaves the outbox meanwhile may have come too late for its list.
-  const pending = await tables
-    .inTime(tables.read((reading) => reading.pending()))
-    .catch(() => new Map<string, Place>());
+  const pending = await database
+    .withPatience(database.read((transaction) => transaction.pending()))
+    .catch(() => new Map<string, KeyState>());
   if (pending.size === 0) return list(range);
   // The limit and the order are those of what is left when the writes that wait are laid over it.
   const { limit: _, reverse: __, ...all } = range;
@@ -27,40 +27,44 @@ export async function withPending(
 }
 
 /** The keys of the mirror that are in a range, with the writes that wait. */
-export async function localKeys(tables: Tables, range: KeyRange): Promise<string[]> {
-  const { keys, pending } = await tables.read(async (reading) => {
-    checkComplete(await reading.meta());
-    const keys = await reading.keys<string>('mirror', range.prefix ?? '');
-    return { keys, pending: await reading.pending() };
+export async function localKeys(database: SyncDatabase, range: KeyRange): Promise<string[]> {
+  const { keys, pending } = await database.read(async (transaction) => {
+    checkComplete(await transaction.meta());
+    const keys = await transaction.keys<string>('mirror', range.prefix ?? '');
+    return { keys, pending: await transaction.pending() };
   });
   return overlaid(keys, pending, range);
 }
 
 /** Counts of the same. */
-export async function localStats(tables: Tables): Promise<StorageStats> {
-  const keys = await localKeys(tables, {});
+export async function localStats(database: SyncDatabase): Promise<StorageStats> {
+  const keys = await localKeys(database, {});
   let sizeBytes = 0;
   for (let from = 0; from < keys.length; from += PAGE)
-    sizeBytes += await tables.read((reading) => sizeOf(reading, keys.slice(from, from + PAGE)));
+    sizeBytes += await database.read((transaction) => sizeOf(transaction, keys.slice(from, from + PAGE)));
   return { keys: keys.length, sizeBytes };
 }
 
-async function sizeOf(reading: Reading, keys: readonly string[]): Promise<number> {
-  const meta = (await reading.meta()) as Meta;
-  const places = await reading.places([...keys, ALL]);
+async function sizeOf(transaction: ReadTransaction, keys: readonly string[]): Promise<number> {
+  const meta = (await transaction.meta()) as Meta;
+  const keyStates = await transaction.keyStates([...keys, ALL_KEYS]);
   return keys.reduce((sum, key) => {
-    const held = viewOf(places.get(key) as Place, clearsOf(places), meta)?.held;
-    return sum + (held ? utf8Length(JSON.stringify(held.json)) : 0);
+    const value = localView(keyStates.get(key) as KeyState, clearsOf(keyStates), meta)?.value;
+    return sum + (value ? utf8Length(JSON.stringify(value.json)) : 0);
   }, 0);
 }
 
-function overlaid(keys: readonly string[], pending: ReadonlyMap<string, Place>, range: KeyRange): string[] {
+function overlaid(
+  keys: readonly string[],
+  pending: ReadonlyMap<string, KeyState>,
+  range: KeyRange,
+): string[] {
   const cleared = clearsOf(pending).at(-1);
   const all = new Set(cleared ? [] : keys);
-  for (const [key, place] of pending) {
-    const last = lastOf(place);
-    if (key === ALL || !last) continue;
-    if (last.held && last.n > (cleared?.n ?? 0)) all.add(key);
+  for (const [key, keyState] of pending) {
+    const last = lastAcknowledged(keyState);
+    if (key === ALL_KEYS || !last) continue;
+    if (last.value && last.order > (cleared?.order ?? 0)) all.add(key);
     else all.delete(key);
   }
   return select([...all].sort(compareKeys), range);

@@ -5,7 +5,7 @@
  */
 import { isObject, type JsonObject } from '../../core/json.ts';
 import { type Level1, OP_BYTES, type WireOp } from '../../remote/level1/protocol.ts';
-import { type News, newsOf } from '../mirror/learn.ts';
+import { type Observation, observationsOf } from '../mirror/update.ts';
 import type { Meta } from '../rules/state.ts';
 import { type Stop, stopOf } from './stop.ts';
 
@@ -14,13 +14,13 @@ const PAGE = 500;
 const OPERATION = 6 * 1024 + 2 * OP_BYTES;
 
 /** Delete every key whose revision is at most `seq`. Adds what the answers show to `news`. */
-export async function sweep(
+export async function clearByRevision(
   level1: Level1,
   meta: Meta,
   seq: number,
-  news: News[],
+  observations: Observation[],
 ): Promise<Stop | undefined> {
-  const { epoch, era } = meta;
+  const { epoch, generation } = meta;
   const { batchOps, bodyBytes } = level1.limits;
   const most = Math.max(1, Math.min(PAGE, batchOps, Math.floor(bodyBytes / OPERATION)));
   for (let after: string | undefined = ''; after !== undefined; ) {
@@ -32,7 +32,7 @@ export async function sweep(
       .map(({ key, rev }): WireOp => ({ op: 'delete', key, ifRevision: `${epoch}.${rev}` }));
     const sent = await level1.batch({ epoch }, ops);
     if (!sent.answer) return stopOf(sent);
-    news.push(...newsOf(ops, sent.answer, era, meta.seq));
+    observations.push(...observationsOf(ops, sent.answer, generation, meta.seq));
     after = page.answer.next;
   }
   return undefined;
