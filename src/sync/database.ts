@@ -90,9 +90,9 @@ export interface WriteTransaction extends ReadTransaction {
   /** Delete the only write of a key that waits: nothing is written for that. */
   drop(key: string, n: number): void;
   /** The waiting writes of a key, instead of those it had. */
-  setRows(key: string, before: readonly QueuedWrite[], writes: readonly QueuedWrite[]): void;
-  addConflicts(parked: readonly ConflictRecord[]): Promise<void>;
-  removeConflicts(isSettled: (parked: ConflictRecord) => boolean): Promise<void>;
+  setWrites(key: string, before: readonly QueuedWrite[], writes: readonly QueuedWrite[]): void;
+  addConflicts(conflicts: readonly ConflictRecord[]): Promise<void>;
+  removeConflicts(isSettled: (conflict: ConflictRecord) => boolean): Promise<void>;
 }
 
 /**
@@ -222,7 +222,8 @@ export function createSyncDatabase(
       memory.meta = meta;
       isDeleted = true;
     },
-    read: (work) => transact(() => connection.readInSteps((store) => work(readingOf(store, remembered)))),
+    read: (work) =>
+      transact(() => connection.readInSteps((store) => work(readTransactionOf(store, remembered)))),
     write: (work, strict = false) =>
       transact(async () => {
         let result: Awaited<ReturnType<typeof work>> | undefined;
@@ -235,7 +236,7 @@ export function createSyncDatabase(
             failure ??= error;
             store.transaction.abort();
           };
-          const { writing, finish } = writingOf(store, fail, owner, remembered);
+          const { writing, finish } = writeTransactionOf(store, fail, owner, remembered);
           const { setMeta } = writing;
           result = await work({
             ...writing,
@@ -284,9 +285,13 @@ const recordsOf = (type: RecordType, from: string | number = Number.NEGATIVE_INF
   // Every list sorts after every text.
   IDBKeyRange.bound([type, from], [type, []]);
 
-function readingOf(store: IDBObjectStore, remembered: Remembering, marks = marksIn(store)): ReadTransaction {
+function readTransactionOf(
+  store: IDBObjectStore,
+  remembered: Remembering,
+  sentWrites = sentWritesIn(store),
+): ReadTransaction {
   const rowsOf = async (keys: readonly string[]): Promise<QueuedWrite[]> => {
-    const { withSentAs } = await marks();
+    const { withSentAs } = await sentWrites();
     const found = (await results([...new Set(keys)].map((key) => get('pending', key)))) as QueuedWrite[][];
     return found
       .flat()
@@ -311,7 +316,7 @@ function readingOf(store: IDBObjectStore, remembered: Remembering, marks = marks
       return remembered(meta && { ...meta, cursor });
     },
     async keyStates(keys) {
-      const { withSentAs } = await marks();
+      const { withSentAs } = await sentWrites();
       const mirror = await many<ServerState>('mirror', keys);
       const absent = await many<ServerState>('absent', keys);
       const pending = await many<QueuedWrite[]>('pending', keys);
@@ -337,7 +342,7 @@ function readingOf(store: IDBObjectStore, remembered: Remembering, marks = marks
       const found = await results(keys.map((key) => store.getKey(['pending', key])));
       return new Set(keys.filter((_, i) => found[i] !== undefined));
     },
-    pendingCount: async () => (await transaction.count('order')) - (await marks()).rejected(),
+    pendingCount: async () => (await transaction.count('order')) - (await sentWrites()).rejected(),
     checkedKeys: async () => new Set((await transaction.records<string[]>('checked')).flat()),
     hasWrites: async () => (await results([store.getKey(recordsOf('order'))]))[0] !== undefined,
     async firstWrites(most) {
@@ -346,7 +351,7 @@ function readingOf(store: IDBObjectStore, remembered: Remembering, marks = marks
     },
     allWrites: () => transaction.firstWrites(ALL_RECORDS),
     async sentWrites() {
-      const numbers = (await marks()).orders();
+      const numbers = (await sentWrites()).orders();
       const keys = (await results(numbers.map((n) => get('order', n)))) as Array<string | undefined>;
       const known = keys.filter((key) => key !== undefined);
       return (await rowsOf(known)).filter(({ sentAs }) => sentAs);
@@ -365,34 +370,34 @@ function readingOf(store: IDBObjectStore, remembered: Remembering, marks = marks
 }
 
 /** Reads once which writes may have been sent. */
-function marksIn(store: IDBObjectStore): () => Promise<SentWrites> {
-  let marks: SentWrites | undefined;
+function sentWritesIn(store: IDBObjectStore): () => Promise<SentWrites> {
+  let sentWrites: SentWrites | undefined;
   return async () => {
-    if (marks) return marks;
+    if (sentWrites) return sentWrites;
     const [keys, batches] = await results([
       store.getAllKeys(recordsOf('sent')),
       store.getAll(recordsOf('sent')),
     ]);
-    marks ??= createSentWrites(
+    sentWrites ??= createSentWrites(
       (keys as Array<[RecordType, string]>).map(([, client]) => client),
       batches as SentMutation[],
     );
-    return marks;
+    return sentWrites;
   };
 }
 
 /** A transaction, and what is left to be written when its work is done. */
-function writingOf(
+function writeTransactionOf(
   store: IDBObjectStore,
   fail: (error: unknown) => void,
   owner: Owner | undefined,
   remembered: Remembering,
 ): { readonly writing: WriteTransaction; finish(): void } {
-  let marks: SentWrites | undefined;
-  const read = marksIn(store);
-  const transaction = readingOf(store, remembered, async () => {
-    marks = await read();
-    return marks;
+  let sentWrites: SentWrites | undefined;
+  const read = sentWritesIn(store);
+  const transaction = readTransactionOf(store, remembered, async () => {
+    sentWrites = await read();
+    return sentWrites;
   });
   const check = (request: IDBRequest): void => {
     request.onerror = () => {
@@ -441,7 +446,7 @@ function writingOf(
       remove('order', n);
       remove('checked', n);
     },
-    setRows(key, before, writes) {
+    setWrites(key, before, writes) {
       const same =
         writes.length === before.length &&
         writes.every((write, i) => isSameButSentAs(write, before[i] as QueuedWrite));
@@ -451,7 +456,7 @@ function writingOf(
         const after = writes.find(({ order }) => order === write.order);
         if (!after) remove('order', write.order);
         if (!after && write.unit?.order === write.order) remove('checked', write.order);
-        marks?.change(write, after);
+        sentWrites?.change(write, after);
       }
       for (const write of writes) {
         if (before.some(({ order }) => order === write.order)) continue;
@@ -463,16 +468,16 @@ function writingOf(
             'checked',
             write.order,
           );
-        marks?.change(undefined, write);
+        sentWrites?.change(undefined, write);
       }
     },
-    async addConflicts(parked) {
-      if (parked.length === 0) return;
+    async addConflicts(conflicts) {
+      if (conflicts.length === 0) return;
       const [last] = (await results([store.openKeyCursor(recordsOf('conflict'), 'prev') as IDBRequest])) as [
         IDBCursor | null,
       ];
       const from = last ? Number((last.key as unknown[])[1]) : 0;
-      for (const [i, one] of parked.entries()) put(one, 'conflict', from + 1 + i);
+      for (const [i, one] of conflicts.entries()) put(one, 'conflict', from + 1 + i);
     },
     async removeConflicts(isSettled) {
       const numbers = await transaction.keys<number>('conflict');
@@ -484,7 +489,7 @@ function writingOf(
   return {
     writing,
     finish() {
-      for (const [client, batch] of marks?.changes() ?? [])
+      for (const [client, batch] of sentWrites?.changes() ?? [])
         if (batch) put(batch, 'sent', client);
         else remove('sent', client);
     },

@@ -169,7 +169,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     if (serverConnection.state() !== 'online' || signal.aborted) return;
     try {
       await establish();
-      await drain();
+      await replayOutbox();
       pullSoon();
     } catch (error) {
       if (isUnreachable(error as StorageError) && !signal.aborted)
@@ -201,7 +201,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         }
         options.changed();
         // The mirror is filled after that, so that it has what was sent.
-        if (state === 'online') void (counts.pending > 0 ? drain() : Promise.resolve()).then(pullSoon);
+        if (state === 'online') void (counts.pending > 0 ? replayOutbox() : Promise.resolve()).then(pullSoon);
       },
     },
     serverUrl,
@@ -214,7 +214,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     moves += 1;
     void refresh(false).then(() => {
       // Whoever has put something there sends it, unless it is gone.
-      if (counts.pending > 0) serverConnection.soon(() => void drain());
+      if (counts.pending > 0) serverConnection.soon(() => void replayOutbox());
     });
   });
   /** Whether a disk that is full has kept the mirror from being filled. */
@@ -235,20 +235,20 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     }, PULL),
   );
 
-  let draining: Promise<void> | undefined;
+  let replaying: Promise<void> | undefined;
   /** What is sent now of what waits. */
   let round: Promise<Stop | undefined> = Promise.resolve(undefined);
   let again = false;
   /** Send what waits. Never rejects. */
-  function drain(): Promise<void> {
-    again = draining !== undefined;
-    draining ??= drainAll().finally(() => {
-      draining = undefined;
+  function replayOutbox(): Promise<void> {
+    again = replaying !== undefined;
+    replaying ??= replayRounds().finally(() => {
+      replaying = undefined;
     });
-    return draining;
+    return replaying;
   }
 
-  async function drainAll(): Promise<void> {
+  async function replayRounds(): Promise<void> {
     let restores = 0;
     do {
       again = false;
@@ -257,7 +257,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       if (signal.aborted) return;
       stopped = stop?.error;
       options.changed();
-      if (stop?.why === 'rewound' && restores < RESTORES) {
+      if (stop?.why === 'restored' && restores < RESTORES) {
         restores += 1;
         await serverConnection.connect();
         again = serverConnection.state() === 'online';
@@ -269,9 +269,9 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   /** Send what waits at the beginning. The status has counted what came of it. */
   async function sendRound(): Promise<Stop | undefined> {
     try {
-      return await server.drain();
+      return await server.replayOutbox();
     } catch (error) {
-      return { why: 'away', error: error as StorageError };
+      return { why: 'unreachable', error: error as StorageError };
     } finally {
       await refresh(true);
     }
@@ -280,15 +280,15 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   /** Leave what waits to a later time. */
   async function give({ why, error }: Stop): Promise<void> {
     const isLost =
-      why === 'away' || why === 'rewound' || (why === 'refused' && (await server.isAccessDenied()));
+      why === 'unreachable' || why === 'restored' || (why === 'refused' && (await server.isAccessDenied()));
     if (signal.aborted) return;
     if (isLost) serverConnection.lost(error);
-    else serverConnection.later(() => void drain());
+    else serverConnection.later(() => void replayOutbox());
   }
 
   /** Something was put into the outbox. */
   async function appended(): Promise<void> {
-    if (serverConnection.state() === 'online') void drain();
+    if (serverConnection.state() === 'online') void replayOutbox();
     await refresh(true);
   }
 
@@ -320,20 +320,20 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     const last = await database.read(async (transaction) => (await transaction.meta())?.lastOrder ?? 0);
     await connected;
     // What is under way may fail for what was so before this call.
-    let isUnderWay = draining !== undefined;
-    if (serverConnection.state() === 'online') void drain();
+    let isUnderWay = replaying !== undefined;
+    if (serverConnection.state() === 'online') void replayOutbox();
     for (;;) {
       const before = moves;
       const stop = await round;
       const [first] = await database.read((transaction) => transaction.firstWrites(1));
       if (!first || first.order > last) return;
       // Others go on writing, and there may be no end of that.
-      if (draining !== undefined) continue;
+      if (replaying !== undefined) continue;
       const isTriedAgain =
         serverConnection.state() === 'online' && (isUnderWay || (stop?.why === 'busy' && moves !== before));
       if (!isTriedAgain) break;
       isUnderWay = false;
-      void drain();
+      void replayOutbox();
     }
     const code = serverConnection.state() === 'auth-required' ? 'forbidden' : 'unavailable';
     throw new StorageError(code, `Writes still wait: ${reason()}`);
@@ -471,7 +471,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       await refresh(true);
       // Its result is waited for, but not for the end of a long outbox.
       if (serverConnection.state() === 'online')
-        await withTimeLimit(drain(), timeout, () => undefined, signal);
+        await withTimeLimit(replayOutbox(), timeout, () => undefined, signal);
     },
     async close() {
       controller.abort();
@@ -479,7 +479,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       clearInterval(pulling);
       tabs.close();
       await flask.close();
-      await draining;
+      await replaying;
       await mirrorObserver.whenUpdated();
       connection.close();
     },

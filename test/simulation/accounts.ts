@@ -85,7 +85,7 @@ export interface Accounts extends Watcher {
   /** Units are here with so many of their writes. */
   counts(units: Iterable<readonly [Unit, number]>): void;
   /** A write is said to be in conflict with what the server holds. */
-  meets(write: Write, value: StoredJson | undefined): void;
+  isInConflict(write: Write, value: StoredJson | undefined): void;
   fail(fault: Fault, text: string): void;
   acknowledged(): number;
   /** Look for every acknowledged write. */
@@ -286,7 +286,7 @@ export function createAccounts(now: () => number): Accounts {
     acknowledge(write) {
       write.acknowledgedAt = now();
     },
-    meets(write, value) {
+    isInConflict(write, value) {
       // A restored server may hold what was replaced long ago.
       if (!value || isShared(value) || restored) return;
       // What it was made on never came to be.

@@ -3,7 +3,7 @@
  */
 import type { Meta } from '../../src/sync/rules/state.ts';
 import { type Origin, updateMirror } from './origin.ts';
-import { drain } from './sending.ts';
+import { replayOutbox } from './sending.ts';
 import type { Answer, Op } from './server.ts';
 import { isResults, observeAnswer, type Process, type Tab, withLock } from './tab.ts';
 import type { Observation } from './tried-rules.ts';
@@ -21,11 +21,11 @@ export function* establish(tab: Tab, incarnations: ReadonlyMap<string, number>):
     yield undefined;
     handshake(tab, before, hello, incarnations);
     const forgotten = yield* withLock(origin, () => forgets(tab));
-    if (forgotten === 'away') return;
+    if (forgotten === 'unreachable') return;
     if (origin.meta.needsComparison) yield* withLock(origin, () => compareAll(tab));
-    const stop = yield* withLock(origin, () => drain(tab));
-    if (stop === 'away') return;
-    if (stop === 'rewound') {
+    const stop = yield* withLock(origin, () => replayOutbox(tab));
+    if (stop === 'unreachable') return;
+    if (stop === 'restored') {
       begin(tab, origin.meta);
       continue;
     }
@@ -43,10 +43,10 @@ export function handshake(
 ): void {
   const { origin } = tab;
   const { rules, meta } = origin;
-  const rewound = before.generation === meta.generation && rules.isRestored(before, epoch, seq);
+  const isRestored = before.generation === meta.generation && rules.isRestored(before, epoch, seq);
   // Another tab has met another server meanwhile: this answer may be of before.
   const stale = before.generation !== meta.generation;
-  const known = rewound ? rules.inNextGeneration(meta, epoch) : meta;
+  const known = isRestored ? rules.inNextGeneration(meta, epoch) : meta;
   if (!stale) {
     origin.meta = { ...known, epoch, seq: Math.max(known.seq, seq), level: 1 };
     origin.incarnation = incarnations.get(epoch) ?? 0;
@@ -66,13 +66,13 @@ function begin(tab: Tab, { generation, epoch }: Meta): void {
 }
 
 /** Whether the server has forgotten a mutation that it has answered. */
-function* forgets(tab: Tab): Process<'away' | boolean> {
+function* forgets(tab: Tab): Process<'unreachable' | boolean> {
   const { meta } = tab.origin;
-  if (meta.client === undefined && !tab.sawForgotten) return false;
+  if (meta.client === undefined && !tab.hasLostMutations) return false;
   const answer: Answer | undefined = yield { type: 'batch', client: meta.client, ops: [] };
-  if (!isResults(answer)) return 'away';
-  if (!tab.sawForgotten && answer.top > 0) return false;
-  tab.sawForgotten = false;
+  if (!isResults(answer)) return 'unreachable';
+  if (!tab.hasLostMutations && answer.top > 0) return false;
+  tab.hasLostMutations = false;
   begin(tab, meta);
   return true;
 }
@@ -105,7 +105,7 @@ export function* pull(tab: Tab, limit: number): Process {
   const { origin } = tab;
   const { meta } = origin;
   const { generation, epoch } = meta;
-  const met = meta.cursor === undefined ? new Set<string>() : undefined;
+  const listed = meta.cursor === undefined ? new Set<string>() : undefined;
   for (let cursor = meta.cursor; ; ) {
     const since = cursor === undefined ? undefined : { epoch, seq: cursor };
     const page: Answer | undefined = yield { type: 'changes', since, limit };
@@ -119,12 +119,12 @@ export function* pull(tab: Tab, limit: number): Process {
           ? { generation, clearedAt: rev }
           : { key, serverState: { generation, epoch, seq: rev, value } },
     );
-    for (const { key } of page.changes) met?.add(key);
+    for (const { key } of page.changes) listed?.add(key);
     updateMirror(origin, observations, generation, page.seq);
     cursor = page.seq;
     yield undefined;
-    if (page.more && met) continue;
-    remember(origin, generation, cursor, met);
+    if (page.more && listed) continue;
+    remember(origin, generation, cursor, listed);
     if (!page.more) return;
   }
 }
@@ -134,15 +134,15 @@ function remember(
   origin: Origin,
   generation: number,
   cursor: number | undefined,
-  met?: ReadonlySet<string>,
+  listed?: ReadonlySet<string>,
 ): void {
   const { meta, mirror } = origin;
   if (meta.generation !== generation) return;
   origin.meta = { ...meta, cursor };
-  if (!met || cursor === undefined) return;
+  if (!listed || cursor === undefined) return;
   for (const [key, serverState] of mirror)
     if (
-      !met.has(key) &&
+      !listed.has(key) &&
       serverState.value &&
       serverState.generation === generation &&
       serverState.seq <= cursor

@@ -84,7 +84,7 @@ export const clearsOf = ({ pending }: Origin): readonly QueuedWrite[] => pending
 export const writeOf = (origin: Origin, { version }: QueuedWrite): Write =>
   origin.writes.get(version) as Write;
 
-function setRows({ pending }: Origin, key: string, writes: readonly QueuedWrite[]): void {
+function setWrites({ pending }: Origin, key: string, writes: readonly QueuedWrite[]): void {
   if (writes.length > 0) pending.set(key, writes);
   else pending.delete(key);
 }
@@ -142,7 +142,7 @@ export function append(origin: Origin, appends: readonly Append[]): void {
       const waiting = { key, value, sentAs, dependsOnBase, unit, atMs: 0, ...(base && { base }) };
       const queued = origin.rules.enqueue(keyState, clearsOf(origin), origin.meta, waiting);
       origin.meta = queued.meta;
-      setRows(origin, key, queued.writes);
+      setWrites(origin, key, queued.writes);
       register(origin, queued.writes, write);
     }
     accounts.acknowledge(write);
@@ -211,7 +211,7 @@ function appendClear(origin: Origin, write: Write, sentAs: SentAs | undefined): 
   const queued = origin.rules.enqueueClear(keyStates, meta, { sentAs, atMs: 0 });
   origin.meta = queued.meta;
   for (const [key, writes] of queued.writes) {
-    setRows(origin, key, writes);
+    setWrites(origin, key, writes);
     if (key === ALL_KEYS) register(origin, writes, write);
     for (const queued of writes) {
       if (origin.writes.has(queued.version)) continue;
@@ -280,7 +280,7 @@ export function take(origin: Origin, client: string, most: number): Next | undef
   const sentAs = taken[0]?.sentAs as SentAs;
   if (!isNew) return { writes: taken, sentAs, isNew, meta: origin.meta };
   for (const queued of planned.send)
-    setRows(origin, queued.key, origin.rules.taken(origin.pending.get(queued.key) ?? NONE, queued));
+    setWrites(origin, queued.key, origin.rules.taken(origin.pending.get(queued.key) ?? NONE, queued));
   return { writes: taken, sentAs, isNew, meta: origin.meta };
 }
 
@@ -313,7 +313,7 @@ export function settle(
       const write = writeOf(origin, queued);
       write.accepted.push(decision.serverState.value);
       write.value = value;
-      setRows(
+      setWrites(
         origin,
         queued.key,
         again.writes.map((other) =>
@@ -325,14 +325,14 @@ export function settle(
     if (after.isConflict) {
       origin.conflicts.push(conflictOf(queued, decision));
       if (decision.type === 'conflict')
-        origin.accounts.meets(writeOf(origin, queued), decision.serverState.value);
+        origin.accounts.isInConflict(writeOf(origin, queued), decision.serverState.value);
       if (decision.type === 'rejected') origin.accounts.isRejected(writeOf(origin, queued));
     } else if (decision.type === 'conflict' || decision.type === 'rejected')
       origin.accounts.isReplaced(
         writeOf(origin, queued),
         after.writes.map((other) => writeOf(origin, other)),
       );
-    if (after.writes !== before) setRows(origin, queued.key, after.writes);
+    if (after.writes !== before) setWrites(origin, queued.key, after.writes);
   }
   updateMirror(origin, shown, generation, seq);
   if (client !== undefined) origin.meta = { ...origin.meta, client };

@@ -15,10 +15,10 @@ import { isResults, type Process, type Tab } from './tab.ts';
 import type { Observation, Results } from './tried-rules.ts';
 
 /** Why it ended before the outbox was empty. */
-export type Stop = 'away' | 'rewound' | undefined;
+export type Stop = 'unreachable' | 'restored' | undefined;
 
 /** Send everything that waits. */
-export function* drain(tab: Tab): Process<Stop> {
+export function* replayOutbox(tab: Tab): Process<Stop> {
   const { origin } = tab;
   /** Of the write that was refused alone last. */
   let refused: SentAs | undefined;
@@ -28,8 +28,8 @@ export function* drain(tab: Tab): Process<Stop> {
     yield undefined;
     const { writes, meta, sentAs, isNew } = next;
     if (!isNew) {
-      const given: Answer | undefined = yield { type: 'give-up', client: sentAs.client, m: sentAs.m };
-      if (!given) return 'away';
+      const given: Answer | undefined = yield { type: 'void', client: sentAs.client, m: sentAs.m };
+      if (!given) return 'unreachable';
       const stop = yield* settleDoubt(tab, next, given, refused);
       if (stop) return stop;
       continue;
@@ -44,14 +44,14 @@ export function* drain(tab: Tab): Process<Stop> {
       atomic,
       ops,
     };
-    if (!answer) return 'away';
+    if (!answer) return 'unreachable';
     if (isResults(answer)) {
       const stop = yield* record(tab, next, ops, answer);
       if (stop) return stop;
       continue;
     }
-    if (!('error' in answer)) return 'away';
-    if (answer.error === 'epoch-changed') return 'rewound';
+    if (!('error' in answer)) return 'unreachable';
+    if (answer.error === 'epoch-changed') return 'restored';
     // Else somebody has given it up.
     if (answer.error !== 'too-large') continue;
     if (writes.length > 1 && !atomic) most = Math.ceil(writes.length / 2);
@@ -83,7 +83,7 @@ function* settleDoubt(
 ): Process<Stop> {
   yield undefined;
   const { generation, epoch } = meta;
-  if ('epoch' in answer && answer.epoch !== epoch) return 'rewound';
+  if ('epoch' in answer && answer.epoch !== epoch) return 'restored';
   const decided = writes.map((queued): Decided => {
     const stored = isResults(answer) ? answer.results[queued.sentAs?.index ?? 0] : undefined;
     const serverState = stored?.rev === undefined ? undefined : { generation, epoch, seq: stored.rev };
@@ -116,7 +116,7 @@ function* record(
   if (lacking.length > 0) {
     const gets = lacking.map(({ key }): Op => ({ op: 'get', key }));
     const found: Answer | undefined = yield { type: 'batch', epoch, ops: gets };
-    if (!isResults(found)) return found && 'error' in found ? 'rewound' : 'away';
+    if (!isResults(found)) return found && 'error' in found ? 'restored' : 'unreachable';
     observations.push(...rules.observationsOf(gets, found, generation, meta.seq));
   }
   const serverState = new Map<string, ServerState>();
@@ -160,14 +160,14 @@ function* clearByRevision(
 ): Process<Stop> {
   const { epoch, generation } = meta;
   const list: Answer | undefined = yield { type: 'keys' };
-  if (!list || !('keys' in list)) return 'away';
+  if (!list || !('keys' in list)) return 'unreachable';
   const write = writeOf(origin, queued);
   const ops = list.keys
     .filter(({ rev }) => rev <= seq)
     .map(({ key, rev }): Op => ({ op: 'delete', key, ifRev: rev, queued: true, write }));
   if (ops.length === 0) return undefined;
   const answer: Answer | undefined = yield { type: 'batch', epoch, ops };
-  if (!isResults(answer)) return answer ? 'rewound' : 'away';
+  if (!isResults(answer)) return answer ? 'restored' : 'unreachable';
   observations.push(...origin.rules.observationsOf(ops, answer, generation, meta.seq));
   return undefined;
 }

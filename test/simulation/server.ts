@@ -35,7 +35,7 @@ export type Request =
       readonly atomic?: boolean | undefined;
       readonly ops: readonly Op[];
     }
-  | ({ readonly type: 'give-up' } & Mutation)
+  | ({ readonly type: 'void' } & Mutation)
   | {
       readonly type: 'changes';
       readonly since?: { readonly epoch: string; readonly seq: number } | undefined;
@@ -154,7 +154,7 @@ export function createServer(watcher: Watcher): Server {
     state: { seq: 0, clearedAt: 0, entries: new Map(), clients: new Map(), applied: new Set() },
     handle(request) {
       if (request.type === 'batch') return batch(request);
-      if (request.type === 'give-up') return giveUp(request);
+      if (request.type === 'void') return giveUp(request);
       return request.type === 'keys' ? keys() : changes(request);
     },
   };

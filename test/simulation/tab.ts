@@ -28,7 +28,7 @@ export interface Tab {
   next: number;
   acknowledged: number;
   /** Whether the server has lost a mutation that it had answered. */
-  sawForgotten: boolean;
+  hasLostMutations: boolean;
 }
 
 /** What an app asks for. */
@@ -99,7 +99,7 @@ function* sendDirect(
   const answer: Answer | undefined = yield { type: 'batch', epoch, mutation, atomic, ops };
   if (isResults(answer)) {
     const isForgotten = answer.top < tab.acknowledged;
-    tab.sawForgotten ||= isForgotten;
+    tab.hasLostMutations ||= isForgotten;
     tab.acknowledged = isForgotten ? 0 : m;
     yield* observeAnswer(tab, ops, answer, known, isForgotten);
     for (const [i, { write }] of ops.entries())

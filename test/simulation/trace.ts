@@ -23,7 +23,7 @@ const op = ({ op: name, key, value, ifRev, ifSeq, write }: Op): string =>
 export function textOf(request: Request): string {
   if (request.type === 'keys') return 'keys';
   if (request.type === 'changes') return `changes since ${request.since?.epoch}.${request.since?.seq}`;
-  if (request.type === 'give-up') return `give up ${request.client}.${request.m}`;
+  if (request.type === 'void') return `give up ${request.client}.${request.m}`;
   const { epoch, mutation, atomic, ops } = request;
   return `${atomic ? 'atomic ' : ''}[${ops.map(op).join(', ')}]${mutation ? ` as ${mutation.client}.${mutation.m}` : ''}${epoch ? ` to ${epoch}` : ''}`;
 }

@@ -8,7 +8,7 @@ import { createAccounts, type Fault } from './accounts.ts';
 import { createApp, oddsOf } from './chance.ts';
 import { establish, handshake, pull } from './meeting.ts';
 import { createOrigin, differences, type Origin } from './origin.ts';
-import { drain } from './sending.ts';
+import { replayOutbox } from './sending.ts';
 import { type Answer, copyOf, createServer, type Request, restoreTo, type State } from './server.ts';
 import { type Process, type Tab, withLock } from './tab.ts';
 import { answerText, stateOf, textOf } from './trace.ts';
@@ -108,7 +108,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
       client: newClient(),
       next: 1,
       acknowledged: 0,
-      sawForgotten: false,
+      hasLostMutations: false,
     };
     tabs.push(tab);
     return tab;
@@ -223,7 +223,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
   }
 
   function* draining(tab: Tab): Process {
-    if (yield* withLock(tab.origin, () => drain(tab))) tab.online = false;
+    if (yield* withLock(tab.origin, () => replayOutbox(tab))) tab.online = false;
   }
 
   function step(): void {

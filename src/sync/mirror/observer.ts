@@ -31,7 +31,7 @@ export interface MirrorObserver extends Observer {
   /** What was seen of a key and could not be put into the mirror: the disk is full. */
   unstored(key: string): ServerState | undefined;
   /** Whether the server has lost mutations that it had answered to this session, since the last call. */
-  takeForgotten(): boolean;
+  takeLostMutations(): boolean;
 }
 
 /** So many keys are remembered to be in the mirror as they are: reading them again does not write them again. */
@@ -54,11 +54,11 @@ export function createMirrorObserver(
   let doubt: Doubt | undefined;
   /** The last mutation that the server has answered. */
   let last: Mutation | undefined;
-  let hasForgotten = false;
+  let hasLostMutations = false;
   /** The highest sequence number of the session that was answered. */
   let reached = 0;
   const mirrored = new Map<string, number>();
-  let learning: Promise<void> = Promise.resolve();
+  let updating: Promise<void> = Promise.resolve();
 
   /** What was seen and could not be put into the mirror. */
   const unstored = new Map<string, ServerState>();
@@ -76,7 +76,7 @@ export function createMirrorObserver(
         !('key' in one) || one.serverState.seq === 0 || mirrored.get(one.key) !== stampOf(one.serverState),
     );
     if (unknown.length > 0)
-      learning = learning.then(async () => {
+      updating = updating.then(async () => {
         try {
           // Another tab has met another incarnation meanwhile: this one has to meet it too.
           if (!(await database.write((writing) => updateMirror(writing, unknown, generation, seq))))
@@ -93,7 +93,7 @@ export function createMirrorObserver(
           await database.write(async (writing) => writing.forget(keys)).catch(() => undefined);
         }
       });
-    return learning;
+    return updating;
   }
 
   return {
@@ -104,16 +104,16 @@ export function createMirrorObserver(
       last = undefined;
       mirrored.clear();
     },
-    whenUpdated: () => learning,
+    whenUpdated: () => updating,
     takeDoubt() {
       const taken = doubt;
       doubt = undefined;
       return taken;
     },
     unstored: (key) => unstored.get(key),
-    takeForgotten() {
-      const taken = hasForgotten;
-      hasForgotten = false;
+    takeLostMutations() {
+      const taken = hasLostMutations;
+      hasLostMutations = false;
       return taken;
     },
     asking: () => reached,
@@ -121,7 +121,7 @@ export function createMirrorObserver(
       if (!session) return;
       const { generation, epoch } = session;
       const isRestored = mutation !== undefined && last?.client === mutation.client && answer.top < last.m;
-      hasForgotten ||= isRestored;
+      hasLostMutations ||= isRestored;
       last = mutation ?? last;
       // A sequence number only grows.
       if (answer.epoch !== epoch || answer.seq < asked || isRestored) return other();
@@ -145,12 +145,12 @@ export function createMirrorObserver(
         else if (operation.type === 'has' && !outcome.value) observe(operation.key);
         else if (operation.type === 'clear') {
           observations.length = 0;
-          learning = learning.then(() => database.write(emptied)).catch(failed);
+          updating = updating.then(() => database.write(emptied)).catch(failed);
         } else if (operation.type === 'get' && outcome.value !== undefined) {
           const value = await storedJsonIfAny(operation.key, outcome.value);
           if (value) observe(operation.key, value);
           else
-            learning = learning
+            updating = updating
               .then(() => database.write(async (w) => w.forget([operation.key])))
               .catch(failed);
         }

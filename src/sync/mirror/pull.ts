@@ -41,7 +41,7 @@ export async function pull(
     if (!(Number(stats.answer ?? MOST) < MOST)) return true;
   }
   /** Keys of a mirror that is filled from the start: what is not among them is gone. */
-  const met = meta.cursor === undefined ? new Set<string>() : undefined;
+  const listed = meta.cursor === undefined ? new Set<string>() : undefined;
   for (let cursor = meta.cursor; !signal.aborted; ) {
     const since = cursor === undefined ? '' : `since=${encodeURIComponent(`${meta.epoch}.${cursor}`)}&`;
     const page = await level1.read(`changes?${since}limit=${PAGE}`, changesOf);
@@ -61,11 +61,11 @@ export async function pull(
           ? { generation: meta.generation, clearedAt: rev }
           : { key, serverState: { generation: meta.generation, epoch, seq: rev, value } },
     );
-    for (const { key } of changes) met?.add(key);
+    for (const { key } of changes) listed?.add(key);
     await database.write((writing) => updateMirror(writing, observations, meta.generation, seq));
     cursor = seq;
-    if (more && met) continue;
-    await remember(database, meta, { cursor, lastSyncAtMs: Date.now() }, met);
+    if (more && listed) continue;
+    await remember(database, meta, { cursor, lastSyncAtMs: Date.now() }, listed);
     if (!more) return true;
   }
   return true;
@@ -76,16 +76,16 @@ const remember = (
   database: SyncDatabase,
   { generation }: Meta,
   found: Partial<Meta>,
-  met?: ReadonlySet<string>,
+  listed?: ReadonlySet<string>,
 ): Promise<void> =>
   database.write(async (writing) => {
     const meta = await writing.meta();
     if (meta?.generation !== generation) return;
     writing.setMeta({ ...meta, ...found });
-    if (!met) return;
+    if (!listed) return;
     const keys = await writing.keys<string>('mirror');
     const seq = Number(found.cursor);
-    for (const [key, { serverState }] of await writing.keyStates(keys.filter((key) => !met.has(key))))
+    for (const [key, { serverState }] of await writing.keyStates(keys.filter((key) => !listed.has(key))))
       if (meta.level === 0) writing.setServerState(key, { generation, epoch: '', seq });
       else if (serverState && serverState.generation === generation && serverState.seq <= seq)
         writing.setServerState(key, { ...serverState, seq, value: undefined });
@@ -137,12 +137,12 @@ export async function pullLevel0(
 ): Promise<void> {
   const { sizeBytes } = await flask.stats();
   if (sizeBytes > MOST_LEVEL0) return;
-  const met = new Set<string>();
+  const listed = new Set<string>();
   try {
     for await (const page of flask.entries({})) {
       const observations: Observation[] = [];
       for (const [key, value] of page) {
-        met.add(key);
+        listed.add(key);
         observations.push({
           key,
           serverState: { generation, epoch: '', seq: 0, value: await storedJsonOf(key, snapshot(value)) },
@@ -154,5 +154,5 @@ export async function pullLevel0(
     if ((error as StorageError).code === 'unsupported-value') return;
     throw error;
   }
-  await remember(database, { generation } as Meta, { cursor: 0 }, met);
+  await remember(database, { generation } as Meta, { cursor: 0 }, listed);
 }

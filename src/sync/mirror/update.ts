@@ -78,7 +78,7 @@ export async function updateMirror(
   const keys = observations.flatMap((one) => ('key' in one ? [one.key] : []));
   const keyStates = await writing.keyStates([...new Set(keys)]);
   const known = new Map([...keyStates].map(([key, keyState]) => [key, keyState.serverState]));
-  const parked: ConflictRecord[] = [];
+  const conflicts: ConflictRecord[] = [];
   const changed = new Set<string>();
   for (const one of observations) {
     if ('clearedAt' in one) {
@@ -89,7 +89,7 @@ export async function updateMirror(
       await writing.forgetBefore(meta.generation, one.clearedAt);
     } else if (isNewer(known.get(one.key), one.serverState, meta)) {
       const lost = restoreConflict(one.key, known.get(one.key), one.serverState, Date.now());
-      if (lost) parked.push(lost);
+      if (lost) conflicts.push(lost);
       const before = known.get(one.key);
       const same = before?.generation === one.serverState.generation && before.seq === one.serverState.seq;
       const version = one.serverState.version ?? (same ? before.version : undefined);
@@ -101,7 +101,7 @@ export async function updateMirror(
     const serverState = known.get(key);
     if (serverState) writing.setServerState(key, serverState);
   }
-  await writing.addConflicts(parked);
+  await writing.addConflicts(conflicts);
   writing.setMeta(generation === meta.generation && seq > meta.seq ? { ...meta, seq } : meta);
   return generation === meta.generation;
 }

@@ -79,7 +79,7 @@ export function createCalls(called: Called): Calls {
   async function here(operations: readonly ProtocolOperation[]): Promise<Set<ProtocolOperation>> {
     const chosen = new Set<ProtocolOperation>();
     const asked = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL_KEYS)));
-    const waiting = await database
+    const queued = await database
       .withPatience(
         database.read(async (transaction) =>
           (await transaction.hasWrites())
@@ -92,16 +92,16 @@ export function createCalls(called: Called): Calls {
       )
       // What waits in a database that cannot be read will meet the server by its conditions.
       .catch(() => undefined);
-    if (!waiting && !writesHere) return chosen;
-    const keys = new Set(waiting?.keys);
+    if (!queued && !writesHere) return chosen;
+    const keys = new Set(queued?.keys);
     for (const operation of operations) {
       const key = 'key' in operation ? operation.key : ALL_KEYS;
-      const waits =
+      const isQueued =
         keys.has(ALL_KEYS) ||
         keys.has(key) ||
-        (key === ALL_KEYS && (waiting !== undefined || keys.size > 0)) ||
-        (!isRead(operation) && waiting?.checked.has(key));
-      if (!waits && (isRead(operation) || !writesHere)) continue;
+        (key === ALL_KEYS && (queued !== undefined || keys.size > 0)) ||
+        (!isRead(operation) && queued?.checked.has(key));
+      if (!isQueued && (isRead(operation) || !writesHere)) continue;
       keys.add(key);
       chosen.add(operation);
     }
@@ -232,22 +232,22 @@ export function createCalls(called: Called): Calls {
       serverConnection.hint();
       return atomicHere(parts);
     }
-    const waits = await database
+    const isQueued = await database
       .withPatience(
         database.read(async (transaction) => {
           if (!(await transaction.hasWrites())) return false;
-          const waiting = await transaction.queuedKeys([ALL_KEYS, ...parts.map(({ key }) => key)]);
+          const queued = await transaction.queuedKeys([ALL_KEYS, ...parts.map(({ key }) => key)]);
           const checked = await transaction.checkedKeys();
           return (
-            waiting.has(ALL_KEYS) ||
-            parts.some(({ type, key }) => waiting.has(key) || (type !== 'check' && checked.has(key)))
+            queued.has(ALL_KEYS) ||
+            parts.some(({ type, key }) => queued.has(key) || (type !== 'check' && checked.has(key)))
           );
         }),
       )
       .catch(() => false);
     const conditional = parts.filter(({ ifRevision }) => ifRevision !== undefined);
     if (writesHere && conditional.length > 0) await readFirst(conditional.map(({ key }) => key));
-    if (waits || writesHere) return atomicHere(parts);
+    if (isQueued || writesHere) return atomicHere(parts);
     try {
       await flask.atomic(await named(parts));
     } catch (reason) {

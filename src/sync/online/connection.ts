@@ -20,7 +20,7 @@ const LONGEST_YOUNG_PAUSE = 4000;
 const HINTED = 1000;
 
 /** Why it is `reconnecting` after it was `online`. */
-const MET = 'the server is asked what state it is in';
+const CONNECTED = 'the server is asked what state it is in';
 
 /** The connection to a server, as it stands. */
 export interface ServerConnection {
@@ -97,7 +97,7 @@ export function createServerConnection(
       await establish();
       tries = 0;
       awaySince = undefined;
-      set('online', MET);
+      set('online', CONNECTED);
     } catch (error) {
       failed(error);
     }

@@ -39,7 +39,7 @@ export interface ServerSide {
   /** Meet the server where nothing can be kept here. */
   handshakeOnly(): Promise<void>;
   /** Send what waits at the beginning. Returns why some of it still waits. */
-  drain(): Promise<Stop | undefined>;
+  replayOutbox(): Promise<Stop | undefined>;
   /** Whether the server lets this caller do nothing at all. */
   isAccessDenied(): Promise<boolean>;
   /** Go on filling the mirror. Returns whether the server is still the one that was met. */
@@ -64,7 +64,7 @@ export function createServerSide({
   const { signal } = work;
 
   /** The server as it was met last: on a full disk there is no room to note that down. */
-  let met = INITIAL_META;
+  let lastMeta = INITIAL_META;
 
   /** What is known of a server of level 1, now that it has answered. */
   async function handshake(level1: Level1, rounds = ROUNDS): Promise<Meta> {
@@ -103,8 +103,8 @@ export function createServerSide({
 
   async function change(to: (meta: Meta) => Meta): Promise<Meta> {
     const next = async (transaction: ReadTransaction): Promise<Meta> => {
-      met = to((await transaction.meta()) ?? met);
-      return met;
+      lastMeta = to((await transaction.meta()) ?? lastMeta);
+      return lastMeta;
     };
     try {
       return await database.write(async (writing) => {
@@ -129,19 +129,19 @@ export function createServerSide({
     await flask.settle();
     return replay({ ...all, level1 }, before.lastOrder).catch((error: StorageError) => {
       if (error.code !== 'quota') throw error;
-      return replayFull({ ...all, level1 }, met, before.lastOrder, error);
+      return replayFull({ ...all, level1 }, lastMeta, before.lastOrder, error);
     });
   }
 
-  async function drain(): Promise<Stop | undefined> {
+  async function replayOutbox(): Promise<Stop | undefined> {
     let hasLock = false;
     try {
       return await lock(async (signal) => {
         hasLock = true;
-        const before = (await database.read((transaction) => transaction.meta())) ?? met;
+        const before = (await database.read((transaction) => transaction.meta())) ?? lastMeta;
         const stop = await send(signal, before);
         // What was seen of it orders nothing any more.
-        if (stop?.why === 'rewound') await begin(before);
+        if (stop?.why === 'restored') await begin(before);
         return stop;
       }, REPLAY_LOCK_MS);
     } catch (error) {
@@ -175,7 +175,7 @@ export function createServerSide({
 
   /** Whether the server still knows the mutations that it has answered. */
   async function remembers(level1: Level1): Promise<boolean> {
-    if (mirrorObserver.takeForgotten()) return false;
+    if (mirrorObserver.takeLostMutations()) return false;
     const meta = await database.read((transaction) => transaction.meta());
     if (meta?.client === undefined || isClientExpired(meta, Date.now())) return true;
     const sent = await level1.batch({ client: meta.client }, [], handshakeMs);
@@ -187,11 +187,11 @@ export function createServerSide({
     async handshakeOnly() {
       await flask.open();
       // Should the database be usable later, while the server is away: what it does not hold is not missing.
-      database.remember({ ...met, level: flask.level1() ? 1 : 0 });
+      database.remember({ ...lastMeta, level: flask.level1() ? 1 : 0 });
       const sent = await flask.level1()?.batch({}, [], handshakeMs);
       if (sent?.error) throw sent.error;
     },
-    drain,
+    replayOutbox,
     async establish() {
       await flask.open();
       const level1 = flask.level1();

@@ -72,10 +72,10 @@ export function createLists({ flask, database, serverConnection, run, isAccessDe
     keys,
     async *entries(range) {
       let rest = range;
-      const waits = await database
+      const hasQueued = await database
         .withPatience(database.read((transaction) => transaction.hasWrites()))
         .catch(() => false);
-      if (serverConnection.state() === 'online' && !waits) {
+      if (serverConnection.state() === 'online' && !hasQueued) {
         try {
           for await (const page of flask.entries(range)) {
             rest = restOf(rest, page);
@@ -92,10 +92,10 @@ export function createLists({ flask, database, serverConnection, run, isAccessDe
         yield await entriesOf(left.slice(from, from + PAGE));
     },
     async stats() {
-      const waits = await database
+      const hasQueued = await database
         .withPatience(database.read((transaction) => transaction.hasWrites()))
         .catch(() => false);
-      return either(waits ? () => countOf(lists.entries({})) : flask.stats, () => localStats(database));
+      return either(hasQueued ? () => countOf(lists.entries({})) : flask.stats, () => localStats(database));
     },
     count: async (range) => (isUnbounded(range) ? (await lists.stats()).keys : (await keys(range)).length),
   };

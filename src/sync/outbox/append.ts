@@ -145,7 +145,7 @@ export function createLocal(database: SyncDatabase, unstored: (key: string) => S
         for (const [key, { writes }] of draft.keyStates) {
           const had = before.keyStates.get(key)?.writes ?? [];
           if (had !== writes)
-            writing.setRows(
+            writing.setWrites(
               key,
               had,
               writes.map((write) => shifted(write, given, shift)),

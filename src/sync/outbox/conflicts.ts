@@ -13,9 +13,9 @@ import { ALL_KEYS, type ConflictRecord, type KeyState, type StoredJson } from '.
 
 /** All of them, the oldest first. */
 export async function listConflicts(database: SyncDatabase): Promise<ConflictOf[]> {
-  const parked = await database.read((transaction) => transaction.records<ConflictRecord>('conflict'));
+  const conflicts = await database.read((transaction) => transaction.records<ConflictRecord>('conflict'));
   return Promise.all(
-    parked.map(async ({ key, reason, base, local, server, detail, atMs, unit }) => ({
+    conflicts.map(async ({ key, reason, base, local, server, detail, atMs, unit }) => ({
       key,
       reason,
       base: await sideOf(key, base),
@@ -24,7 +24,7 @@ export async function listConflicts(database: SyncDatabase): Promise<ConflictOf[
       detail,
       atMs,
       ...(unit !== undefined && {
-        unit: parked.filter((one) => one.unit === unit).map((one) => one.key),
+        unit: conflicts.filter((one) => one.unit === unit).map((one) => one.key),
       }),
     })),
   );
@@ -72,7 +72,7 @@ export async function resolveConflicts(
         const value = other && part.key === key ? other : part.local;
         const write = { key: part.key, value, unit, atMs: Date.now() };
         const queued = enqueue(keyState, clearsOf(keyStates), counted, write);
-        writing.setRows(part.key, keyState.writes, queued.writes);
+        writing.setWrites(part.key, keyState.writes, queued.writes);
         counted = queued.meta;
       }
       writing.setMeta(counted);

@@ -63,7 +63,7 @@ export async function discardEntry(id: string, isKept: boolean, timeout: number)
               other.order === write.order ? { ...other, rejected: true as const } : other,
             )
           : applyDecision(writes, write, { type: 'not-applied' }, clearsOf(keyStates)).writes;
-        writing.setRows(write.key, writes, after);
+        writing.setWrites(write.key, writes, after);
       }
       if (isKept) await writing.addConflicts(parts.map(conflictOf));
     }, true),

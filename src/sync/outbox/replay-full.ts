@@ -32,18 +32,18 @@ export async function replayFull(
   full: StorageError,
 ): Promise<Stop | undefined> {
   while (!signal.aborted) {
-    const { meta, waiting } = await database.read(async (transaction) => ({
+    const { meta, queued } = await database.read(async (transaction) => ({
       meta: { ...((await transaction.meta()) as Meta), generation, epoch, seq, level },
-      waiting: await transaction.firstWrites(READ),
+      queued: await transaction.firstWrites(READ),
     }));
-    const withoutSentAs = fitting(waiting, level1.limits.bodyBytes).map((write) => ({
+    const withoutSentAs = fitting(queued, level1.limits.bodyBytes).map((write) => ({
       ...write,
       sentAs: undefined,
     }));
     const planned = planRequest(withoutSentAs, newClient(), MOST);
     if (!planned || !('send' in planned) || (planned.send[0] as QueuedWrite).order > last) return undefined;
     const writes = planned.send.map(
-      (write) => waiting.find(({ order }) => order === write.order) as QueuedWrite,
+      (write) => queued.find(({ order }) => order === write.order) as QueuedWrite,
     );
     const applied = await appliedOf(level1, writes);
     if ('why' in applied) return applied;

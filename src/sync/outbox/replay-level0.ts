@@ -20,7 +20,7 @@ import {
   type ServerState,
   type StoredJson,
 } from '../rules/state.ts';
-import { type Replay, settle } from './replay.ts';
+import { type Replay, recordDecisions } from './replay.ts';
 import { isUnreachable, type Stop } from './stop.ts';
 
 /** Keys that are compared and written together. */
@@ -33,16 +33,16 @@ export async function replayLevel0(
   last: number,
 ): Promise<Stop | undefined> {
   while (!work.signal.aborted) {
-    const { meta, waiting } = await work.database.read(async (transaction) => ({
+    const { meta, queued } = await work.database.read(async (transaction) => ({
       meta: (await transaction.meta()) as Meta,
-      waiting: await transaction.firstWrites(MOST),
+      queued: await transaction.firstWrites(MOST),
     }));
-    if (!waiting[0] || waiting[0].order > last) return undefined;
-    if (waiting[0].unit) {
-      await rejectUnit(work, waiting[0].unit, meta);
+    if (!queued[0] || queued[0].order > last) return undefined;
+    if (queued[0].unit) {
+      await rejectUnit(work, queued[0].unit, meta);
       continue;
     }
-    const writes = firstOfEach(waiting);
+    const writes = firstOfEach(queued);
     const decisions: Decision[] = [];
     const details: string[] = [];
     const compared = await knownServerState(flask, writes, meta);
@@ -79,7 +79,7 @@ export async function replayLevel0(
         details[i] = `${key}: ${outcome.reason.message}`;
       }
     }
-    await settle(work, writes, decisions, [], meta, 0, details);
+    await recordDecisions(work, writes, decisions, [], meta, 0, details);
   }
   return undefined;
 }
@@ -98,7 +98,7 @@ async function rejectUnit(work: Omit<Replay, 'level1'>, { order }: AtomicUnit, m
   );
   const detail = 'The server, now of level 0, cannot apply several writes as a whole.';
   const rejections = writes.map((): Decision => ({ type: 'rejected' }));
-  await settle(work, writes, rejections, [], meta, 0, Array(writes.length).fill(detail));
+  await recordDecisions(work, writes, rejections, [], meta, 0, Array(writes.length).fill(detail));
 }
 
 const run = (flask: FlaskBackend, operations: readonly Operation[]): Promise<Outcome[]> =>
@@ -155,6 +155,6 @@ async function operationOf({ key, value }: QueuedWrite): Promise<Operation> {
 
 /** Why to stop, if a failure is not this write's alone. */
 function stopOf(error: StorageError): Stop | undefined {
-  if (isUnreachable(error) || error.code === 'closed') return { why: 'away', error };
+  if (isUnreachable(error) || error.code === 'closed') return { why: 'unreachable', error };
   return error.code === 'forbidden' || error.code === 'quota' ? { why: 'refused', error } : undefined;
 }

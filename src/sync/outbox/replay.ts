@@ -198,11 +198,11 @@ const take = ({ database, level1 }: Replay, selection: Selection): Promise<Next 
     database,
     async (writing) => {
       const meta = await writing.meta();
-      const marked = await writing.sentWrites();
+      const sent = await writing.sentWrites();
       const { most, last, aside, deletesOnly } = selection;
-      const waiting =
-        marked.length > 0
-          ? marked
+      const queued =
+        sent.length > 0
+          ? sent
           : fitting(
               withoutBlocked(
                 await writing.firstWrites(deletesOnly ? ALL_RECORDS : MOST + aside.size),
@@ -210,8 +210,7 @@ const take = ({ database, level1 }: Replay, selection: Selection): Promise<Next 
               ),
               level1.limits.bodyBytes,
             );
-      const planned =
-        meta && waiting[0] && waiting[0].order <= last && planRequest(waiting, newClient(), most);
+      const planned = meta && queued[0] && queued[0].order <= last && planRequest(queued, newClient(), most);
       if (!planned) return undefined;
       if ('settle' in planned)
         return { writes: planned.settle, meta, sentAs: sentAsOf(planned.settle), wasSent: true };
@@ -222,7 +221,7 @@ const take = ({ database, level1 }: Replay, selection: Selection): Promise<Next 
         const after = before.map((other) =>
           other.order === write.order ? { ...other, sentAs: write.sentAs } : other,
         );
-        writing.setRows(write.key, before, after);
+        writing.setWrites(write.key, before, after);
       }
       return { writes, meta, sentAs: sentAsOf(writes), wasSent: false };
     },
@@ -263,7 +262,7 @@ const noteFailure = (
       const after = before.map((write) =>
         write.order === order && write.version === version ? { ...write, failed } : write,
       );
-      writing.setRows(key, before, after);
+      writing.setWrites(key, before, after);
     }
   });
 
@@ -333,7 +332,7 @@ async function record(
       }
     } else decisions.push(decide(write, { status, serverState: serverState.get(write.key) }));
   }
-  await settle(work, writes, decisions, observations, meta, answer.seq, details, sentAs.client);
+  await recordDecisions(work, writes, decisions, observations, meta, answer.seq, details, sentAs.client);
   return undefined;
 }
 
@@ -356,7 +355,7 @@ async function recordVoided(
   const details = writes.map(
     (write) => given?.results?.[(write.sentAs as SentAs).index]?.error || (refusal?.detail ?? ''),
   );
-  await settle(work, writes, decisions, [], meta, given?.seq ?? 0, details);
+  await recordDecisions(work, writes, decisions, [], meta, given?.seq ?? 0, details);
 }
 
 /** The state that a write has made. */
@@ -368,7 +367,7 @@ const stateOfResult = ({ revision }: Result, { generation, epoch }: Meta): Serve
  *
  * @param client The client whose mutation the server has answered.
  */
-export async function settle(
+export async function recordDecisions(
   { database, merge, progress }: Pick<Replay, 'database' | 'merge' | 'progress'>,
   writes: readonly QueuedWrite[],
   decisions: readonly Decision[],
@@ -390,7 +389,7 @@ export async function settle(
     if (((await writing.meta()) ?? meta).generation !== meta.generation) return;
     const keyStates = await writing.keyStates([...new Set([ALL_KEYS, ...writes.map(({ key }) => key)])]);
     const shown: Observation[] = [...observations];
-    const parked: ConflictRecord[] = [];
+    const conflicts: ConflictRecord[] = [];
     for (const [i, write] of writes.entries()) {
       const decision = decisions[i] as Decision;
       const keyState = keyStates.get(write.key) ?? { writes: [] };
@@ -415,15 +414,15 @@ export async function settle(
       }
       if (decision.type === 'done' && write.key === ALL_KEYS && decision.serverState)
         shown.push({ generation: meta.generation, clearedAt: decision.serverState.seq });
-      if (after.isConflict) parked.push(conflictOf(write, decision, details[i]));
+      if (after.isConflict) conflicts.push(conflictOf(write, decision, details[i]));
       if (after.writes === keyState.writes) continue;
-      writing.setRows(write.key, keyState.writes, after.writes);
+      writing.setWrites(write.key, keyState.writes, after.writes);
       keyStates.set(write.key, { ...keyState, writes: after.writes });
     }
     await updateMirror(writing, shown, meta.generation, seq);
     const now = client === undefined ? undefined : await writing.meta();
     if (now) writing.setMeta({ ...now, client, usedAtMs: Date.now() });
-    await writing.addConflicts(parked);
+    await writing.addConflicts(conflicts);
   };
   // A conflict is the only place where its value is then: it survives a power cut.
   await makingRoom(database, store, isKept);

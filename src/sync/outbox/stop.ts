@@ -10,7 +10,7 @@ import { isLocal } from '../database.ts';
 /** Why a replay ended before the outbox was empty. */
 export interface Stop {
   /** The server is away; it refuses; it is not in the state that its answers were of; another tab is sending. */
-  readonly why: 'away' | 'refused' | 'rewound' | 'busy';
+  readonly why: 'unreachable' | 'refused' | 'restored' | 'busy';
   readonly error: StorageError;
 }
 
@@ -20,12 +20,12 @@ export const isUnreachable = (error: StorageError): boolean =>
 
 /** Why to stop where a request has no answer. */
 export function stopOf({ error, refused, type }: Unanswered): Stop {
-  if (nameOf(type) === 'epoch-changed') return { why: 'rewound', error };
-  return { why: refused === undefined ? 'away' : 'refused', error };
+  if (nameOf(type) === 'epoch-changed') return { why: 'restored', error };
+  return { why: refused === undefined ? 'unreachable' : 'refused', error };
 }
 
 /** The server answers for another state of its data. */
 export const restoredMeanwhile = (): Stop => ({
-  why: 'rewound',
+  why: 'restored',
   error: new StorageError('unavailable', 'The server was restored meanwhile.'),
 });

@@ -128,8 +128,8 @@ export type Plan =
  * @param client Never used before: two copies of a device must not name two mutations alike.
  */
 export function planRequest(writes: readonly QueuedWrite[], client: string, most: number): Plan {
-  const marked = writes.find(({ sentAs }) => sentAs)?.sentAs;
-  if (marked) return { settle: writes.filter(({ sentAs }) => sentAs?.client === marked.client) };
+  const unsettled = writes.find(({ sentAs }) => sentAs)?.sentAs;
+  if (unsettled) return { settle: writes.filter(({ sentAs }) => sentAs?.client === unsettled.client) };
   const batch: QueuedWrite[] = [];
   const keys = new Set<string>();
   const [{ unit }] = writes.length > 0 ? (writes as [QueuedWrite]) : [{ unit: undefined }];

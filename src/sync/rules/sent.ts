@@ -29,28 +29,28 @@ export interface SentWrites {
 /** The batches as they were read. */
 export function createSentWrites(clients: readonly string[], batches: readonly SentMutation[]): SentWrites {
   const sent = new Map(clients.map((client, i) => [client, batches[i] as SentMutation]));
-  const marks = new Map<number, SentAs>();
+  const sentAsByOrder = new Map<number, SentAs>();
   const rejected = new Set<number>();
   for (const [client, batch] of sent) {
-    for (const [order, index] of batch.indexes) marks.set(order, { client, m: batch.m, index });
+    for (const [order, index] of batch.indexes) sentAsByOrder.set(order, { client, m: batch.m, index });
     for (const order of batch.rejected) rejected.add(order);
   }
   const touched = new Set<string>();
   return {
-    withSentAs: (write) => ({ ...write, sentAs: marks.get(write.order) }),
-    orders: () => [...marks.keys()],
+    withSentAs: (write) => ({ ...write, sentAs: sentAsByOrder.get(write.order) }),
+    orders: () => [...sentAsByOrder.keys()],
     rejected: () => rejected.size,
     change(before, after) {
       for (const write of [before, after]) if (write?.sentAs) touched.add(write.sentAs.client);
-      if (before) marks.delete(before.order);
+      if (before) sentAsByOrder.delete(before.order);
       if (before) rejected.delete(before.order);
       if (after?.rejected) rejected.add(after.order);
-      if (after?.sentAs) marks.set(after.order, after.sentAs);
+      if (after?.sentAs) sentAsByOrder.set(after.order, after.sentAs);
     },
     changes() {
       const changed = new Map<string, SentMutation | undefined>();
       for (const client of touched) {
-        const own = [...marks].filter(([, sentAs]) => sentAs.client === client);
+        const own = [...sentAsByOrder].filter(([, sentAs]) => sentAs.client === client);
         const [one] = own;
         const indexes = new Map(own.map(([order, { index }]) => [order, index]));
         const refused = new Set(own.flatMap(([order]) => (rejected.has(order) ? [order] : [])));

@@ -9,8 +9,8 @@ import type { Edit } from './bundle.ts';
 export const MUTANTS: Readonly<Record<string, Edit>> = {
   'a queued write is sent without its condition': {
     file: 'src/sync/outbox/outgoing.ts',
-    find: "? { op: 'put', key, text: JSON.stringify(held.json), ifRevision }",
-    replace: "? { op: 'put', key, text: JSON.stringify(held.json) }",
+    find: "? { op: 'put', key, text: JSON.stringify(value.json), ifRevision }",
+    replace: "? { op: 'put', key, text: JSON.stringify(value.json) }",
   },
   'a queued delete is sent without its condition': {
     file: 'src/sync/outbox/outgoing.ts',
@@ -19,14 +19,14 @@ export const MUTANTS: Readonly<Record<string, Edit>> = {
   },
   'a queued clear is sent without its condition': {
     file: 'src/sync/outbox/outgoing.ts',
-    find: "return { op: 'clear', ifSeq: base?.era === meta.era ? base.seq : 0 };",
+    find: "return { op: 'clear', ifSeq: base?.generation === meta.generation ? base.seq : 0 };",
     replace: "return { op: 'clear' };",
   },
   'a write resolves before it is on the disk': {
     file: 'src/sync/outbox/append.ts',
-    find: 'const stored = await tables.write(',
+    find: 'const stored = await database.write(',
     replace:
-      'const stored = true; const later: typeof tables.write = (...args) => tables.write(...args).catch(() => undefined as never); void later(',
+      'const stored = true; const later: typeof database.write = (...args) => database.write(...args).catch(() => undefined as never); void later(',
   },
   'the server does not keep the results of mutations': {
     file: 'examples/server/src/store/batch.ts',
@@ -45,22 +45,22 @@ export const MUTANTS: Readonly<Record<string, Edit>> = {
   },
   'a mutation in doubt is not given up before the next write': {
     file: 'src/remote/level1/mutations.ts',
-    find: 'const given = await level1.giveUp(doubt);',
-    replace: 'const given = { answer: {} } as Awaited<ReturnType<typeof level1.giveUp>>;',
+    find: 'const given = await level1.voidMutation(doubt);',
+    replace: 'const given = { answer: {} } as Awaited<ReturnType<typeof level1.voidMutation>>;',
   },
   'calls do not look at the outbox': {
     file: 'src/sync/online/calls.ts',
-    find: 'if (!waiting && !writesHere) return chosen;',
+    find: 'if (!queued && !writesHere) return chosen;',
     replace: 'if (!writesHere) return chosen;',
   },
   'answers do not reach the mirror': {
-    file: 'src/sync/mirror/learner.ts',
+    file: 'src/sync/mirror/observer.ts',
     find: 'if (unknown.length > 0)',
     replace: 'if (unknown.length > 1e9)',
   },
   'what was sent is taken for done': {
     file: 'src/sync/outbox/replay.ts',
-    find: '} else decisions.push(decide(row, { status, seen: seen.get(row.key) }));',
+    find: '} else decisions.push(decide(write, { status, serverState: serverState.get(write.key) }));',
     replace: "} else decisions.push({ type: 'done' });",
   },
   'a mutation that was refused after a lost answer counts as refused': {
@@ -68,8 +68,8 @@ export const MUTANTS: Readonly<Record<string, Edit>> = {
     find: '} else if (mutation && isInDoubt && sent.isHeard) {',
     replace: '} else if (mutation && isInDoubt && sent.isHeard && (false as boolean)) {',
   },
-  'the drainer does not wait for its turn': {
-    file: 'src/sync/tabs/turn.ts',
+  'a tab that sends the outbox does not wait for the lock': {
+    file: 'src/sync/tabs/lock.ts',
     find: 'if (isOver && !working) void request({ steal: true });',
     replace: 'void request({ steal: true });',
   },
