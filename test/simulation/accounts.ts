@@ -35,7 +35,7 @@ export interface Write {
   saw: ServerState | undefined;
   /** Which incarnation of the server that was of; 0 where it was of none that the origin is sure of. */
   incarnation: number;
-  /** Up to which sequence number a clear that waits deletes. */
+  /** Up to which sequence number a queued clear deletes. */
   clears: number;
   /** Earlier writes of the same origin that it replaces. */
   readonly before: Set<Write>;
@@ -65,7 +65,7 @@ export type Fault = 'lost' | 'applied twice' | 'diverged' | 'blind overwrite' | 
 export interface Rest {
   readonly conflicts: readonly ConflictRecord[];
   /** Writes that still wait. */
-  readonly waiting: ReadonlyArray<{ readonly key: string; readonly value?: StoredJson | undefined }>;
+  readonly queued: ReadonlyArray<{ readonly key: string; readonly value?: StoredJson | undefined }>;
   /** Units among the conflicts. */
   readonly units: readonly Unit[];
 }
@@ -75,7 +75,7 @@ export interface Accounts extends Watcher {
   readonly faults: Array<{ readonly fault: Fault; readonly text: string }>;
   open(origin: number, key: string, value: StoredJson | undefined): Write;
   openUnit(writes: readonly Write[], checks: Unit['checks']): Unit;
-  /** A write that waits is put behind, or in the place of, others of its origin. */
+  /** A queued write is put behind, or in the place of, others of its origin. */
   follows(write: Write, before: Iterable<Write>): void;
   acknowledge(write: Write): void;
   /** A write is not kept, because a later one of its key stands for it. */
@@ -205,8 +205,8 @@ export function createAccounts(now: () => number): Accounts {
     const { entries } = server.state;
     const same = (other: { key: string; value?: StoredJson | undefined }): boolean =>
       other.key === key && isSame(other.value, value);
-    const { conflicts = [], waiting = [] } = rests[origin] ?? {};
-    if (waiting.some(same)) return true;
+    const { conflicts = [], queued = [] } = rests[origin] ?? {};
+    if (queued.some(same)) return true;
     if (rests.some((rest) => rest.conflicts.some((one) => same({ key: one.key, value: one.local }))))
       return true;
     if (key === ALL_KEYS) {
@@ -307,11 +307,11 @@ export function createAccounts(now: () => number): Accounts {
           fail('lost', `${nameOf(write)} was acknowledged and is nowhere`);
       if (server.restores.length === 0)
         for (const clear of writes) {
-          const { conflicts = [], waiting = [] } = rests[clear.origin] ?? {};
+          const { conflicts = [], queued = [] } = rests[clear.origin] ?? {};
           if (
             clear.key !== ALL_KEYS ||
             !isAcknowledged(clear) ||
-            [...conflicts, ...waiting].some(({ key }) => key === ALL_KEYS)
+            [...conflicts, ...queued].some(({ key }) => key === ALL_KEYS)
           )
             continue;
           for (const { value, write } of server.state.entries.values())

@@ -13,7 +13,7 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
   'the mirror takes what is older': {
     isNewer: (_, serverState, { generation }) => serverState.generation === generation,
   },
-  'the mirror takes what an earlier era has shown': {
+  'the mirror takes what an earlier generation has shown': {
     isNewer: (known, serverState, { clearedAt }) =>
       serverState.seq >= clearedAt && (!known || serverState.seq >= known.seq),
   },
@@ -29,11 +29,11 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
   'a write that knew nothing overwrites': {
     op: (queued, meta) => (queued.base || queued.key === ALL_KEYS ? rules.op(queued, meta) : {}),
   },
-  'a write on another era overwrites by revision': {
+  'a write on another generation overwrites by revision': {
     op: (queued, meta) =>
       rules.op(queued, { ...meta, generation: queued.base?.generation ?? meta.generation }),
   },
-  'what a restored server has lost is not parked': {
+  'a value that a restored server has lost does not become a conflict': {
     restoreConflict: () => undefined,
   },
   'a restore is not noticed': {
@@ -42,7 +42,7 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
   'only another epoch is a restore': {
     isRestored: ({ epoch: known }, epoch) => known !== '' && epoch !== known,
   },
-  'what was made on something else is taken to follow what waits': {
+  'a write that was made on another base is taken to follow the queued ones': {
     enqueue: (keyState, clears, meta, write) =>
       rules.enqueue(keyState, clears, meta, { ...write, base: undefined }),
   },
@@ -64,10 +64,10 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
       return { ...after, writes: after.writes.map((other, i) => (i === 0 ? { ...other, base } : other)) };
     },
   },
-  'an answer counts in every era': {
+  'an answer counts in every generation': {
     counts: () => true,
   },
-  'whoever has an answer decides, marked or not': {
+  'an answer decides, whatever the write was sent as': {
     applyDecision(writes, queued, decision, clears) {
       const current = writes.find(({ order }) => order === queued.order);
       return rules.applyDecision(writes, { ...queued, sentAs: current?.sentAs }, decision, clears);
@@ -90,7 +90,7 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
         write,
       ),
   },
-  'a mutation that was given up is taken for applied': {
+  'a mutation that was voided is taken for applied': {
     decideVoided: (_, result) => ({ type: 'done', serverState: result?.serverState }),
   },
   'a stored refusal is taken for applied': {
@@ -114,7 +114,7 @@ export const MUTANTS: Readonly<Record<string, Partial<Rules>>> = {
   'two mutations have one name': {
     planRequest: (writes, _, most) => rules.planRequest(writes, 'always the same', most),
   },
-  'a new era keeps the cursor': {
+  'a new generation keeps the cursor': {
     inNextGeneration: (meta, epoch) => ({ ...rules.inNextGeneration(meta, epoch), cursor: meta.cursor }),
   },
   'a result that was stored is taken for fresh': {

@@ -32,7 +32,7 @@ export interface Append {
   readonly unit?: QueuedWrite['unit'];
 }
 
-/** A decision on a row that was sent. */
+/** A decision on a queued write that was sent. */
 export interface Decided {
   readonly queued: QueuedWrite;
   readonly decision: Decision;
@@ -47,15 +47,15 @@ export interface Origin {
   readonly mirror: Map<string, ServerState>;
   readonly pending: Map<string, readonly QueuedWrite[]>;
   readonly conflicts: ConflictRecord[];
-  /** The writes that rows stand for, by their version. */
+  /** The writes of the app that queued writes stand for, by their version. */
   readonly writes: Map<number, Write>;
   /** The units that have waited, by the number of their first row. */
   readonly units: Map<number, Unit>;
-  /** The incarnation of the server that was last met, for the accounts. */
+  /** The incarnation of the server of the last handshake, for the accounts. */
   incarnation: number;
   /** How many values it has merged. */
   merges: number;
-  /** Whose turn it is to send. */
+  /** Who holds the lock. */
   lockHolder: object | undefined;
 }
 
@@ -100,7 +100,7 @@ export function differences(
   storedJsonOf: (key: string) => StoredJson | undefined,
 ): string[] {
   const { index, pending } = origin;
-  const waits = pending.size > 0 ? [`origin ${index}: ${JSON.stringify([...pending])} still waits`] : [];
+  const waits = pending.size > 0 ? [`origin ${index}: ${JSON.stringify([...pending])} is still queued`] : [];
   const different = keys.flatMap((key) => {
     const shown = view(origin, key);
     if (shown && isSame(shown.value, storedJsonOf(key))) return [];
@@ -153,7 +153,7 @@ export function append(origin: Origin, appends: readonly Append[]): void {
 /**
  * Put a unit into the outbox.
  *
- * @param marks Of its writes, where they may have arrived.
+ * @param sent Of its writes, where they may have arrived.
  */
 export function appendUnit(origin: Origin, unit: Unit, sent: readonly SentAs[] = []): void {
   const { meta, units } = origin;
@@ -270,7 +270,7 @@ export interface Next {
   readonly meta: Meta;
 }
 
-/** What is sent next, marked. */
+/** What is sent next, marked as sent. */
 export function take(origin: Origin, client: string, most: number): Next | undefined {
   const writes = [...origin.pending.values()].flat().sort((a, b) => a.order - b.order);
   const planned = origin.rules.planRequest(writes, client, most);
@@ -294,7 +294,7 @@ export function settle(
   client?: string,
 ): void {
   const { rules, pending } = origin;
-  // An answer of an earlier era says nothing of what the server holds now. The rows stay marked, and are settled when their mutation is given up.
+  // An answer of an earlier generation says nothing of what the server holds now. The writes stay marked as sent, and are settled when their mutation is voided.
   if (!rules.counts(generation, origin.meta)) return;
   const shown = [...observations];
   for (const { queued, decision } of decided) {

@@ -49,22 +49,22 @@ export type Wish =
 export const isResults = (answer: Answer | undefined): answer is Results =>
   answer !== undefined && 'results' in answer;
 
-/** Writes of one turn: to the server where it is there and nothing waits for a key, else here. */
+/** Writes of one turn: to the server if it answers and no write of the key is queued, else into the outbox. */
 export function* write(tab: Tab, wishes: readonly Extract<Wish, { type: 'write' }>[]): Process {
   const { origin } = tab;
   const { accounts } = origin;
-  const waiting = new Set(origin.pending.keys());
+  const queued = new Set(origin.pending.keys());
   const checked = checkedIn(origin);
   const writes = wishes.map(({ key, value }) => accounts.open(origin.index, key, value));
   const direct: Write[] = [];
   const here: Write[] = [];
   for (const one of writes) {
     const { key } = one;
-    const waits =
-      waiting.has(ALL_KEYS) || waiting.has(key) || checked.has(key) || (key === ALL_KEYS && waiting.size > 0);
-    if (tab.online && !waits) direct.push(one);
+    const isQueued =
+      queued.has(ALL_KEYS) || queued.has(key) || checked.has(key) || (key === ALL_KEYS && queued.size > 0);
+    if (tab.online && !isQueued) direct.push(one);
     else {
-      waiting.add(key);
+      queued.add(key);
       here.push(one);
     }
   }
@@ -85,7 +85,7 @@ export function* write(tab: Tab, wishes: readonly Extract<Wish, { type: 'write' 
   if (late.length > 0) append(origin, late);
 }
 
-/** Send writes without the outbox. Returns their marks where it is not known what became of them. */
+/** Send writes without the outbox. Returns the mutation where it is not known what became of them. */
 function* sendDirect(
   tab: Tab,
   ops: readonly Op[],
@@ -198,7 +198,7 @@ export function* atomic(tab: Tab, wish: Extract<Wish, { type: 'atomic' }>): Proc
   const { accounts, pending } = origin;
   const { parts, checks } = wish;
   const conditions = [...parts.flatMap(({ key, isConditional }) => (isConditional ? [key] : [])), ...checks];
-  const waits = (): boolean => {
+  const isQueued = (): boolean => {
     const checked = checkedIn(origin);
     return (
       !tab.online ||
@@ -207,7 +207,7 @@ export function* atomic(tab: Tab, wish: Extract<Wish, { type: 'atomic' }>): Proc
       parts.some(({ key }) => pending.has(key) || checked.has(key))
     );
   };
-  if (waits()) return atomicHere(tab, wish);
+  if (isQueued()) return atomicHere(tab, wish);
   const revs = new Map<string, number | null>();
   let epoch: string | undefined;
   if (conditions.length > 0) {
@@ -221,7 +221,7 @@ export function* atomic(tab: Tab, wish: Extract<Wish, { type: 'atomic' }>): Proc
     epoch = answer.epoch;
     for (const [i, key] of conditions.entries()) revs.set(key, answer.results[i]?.rev ?? null);
     // What was read is not what is here: the app is told.
-    if (waits()) return;
+    if (isQueued()) return;
   }
   const made = parts.map(({ key, value }) => accounts.open(origin.index, key, value));
   const unit = accounts.openUnit(made, []);
@@ -239,7 +239,7 @@ export function* atomic(tab: Tab, wish: Extract<Wish, { type: 'atomic' }>): Proc
   if (sent && conditions.length === 0) appendUnit(origin, unit, sent);
 }
 
-/** Put a unit into the outbox, on what is here. What it checks of a key that waits is a write of the same value. */
+/** Put a unit into the outbox, on what is here. What it checks of a key with a queued write is a write of the same value. */
 function atomicHere({ origin }: Tab, { parts, checks }: Extract<Wish, { type: 'atomic' }>): void {
   const { accounts, meta, incarnation } = origin;
   const conditions = [...parts.flatMap(({ key, isConditional }) => (isConditional ? [key] : [])), ...checks];
@@ -263,11 +263,11 @@ function atomicHere({ origin }: Tab, { parts, checks }: Extract<Wish, { type: 'a
   appendUnit(origin, accounts.openUnit(made, checked));
 }
 
-/** Read from the server; what it shows is learned. */
+/** Read from the server; what it shows goes into the mirror. */
 export function* read(tab: Tab, key: string): Process {
   const { origin } = tab;
-  const waits = keyStateOf(origin, key).writes.length > 0 || clearsOf(origin).length > 0;
-  if (!tab.online || waits) return void view(origin, key);
+  const isQueued = keyStateOf(origin, key).writes.length > 0 || clearsOf(origin).length > 0;
+  if (!tab.online || isQueued) return void view(origin, key);
   const ops: Op[] = [{ op: 'get', key }];
   const answer: Answer | undefined = yield { type: 'batch', ops };
   if (isResults(answer)) yield* observeAnswer(tab, ops, answer, 0);

@@ -23,7 +23,7 @@ const op = ({ op: name, key, value, ifRev, ifSeq, write }: Op): string =>
 export function textOf(request: Request): string {
   if (request.type === 'keys') return 'keys';
   if (request.type === 'changes') return `changes since ${request.since?.epoch}.${request.since?.seq}`;
-  if (request.type === 'void') return `give up ${request.client}.${request.m}`;
+  if (request.type === 'void') return `void ${request.client}.${request.m}`;
   const { epoch, mutation, atomic, ops } = request;
   return `${atomic ? 'atomic ' : ''}[${ops.map(op).join(', ')}]${mutation ? ` as ${mutation.client}.${mutation.m}` : ''}${epoch ? ` to ${epoch}` : ''}`;
 }
@@ -46,7 +46,7 @@ export function stateOf(origin: Origin): string {
   return [
     `generation ${meta.generation} ${meta.epoch}.${meta.seq} cursor ${meta.cursor} ${meta.client}`,
     `mirror ${[...mirror].map(([key, value]) => `${key}=${stateText(value)}`).join(' ')}`,
-    ...(writes.length > 0 ? [`waiting ${writes.map(queuedText).join('; ')}`] : []),
+    ...(writes.length > 0 ? [`queued ${writes.map(queuedText).join('; ')}`] : []),
     ...(clearsOf(origin).length > 0 ? ['cleared'] : []),
     ...(conflicts.length > 0 ? [`${conflicts.length} conflicts`] : []),
   ].join(' | ');

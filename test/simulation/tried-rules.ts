@@ -31,15 +31,15 @@ export interface Rules
     | 'unitResults'
     | 'localView'
   > {
-  /** The rows of a key once one of them is taken to be sent. */
+  /** The writes of a key once one of them is taken to be sent. */
   taken(writes: readonly QueuedWrite[], sent: QueuedWrite): readonly QueuedWrite[];
-  /** The condition of a write that waits, or of a check, as it travels. */
+  /** The condition of a queued write, or of a check, as it travels. */
   op(queued: Pick<QueuedWrite, 'key' | 'base' | 'stale'>, meta: Meta): Pick<Op, 'ifRev' | 'ifSeq'>;
-  /** The keys whose writes wait because a unit among `rows` checks them. */
+  /** The keys whose writes are kept back because a unit among `writes` checks them. */
   checkedBy(writes: readonly QueuedWrite[]): ReadonlySet<string>;
   /** What the answer to a batch shows. `known`: a sequence number that was seen before the batch was first sent. */
   observationsOf(ops: readonly Op[], answer: Results, generation: number, known: number): Observation[];
-  /** Whether an answer of an era says what the server holds now. */
+  /** Whether an answer of a generation says what the server holds now. */
   counts(generation: number, meta: Meta): boolean;
 }
 

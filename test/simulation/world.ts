@@ -6,9 +6,9 @@
 import { randomOf } from '../faults/random.ts';
 import { createAccounts, type Fault } from './accounts.ts';
 import { createApp, oddsOf } from './chance.ts';
-import { establish, handshake, pull } from './meeting.ts';
+import { establish, handshake, pull } from './handshake.ts';
 import { createOrigin, differences, type Origin } from './origin.ts';
-import { replayOutbox } from './sending.ts';
+import { replayOutbox } from './replay.ts';
 import { type Answer, copyOf, createServer, type Request, restoreTo, type State } from './server.ts';
 import { type Process, type Tab, withLock } from './tab.ts';
 import { answerText, stateOf, textOf } from './trace.ts';
@@ -43,7 +43,7 @@ interface Running {
 /** A request under way, or its answer. */
 interface Call {
   readonly request: Request;
-  /** Who waits for it; nobody when it was given up. */
+  /** Who waits for it; nobody when it was voided. */
   caller: Running | undefined;
   answer: Answer | undefined;
 }
@@ -270,7 +270,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
   isRefusing = false;
   settleAll();
   for (let round = 0; round < HEALING; round++) {
-    // What was given up long ago may still arrive.
+    // What was voided long ago may still arrive.
     for (const call of [...calls]) if (random.chance(0.5)) deliver(call);
     for (const origin of origins) {
       const tab = openTab(origin);
@@ -287,7 +287,7 @@ export function run(seed: number, rules: Rules, traced = false): Outcome {
     server,
     origins.map(({ conflicts, pending, units }) => ({
       conflicts,
-      waiting: [...pending.values()].flat(),
+      queued: [...pending.values()].flat(),
       units: conflicts.flatMap(({ unit }) => (unit === undefined ? [] : (units.get(unit) ?? []))),
     })),
   );

@@ -1,9 +1,9 @@
 /**
- * The server met, and the mirror filled from it, as src/sync/online/server-side.ts and src/sync/mirror/pull.ts do it.
+ * The handshake, and the mirror filled from it, as src/sync/online/handshake.ts and src/sync/mirror/pull.ts do it.
  */
 import type { Meta } from '../../src/sync/rules/state.ts';
 import { type Origin, updateMirror } from './origin.ts';
-import { replayOutbox } from './sending.ts';
+import { replayOutbox } from './replay.ts';
 import type { Answer, Op } from './server.ts';
 import { isResults, observeAnswer, type Process, type Tab, withLock } from './tab.ts';
 import type { Observation } from './tried-rules.ts';
@@ -11,7 +11,7 @@ import type { Observation } from './tried-rules.ts';
 const ROUNDS = 3;
 const COMPARED = 2;
 
-/** Meet the server, and send it what waits. */
+/** The handshake, and then the replay of the outbox. */
 export function* establish(tab: Tab, incarnations: ReadonlyMap<string, number>): Process {
   const { origin } = tab;
   for (let round = 1; round <= ROUNDS; round++) {
@@ -44,7 +44,7 @@ export function handshake(
   const { origin } = tab;
   const { rules, meta } = origin;
   const isRestored = before.generation === meta.generation && rules.isRestored(before, epoch, seq);
-  // Another tab has met another server meanwhile: this answer may be of before.
+  // Another tab has found another server meanwhile: this answer may be of before.
   const stale = before.generation !== meta.generation;
   const known = isRestored ? rules.inNextGeneration(meta, epoch) : meta;
   if (!stale) {
@@ -55,7 +55,7 @@ export function handshake(
   tab.acknowledged = 0;
 }
 
-/** A new era of the same server: it has turned out not to be the one whose answers were seen. */
+/** A new generation of the same server: it has turned out not to be the one whose answers were seen. */
 function begin(tab: Tab, { generation, epoch }: Meta): void {
   const { origin } = tab;
   const { meta, rules } = origin;
@@ -77,7 +77,7 @@ function* forgets(tab: Tab): Process<'unreachable' | boolean> {
   return true;
 }
 
-/** Read again what was seen in an earlier era: what the server no longer has is parked when that is learned. */
+/** Read again what was seen in an earlier generation: what the server no longer has becomes a conflict when the mirror is updated. */
 function* compareAll(tab: Tab): Process {
   const { origin, session } = tab;
   const { generation } = origin.meta;
@@ -89,11 +89,11 @@ function* compareAll(tab: Tab): Process {
     const answer: Answer | undefined = yield { type: 'batch', ops: gets };
     if (!isResults(answer)) return;
     yield* observeAnswer(tab, gets, answer, 0);
-    // What was answered by another server was not learned.
+    // What was answered by another server did not reach the mirror.
     if (answer.epoch !== session?.epoch) return;
   }
   yield undefined;
-  // What a clear has overtaken was not learned: it is read again when the server is met next.
+  // What a clear has overtaken did not reach the mirror: it is read again at the next handshake.
   if (old.some((key) => origin.mirror.get(key)?.value && origin.mirror.get(key)?.generation !== generation))
     return;
   if (origin.meta.generation === generation && session?.generation === generation)
@@ -129,7 +129,7 @@ export function* pull(tab: Tab, limit: number): Process {
   }
 }
 
-/** Up to where the mirror is complete. Of one that was filled from the start, what was not met is gone. */
+/** Up to where the mirror is complete. Of one that was filled from the start, keys that were not listed are gone. */
 function remember(
   origin: Origin,
   generation: number,

@@ -17,7 +17,7 @@ import type { Observation, Results } from './tried-rules.ts';
 /** Why it ended before the outbox was empty. */
 export type Stop = 'unreachable' | 'restored' | undefined;
 
-/** Send everything that waits. */
+/** Replay the outbox. */
 export function* replayOutbox(tab: Tab): Process<Stop> {
   const { origin } = tab;
   /** Of the write that was refused alone last. */
@@ -52,7 +52,7 @@ export function* replayOutbox(tab: Tab): Process<Stop> {
     }
     if (!('error' in answer)) return 'unreachable';
     if (answer.error === 'epoch-changed') return 'restored';
-    // Else somebody has given it up.
+    // Else somebody has voided it.
     if (answer.error !== 'too-large') continue;
     if (writes.length > 1 && !atomic) most = Math.ceil(writes.length / 2);
     else refused = sentAs;
@@ -74,7 +74,7 @@ function opsOf({ origin }: Tab, writes: readonly QueuedWrite[], meta: Meta): Op[
   });
 }
 
-/** Record what came of a mutation that was given up. */
+/** Record what came of a mutation that was voided. */
 function* settleDoubt(
   { origin }: Tab,
   { writes, meta }: Next,
