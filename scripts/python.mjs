@@ -68,9 +68,9 @@ export function ensurePython() {
   if (inRange(venvPython)) return { python: venvPython, how: '.venv' };
 
   const base = systemPythons.find(
-    (name) => run(name, ['-c', 'import sys; sys.exit(sys.version_info < (3, 9))']).ok,
+    (name) => run(name, ['-c', 'import sys; sys.exit(sys.version_info < (3, 10))']).ok,
   );
-  if (!base) return { skipped: 'no python3 (3.9 or newer) on the PATH' };
+  if (!base) return { skipped: 'no python3 (3.10 or newer) on the PATH' };
   const made = run(base, ['-c', install], installLimitMs);
   if (made.ok && inRange(venvPython)) return { python: venvPython, how: 'a new .venv' };
 

@@ -66,6 +66,22 @@ def check_host_setting():
         )
 
 
+def reachability():
+    """What an operator should know who has set nothing, and whom other machines or pages cannot reach: lines for the log."""
+    lines = []
+    if LISTENS_ON_LOOPBACK:
+        lines.append(
+            f"HOST is {HOST}: only programs on this machine can reach this server. For other machines, set HOST=0.0.0.0"
+            " and TOKENS (npm run token -- <tenant> <scope>)."
+        )
+    if not os.environ.get("ALLOWED_ORIGINS"):
+        lines.append(
+            "ALLOWED_ORIGINS is not set: only pages from this machine may read and write. For others, set"
+            " ALLOWED_ORIGINS=https://app.example, or a list with commas."
+        )
+    return lines
+
+
 def check_access():
     """
     Runs before each request. Pages of other origins may not write. A page whose own name was made to resolve to

@@ -27,10 +27,10 @@ import messages
 import transfer
 from access import ORIGINS, TOKENS, check_access, requires
 from adoption import adopt_old_table
-from database import DATABASE_PATH, delete_expired_daily, is_result, prepare
+from database import DATABASE_PATH, DiskFull, delete_expired_daily, forget_connection, is_result, prepare
 from json_text import to_json
-from messages import answer, check_key, failure, in_chunks, read_members, refuse, success
-from records import reading, snapshot, writing
+from messages import answer, check_key, failure, read_members, refuse, success
+from records import reading, writing
 
 KEY_PREFIX = "/api/storage/"
 
@@ -77,14 +77,20 @@ def failed(error):
     return failure(error.code, error.name, headers={"Allow": allow} if allow else None)
 
 
-@app.errorhandler(sqlite3.OperationalError)
+@app.errorhandler(sqlite3.Error)
 def database_failed(error):
     app.logger.error("The database failed", exc_info=error)
-    if is_result(error, "SQLITE_BUSY"):
-        return failure(503, "The database is busy", headers={"Retry-After": "1"})
     if is_result(error, "SQLITE_FULL"):
-        return failure(507, "The disk is full")
-    return failure(500, "Internal Server Error")
+        return disk_full(error)
+    if is_result(error, "SQLITE_BUSY"):
+        return failure(503, "The database is busy", headers=messages.RETRY)
+    forget_connection()
+    return failure(503, "The database failed: see the log of the server", headers=messages.RETRY)
+
+
+@app.errorhandler(DiskFull)
+def disk_full(_):
+    return failure(507, "The disk is full")
 
 
 @app.after_request
@@ -98,7 +104,7 @@ def finish(response):
     if response.status_code in (204, 304):
         response.headers.pop("Content-Type", None)
     if response.status_code >= 400 and messages.has_unread_body():
-        messages.end_connection(response)
+        messages.end_connection()
     messages.compress(response)
     return response
 
@@ -199,7 +205,7 @@ def write(_):
 @requires("write")
 def delete(_):
     key = addressed_key()
-    with writing(g.tenant) as records:
+    with writing(g.tenant, stores=False) as records:
         record, tag = find_tagged(records, key)
         if record is None:
             return failure(404, "Key not found")
@@ -212,7 +218,7 @@ def delete(_):
 @app.post("/api/storage/clear")
 @requires("admin")
 def clear():
-    with writing(g.tenant) as records:
+    with writing(g.tenant, stores=False) as records:
         records.clear()
     return success()
 
@@ -234,10 +240,7 @@ def import_all():
 @app.get("/api/storage/export")
 @requires("admin")
 def export():
-    records = snapshot(g.tenant)
-    response = answer(in_chunks(export_texts(records)))
-    response.call_on_close(records.db.close)
-    return response
+    return transfer.stream_state(export_texts)
 
 
 def export_texts(records):

@@ -129,6 +129,10 @@ def needs_writing(batch):
     return any(number is not None for number in (batch.m, batch.void, batch.settled)) or bool(writes_of(batch))
 
 
+def stores_values(batch):
+    return any(operation.op == "put" for operation in batch.operations)
+
+
 # Execution
 
 

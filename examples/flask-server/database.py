@@ -27,6 +27,8 @@ DATABASE_PATH = os.path.abspath(os.environ.get("DATABASE_PATH") or "codeforge-fl
 LOCK_WAIT_SECONDS = 10
 DAY_SECONDS = 24 * 60 * 60
 RETENTION_MS = 30 * DAY_SECONDS * 1000
+RESERVE_BYTES = 32 * 1024 * 1024
+MESSAGES = {"SQLITE_BUSY": "database is locked", "SQLITE_FULL": "database or disk is full"}
 own = threading.local()
 write_lock = threading.Lock()  # SQLite polls for its lock, so the threads of one worker wait here first
 stopping = threading.Event()  # set when this process begins to stop
@@ -52,9 +54,14 @@ CREATE TABLE IF NOT EXISTS mutations (
 """
 
 
+class DiskFull(Exception):
+    """The space that is left is the reserve."""
+
+
 def is_result(error, name):
     # Python before 3.11 has no sqlite_errorname.
-    return getattr(error, "sqlite_errorname", "SQLITE_BUSY").startswith(name)
+    known = getattr(error, "sqlite_errorname", None)
+    return known.startswith(name) if known else MESSAGES[name] in str(error)
 
 
 def now_ms():
@@ -64,6 +71,8 @@ def now_ms():
 def connect():
     db = sqlite3.connect(DATABASE_PATH, timeout=LOCK_WAIT_SECONDS, isolation_level=None)
     db.execute("PRAGMA synchronous=FULL")
+    # Some systems build SQLite so that it overwrites all deleted content. A clear would then write as much as it deletes.
+    db.execute("PRAGMA secure_delete=FAST")
     return db
 
 
@@ -72,6 +81,27 @@ def database():
     if not hasattr(own, "db"):
         own.db = connect()
     return own.db
+
+
+def forget_connection():
+    """After an error: the thread's next transaction opens the file again."""
+    if hasattr(own, "db"):
+        own.db.close()
+        del own.db
+
+
+def check_room(db):
+    """
+    Raises DiskFull if the disk has no more room than the reserve. Called before values are stored, and not before they are
+    deleted, so that deleting works on a full disk. Pages that deleting has freed count: the file does not shrink.
+    """
+    disk = os.statvfs(os.path.dirname(DATABASE_PATH))
+    reserve = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 8)
+    room = disk.f_bavail * disk.f_frsize
+    if room < reserve:
+        pages, page_bytes = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+        if room + pages * page_bytes < reserve:
+            raise DiskFull
 
 
 @contextmanager

@@ -13,16 +13,16 @@ import threading
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from access import HOST, check_host_setting
+from access import HOST, check_host_setting, reachability
+from connection import STALL_SECONDS
 from database import stopping
-from messages import SILENCE_SECONDS
 
 DRAIN_SECONDS = 8
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Handler(WSGIRequestHandler):
-    timeout = SILENCE_SECONDS
+    timeout = STALL_SECONDS
 
 
 def read_port():
@@ -42,8 +42,10 @@ def serve(app):
         signal.signal(number, lambda *_: stop(server))
     shown_host = f"[{HOST}]" if ":" in HOST else HOST
     print(
-        f"Development server: http://{shown_host}:{server.server_port}\n"
+        f"Development server: http://{shown_host}:{server.server_port}",
         "In production, use gunicorn: python -m gunicorn app:app",
+        *reachability(),
+        sep="\n",
         file=sys.stderr,
         flush=True,
     )

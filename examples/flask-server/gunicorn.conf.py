@@ -1,86 +1,39 @@
 """
 The configuration of gunicorn, which reads this file when it starts in this folder.
 
-Workers have threads, because browsers keep idle connections open and each would block a worker without threads. Idle
-connections stay open longer than clients reuse them, so that no write is sent while one closes.
+Idle connections stay open longer than clients reuse them, so that no write is sent while one closes: see worker.py.
 """
 
-import json
 import os
+import resource
 import signal
 import sys
-from http import HTTPStatus
-
-from gunicorn import util
-from gunicorn.http.errors import ExpectationFailed, LimitRequestHeaders, LimitRequestLine, ParseException
-from gunicorn.workers.gthread import ThreadWorker
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from access import HOST, LISTENS_ON_LOOPBACK, TOKENS, check_host_setting
-from database import stopping
+from access import HOST, LISTENS_ON_LOOPBACK, TOKENS, check_host_setting, reachability
+from worker import DRAIN_SECONDS, ENDING, StorageWorker
 
-ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
-
-
-def ignore_further_signals():
-    """
-    A worker receives Ctrl-C twice, from the terminal and from gunicorn. A second handler inside the first one would
-    wait for locks that the first one holds.
-    """
-    for ending in ENDING:
-        signal.signal(ending, signal.SIG_IGN)
+OTHER_FILES = 200  # descriptors that a worker needs besides its connections: each thread has the database open
 
 
-class StorageWorker(ThreadWorker):
-    """
-    On SIGTERM, the worker finishes the requests under way, answers callers that wait for a change, and closes idle
-    connections. Malformed HTTP is answered in JSON too.
-    """
-
-    def init_signals(self):
-        super().init_signals()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-
-    def handle_exit(self, sig, frame):
-        ignore_further_signals()
-        super().handle_exit(sig, frame)
-        stopping.set()
-        for idle in ("keepalived_conns", "pending_conns"):
-            for connection in getattr(self, idle, ()):
-                connection.timeout = 0  # the next iteration of the main loop closes it
-
-    def handle_quit(self, sig, frame):
-        ignore_further_signals()
-        stopping.set()
-        super().handle_quit(sig, frame)
-
-    def handle_error(self, req, client, addr, exc):
-        if not isinstance(exc, ParseException):
-            super().handle_error(req, client, addr, exc)
-            return
-        self.log.warning("Malformed HTTP: %s", exc)
-        statuses = {LimitRequestLine: 431, LimitRequestHeaders: 431, ExpectationFailed: 417}
-        status = HTTPStatus(statuses.get(type(exc), 400))
-        text = "The request line or a header is over the limit" if status == 431 else status.phrase
-        body = {"error": text, "type": "about:blank", "title": status.phrase, "status": status, "detail": text}
-        payload = json.dumps(body, separators=(",", ":"))
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-            f"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nContent-Length: {len(payload)}\r\n\r\n"
-        )
-        try:
-            util.write(client, (head + payload).encode())
-        except OSError:
-            pass  # the caller disconnected
+def raise_descriptor_limit():
+    """Returns how many files a worker may have open. The usual limit is 1,024, and may be raised to the hard limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 port = os.environ.get("PORT") or "5001"
 bind = f"[{HOST}]:{port}" if ":" in HOST else f"{HOST}:{port}"
 workers = int(os.environ.get("WORKERS") or min(4, max(2, os.cpu_count() or 2)))
 worker_class = StorageWorker
-threads = 16
-keepalive = 65  # seconds
+threads = 32
+worker_connections = max(100, raise_descriptor_limit() - OTHER_FILES)
+keepalive = 65  # seconds; any other number than 0: worker.py has the times
+graceful_timeout = DRAIN_SECONDS + 2
 limit_request_line = 8190  # bytes, the maximum of gunicorn: room for a long key with percent-escapes
 forwarder_headers = ""  # otherwise a local caller could move the routes with the header SCRIPT_NAME
 control_socket_disable = True  # gunicorn 25.1 and later create one in the home folder, shared by all servers
@@ -97,5 +50,7 @@ os.register_at_fork(after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UN
 
 
 def on_starting(server):
+    for line in reachability():
+        server.log.info(line)
     if not LISTENS_ON_LOOPBACK and not TOKENS:
         server.log.warning("No tokens are set: anyone who can reach %s may read, change and delete everything", bind)

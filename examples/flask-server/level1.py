@@ -5,7 +5,6 @@ Spec: docs/contract.md, 5 to 7.
 """
 
 import re
-import socket
 import threading
 import time
 from urllib.parse import parse_qsl
@@ -28,7 +27,7 @@ LIMITS = {
     "answerBytes": MAX_ANSWER_BYTES,
 }
 POLL_SECONDS = 0.1
-MAX_WAITING = 8  # half of a worker's threads (gunicorn.conf.py); a further request is answered immediately
+MAX_WAITING = 8  # few of a worker's threads (gunicorn.conf.py); a further request is answered immediately
 waiting_slots = threading.BoundedSemaphore(MAX_WAITING)
 routes = Blueprint("level1", __name__)
 
@@ -80,7 +79,8 @@ def batch():
     check_scope("write" if needs_writing else "read")
     for operation in asked.operations:
         check_scope(batches.REQUIRED_SCOPES[operation.op])
-    with (writing if needs_writing else reading)(g.tenant) as records:
+    stores = batches.stores_values(asked)
+    with writing(g.tenant, stores) if needs_writing else reading(g.tenant) as records:
         results, top, void = batches.run_batch(records, asked)
     state = {"account": account, "top": top, "void": void or None}
     known = {name: member for name, member in state.items() if member is not None}
@@ -174,9 +174,4 @@ def commit_after(version, deadline):
 
 def caller_is_gone():
     connection = request.environ.get("gunicorn.socket")
-    try:
-        return connection is not None and connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except (BlockingIOError, ValueError):  # nothing was sent, or a TLS socket, which cannot be peeked
-        return False
-    except OSError:
-        return True
+    return connection is not None and connection.peer_is_gone()

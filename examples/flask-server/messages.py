@@ -10,8 +10,6 @@ Spec: docs/contract.md (1 and 9), RFC 9110, RFC 9457.
 import json
 import os
 import re
-import socket
-import time
 import zlib
 from datetime import datetime, timezone
 from http import HTTPStatus
@@ -19,6 +17,7 @@ from http import HTTPStatus
 from flask import Response, g, request
 from gunicorn.http.errors import ParseException
 
+from connection import Unavailable
 from json_text import MAX_NESTING, members, nesting, to_json
 
 MAX_BODY_BYTES = int(os.environ.get("MAX_BODY_BYTES") or 8 * 1024 * 1024)
@@ -27,9 +26,8 @@ MAX_ANSWER_BYTES = MAX_BODY_BYTES
 MAX_KEY_BYTES = 1024
 MIN_COMPRESSED_BYTES = 16 * 1024
 CHUNK_CHARACTERS = 64 * 1024
-SILENCE_SECONDS = 30
-DISCARD_SECONDS = 5
 PROBLEM_TYPE = "application/problem+json"
+RETRY = {"Retry-After": "1"}
 
 
 # Answers
@@ -109,19 +107,15 @@ def gzipped(chunks):
 
 
 def read(take):
-    """Returns what `take()` reads from the body. Refuses callers that pause too long, and malformed bodies."""
-    connection = request.environ.get("gunicorn.socket")
+    """Returns what `take()` reads from the body. Refuses callers that send too slowly, and malformed bodies."""
     try:
-        if connection:
-            connection.settimeout(SILENCE_SECONDS)
         return take()
-    except socket.timeout:
+    except Unavailable as reason:
+        refuse(503, str(reason), headers=RETRY)
+    except TimeoutError:
         refuse(408, "The request came too slowly")
     except (OSError, ParseException):
         refuse(400, "The body is malformed")
-    finally:
-        if connection:
-            connection.settimeout(None)
 
 
 def check_type(mimetype):
@@ -193,23 +187,8 @@ def remember_response(serve):
     return serve_remembered
 
 
-def end_connection(response):
-    """Closes the connection, so that no further request arrives on it while the rest of the body is discarded."""
-    environ = request.environ
-    if environ["gunicorn.response"]:
-        environ["gunicorn.response"].force_close()
-    response.call_on_close(lambda: discard_body(environ))
-
-
-def discard_body(environ):
-    """Reads the rest of the body. A socket that is closed earlier is reset, and the caller may lose the answer."""
-    connection = environ.get("gunicorn.socket")
-    if not connection:
-        return
-    deadline = time.monotonic() + DISCARD_SECONDS
-    try:
-        connection.settimeout(DISCARD_SECONDS)
-        while time.monotonic() < deadline and environ["wsgi.input"].read(64 * 1024):
-            pass
-    except (OSError, ParseException):
-        pass  # disconnected, silent or malformed: gunicorn closes it
+def end_connection():
+    """Closes the connection after the answer. The worker discards the rest of the body."""
+    response = request.environ["gunicorn.response"]
+    if response:
+        response.force_close()

@@ -5,14 +5,29 @@ Spec: docs/contract.md, 8; NDJSON (a JSON text a line); SHA-256 (FIPS 180-4) of 
 """
 
 import re
+import sqlite3
+import threading
 from hashlib import sha256
 
 from flask import Blueprint, g, request
 
 from access import requires
+from connection import TOO_MANY_REQUESTS
 from json_text import members, string, to_json
 from level1 import choice, parameters, stamp
-from messages import MAX_BODY_BYTES, answer, check_key, check_type, in_chunks, parse, read, refuse, shown, timestamp
+from messages import (
+    MAX_BODY_BYTES,
+    RETRY,
+    answer,
+    check_key,
+    check_type,
+    in_chunks,
+    parse,
+    read,
+    refuse,
+    shown,
+    timestamp,
+)
 from records import reading, snapshot, writing
 
 NDJSON_TYPE = "application/x-ndjson"
@@ -20,15 +35,29 @@ FORMAT = "codeforge-storage"
 MAX_LINE_BYTES = MAX_BODY_BYTES + 8 * 1024  # the largest value of a body, and the text around it
 GROUP_RECORDS = 500
 GROUP_CHARACTERS = 1024 * 1024
+MAX_EXPORTS = 8  # few of a worker's threads (gunicorn.conf.py): each is occupied until its caller has read the export
+export_slots = threading.BoundedSemaphore(MAX_EXPORTS)
 routes = Blueprint("transfer", __name__)
 
 
 @routes.get("/export")
 @requires("admin")
 def export():
-    records = snapshot(g.tenant)
-    response = answer(in_chunks(export_lines(records)), mimetype=NDJSON_TYPE)
+    return stream_state(export_lines, NDJSON_TYPE)
+
+
+def stream_state(texts, mimetype="application/json"):
+    """The answer that consists of `texts(records)`, of one state of the data. It may be read slowly."""
+    if not export_slots.acquire(blocking=False):
+        refuse(503, TOO_MANY_REQUESTS, headers=RETRY)
+    try:
+        records = snapshot(g.tenant)
+    except sqlite3.Error:
+        export_slots.release()
+        raise
+    response = answer(in_chunks(texts(records)), mimetype=mimetype)
     response.call_on_close(records.db.close)
+    response.call_on_close(export_slots.release)
     return response
 
 

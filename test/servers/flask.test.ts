@@ -181,6 +181,7 @@ function ownPromises(): void {
       ['broken', '{'],
       ['nan', 'NaN'],
       ['none', null],
+      ['', '1'],
       [null, '1'],
     ] as const;
     makeOldFile(databasePath, rows);
@@ -189,7 +190,7 @@ function ownPromises(): void {
     const exported = await (await fetch(`${first.url}/api/storage/export`)).text();
     expect(exported).toBe(`{"a/b":{"b": 1.10, "a": 12345678901234567890},"keys":"\\ud800","${long}":null}`);
     expect(await (await fetch(`${first.url}/api/storage/${long}`)).text()).toBe('{"value":null}');
-    expect(first.output().match(/Did not adopt 4 rows/g)).toHaveLength(1);
+    expect(first.output().match(/Did not adopt 5 rows/g)).toHaveLength(1);
     expect((await fetch(`${first.url}/api/storage/${long}`, { method: 'DELETE' })).status).toBe(200);
     await put(first.url, 'a/b', 2);
     await stop(first);
@@ -200,6 +201,49 @@ function ownPromises(): void {
     using database = open(databasePath);
     const left = database.prepare('SELECT key, value FROM storage ORDER BY rowid').all();
     expect(left).toEqual(rows.map(([key, value]) => ({ key, value })));
+  });
+
+  test('the key "" of an old file is in no list, no count and no export, also where an earlier version adopted it', async () => {
+    makeOldFile(databasePath, [
+      ['', '1'],
+      ['a', '2'],
+    ]);
+    const expectWithoutIt = async ({ url }: RunningServer): Promise<void> => {
+      const texts = ['keys', 'stats', 'export'].map(async (path) =>
+        (await fetch(`${url}/api/storage/${path}`)).text(),
+      );
+      expect(await Promise.all(texts)).toEqual([
+        '{"keys":["a"]}',
+        expect.stringContaining('"total_keys":1,'),
+        '{"a":2}',
+      ]);
+      const exported = await (await fetch(`${url}/api/v1/export`)).text();
+      const headers = { 'content-type': 'application/x-ndjson' };
+      const imported = await fetch(`${url}/api/v1/import`, { method: 'POST', headers, body: exported });
+      expect(await imported.json()).toMatchObject({ imported: 1 });
+    };
+    const first = await start();
+    await expectWithoutIt(first);
+    expect(first.output()).toContain('Did not adopt 1 rows');
+    await stop(first);
+    open(databasePath).exec("INSERT INTO records (tenant, key, value, rev) VALUES ('default', '', '1', 1)");
+
+    const second = await start();
+    await expectWithoutIt(second);
+    expect(second.output()).toContain('Deleted the key ""');
+  });
+
+  test('a deployment that sets only DATABASE_PATH and PORT is told what to set to be reachable', async () => {
+    const { output } = await start();
+    expect(output()).toMatch(
+      /only programs on this machine can reach this server.* set HOST=0\.0\.0\.0 and TOKENS/,
+    );
+    expect(output()).toMatch(/only pages from this machine may read and write.* set ALLOWED_ORIGINS=/);
+    const told = await startFlaskServer({
+      env: { HOST: '0.0.0.0', TOKENS: `team:read:${'0'.repeat(64)}`, ALLOWED_ORIGINS: 'https://app.example' },
+    });
+    expect(told.output()).not.toMatch(/this machine/);
+    await told.stop();
   });
 
   test(
