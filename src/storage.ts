@@ -22,6 +22,7 @@ import { type KeyRange, rangeWithin } from './core/order.ts';
 import { whenIdle } from './core/platform.ts';
 import { createQueue } from './core/queue.ts';
 import { createStatusReader, type Session, type StorageStatus, statusOf } from './core/session.ts';
+import type { Deadline } from './core/time.ts';
 import { snapshot } from './core/values.ts';
 import { createIndexedDbBackend } from './indexeddb/backend.ts';
 import { createLocalSession } from './indexeddb/session.ts';
@@ -94,7 +95,7 @@ export function buildStorage<Schema extends object>(
 
   /** The session with the configured server. It is made once, and opened again after a failure. */
   let serverSession: Session | undefined;
-  async function choose(): Promise<Session> {
+  async function choose(deadline: Deadline): Promise<Session> {
     if (serverUrl === undefined) {
       if (warning) log('warn', `uses IndexedDB, because ${warning}`);
       else log('info', `uses IndexedDB (database ${database})`);
@@ -106,21 +107,21 @@ export function buildStorage<Schema extends object>(
       createServerSession({ ...resolved, serverUrl, log, changed, forgotten: () => void storage.close() }),
     );
     readStatus = serverSession.status;
-    await serverSession.open();
+    await serverSession.open(deadline);
     return serverSession;
   }
 
-  const queue = createQueue(() => {
+  const queue = createQueue((deadline) => {
     isFirst = choosing === undefined;
     if (choosing === undefined) {
-      choosing = choose().catch((error) => {
+      choosing = choose(deadline).catch((error) => {
         choosing = undefined;
         throw error;
       });
       choosing.then(prefetch, () => {});
     }
     return choosing;
-  });
+  }, timeout);
 
   /** Loads what the app may need when it is offline. What fails now is loaded when it is needed. */
   const prefetch = (): void =>
@@ -151,7 +152,7 @@ export function buildStorage<Schema extends object>(
       serverSession = undefined;
       serverUrl = url;
       readStatus = statusBefore;
-      choosing = choose();
+      choosing = choose(performance.now() + timeout);
       await choosing;
       changed();
       if (before) await letGo(before);
@@ -192,7 +193,7 @@ export function buildStorage<Schema extends object>(
       has: (key) => queue.call(() => ({ type: 'has', key: readKey(key) })),
       keys: (async (options) => {
         const range = rangeOf('keys()', options, LIST_RULES);
-        const keys = await queue.alone((session) => session.keys(range));
+        const keys = await queue.alone((session, deadline) => session.keys(range, deadline));
         return prefix === '' ? keys : keys.map(withoutPrefix);
       }) as NamespacedStorage['keys'],
       entries: async function* (options) {
@@ -203,7 +204,7 @@ export function buildStorage<Schema extends object>(
       } as NamespacedStorage['entries'],
       async count(options) {
         const range = rangeOf('count()', options, RANGE_RULES);
-        return queue.alone((session) => session.count(range));
+        return queue.alone((session, deadline) => session.count(range, deadline));
       },
       clear: (options) =>
         queue.call(() => {
@@ -241,13 +242,13 @@ export function buildStorage<Schema extends object>(
       atomic: async (operations) => {
         const parts = partsOf(operations, writeKey);
         try {
-          await queue.alone((session) => session.atomic(parts));
+          await queue.alone((session, deadline) => session.atomic(parts, deadline));
         } catch (error) {
           throw withoutPrefixIn(error);
         }
       },
       namespace: (name) => createMethods(prefix + checkNamespace(name)) as never,
-      ready: () => queue.alone((session) => session.ready(isFirst)),
+      ready: () => queue.alone((session, deadline) => session.ready(isFirst, deadline)),
       getBackendType: () => status().backend,
       status,
       watchStatus(listener) {
@@ -287,7 +288,7 @@ export function buildStorage<Schema extends object>(
 
   const storage: KeyValueStorage = {
     ...createMethods(''),
-    stats: () => queue.alone((session) => session.stats()),
+    stats: () => queue.alone((session, deadline) => session.stats(deadline)),
     migrateToFlask: ((url, options) =>
       transfer((part) => part.migrateToFlask(context, url, options))) as KeyValueStorage['migrateToFlask'],
     migrateToIndexedDB: ((options) =>

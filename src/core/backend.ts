@@ -5,6 +5,7 @@
  * calls in one batch fail separately. It never hides a failure, never returns "empty" for "failed", and never retries without end.
  */
 import type { KeyRange } from './order.ts';
+import type { Deadline } from './time.ts';
 
 /** Which backend serves calls. */
 export type BackendType = 'indexeddb' | 'flask';
@@ -121,6 +122,8 @@ export type Durability = 'relaxed' | 'strict';
 /** Options of one batch. */
 export interface RunOptions {
   readonly durability?: Durability;
+  /** By when the batch is to settle. Default: each request has a limit of its own. */
+  readonly deadline?: Deadline | undefined;
 }
 
 /** A store of entries: IndexedDB or a server. */
@@ -130,9 +133,10 @@ export interface Backend {
   /**
    * Resolves when the database is open, or when the server has answered.
    *
+   * @param deadline By when it is to settle, here and in the other methods. Default: each request has a limit of its own.
    * @throws {StorageError} `unavailable`, `timeout`, `blocked`
    */
-  open(): Promise<void>;
+  open(deadline?: Deadline): Promise<void>;
   /**
    * Carries out a batch. Returns one outcome for each operation, in their order.
    *
@@ -146,15 +150,15 @@ export interface Backend {
    * @throws {ConflictError} of the first part whose condition is not met.
    * @throws {StorageError} `unsupported` if the server has no revisions. Nothing was stored.
    */
-  atomic(parts: readonly AtomicPart[]): Promise<void>;
-  /** The keys of a range, in byte order, or with `reverse` in reverse byte order. */
-  keys(range: KeyRange): Promise<string[]>;
+  atomic(parts: readonly AtomicPart[], deadline?: Deadline): Promise<void>;
+  /** The keys of a range, in byte order, or with `reverse` in reverse byte order. From a server they come in pages: `deadline` is that of the first one. */
+  keys(range: KeyRange, deadline?: Deadline): Promise<string[]>;
   /** The entries of a range, in the order of their keys, in pages of bounded size. */
   entries(range: KeyRange): AsyncIterable<Page>;
   /** The number of entries and the size of their values. */
-  stats(): Promise<StorageStats>;
+  stats(deadline?: Deadline): Promise<StorageStats>;
   /** The number of entries of a range. Without bounds it costs at most as much as `stats`. */
-  count(range: Omit<KeyRange, 'limit' | 'reverse'>): Promise<number>;
+  count(range: Omit<KeyRange, 'limit' | 'reverse'>, deadline?: Deadline): Promise<number>;
   /**
    * Resolves if the backend would accept this value, as far as that is known without sending it.
    *
@@ -169,14 +173,14 @@ export interface Backend {
 export interface Protocol
   extends Pick<Backend, 'keys' | 'entries' | 'stats'>,
     Required<Pick<Backend, 'check'>> {
-  run(operations: readonly ProtocolOperation[]): Promise<Outcome[]>;
+  run(operations: readonly ProtocolOperation[], deadline?: Deadline): Promise<Outcome[]>;
   /** As `Backend.atomic`; missing if the protocol has no revisions. */
-  atomic?(parts: readonly AtomicPart[]): Promise<void>;
+  atomic?(parts: readonly AtomicPart[], deadline?: Deadline): Promise<void>;
   /**
    * Returns operations that delete the keys that now begin with `prefix`. If the server has revisions, each delete applies only if
    * the key has not changed since.
    */
-  deletesOf(prefix: string): Promise<Delete[]>;
+  deletesOf(prefix: string, deadline?: Deadline): Promise<Delete[]>;
 }
 
 /** A delete. */

@@ -7,6 +7,7 @@
  */
 import type { Backend, Operation, Outcome } from './backend.ts';
 import { closedError } from './errors.ts';
+import type { Deadline } from './time.ts';
 
 interface Call {
   readonly operation: Operation;
@@ -14,7 +15,11 @@ interface Call {
   readonly reject: (reason: unknown) => void;
 }
 
-type Step = Call[] | (() => Promise<void>);
+/** Calls that are carried out together, or a task. `deadline` is that of the first call. */
+interface Step {
+  readonly deadline: Deadline;
+  readonly work: Call[] | (() => Promise<void>);
+}
 
 /** The order in which calls reach the backend. */
 export interface Queue<Target extends Backend> {
@@ -26,7 +31,7 @@ export interface Queue<Target extends Backend> {
   /** The same for several operations. Resolves with their values, or rejects with the first failure. */
   callAll<Value>(make: () => Operation[]): Promise<Value[]>;
   /** Runs `task` after all calls before it and before all calls after it. */
-  alone<T>(task: (backend: Target) => T | Promise<T>): Promise<T>;
+  alone<T>(task: (backend: Target, deadline: Deadline) => T | Promise<T>): Promise<T>;
   /** Rejects all queued and later calls with `closed`. Resolves when no call is in progress. */
   close(): Promise<void>;
 }
@@ -35,15 +40,19 @@ export interface Queue<Target extends Backend> {
  * Creates a queue in front of a backend.
  *
  * @param ready Returns the backend. It is called for each batch, so that a failed start can be repeated.
+ * @param timeout The time limit of a call in milliseconds. It begins with the call, not when the calls before it are done.
  */
-export function createQueue<Target extends Backend>(ready: () => Promise<Target>): Queue<Target> {
+export function createQueue<Target extends Backend>(
+  ready: (deadline: Deadline) => Promise<Target>,
+  timeout: number,
+): Queue<Target> {
   const steps: Step[] = [];
   let drained: Promise<void> | undefined;
   let closed = false;
 
   /** Returns the backend, or throws if the storage was closed meanwhile. */
-  async function open(): Promise<Target> {
-    const backend = closed ? undefined : await ready();
+  async function open(deadline: Deadline): Promise<Target> {
+    const backend = closed ? undefined : await ready(deadline);
     if (closed || backend === undefined) throw closedError();
     return backend;
   }
@@ -52,7 +61,8 @@ export function createQueue<Target extends Backend>(ready: () => Promise<Target>
     // Lets the other calls of this turn join the batch.
     await undefined;
     for (let step = steps.shift(); step !== undefined; step = steps.shift()) {
-      await (Array.isArray(step) ? runBatch(open, step) : step());
+      const { work, deadline } = step;
+      await (Array.isArray(work) ? runBatch(open, work, deadline) : work());
     }
     drained = undefined;
   }
@@ -61,10 +71,11 @@ export function createQueue<Target extends Backend>(ready: () => Promise<Target>
     if (closed) throw closedError();
     drained ??= drain();
   };
+  const deadlineFromNow = (): Deadline => performance.now() + timeout;
   const add = (call: Call): void => {
-    const last = steps.at(-1);
+    const last = steps.at(-1)?.work;
     if (Array.isArray(last)) last.push(call);
-    else steps.push([call]);
+    else steps.push({ deadline: deadlineFromNow(), work: [call] });
   };
 
   // An error thrown inside `new Promise` rejects the promise.
@@ -79,7 +90,12 @@ export function createQueue<Target extends Backend>(ready: () => Promise<Target>
     alone: (task) =>
       new Promise((resolve, reject) => {
         start();
-        steps.push(() => open().then(task).then(resolve, reject));
+        const deadline = deadlineFromNow();
+        const work = (): Promise<void> =>
+          open(deadline)
+            .then((backend) => task(backend, deadline))
+            .then(resolve, reject);
+        steps.push({ deadline, work });
       }),
     async close() {
       // Queued calls are still processed, and `open` rejects each of them at once.
@@ -90,10 +106,17 @@ export function createQueue<Target extends Backend>(ready: () => Promise<Target>
   return queue;
 }
 
-async function runBatch(open: () => Promise<Backend>, calls: readonly Call[]): Promise<void> {
+async function runBatch(
+  open: (deadline: Deadline) => Promise<Backend>,
+  calls: readonly Call[],
+  deadline: Deadline,
+): Promise<void> {
   try {
-    const backend = await open();
-    const outcomes = await backend.run(calls.map(({ operation }) => operation));
+    const backend = await open(deadline);
+    const outcomes = await backend.run(
+      calls.map(({ operation }) => operation),
+      { deadline },
+    );
     calls.forEach(({ resolve, reject }, i) => {
       const outcome = outcomes[i];
       if (outcome?.status === 'fulfilled') resolve(outcome.value);

@@ -7,6 +7,7 @@
 import type { Backend, BackendType, SyncState } from './backend.ts';
 import type { ConflictOf, Resolution } from './conflict.ts';
 import type { ResolvedOptions } from './options.ts';
+import type { Deadline } from './time.ts';
 
 /** The status of a storage: its backend, its connection state and its outbox. More members may be added. */
 export interface StorageStatus {
@@ -37,7 +38,7 @@ export interface Session extends Backend {
    * @param isFirst Whether this call has opened the session. If so, its server has just answered.
    * @throws {StorageError} if neither the server nor IndexedDB can be used.
    */
-  ready(isFirst: boolean): Promise<void>;
+  ready(isFirst: boolean, deadline: Deadline): Promise<void>;
   /** Sends the outbox. @throws {StorageError} `unavailable`, `forbidden` */
   flush(): Promise<void>;
   conflicts(): Promise<ConflictOf[]>;

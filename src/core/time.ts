@@ -7,6 +7,12 @@
 /** The longest delay that `setTimeout` accepts, in milliseconds: 31 bits. */
 export const LONGEST_DELAY_MS = 2 ** 31 - 1;
 
+/** The time by which something is to be done, in the milliseconds of `performance.now()`. */
+export type Deadline = number;
+
+/** The milliseconds that are left until a deadline. */
+export const remainingMs = (deadline: Deadline): number => Math.max(0, deadline - performance.now());
+
 /**
  * Settles like `work`, or like `late` if the time limit ends or `signal` is aborted first.
  *

@@ -10,7 +10,7 @@ export const createLocalSession = (backend: Backend, reason: string): Session =>
   ...backend,
   status: () => statusOf({ state: 'local', reason }),
   account: () => undefined,
-  ready: backend.open,
+  ready: () => backend.open(),
   flush: async () => {},
   conflicts: async () => [],
   forget: async () => {},

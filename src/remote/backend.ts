@@ -13,6 +13,7 @@ import {
 import { StorageError } from '../core/errors.ts';
 import type { Token } from '../core/options.ts';
 import { isUnbounded } from '../core/order.ts';
+import { remainingMs } from '../core/time.ts';
 import { detect, type Found } from './detection.ts';
 import { createExchange, type Exchange } from './http.ts';
 import { createLevel0Protocol } from './level0/batches.ts';
@@ -102,8 +103,8 @@ export function createFlaskBackend(
     return sent;
   }
   /** Detects the server once. A detection that failed is repeated by the next call. */
-  const opened = (): Promise<Protocol> => {
-    protocol ??= detect(exchange, url, timeout)
+  const opened = (limitMs = timeout): Promise<Protocol> => {
+    protocol ??= detect(exchange, url, limitMs)
       .then(use)
       .catch((error) => {
         protocol = undefined;
@@ -119,42 +120,47 @@ export function createFlaskBackend(
     handshake: (limitMs) => current && handshake(current, limitMs),
     settle: async () => current?.settle(),
     askedToWaitMs: () => Math.max(0, askedToWaitUntil - performance.now()),
-    async open() {
+    async open(deadline) {
+      const limitMs = deadline === undefined ? timeout : Math.min(timeout, remainingMs(deadline));
       const isFirst = protocol === undefined;
-      await opened();
+      await opened(limitMs);
       if (isFirst) return;
       // A second open() asks whether the server answers now. It may have been upgraded meanwhile. Only a whole answer of /health
       // changes the level, because the other protocol does not know which writes of this one are in doubt.
-      const found = await detect(exchange, url, timeout);
+      const found = await detect(exchange, url, limitMs);
       if (!found.isHealthRead) return;
       if (found.level === undefined || found.level === detected?.level)
         detected = detected && { ...detected, reason: found.reason, isHealthRead: true };
       else protocol = Promise.resolve(use(found));
     },
-    async run(operations) {
-      const protocol = await opened();
-      return runWithClears(operations, protocol.run, async (prefix) =>
-        outcomeOfClear(await protocol.run(await protocol.deletesOf(prefix))),
+    async run(operations, { deadline } = {}) {
+      const { run, deletesOf } = await opened();
+      return runWithClears(
+        operations,
+        (part) => run(part, deadline),
+        async (prefix) => outcomeOfClear(await run(await deletesOf(prefix, deadline), deadline)),
       );
     },
-    async atomic(parts) {
+    async atomic(parts, deadline) {
       const { atomic } = await opened();
       if (!atomic)
         throw new StorageError(
           'unsupported',
           'This server has no revisions (level 0), so atomic() cannot work there: use set() and delete().',
         );
-      await atomic(parts);
+      await atomic(parts, deadline);
     },
-    deletesOf: async (prefix) => (await opened()).deletesOf(prefix),
-    keys: async (range) => (await opened()).keys(range),
+    deletesOf: async (prefix, deadline) => (await opened()).deletesOf(prefix, deadline),
+    keys: async (range, deadline) => (await opened()).keys(range, deadline),
     async *entries(range) {
       yield* (await opened()).entries(range);
     },
-    stats: async () => (await opened()).stats(),
-    async count(range) {
+    stats: async (deadline) => (await opened()).stats(deadline),
+    async count(range, deadline) {
       const protocol = await opened();
-      return isUnbounded(range) ? (await protocol.stats()).keys : (await protocol.keys(range)).length;
+      return isUnbounded(range)
+        ? (await protocol.stats(deadline)).keys
+        : (await protocol.keys(range, deadline)).length;
     },
     check: async (key, value) => (await opened()).check(key, value),
     async close() {

@@ -11,7 +11,14 @@ import ky, { isTimeoutError } from 'ky';
 import { closedError, StorageError } from '../core/errors.ts';
 import { isObject, type JsonObject } from '../core/json.ts';
 import { isToken, type Token } from '../core/options.ts';
-import { type BackOff, backOffMs, retryAfterMs, withTimeLimit } from '../core/time.ts';
+import {
+  type BackOff,
+  backOffMs,
+  type Deadline,
+  remainingMs,
+  retryAfterMs,
+  withTimeLimit,
+} from '../core/time.ts';
 import { codeOf, ofSilence, ofStatus, ofTimeout, platformCodes, strangerError } from './errors.ts';
 
 /** One request. */
@@ -83,6 +90,10 @@ export function createExchange(
     const { method, path, body, repeats, isAnonymous = false, checkToken } = request;
     const given = isAnonymous ? undefined : (request.token ?? token);
     const timeoutMs = Math.min(request.timeoutMs ?? defaultTimeoutMs, defaultTimeoutMs);
+    if (timeoutMs <= 0)
+      return failed(new StorageError('timeout', 'There was no time left for this request.'), {
+        isSent: false,
+      });
     const deadline = performance.now() + timeoutMs;
     /** The attempt that is under way, or that was the last. */
     const last: { reply?: Reply<T> | undefined; isSent: boolean } = { isSent: false };
@@ -159,6 +170,16 @@ export function createExchange(
           : failed(new StorageError('unavailable', ofSilence(base, []), { cause }), { isSent });
     }
     return last.reply as Reply<T>;
+  };
+}
+
+/** An exchange for one call. Until its first request is answered, its requests have one limit together: `deadline`. */
+export function exchangeBy(exchange: Exchange, deadline: Deadline | undefined): Exchange {
+  let by = deadline;
+  return async (request) => {
+    const reply = await exchange({ ...request, ...(by !== undefined && { timeoutMs: remainingMs(by) }) });
+    if (reply.ok || reply.status !== undefined) by = undefined;
+    return reply;
   };
 }
 

@@ -51,9 +51,9 @@ export function createRemoteSession({ serverUrl, timeout, token, log }: ServerSe
     },
     status,
     account: () => (isAccountChanged ? undefined : backend.level1()?.account()),
-    run: async (operations) => noting(await call(() => backend.run(operations))),
-    atomic: (parts) => call(() => backend.atomic(parts)),
-    keys: (range) => call(() => backend.keys(range)),
+    run: async (operations, options) => noting(await call(() => backend.run(operations, options))),
+    atomic: (parts, deadline) => call(() => backend.atomic(parts, deadline)),
+    keys: (range, deadline) => call(() => backend.keys(range, deadline)),
     async *entries(range) {
       await call(async () => {});
       try {
@@ -63,18 +63,18 @@ export function createRemoteSession({ serverUrl, timeout, token, log }: ServerSe
         throw error;
       }
     },
-    stats: () => call(backend.stats),
-    count: (range) => call(() => backend.count(range)),
-    async open() {
+    stats: (deadline) => call(() => backend.stats(deadline)),
+    count: (range, deadline) => call(() => backend.count(range, deadline)),
+    async open(deadline) {
       const isFirst = backend.detected() === undefined;
-      await backend.open().catch((error: StorageError) => {
+      await backend.open(deadline).catch((error: StorageError) => {
         away = `the server cannot be used: ${error.message}`;
         throw error;
       });
       if (isFirst) log('info', `uses the Flask backend at ${serverUrl}`);
     },
-    async ready(isFirst) {
-      if (!isFirst) await backend.open();
+    async ready(isFirst, deadline) {
+      if (!isFirst) await backend.open(deadline);
     },
     flush: async () => {},
     conflicts: async () => [],

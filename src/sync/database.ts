@@ -111,12 +111,12 @@ export interface SyncDatabase {
    *
    * @throws {StorageError} `timeout`. The work goes on.
    */
-  withPatience<T>(work: Promise<T>): Promise<T>;
+  withPatience<T>(work: Promise<T>, limitMs?: number): Promise<T>;
 }
 
 /** What happens to a database, and how long is waited for it. */
 export interface DatabaseEvents {
-  /** Milliseconds for {@link Tables.inTime}. */
+  /** Milliseconds for {@link SyncDatabase.withPatience}, unless a call has less. */
   patienceMs(): number;
   /** The records are gone, such as after the user has deleted the data of the site. */
   deleted(): void;
@@ -148,6 +148,9 @@ export const ALL_RECORDS = 0xffffffff;
 
 /** From so many keys on counting a room first pays. */
 const MANY = 16;
+
+/** Milliseconds that a call waits at least for a database that has not answered earlier calls. */
+const LEAST_MS = 500;
 
 const STRICT = { durability: 'strict' } as const;
 const RELAXED = { durability: 'relaxed' } as const;
@@ -254,11 +257,13 @@ export function createSyncDatabase(
         if (written) remembered(written);
         return result as Awaited<ReturnType<typeof work>>;
       }),
-    withPatience(work) {
-      const patienceMs = events?.patienceMs() ?? LONGEST_DELAY_MS;
+    withPatience(work, patienceMs = events?.patienceMs() ?? LONGEST_DELAY_MS) {
       const now = performance.now();
-      const isLate = [...underWay].some(({ since }) => now - since > patienceMs);
-      return withTimeLimit(work, isLate ? 0 : patienceMs, () => {
+      // Calls that follow each other do not each wait that long for a database that does not answer. It may answer soon if this
+      // page was suspended.
+      const silentMs = Math.max(0, ...[...underWay].map(({ since }) => now - since));
+      const leftMs = Math.max(Math.min(patienceMs, LEAST_MS), patienceMs - silentMs);
+      return withTimeLimit(work, leftMs, () => {
         throw local(
           new StorageError(
             'timeout',

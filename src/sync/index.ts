@@ -20,6 +20,6 @@ export function createServerSession(options: ServerSessionOptions): Session {
   const session = findIndexedDb() === undefined ? createRemoteSession(options) : createSyncedSession(options);
   const { run } = session;
   return Object.assign(session, {
-    run: (operations) => runPortable(run, operations),
+    run: (operations, options) => runPortable((portable) => run(portable, options), operations),
   } satisfies Partial<Session>);
 }

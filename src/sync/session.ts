@@ -6,6 +6,7 @@
  * write resolves when the server has answered 2xx, or when the outbox is on the disk.
  */
 import {
+  type Backend,
   type Delete,
   type Outcome,
   outcomeOfClear,
@@ -17,15 +18,16 @@ import { StorageError } from '../core/errors.ts';
 import { hash } from '../core/hash.ts';
 import { isHidden, onNetworkBack, unref } from '../core/platform.ts';
 import { type ServerSessionOptions, type Session, type StorageStatus, statusOf } from '../core/session.ts';
-import { withTimeLimit } from '../core/time.ts';
+import { type Deadline, remainingMs, withTimeLimit } from '../core/time.ts';
 import { createConnection, deleteDatabase } from '../indexeddb/connection.ts';
 import { createFlaskBackend } from '../remote/backend.ts';
 import { createSyncDatabase, isLocal } from './database.ts';
 import { localKeys } from './mirror/local-lists.ts';
 import { createMirrorObserver } from './mirror/observer.ts';
-import { createCalls, marksOf } from './online/calls.ts';
+import { type Called, createCalls, marksOf } from './online/calls.ts';
 import { createServerConnection } from './online/connection.ts';
 import { createServerSide } from './online/handshake.ts';
+import { createLimits } from './online/limits.ts';
 import { createLists } from './online/lists.ts';
 import { createLocal } from './outbox/append.ts';
 import { listConflicts, resolveConflicts } from './outbox/conflicts.ts';
@@ -42,12 +44,6 @@ const PULL = 30_000;
 const HANDSHAKE = 2000;
 /** Operations of the outbox in one transaction: other tabs wait for its end. */
 const PART = 100;
-/** The part of the time limit that is kept for the database of this device, and that a call waits for it. */
-const RESERVE = 0.2;
-/** The part that a call waits for it where writes are known to wait. */
-const PATIENCE_WAITING = 0.5;
-/** A call waits at least so many milliseconds for it, unless the time limit is lower: disks may be slow. */
-const LEAST_PATIENCE = 1000;
 /** So often the server may turn out to be restored while the outbox is sent, before there is a pause. */
 const RESTORES = 3;
 
@@ -62,13 +58,9 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   const { signal } = controller;
   const name = `${DATABASE_PREFIX}${hash(`${serverUrl}\n${owner.database}`, FORMAT).toString(36)}`;
   const connection = createConnection(name, timeout, undefined, () => void refresh(false));
+  const limits = createLimits(timeout, () => counts.pending > 0);
   const database = createSyncDatabase(connection, owner, {
-    // What waits here is not passed over as soon as what may be missing.
-    patienceMs: () =>
-      Math.min(
-        timeout,
-        Math.max(LEAST_PATIENCE, timeout * (counts.pending > 0 ? PATIENCE_WAITING : RESERVE)),
-      ),
+    patienceMs: limits.databaseMs,
     deleted: () => void repeatHandshake(),
     recovered: () => void repeatHandshake(),
   });
@@ -81,8 +73,6 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   };
   /** Whether the log says that the mirror cannot be written. */
   let isWarned = false;
-  /** How often the outbox was seen to change. */
-  let moves = 0;
 
   const mirrorObserver = createMirrorObserver(
     database,
@@ -93,7 +83,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       isWarned = true;
     },
   );
-  const flask = createFlaskBackend(serverUrl, timeout * (1 - RESERVE), token, mirrorObserver);
+  const flask = createFlaskBackend(serverUrl, limits.serverMs, token, mirrorObserver);
   const server = createServerSide({
     flask,
     database,
@@ -105,11 +95,8 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         `keeps the server's value of ${key}: the function given as option conflict failed: ${error}`,
       ),
     ),
-    handshakeMs: Math.min(HANDSHAKE, timeout * (1 - RESERVE)),
-    progress() {
-      moves += 1;
-      void refresh(true);
-    },
+    handshakeMs: Math.min(HANDSHAKE, limits.serverMs),
+    progress: () => void refresh(true),
     signal,
   });
 
@@ -190,6 +177,8 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
           if (!isLocal(error)) throw error;
           unusable = error as StorageError;
           await server.handshakeOnly();
+          // It may only have been slow.
+          void database.read((transaction) => transaction.meta()).then(repeatHandshake, () => undefined);
         }
       },
       changed(state, reason) {
@@ -211,7 +200,6 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     if (message === 'online' && serverConnection.state() !== 'online') void serverConnection.connect();
     if (message === 'forgotten') options.forgotten();
     if (message !== 'changed') return;
-    moves += 1;
     void refresh(false).then(() => {
       // Whoever has put something there sends it, unless it is gone.
       if (counts.pending > 0) serverConnection.soon(() => void replayOutbox());
@@ -280,24 +268,33 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   /** Leave what waits to a later time. */
   async function give({ why, error }: Stop): Promise<void> {
     const isLost =
-      why === 'unreachable' || why === 'restored' || (why === 'refused' && (await server.isAccessDenied()));
+      why === 'unreachable' ||
+      why === 'restored' ||
+      (why === 'refused' && (await server.isAccessDenied(HANDSHAKE)));
     if (signal.aborted) return;
     if (isLost) serverConnection.lost(error);
     else serverConnection.later(() => void replayOutbox());
   }
 
-  /** Something was put into the outbox. */
-  async function appended(): Promise<void> {
+  /** Something was put into the outbox. The status counts it, unless the database is slow. */
+  async function appended(limitMs: number): Promise<void> {
     if (serverConnection.state() === 'online') void replayOutbox();
-    await refresh(true);
+    await withTimeLimit(refresh(true), limitMs, () => undefined);
   }
 
   const local = createLocal(database, mirrorObserver.unstored);
-  const { run, atomic } = createCalls({
+  const localInTime: Called['local'] = (operations, limitMs, doubts) => {
+    let isOver = false;
+    const carriedOut = local(operations, doubts, () => isOver);
+    return database.withPatience(carriedOut, limitMs).finally(() => {
+      isOver = true;
+    });
+  };
+  const calls = createCalls({
     flask,
     database,
-    local: inParts(local),
-    localInTime: inParts((operations, doubts) => database.withPatience(local(operations, doubts))),
+    local: inParts(localInTime, timeout),
+    limits,
     mirrorObserver,
     serverConnection,
     writesHere: options.ack === 'local',
@@ -307,46 +304,82 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
 
   /** Whether the call under way has opened the session: it has tried to connect then, and need not do so twice. */
   let isJustOpened = false;
-  /** Connect, for a call that needs the server. */
-  async function connectAgain(): Promise<void> {
+  /** Connects, for a call that needs the server. The attempt goes on after the limit of the call. */
+  async function connectAgain(deadline: Deadline): Promise<void> {
     const hasTried = isJustOpened;
     isJustOpened = false;
-    if (serverConnection.state() !== 'online' && !hasTried) await serverConnection.connect();
+    if (serverConnection.state() !== 'online' && !hasTried) await connectBy(deadline);
   }
+
+  const connectBy = (deadline: Deadline): Promise<void> =>
+    withTimeLimit(
+      serverConnection.connect(),
+      remainingMs(limits.serverDeadline(deadline)),
+      () => undefined,
+      signal,
+    );
+
+  /** How many writes up to a number are in the outbox. */
+  const countUpTo = (last: number): Promise<number> =>
+    database.read(
+      async (transaction) =>
+        (await transaction.keys<number>('order')).filter((order) => order <= last).length,
+    );
 
   async function flush(): Promise<void> {
     if (isForbidden()) return;
-    const connected = connectAgain();
+    const connected = connectAgain(performance.now() + timeout);
     const last = await database.read(async (transaction) => (await transaction.meta())?.lastOrder ?? 0);
     await connected;
     // What is under way may fail for what was so before this call.
     let isUnderWay = replaying !== undefined;
     if (serverConnection.state() === 'online') void replayOutbox();
-    for (;;) {
-      const before = moves;
+    for (let left = await countUpTo(last); left > 0; ) {
       const stop = await round;
-      const [first] = await database.read((transaction) => transaction.firstWrites(1));
-      if (!first || first.order > last) return;
-      // Others go on writing, and there may be no end of that.
-      if (replaying !== undefined) continue;
+      const before = left;
+      left = await countUpTo(last);
+      // Later writes keep it busy, and there may be no end of them.
+      if (left === 0 || replaying !== undefined) continue;
+      // Another tab that sends is waited for as long as these writes become fewer.
       const isTriedAgain =
-        serverConnection.state() === 'online' && (isUnderWay || (stop?.why === 'busy' && moves !== before));
-      if (!isTriedAgain) break;
+        serverConnection.state() === 'online' && (isUnderWay || (stop?.why === 'busy' && left < before));
+      if (!isTriedAgain) throw whyPending();
       isUnderWay = false;
       void replayOutbox();
     }
-    const code = serverConnection.state() === 'auth-required' ? 'forbidden' : 'unavailable';
-    throw new StorageError(code, `Writes still wait: ${reason()}`);
   }
 
+  const whyPending = (): StorageError =>
+    new StorageError(
+      serverConnection.state() === 'auth-required' ? 'forbidden' : 'unavailable',
+      `Writes still wait: ${reason()}`,
+    );
+
+  const run: Backend['run'] = (operations, { deadline = performance.now() + timeout } = {}) => {
+    isJustOpened = false;
+    return runWithClears(
+      operations,
+      (part) => calls.run(part, deadline),
+      (prefix) => clearPrefix(prefix, deadline),
+    );
+  };
+
   /** Deletes the keys with a prefix: at the server, after the writes that wait for it, or those that are known here. */
-  async function clearPrefix(prefix: string): Promise<Outcome> {
-    if (serverConnection.state() !== 'online') return clearPrefixHere(prefix);
-    if (await database.read((transaction) => transaction.hasWrites()).catch(() => false)) await flush();
+  async function clearPrefix(prefix: string, deadline: Deadline): Promise<Outcome> {
+    if (serverConnection.state() !== 'online') return clearPrefixHere(prefix, deadline);
+    const by = limits.serverDeadline(deadline);
+    const isPending = await database
+      .withPatience(
+        database.read((transaction) => transaction.hasWrites()),
+        limits.databaseMs(deadline),
+      )
+      .catch(() => false);
+    // What cannot be sent now is deleted by the outbox after it has been sent.
+    if (isPending && !(await isDoneBy(flush(), by))) return clearPrefixHere(prefix, deadline);
     let deletes: readonly Delete[] = [];
     try {
-      deletes = await flask.deletesOf(prefix);
-      const outcomes = await flask.run(deletes);
+      deletes = await flask.deletesOf(prefix, by);
+      const outcomes = await flask.run(deletes, { deadline: by });
       if (!flask.level1()) await mirrorObserver.outcomes(deletes, outcomes);
       const outcome = outcomeOfClear(outcomes);
       if (outcome.status === 'rejected') throw outcome.reason;
@@ -360,6 +393,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         const marks = doubt && marksOf(doubt);
         const outcome = await clearPrefixHere(
           prefix,
+          deadline,
           new Map(deletes.flatMap((one) => [[one.key, marks?.get(one)] as const])),
         );
         isNoted = true;
@@ -377,22 +411,25 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
    */
   async function clearPrefixHere(
     prefix: string,
+    deadline: Deadline,
     marks: ReadonlyMap<string, SentAs | undefined> = new Map(),
   ): Promise<Outcome> {
-    const known = await localKeys(database, { prefix });
+    const limitMs = limits.leftMs(deadline);
+    const known = await database.withPatience(localKeys(database, { prefix }), limitMs);
     const deletes = known.map((key): Delete => ({ type: 'delete', key }));
     const doubts = deletes.flatMap((one) => {
       const sentAs = marks.get(one.key);
       return sentAs ? [[one, { sentAs }] as const] : [];
     });
-    const outcomes = await local(deletes, new Map(doubts));
-    await appended();
+    const outcomes = await localInTime(deletes, limitMs, new Map(doubts));
+    await appended(limits.leftMs(deadline));
     return outcomeOfClear(outcomes);
   }
 
   const lists = createLists({
     flask,
     database,
+    limits,
     serverConnection,
     run,
     isAccessDenied: server.isAccessDenied,
@@ -420,28 +457,27 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     },
     status,
     account: () => flask.level1()?.account(),
-    async open() {
+    async open(deadline) {
       await refresh(false);
-      await serverConnection.connect();
+      await connectBy(deadline ?? performance.now() + timeout);
       isJustOpened = true;
       setTimeout(() => {
         isJustOpened = false;
       });
     },
-    async ready(opened) {
+    async ready(opened, deadline) {
       const wasOnline = serverConnection.state() === 'online';
-      await connectAgain();
+      await connectAgain(deadline);
       // Whoever asks again wants to know whether it answers now.
-      if (wasOnline && !opened) await flask.open().catch(serverConnection.lost);
-      if (serverConnection.state() !== 'online') await database.withPatience(connection.open());
+      if (wasOnline && !opened)
+        await flask.open(limits.serverDeadline(deadline)).catch(serverConnection.lost);
+      if (serverConnection.state() !== 'online')
+        await database.withPatience(connection.open(), limits.leftMs(deadline));
     },
-    run(operations) {
+    run,
+    atomic(parts, deadline = performance.now() + timeout) {
       isJustOpened = false;
-      return runWithClears(operations, run, clearPrefix);
-    },
-    atomic(parts) {
-      isJustOpened = false;
-      return atomic(parts);
+      return calls.atomic(parts, deadline);
     },
     ...lists,
     async check(key, value) {
@@ -486,17 +522,26 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   };
 }
 
-type Local = ReturnType<typeof createLocal>;
+/** Whether something succeeds before a deadline. */
+const isDoneBy = (work: Promise<void>, deadline: Deadline): Promise<boolean> =>
+  withTimeLimit(
+    work.then(
+      () => true,
+      () => false,
+    ),
+    remainingMs(deadline),
+    () => false,
+  );
 
-/** Batches carried out in transactions of bounded length. What is stored when one of them fails stays stored. */
+/** Carries batches out in transactions of bounded length. What is stored when one of them fails stays stored. */
 const inParts =
-  (local: Local): Local =>
-  async (operations, doubts) => {
+  (local: Called['local'], timeout: number): Called['local'] =>
+  async (operations, limitMs, doubts) => {
     const outcomes: Outcome[] = [];
     for (let from = 0; from < operations.length; from += PART) {
       const part = operations.slice(from, from + PART);
       try {
-        outcomes.push(...(await local(part, doubts)));
+        outcomes.push(...(await local(part, from === 0 ? limitMs : timeout, doubts)));
       } catch (error) {
         if (from === 0) throw error;
         while (outcomes.length < operations.length) outcomes.push(rejected(error));

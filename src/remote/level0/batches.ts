@@ -11,7 +11,8 @@ import { StorageError } from '../../core/errors.ts';
 import { decodeAt, encodeAt, type JsonObject } from '../../core/json.ts';
 import { utf8Length } from '../../core/keys.ts';
 import type { KeyRange } from '../../core/order.ts';
-import type { Exchange } from '../http.ts';
+import type { Deadline } from '../../core/time.ts';
+import { type Exchange, exchangeBy } from '../http.ts';
 import {
   createLevel0,
   isConnectionFailure,
@@ -46,13 +47,14 @@ type Put = KeyText & { readonly i: number };
  * @param url The server's base URL.
  */
 export function createLevel0Protocol(exchange: Exchange, url: string): Protocol {
-  const level0 = createLevel0(exchange, url);
+  const level0 = (deadline?: Deadline): Level0 => createLevel0(exchangeBy(exchange, deadline), url);
   return {
-    run: (operations) => runOnLevel0(level0, operations),
-    keys: level0.keys,
-    deletesOf: async (prefix) => (await level0.keys({ prefix })).map((key) => ({ type: 'delete', key })),
-    entries: (range) => entriesOnLevel0(level0, range),
-    stats: level0.stats,
+    run: (operations, deadline) => runOnLevel0(level0(deadline), operations),
+    keys: (range, deadline) => level0(deadline).keys(range),
+    deletesOf: async (prefix, deadline) =>
+      (await level0(deadline).keys({ prefix })).map((key) => ({ type: 'delete', key })),
+    entries: (range) => entriesOnLevel0(level0(), range),
+    stats: (deadline) => level0(deadline).stats(),
     async check(key, value) {
       const refusal = refusalOfKey(key);
       if (refusal) throw refusal;

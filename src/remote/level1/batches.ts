@@ -11,6 +11,7 @@ import { chunksOf, createBisection } from '../../core/chunks.ts';
 import { StorageError } from '../../core/errors.ts';
 import { decodeAt, encodeAt } from '../../core/json.ts';
 import { utf8Length } from '../../core/keys.ts';
+import type { Deadline } from '../../core/time.ts';
 import { codeOf, ofOperation, sizeError } from '../errors.ts';
 import { BatchFailure, type Writer } from './mutations.ts';
 import { type Delivered, isWrite, type Limits, OP_BYTES, type Result, type WireOp } from './protocol.ts';
@@ -43,8 +44,13 @@ const BATCH_OPS = 2000;
 /** The bytes around the operations of a body. */
 const HEAD_BYTES = 256;
 
-/** Delivers through `writer`. */
-export function createDelivery(writer: Writer, limits: Limits): Delivery {
+/**
+ * Delivers through `writer`.
+ *
+ * @param deadline By when the first request of a list is to be answered. Each further one has a limit of its own: a long list may
+ * take as long as it gets ahead.
+ */
+export function createDelivery(writer: Writer, limits: Limits, deadline?: Deadline): Delivery {
   const most: Limits = {
     ...limits,
     batchOps: Math.min(limits.batchOps, BATCH_OPS),
@@ -53,10 +59,19 @@ export function createDelivery(writer: Writer, limits: Limits): Delivery {
 
   async function deliver(ops: readonly WireOp[]): Promise<Delivered[]> {
     const delivered: Delivered[] = [];
+    let by = deadline;
     const lacks = (i: number): boolean => lacksValue(ops[i] as WireOp, delivered[i]);
 
     async function send(part: readonly number[]): Promise<void> {
-      const results = await writer.send(part.map((i) => ops[i] as WireOp));
+      const results = await writer
+        .send(
+          part.map((i) => ops[i] as WireOp),
+          undefined,
+          by,
+        )
+        .finally(() => {
+          by = undefined;
+        });
       part.forEach((i, at) => {
         delivered[i] = results[at] as Result;
       });
@@ -114,7 +129,7 @@ export function createDelivery(writer: Writer, limits: Limits): Delivery {
           'too-large',
           `One request to this server holds at most ${most.batchOps} operations and ${most.bodyBytes} bytes, and an atomic unit is one request: this one has ${ops.length} operations and ${bytes} bytes.`,
         );
-      return writer.send(ops, true).catch((error) => {
+      return writer.send(ops, true, deadline).catch((error) => {
         throw error instanceof BatchFailure ? error.error : error;
       });
     },

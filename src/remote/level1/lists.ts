@@ -6,6 +6,7 @@ import { type ChunkLimits, chunksOf } from '../../core/chunks.ts';
 import { StorageError } from '../../core/errors.ts';
 import type { JsonObject } from '../../core/json.ts';
 import { type Bounds, boundsOf, compareKeys, isWithin, type KeyRange } from '../../core/order.ts';
+import { type Deadline, remainingMs } from '../../core/time.ts';
 import { type Delivery, entryOf, errorOf } from './batches.ts';
 import type { Delivered, Level1, Settled } from './protocol.ts';
 
@@ -19,25 +20,28 @@ const BYTES = 4 * 1024 * 1024;
 /** The lists and counts of a backend over `level1`. */
 export function createLists(level1: Level1, delivery: Delivery): Omit<Protocol, 'run' | 'check'> {
   return {
-    async keys(range) {
+    async keys(range, deadline) {
       const keys: string[] = [];
-      for await (const page of pagesIn(level1, range, KEYS)) for (const { key } of page) keys.push(key);
+      for await (const page of pagesIn(level1, range, KEYS, deadline))
+        for (const { key } of page) keys.push(key);
       return keys;
     },
     async *entries(range) {
       for await (const page of pagesIn(level1, range, KEYS_TO_READ))
         for (const keys of chunksOf(page, READ_AT_ONCE)) yield await readEntries(delivery, keys);
     },
-    async deletesOf(prefix) {
+    async deletesOf(prefix, deadline) {
       const deletes: Delete[] = [];
-      for await (const page of pagesIn(level1, { prefix }, KEYS))
+      for await (const page of pagesIn(level1, { prefix }, KEYS, deadline))
         for (const { key, revision } of page) deletes.push({ type: 'delete', key, ifRevision: revision });
       return deletes;
     },
-    stats: async () =>
+    stats: async (deadline) =>
       answerOf(
-        await level1.read('stats', ({ keys, sizeBytes }) =>
-          isCount(keys) && isCount(sizeBytes) ? { keys, sizeBytes } : undefined,
+        await level1.read(
+          'stats',
+          ({ keys, sizeBytes }) => (isCount(keys) && isCount(sizeBytes) ? { keys, sizeBytes } : undefined),
+          deadline && remainingMs(deadline),
         ),
       ),
   };
@@ -69,21 +73,30 @@ const MAX_URL_UNITS = 400;
 /** As much of a text as a URL can say. */
 const askable = (text: string): string => text.slice(0, MAX_URL_UNITS).replace(NOT_PORTABLE, '');
 
-/** The keys of a range in pages, in its order and at most as many. Descending keys are listed in ascending order first. */
-async function* pagesIn(level1: Level1, range: KeyRange, size: number): AsyncGenerator<readonly KeySize[]> {
+/**
+ * The keys of a range in pages, in its order and at most as many. Descending keys are listed in ascending order first.
+ *
+ * @param deadline By when the first page is to be there. Each further one has a limit of its own.
+ */
+async function* pagesIn(
+  level1: Level1,
+  range: KeyRange,
+  size: number,
+  deadline?: Deadline,
+): AsyncGenerator<readonly KeySize[]> {
   const bounds = boundsOf(range);
   const { limit = Number.POSITIVE_INFINITY } = range;
   if (bounds === undefined || limit === 0) return;
   if (range.reverse) {
     const all: KeySize[] = [];
-    for await (const page of pagesOf(level1, bounds, KEYS)) all.push(...page);
+    for await (const page of pagesOf(level1, bounds, KEYS, deadline)) all.push(...page);
     all.reverse();
     for (let from = 0; from < Math.min(all.length, limit); from += size)
       yield all.slice(from, Math.min(from + size, limit));
     return;
   }
   let left = limit;
-  for await (const page of pagesOf(level1, bounds, Math.min(size, limit))) {
+  for await (const page of pagesOf(level1, bounds, Math.min(size, limit), deadline)) {
     yield page.slice(0, left);
     left -= page.length;
     if (left <= 0) return;
@@ -95,7 +108,13 @@ async function* pagesIn(level1: Level1, range: KeyRange, size: number): AsyncGen
  *
  * @param size Keys of a page at most.
  */
-async function* pagesOf(level1: Level1, bounds: Bounds, size: number): AsyncGenerator<KeySize[]> {
+async function* pagesOf(
+  level1: Level1,
+  bounds: Bounds,
+  size: number,
+  deadline: Deadline | undefined,
+): AsyncGenerator<KeySize[]> {
+  let by = deadline;
   const prefix = askable(bounds.stem);
   let after = keyBefore(askable(bounds.start), prefix);
   do {
@@ -104,8 +123,13 @@ async function* pagesOf(level1: Level1, bounds: Bounds, size: number): AsyncGene
       after === undefined ? '' : `after=${encodeURIComponent(after)}&`,
     ].join('');
     const { keys, next } = answerOf(
-      await level1.read(`keys?${query}limit=${size}`, (json) => pageOf(json, prefix, after)),
+      await level1.read(
+        `keys?${query}limit=${size}`,
+        (json) => pageOf(json, prefix, after),
+        by && remainingMs(by),
+      ),
     );
+    by = undefined;
     yield keys.filter(({ key }) => isWithin(bounds, key));
     const last = keys.at(-1)?.key ?? '';
     after = bounds.end !== undefined && compareKeys(last, bounds.end) >= 0 ? undefined : next;

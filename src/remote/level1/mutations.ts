@@ -6,6 +6,7 @@
  * will be.
  */
 import type { StorageError } from '../../core/errors.ts';
+import { type Deadline, remainingMs } from '../../core/time.ts';
 import { lateRefusal } from '../errors.ts';
 import {
   epochOf,
@@ -39,9 +40,10 @@ export interface Writer {
    * As many results as operations.
    *
    * @param atomic Whether all writes are to apply, or none.
+   * @param deadline By when it is to settle, with all that has to be done before. Default: each request has a limit of its own.
    * @throws {BatchFailure}
    */
-  send(ops: readonly WireOp[], atomic?: true): Promise<readonly Result[]>;
+  send(ops: readonly WireOp[], atomic?: true, deadline?: Deadline): Promise<readonly Result[]>;
   /**
    * Gives up a mutation in doubt, if there is one that the observer has not taken.
    *
@@ -73,17 +75,17 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     doubt = undefined;
   }
 
-  async function settleDoubt(): Promise<void> {
+  async function settleDoubt(deadline?: Deadline): Promise<void> {
     if (!doubt || blocked) return;
-    const given = await level1.voidMutation(doubt);
+    const given = await level1.voidMutation(doubt, until(deadline));
     if (!given.answer && !isSettled(given)) throw new BatchFailure(given.error);
     doubt = undefined;
   }
 
   /** The name of a new mutation. All earlier ones are settled. */
-  async function nameNext(): Promise<Mutation & { readonly settled: number }> {
+  async function nameNext(deadline?: Deadline): Promise<Mutation & { readonly settled: number }> {
     if (blocked) throw new BatchFailure(blocked);
-    await settleDoubt();
+    await settleDoubt(deadline);
     const now = Date.now();
     if (now - usedAtMs > IDLE_MS) renew();
     usedAtMs = now;
@@ -91,8 +93,12 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     return { client, m, settled: m - 1 };
   }
 
-  async function send(ops: readonly WireOp[], atomic?: true): Promise<readonly Result[]> {
-    const mutation = ops.some(isWrite) ? await nameNext() : undefined;
+  async function send(
+    ops: readonly WireOp[],
+    atomic?: true,
+    deadline?: Deadline,
+  ): Promise<readonly Result[]> {
+    const mutation = ops.some(isWrite) ? await nameNext(deadline) : undefined;
     let isInDoubt = false;
     const fail = (error: StorageError, isDivisible = false): BatchFailure => {
       if (mutation && isInDoubt) {
@@ -111,7 +117,7 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     let epoch = epochFor(ops);
     const asked = observer?.asking() ?? 0;
     for (let epochChanges = 0; ; epochChanges++) {
-      const sent = await level1.batch({ epoch, mutation, atomic }, ops);
+      const sent = await level1.batch({ epoch, mutation, atomic }, ops, until(deadline));
       if (sent.answer) {
         await observer?.answered(ops, sent.answer, asked, mutation);
         return sent.answer.results;
@@ -119,11 +125,11 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
       isInDoubt ||= sent.isInDoubt;
       if (nameOf(sent.type) === 'epoch-changed' && epochChanges < EPOCH_CHANGES) {
         // Every answer names the epoch.
-        const handshake = await level1.batch({}, []);
+        const handshake = await level1.batch({}, [], until(deadline));
         if (!handshake.answer) throw fail(handshake.error);
         epoch = level1.epoch();
       } else if (mutation && isInDoubt && sent.isHeard) {
-        const stored = await settled(mutation, ops);
+        const stored = await settled(mutation, ops, deadline);
         if (stored === undefined) throw fail(lateRefusal(sent.error));
         if (stored !== 'void') return stored;
         isInDoubt = false;
@@ -140,14 +146,16 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
   async function settled(
     mutation: Mutation,
     ops: readonly WireOp[],
+    deadline: Deadline | undefined,
   ): Promise<readonly Result[] | 'void' | undefined> {
-    const given = await level1.voidMutation(mutation);
+    const given = await level1.voidMutation(mutation, until(deadline));
     if (!given.answer) return undefined;
     const stored = given.answer.results;
     if (!stored) return 'void';
     const reads = await level1.batch(
       {},
       ops.filter((op) => !isWrite(op)),
+      until(deadline),
     );
     if (!reads.answer || stored.length !== ops.filter(isWrite).length) return undefined;
     const [written, read] = [stored.values(), reads.answer.results.values()];
@@ -166,18 +174,22 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
 
   return {
     settle() {
-      const settling = busy.then(settleDoubt);
+      const settling = busy.then(() => settleDoubt());
       busy = settling.catch(() => undefined);
       return settling;
     },
-    send(ops, atomic) {
-      if (!ops.some(isWrite)) return send(ops);
-      const sent = busy.then(() => send(ops, atomic));
+    send(ops, atomic, deadline) {
+      if (!ops.some(isWrite)) return send(ops, undefined, deadline);
+      const sent = busy.then(() => send(ops, atomic, deadline));
       busy = sent.catch(() => undefined);
       return sent;
     },
   };
 }
+
+/** The milliseconds until a deadline, if there is one. */
+const until = (deadline: Deadline | undefined): number | undefined =>
+  deadline === undefined ? undefined : remainingMs(deadline);
 
 /** Whether one operation may be the reason for which the whole batch was refused. */
 const isDivisible = ({ refused }: Unanswered): boolean => DIVISIBLE.has(refused);

@@ -8,6 +8,7 @@ import { fulfilled, rejected } from '../../core/backend.ts';
 import { ConflictError } from '../../core/conflict.ts';
 import { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
+import type { Deadline } from '../../core/time.ts';
 import type { Exchange } from '../http.ts';
 import { runAtomic } from './atomic.ts';
 import { createDelivery, type Delivery, entryOf, errorOf } from './batches.ts';
@@ -34,7 +35,7 @@ export interface Protocol1 extends Protocol {
 /**
  * Level 1 over `exchange`.
  *
- * @param timeout Milliseconds for which an update is repeated that meets other writers.
+ * @param timeout Milliseconds for a batch that has no deadline.
  * @param health What `/health` of the server says.
  */
 export function createLevel1Protocol(
@@ -52,14 +53,16 @@ export function createLevel1Protocol(
   const level1 = createLevel1({ exchange, epoch, limits, tellsChanges, ...caller });
   const writer = createWriter(level1, observer);
   const delivery = createDelivery(writer, limits);
+  const deliveryBy = (deadline?: Deadline): Delivery => createDelivery(writer, limits, deadline);
   return {
     level1,
     settle: () =>
       writer.settle().catch((error) => {
         throw error instanceof BatchFailure ? error.error : error;
       }),
-    run: (operations) => runOnLevel1(delivery, timeout, operations),
-    atomic: (parts) => runAtomic(delivery, parts),
+    run: (operations, deadline = performance.now() + timeout) =>
+      runOnLevel1(deliveryBy(deadline), deadline, operations),
+    atomic: (parts, deadline) => runAtomic(deliveryBy(deadline), parts),
     ...createLists(level1, delivery),
     async check(key, value) {
       await delivery.textOf(key, value);
@@ -89,7 +92,7 @@ interface Simple {
 /** Carries out a batch. */
 async function runOnLevel1(
   delivery: Delivery,
-  timeout: number,
+  deadline: Deadline,
   operations: readonly ProtocolOperation[],
 ): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
@@ -97,7 +100,7 @@ async function runOnLevel1(
   let updates: Update[] = [];
   const flush = async (): Promise<void> => {
     if (simple.length > 0) await runSimple(delivery, simple, outcomes);
-    if (updates.length > 0) await runUpdates(delivery, timeout, updates, outcomes);
+    if (updates.length > 0) await runUpdates(delivery, deadline, updates, outcomes);
     simple = [];
     updates = [];
   };

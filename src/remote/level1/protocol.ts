@@ -7,6 +7,7 @@
 import type { ProtocolOperation } from '../../core/backend.ts';
 import type { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
+import { remainingMs } from '../../core/time.ts';
 import { otherAccountError } from '../errors.ts';
 import type { Exchange, Failure, HttpRequest, Repeats } from '../http.ts';
 
@@ -150,9 +151,9 @@ export interface Level1 {
   /** @param limitMs Milliseconds for all attempts. Default: the time limit of the storage. */
   batch(head: BatchHead, ops: readonly WireOp[], limitMs?: number): Promise<Settled<BatchAnswer>>;
   /** Gives up a mutation, or learns what became of it. 409: it was settled before. */
-  voidMutation(mutation: Mutation): Promise<Settled<Voided>>;
+  voidMutation(mutation: Mutation, limitMs?: number): Promise<Settled<Voided>>;
   /** GET of a path of this level. `check` returns what the answer holds, or `undefined` if it is not a whole one. */
-  read<T>(path: string, check: (json: JsonObject) => T | undefined): Promise<Settled<T>>;
+  read<T>(path: string, check: (json: JsonObject) => T | undefined, limitMs?: number): Promise<Settled<T>>;
 }
 
 const API = 'api/v1/';
@@ -241,23 +242,22 @@ export function createLevel1({
     epoch: () => epoch,
     account: () => known?.account,
     async batch(head, ops, limitMs) {
+      const deadline = limitMs === undefined ? undefined : performance.now() + limitMs;
+      const left = () => (deadline === undefined ? {} : { timeoutMs: remainingMs(deadline) });
       const isNamed = known !== undefined || !isTokenVariable;
       // Sent again with the token of another account, an unnamed mutation would apply to the data of both.
       if (!isNamed && ops.some(isWrite)) {
-        const sent = await ask(exchange, batchOf({}, []));
+        const sent = await ask(exchange, { ...batchOf({}, []), ...left() });
         if (!sent.answer) return { ...sent, isInDoubt: false };
       }
-      return ask(exchange, {
-        ...batchOf(head, ops),
-        ...(limitMs !== undefined && { timeoutMs: limitMs }),
-      });
+      return ask(exchange, { ...batchOf(head, ops), ...left() });
     },
-    voidMutation({ client, m }) {
+    voidMutation({ client, m }, limitMs = GIVE_UP_MS) {
       return ask(exchange, {
         method: 'POST',
         path: `${API}batch`,
         body: JSON.stringify({ account: known?.account, client, void: m }),
-        timeoutMs: GIVE_UP_MS,
+        timeoutMs: Math.min(limitMs, GIVE_UP_MS),
         answerOf: withEpoch(({ results: list, seq, void: isVoid }, epoch) => {
           if (!isCount(seq) || !Array.isArray(list)) return undefined;
           const stored = list.map((result) => storedResultOf(result, epoch));
@@ -268,11 +268,12 @@ export function createLevel1({
         }),
       });
     },
-    read: (path, check) =>
+    read: (path, check, limitMs) =>
       ask(exchange, {
         method: 'GET',
         path: API + path,
         ...(isTokenVariable && { checkToken }),
+        ...(limitMs !== undefined && { timeoutMs: limitMs }),
         answerOf: withEpoch(check),
       }),
   };

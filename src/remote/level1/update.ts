@@ -14,7 +14,7 @@ import {
 } from '../../core/backend.ts';
 import { ConflictError } from '../../core/conflict.ts';
 import { StorageError } from '../../core/errors.ts';
-import { backOffMs, sleep } from '../../core/time.ts';
+import { backOffMs, type Deadline, remainingMs, sleep } from '../../core/time.ts';
 import { snapshot } from '../../core/values.ts';
 import { type Delivery, entryOf, errorOf } from './batches.ts';
 import type { Delivered, WireOp } from './protocol.ts';
@@ -49,16 +49,14 @@ const PAUSES = { firstMs: 20, longestMs: 200 };
 /**
  * Carries out updates that follow each other. Sets the outcome of each.
  *
- * @param timeout Milliseconds after which an update that still meets other writers rejects with a conflict.
+ * @param deadline After it, an update that still meets other writers rejects with a conflict.
  */
 export async function runUpdates(
   delivery: Delivery,
-  timeout: number,
+  deadline: Deadline,
   updates: readonly Update[],
   outcomes: Outcome[],
 ): Promise<void> {
-  const deadline = performance.now() + timeout;
-
   const settle = ({ updates }: Group, made: readonly Outcome[]): void => {
     for (const [at, { i }] of updates.entries()) outcomes[i] = made[at] as Outcome;
   };
@@ -89,7 +87,7 @@ export async function runUpdates(
       else {
         try {
           const next = await entryOf(group.key, result);
-          if (performance.now() < deadline) groups.push({ ...group, current: next });
+          if (remainingMs(deadline) > PAUSES.longestMs) groups.push({ ...group, current: next });
           else fail(write, new ConflictError(group.key, write.value, next));
         } catch (error) {
           fail(write, error);

@@ -15,10 +15,14 @@ export async function withPending(
   database: SyncDatabase,
   list: (range: KeyRange) => Promise<string[]>,
   range: KeyRange,
+  limitMs?: number,
 ): Promise<string[]> {
   // Before the server is asked: what leaves the outbox meanwhile may have come too late for its list.
   const pending = await database
-    .withPatience(database.read((transaction) => transaction.pending()))
+    .withPatience(
+      database.read((transaction) => transaction.pending()),
+      limitMs,
+    )
     .catch(() => new Map<string, KeyState>());
   if (pending.size === 0) return list(range);
   // The limit and the order are those of what is left when the writes that wait are laid over it.

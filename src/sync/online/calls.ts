@@ -14,6 +14,7 @@ import {
   rejected,
 } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
+import type { Deadline } from '../../core/time.ts';
 import { snapshot } from '../../core/values.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
 import type { Doubt } from '../../remote/level1/protocol.ts';
@@ -30,29 +31,32 @@ import {
 import { isUnreachable } from '../outbox/stop.ts';
 import { ALL_KEYS, type SentAs } from '../rules/state.ts';
 import type { ServerConnection } from './connection.ts';
+import type { Limits } from './limits.ts';
 
 /** What calls go to. */
 export interface Called {
   readonly flask: FlaskBackend;
   readonly database: SyncDatabase;
-  readonly local: ReturnType<typeof createLocal>;
-  /** The same after the server was asked in vain: the database is not waited for as long as without that. */
-  readonly localInTime: ReturnType<typeof createLocal>;
+  /** @param limitMs Milliseconds for the first transaction. */
+  local(operations: Parameters<Local>[0], limitMs: number, doubts?: Doubts): ReturnType<Local>;
+  readonly limits: Limits;
   readonly mirrorObserver: MirrorObserver;
   readonly serverConnection: ServerConnection;
   /** Writes go into the outbox first, also while the server is there. */
   readonly writesHere: boolean;
   /** Whether the server lets this caller do nothing at all. */
-  isAccessDenied(): Promise<boolean>;
+  isAccessDenied(limitMs: number): Promise<boolean>;
   /** Something was put into the outbox. */
-  appended(): Promise<void>;
+  appended(limitMs: number): Promise<void>;
 }
+
+type Local = ReturnType<typeof createLocal>;
 
 /** The app's calls. */
 export interface Calls {
-  run(operations: readonly ProtocolOperation[]): Promise<Outcome[]>;
+  run(operations: readonly ProtocolOperation[], deadline: Deadline): Promise<Outcome[]>;
   /** As `Backend.atomic`. */
-  atomic(parts: readonly AtomicPart[]): Promise<void>;
+  atomic(parts: readonly AtomicPart[], deadline: Deadline): Promise<void>;
 }
 
 type Conditional = Extract<ProtocolOperation, { type: 'put' | 'delete' }>;
@@ -73,10 +77,13 @@ interface Sent {
 
 /** A runner of batches. */
 export function createCalls(called: Called): Calls {
-  const { flask, database, local, mirrorObserver, serverConnection, writesHere } = called;
+  const { flask, database, local, limits, mirrorObserver, serverConnection, writesHere } = called;
 
   /** What is to be carried out here, though the server is there. */
-  async function here(operations: readonly ProtocolOperation[]): Promise<Set<ProtocolOperation>> {
+  async function here(
+    operations: readonly ProtocolOperation[],
+    deadline: Deadline,
+  ): Promise<Set<ProtocolOperation>> {
     const chosen = new Set<ProtocolOperation>();
     const asked = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL_KEYS)));
     const queued = await database
@@ -89,6 +96,7 @@ export function createCalls(called: Called): Calls {
               }
             : undefined,
         ),
+        limits.databaseMs(deadline),
       )
       // What waits in a database that cannot be read will meet the server by its conditions.
       .catch(() => undefined);
@@ -109,7 +117,8 @@ export function createCalls(called: Called): Calls {
   }
 
   /** Send a batch, updates by themselves: after an answer that is lost nothing more is sent. */
-  async function send(operations: readonly ProtocolOperation[]): Promise<Sent> {
+  async function send(operations: readonly ProtocolOperation[], deadline: Deadline): Promise<Sent> {
+    const by = limits.serverDeadline(deadline);
     const outcomes = new Map<ProtocolOperation, Outcome>();
     const computed = new Map<ProtocolOperation, Computed>();
     let rest = operations;
@@ -117,8 +126,10 @@ export function createCalls(called: Called): Calls {
       const updates = rest[0]?.type === 'update';
       const end = rest.findIndex(({ type }) => (type === 'update') !== updates);
       const part = end < 0 ? rest : rest.slice(0, end);
-      const passed = (await named(part)).map((operation) => remembering(operation, computed));
-      const found = await flask.run(passed).catch((reason) => part.map(() => rejected(reason)));
+      const passed = (await named(part, deadline)).map((operation) => remembering(operation, computed));
+      const found = await flask
+        .run(passed, { deadline: by })
+        .catch((reason) => part.map(() => rejected(reason)));
       if (!flask.level1()) await mirrorObserver.outcomes(part, found);
       const doubt = mirrorObserver.takeDoubt();
       const marks = doubt && marksOf(doubt);
@@ -130,7 +141,7 @@ export function createCalls(called: Called): Calls {
       for (const [i, operation] of part.entries()) {
         const outcome = found[i] as Outcome;
         const error = outcome.status === 'rejected' ? (outcome.reason as StorageError) : undefined;
-        if (error?.code === 'forbidden') shutOut ??= await called.isAccessDenied();
+        if (error?.code === 'forbidden') shutOut ??= await called.isAccessDenied(limits.questionMs(deadline));
         if (!error || !(isUnreachable(error) || (error.code === 'forbidden' && shutOut))) {
           outcomes.set(operation, outcome);
           continue;
@@ -157,16 +168,17 @@ export function createCalls(called: Called): Calls {
   async function finish(
     operations: readonly ProtocolOperation[],
     { outcomes, why, doubt, doubts, refused }: Sent,
+    deadline: Deadline,
   ): Promise<void> {
     let isNoted = false;
     try {
-      const found = await called.localInTime([...refused, ...operations], doubts);
+      const found = await local([...refused, ...operations], limits.databaseMs(deadline), doubts);
       for (const [i, operation] of operations.entries())
         outcomes.set(operation, found[refused.length + i] as Outcome);
       isNoted =
         found.slice(0, refused.length).some(({ status }) => status === 'fulfilled') ||
         [...doubts.keys()].some((operation) => outcomes.get(operation)?.status === 'fulfilled');
-      if (refused.length > 0 || !operations.every(isRead)) await called.appended();
+      if (refused.length > 0 || !operations.every(isRead)) await called.appended(limits.leftMs(deadline));
     } catch (error) {
       for (const operation of operations)
         outcomes.set(operation, rejected(why && doubts.has(operation) ? why : error));
@@ -178,6 +190,7 @@ export function createCalls(called: Called): Calls {
   /** Conditions on states that were named here while they waited, as the server names them. */
   async function named<T extends ProtocolOperation | AtomicPart>(
     operations: readonly T[],
+    deadline: Deadline,
   ): Promise<readonly T[]> {
     const isLocal = (operation: T): operation is T & Conditional =>
       'ifRevision' in operation && Boolean(operation.ifRevision?.startsWith(LOCAL));
@@ -185,6 +198,7 @@ export function createCalls(called: Called): Calls {
     if (keys.length === 0) return operations;
     const keyStates = await database.withPatience(
       database.read((transaction) => transaction.keyStates(keys)),
+      limits.databaseMs(deadline),
     );
     return operations.map((operation) => {
       const keyState = isLocal(operation) && keyStates.get(operation.key);
@@ -193,44 +207,71 @@ export function createCalls(called: Called): Calls {
     });
   }
 
-  /** Read what an update or a condition starts from, where the mirror may not have it. */
-  async function readFirst(keys: readonly string[]): Promise<void> {
-    await flask.run(keys.map((key): ProtocolOperation => ({ type: 'get', key }))).catch(() => []);
-    await mirrorObserver.whenUpdated();
+  /** Reads what an update or a condition starts from, because the mirror may not have it. */
+  async function readFirst(keys: readonly string[], deadline: Deadline): Promise<void> {
+    const gets = keys.map((key): ProtocolOperation => ({ type: 'get', key }));
+    const outcomes = await flask
+      .run(gets, { deadline: limits.serverDeadline(deadline) })
+      .catch((reason) => [rejected(reason)]);
+    await database
+      .withPatience(mirrorObserver.whenUpdated(), limits.databaseMs(deadline))
+      .catch(() => undefined);
+    // Otherwise the rest of the call, and the calls after it, would wait for the server once more.
+    for (const outcome of outcomes)
+      if (outcome.status === 'rejected' && isUnreachable(outcome.reason))
+        return serverConnection.lost(outcome.reason);
   }
 
-  async function run(operations: readonly ProtocolOperation[]): Promise<Outcome[]> {
+  /** Carries out a batch while the server is away. */
+  async function runHere(operations: readonly ProtocolOperation[], deadline: Deadline): Promise<Outcome[]> {
+    const outcomes = await local(operations, limits.leftMs(deadline));
+    if (!operations.every(isRead)) await called.appended(limits.leftMs(deadline));
+    return outcomes;
+  }
+
+  async function run(operations: readonly ProtocolOperation[], deadline: Deadline): Promise<Outcome[]> {
     if (serverConnection.state() !== 'online') {
       serverConnection.hint();
-      const outcomes = await local(operations);
-      if (!operations.every(isRead)) await called.appended();
-      return outcomes;
+      return runHere(operations, deadline);
     }
-    const chosen = await here(operations);
+    const chosen = await here(operations, deadline);
     const needed = writesHere ? [...chosen].filter(isDependent) : [];
-    if (needed.length > 0) await readFirst(needed.map(({ key }) => key));
-    const sent = await send(operations.filter((operation) => !chosen.has(operation)));
+    if (needed.length > 0)
+      await readFirst(
+        needed.map(({ key }) => key),
+        deadline,
+      );
+    if (serverConnection.state() !== 'online') return runHere(operations, deadline);
+    const sent = await send(
+      operations.filter((operation) => !chosen.has(operation)),
+      deadline,
+    );
     if (sent.why) serverConnection.lost(sent.why);
     const left = new Set([...chosen, ...sent.left]);
     if (left.size + sent.refused.length > 0)
       await finish(
         operations.filter((operation) => left.has(operation)),
         sent,
+        deadline,
       );
     return operations.map((operation) => sent.outcomes.get(operation) as Outcome);
   }
 
   /** Carry out an atomic unit here. */
-  async function atomicHere(parts: readonly AtomicPart[], marks?: readonly SentAs[]): Promise<void> {
-    const [outcome] = await local([{ type: 'atomic', parts, marks }]);
+  async function atomicHere(
+    parts: readonly AtomicPart[],
+    deadline: Deadline,
+    marks?: readonly SentAs[],
+  ): Promise<void> {
+    const [outcome] = await local([{ type: 'atomic', parts, marks }], limits.leftMs(deadline));
     if (outcome?.status === 'rejected') throw outcome.reason;
-    await called.appended();
+    await called.appended(limits.leftMs(deadline));
   }
 
-  async function atomic(parts: readonly AtomicPart[]): Promise<void> {
+  async function atomic(parts: readonly AtomicPart[], deadline: Deadline): Promise<void> {
     if (serverConnection.state() !== 'online') {
       serverConnection.hint();
-      return atomicHere(parts);
+      return atomicHere(parts, deadline);
     }
     const isQueued = await database
       .withPatience(
@@ -243,17 +284,24 @@ export function createCalls(called: Called): Calls {
             parts.some(({ type, key }) => queued.has(key) || (type !== 'check' && checked.has(key)))
           );
         }),
+        limits.databaseMs(deadline),
       )
       .catch(() => false);
     const conditional = parts.filter(({ ifRevision }) => ifRevision !== undefined);
-    if (writesHere && conditional.length > 0) await readFirst(conditional.map(({ key }) => key));
-    if (isQueued || writesHere) return atomicHere(parts);
+    if (writesHere && conditional.length > 0)
+      await readFirst(
+        conditional.map(({ key }) => key),
+        deadline,
+      );
+    if (isQueued || writesHere) return atomicHere(parts, deadline);
     try {
-      await flask.atomic(await named(parts));
+      await flask.atomic(await named(parts, deadline), limits.serverDeadline(deadline));
     } catch (reason) {
       const error = reason as StorageError;
       const doubt = mirrorObserver.takeDoubt();
-      const isLost = isUnreachable(error) || (error.code === 'forbidden' && (await called.isAccessDenied()));
+      const isLost =
+        isUnreachable(error) ||
+        (error.code === 'forbidden' && (await called.isAccessDenied(limits.questionMs(deadline))));
       if (isLost) serverConnection.lost(error);
       if (!isLost) {
         doubt?.settle(false);
@@ -266,7 +314,7 @@ export function createCalls(called: Called): Calls {
           const sentAs = marked.get(part.key);
           return sentAs && part.type !== 'check' ? [rejectedOf(part, sentAs)] : [];
         });
-        isNoted = await local(refused).then(
+        isNoted = await local(refused, limits.databaseMs(deadline)).then(
           () => refused.length > 0,
           () => false,
         );
@@ -276,6 +324,7 @@ export function createCalls(called: Called): Calls {
       try {
         await atomicHere(
           parts,
+          deadline,
           doubt && parts.map((_, index): SentAs => ({ client: doubt.client, m: doubt.m, index })),
         );
         isNoted = true;

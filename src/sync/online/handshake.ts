@@ -41,7 +41,7 @@ export interface ServerSide {
   /** Send what waits at the beginning. Returns why some of it still waits. */
   replayOutbox(): Promise<Stop | undefined>;
   /** Whether the server lets this caller do nothing at all. */
-  isAccessDenied(): Promise<boolean>;
+  isAccessDenied(limitMs: number): Promise<boolean>;
   /** Go on filling the mirror. Returns whether the server is still the one that was met. */
   pull(): Promise<boolean>;
 }
@@ -63,13 +63,20 @@ export function createServerSide({
 }: Sides): ServerSide {
   const { signal } = work;
 
+  /** The same database, for what calls wait for: if it does not answer soon, the server is used without it. */
+  const inTime: SyncDatabase = {
+    ...database,
+    read: (work) => database.withPatience(database.read(work)),
+    write: (work, strict) => database.withPatience(database.write(work, strict)),
+  };
+
   /** The server as it was met last: on a full disk there is no room to note that down. */
   let lastMeta = INITIAL_META;
 
   /** What is known of a server of level 1, now that it has answered. */
   async function handshake(level1: Level1, rounds = ROUNDS): Promise<Meta> {
     // What it answers is compared with what was known before it was asked: other tabs learn on.
-    const before = (await database.read((transaction) => transaction.meta())) ?? INITIAL_META;
+    const before = (await inTime.read((transaction) => transaction.meta())) ?? INITIAL_META;
     const sent = await level1.batch({}, [], handshakeMs);
     if (!sent.answer) throw sent.error;
     const { epoch, seq } = sent.answer;
@@ -107,14 +114,14 @@ export function createServerSide({
       return lastMeta;
     };
     try {
-      return await database.write(async (writing) => {
+      return await inTime.write(async (writing) => {
         const meta = await next(writing);
         writing.setMeta(meta);
         return meta;
       }, true);
     } catch (error) {
       if ((error as StorageError).code !== 'quota') throw error;
-      const meta = await database.read(next);
+      const meta = await inTime.read(next);
       database.remember(meta);
       return meta;
     }
@@ -176,7 +183,7 @@ export function createServerSide({
   /** Whether the server still knows the mutations that it has answered. */
   async function remembers(level1: Level1): Promise<boolean> {
     if (mirrorObserver.takeLostMutations()) return false;
-    const meta = await database.read((transaction) => transaction.meta());
+    const meta = await inTime.read((transaction) => transaction.meta());
     if (meta?.client === undefined || isClientExpired(meta, Date.now())) return true;
     const sent = await level1.batch({ client: meta.client }, [], handshakeMs);
     if (!sent.answer) throw sent.error;
@@ -196,7 +203,7 @@ export function createServerSide({
       await flask.open();
       const level1 = flask.level1();
       // There is a server with data, also where it lets nobody read it: what is not known of that is not missing.
-      const known = await database.read((transaction) => transaction.meta());
+      const known = await inTime.read((transaction) => transaction.meta());
       if (known?.level === undefined) database.remember({ ...INITIAL_META, ...known, level: level1 ? 1 : 0 });
       let meta = level1
         ? await handshake(level1)
@@ -210,14 +217,16 @@ export function createServerSide({
         await soon(() => compareAll(database, flask, meta, mirrorObserver.whenUpdated));
       if (!level1) await soon(() => pullLevel0(database, flask, meta));
     },
-    async isAccessDenied() {
+    async isAccessDenied(limitMs) {
       const level1 = flask.level1();
       const code = level1
-        ? (await level1.batch({}, [], handshakeMs)).error?.code
-        : await flask.run([{ type: 'get', key: '_health_check' }]).then(
-            ([outcome]) => (outcome?.status === 'rejected' ? outcome.reason.code : undefined),
-            (error) => error.code,
-          );
+        ? (await level1.batch({}, [], Math.min(limitMs, handshakeMs))).error?.code
+        : await flask
+            .run([{ type: 'get', key: '_health_check' }], { deadline: performance.now() + limitMs })
+            .then(
+              ([outcome]) => (outcome?.status === 'rejected' ? outcome.reason.code : undefined),
+              (error) => error.code,
+            );
       return code === 'forbidden';
     },
     async pull() {

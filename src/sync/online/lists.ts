@@ -2,17 +2,19 @@
  * Keys, entries and counts: the server's with the writes that wait laid over them, or, where it is away, the mirror's.
  */
 
-import type { Backend, Operation, StorageStats } from '../../core/backend.ts';
+import type { Backend, Operation, Page, StorageStats } from '../../core/backend.ts';
 import type { StorageError } from '../../core/errors.ts';
 import { encodeAt } from '../../core/json.ts';
 import { utf8Length } from '../../core/keys.ts';
 import { isUnbounded, type KeyRange, restOf } from '../../core/order.ts';
+import type { Deadline } from '../../core/time.ts';
 import { snapshot } from '../../core/values.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
 import type { SyncDatabase } from '../database.ts';
 import { localKeys, localStats, withPending } from '../mirror/local-lists.ts';
 import { isUnreachable } from '../outbox/stop.ts';
 import type { ServerConnection } from './connection.ts';
+import type { Limits } from './limits.ts';
 
 const PAGE = 500;
 
@@ -21,45 +23,72 @@ export interface Listed {
   readonly flask: FlaskBackend;
   readonly database: SyncDatabase;
   readonly serverConnection: ServerConnection;
+  readonly limits: Limits;
   readonly run: Backend['run'];
-  isAccessDenied(): Promise<boolean>;
+  isAccessDenied(limitMs: number): Promise<boolean>;
 }
 
 type Lists = Pick<Backend, 'keys' | 'entries' | 'stats' | 'count'>;
 
 /** Lists over a server and what is here of it. */
-export function createLists({ flask, database, serverConnection, run, isAccessDenied }: Listed): Lists {
+export function createLists({
+  flask,
+  database,
+  limits,
+  serverConnection,
+  run,
+  isAccessDenied,
+}: Listed): Lists {
   /** Take note of a failure that is one of the way to the server. Throws every other one. */
-  async function lose(error: unknown): Promise<void> {
+  async function lose(error: unknown, deadline?: Deadline): Promise<void> {
     const reason = error as StorageError;
-    if (!isUnreachable(reason) && !(reason.code === 'forbidden' && (await isAccessDenied()))) throw error;
+    const limitMs = limits.questionMs(deadline ?? Number.POSITIVE_INFINITY);
+    if (!isUnreachable(reason) && !(reason.code === 'forbidden' && (await isAccessDenied(limitMs))))
+      throw error;
     serverConnection.lost(reason);
   }
 
-  async function either<T>(there: () => Promise<T>, here: () => Promise<T>): Promise<T> {
+  async function either<T>(
+    there: (deadline?: Deadline) => Promise<T>,
+    here: () => Promise<T>,
+    deadline?: Deadline,
+  ): Promise<T> {
     if (serverConnection.state() === 'online') {
       try {
-        return await there();
+        return await there(deadline && limits.serverDeadline(deadline));
       } catch (error) {
-        await lose(error);
+        await lose(error, deadline);
       }
     } else serverConnection.hint();
-    return here();
+    return deadline === undefined ? here() : database.withPatience(here(), limits.leftMs(deadline));
   }
 
-  const keys = (range: KeyRange): Promise<string[]> =>
+  const keys = (range: KeyRange, deadline?: Deadline): Promise<string[]> =>
     either(
-      () => withPending(database, flask.keys, range),
+      (by) => withPending(database, (range) => flask.keys(range, by), range, limits.databaseMs(deadline)),
       () => localKeys(database, range),
+      deadline,
     );
 
+  const isPending = (deadline?: Deadline): Promise<boolean> =>
+    database
+      .withPatience(
+        database.read((transaction) => transaction.hasWrites()),
+        limits.databaseMs(deadline),
+      )
+      .catch(() => false);
+
   /** The entries of keys, but of those that were deleted since they were listed. */
-  async function entriesOf(page: readonly string[]): Promise<Array<readonly [string, unknown]>> {
+  async function entriesOf(
+    page: readonly string[],
+    deadline?: Deadline,
+  ): Promise<Array<readonly [string, unknown]>> {
     const found = await run(
       page.flatMap((key): Operation[] => [
         { type: 'has', key },
         { type: 'get', key },
       ]),
+      { deadline },
     );
     const values = found.map((outcome) => {
       if (outcome.status === 'rejected') throw outcome.reason;
@@ -68,14 +97,18 @@ export function createLists({ flask, database, serverConnection, run, isAccessDe
     return page.flatMap((key, i) => (values[2 * i] ? [[key, values[2 * i + 1]] as const] : []));
   }
 
+  /** The entries of a range with the writes of the outbox. Each page after the first has a limit of its own. */
+  async function* mergedEntries(range: KeyRange, deadline?: Deadline): AsyncGenerator<Page> {
+    const all = await keys(range, deadline);
+    for (let from = 0; from < all.length; from += PAGE)
+      yield await entriesOf(all.slice(from, from + PAGE), from === 0 ? deadline : undefined);
+  }
+
   const lists: Lists = {
     keys,
     async *entries(range) {
       let rest = range;
-      const hasQueued = await database
-        .withPatience(database.read((transaction) => transaction.hasWrites()))
-        .catch(() => false);
-      if (serverConnection.state() === 'online' && !hasQueued) {
+      if (serverConnection.state() === 'online' && !(await isPending())) {
         try {
           for await (const page of flask.entries(range)) {
             rest = restOf(rest, page);
@@ -86,18 +119,17 @@ export function createLists({ flask, database, serverConnection, run, isAccessDe
           await lose(error);
         }
       }
-      // The rest, where the server has gone in the middle.
-      const left = await keys(rest);
-      for (let from = 0; from < left.length; from += PAGE)
-        yield await entriesOf(left.slice(from, from + PAGE));
+      // The rest, if the server went away in the middle.
+      yield* mergedEntries(rest);
     },
-    async stats() {
-      const hasQueued = await database
-        .withPatience(database.read((transaction) => transaction.hasWrites()))
-        .catch(() => false);
-      return either(hasQueued ? () => countOf(lists.entries({})) : flask.stats, () => localStats(database));
+    async stats(deadline) {
+      const counted = (await isPending(deadline))
+        ? () => countOf(mergedEntries({}, deadline))
+        : (by?: Deadline) => flask.stats(by);
+      return either(counted, () => localStats(database), deadline);
     },
-    count: async (range) => (isUnbounded(range) ? (await lists.stats()).keys : (await keys(range)).length),
+    count: async (range, deadline) =>
+      isUnbounded(range) ? (await lists.stats(deadline)).keys : (await keys(range, deadline)).length,
   };
   return lists;
 }

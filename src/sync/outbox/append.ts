@@ -114,9 +114,11 @@ export function createLocal(database: SyncDatabase, unstored: (key: string) => S
     return { keyStates, meta };
   };
 
+  /** @param isOver Whether the calls have been rejected because their time was over. Then nothing may be stored any more. */
   return async function run(
     operations: readonly LocalOperation[],
     doubts: Doubts = new Map(),
+    isOver = (): boolean => false,
   ): Promise<Outcome[]> {
     const texts = await encoded(operations, doubts);
     for (;;) {
@@ -136,6 +138,8 @@ export function createLocal(database: SyncDatabase, unstored: (key: string) => S
         return outcomes;
       const stored = await database.write(async (writing) => {
         const now = await read(writing, operations);
+        // It would follow writes that were called later.
+        if (isOver()) throw new StorageError('unavailable', 'The time limit of the call was over.');
         if (stampOf(now) !== stampOf(before)) return false;
         // Other tabs have given out numbers meanwhile.
         const given = before.meta.lastOrder;

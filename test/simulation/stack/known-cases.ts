@@ -340,6 +340,16 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     },
   },
   {
+    name: 'S10',
+    title: "ack: 'local' and a server without answers: calls that read first have one limit together",
+    options: { storage: { ack: 'local' } },
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.network = 'silent-request';
+      await world.do(tab, update('k', '+u'), get('l'));
+    },
+  },
+  {
     name: 'S11',
     title: 'the sync database deleted after a write has become a conflict: the conflict is lost with it',
     async play(world) {

@@ -73,4 +73,9 @@ export const MUTANTS: Readonly<Record<string, Edit>> = {
     find: 'if (isOver && !working) void request({ steal: true });',
     replace: 'void request({ steal: true });',
   },
+  'a write whose call has rejected is stored all the same': {
+    file: 'src/sync/outbox/append.ts',
+    find: "if (isOver()) throw new StorageError('unavailable', 'The time limit of the call was over.');",
+    replace: '',
+  },
 };
