@@ -1,11 +1,12 @@
-// `npm test` runs everything: lint, types, and all tests in Node.js, Chromium, Firefox and WebKitGTK. It installs the browsers
-// and Python's packages where they are missing and where it may. At its end it names what failed, and what was skipped and
-// why, and prints `N passed, N failed, N skipped`. With CI=true a skip is a failure.
+// `npm test` runs everything: lint, types, and all tests in Node.js, Chromium, Firefox and WebKitGTK. It installs the browsers,
+// the database servers and Python's packages where they are missing and where it may. At its end it names what failed, and
+// what was skipped and why, and prints `N passed, N failed, N skipped`. With CI=true a skip is a failure.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { browserPath, ENGINES } from '../test/support/browsers.ts';
+import { DATABASES, programsOf } from '../test/support/databases/programs.ts';
 import { ensurePython } from './python.mjs';
 
 const root = resolve(import.meta.dirname, '..');
@@ -38,25 +39,27 @@ function skip(name, reason) {
   totals[ci ? 'failed' : 'skipped'] += 1;
 }
 
+/**
+ * Install packages, each list on its own: one that this distribution does not have must not keep out the others. Returns the
+ * reason for those that are missing afterwards.
+ */
+function install(lists) {
+  const names = lists.flat().join(', ');
+  if (process.getuid?.() !== 0) return `only root may install ${names}`;
+  if (!existsSync('/usr/bin/apt-get')) return `there is no apt-get to install ${names}`;
+  say(`▶ installing ${names}`);
+  const quiet = { DEBIAN_FRONTEND: 'noninteractive' };
+  run('apt-get', ['update', '-qq'], quiet);
+  for (const packages of lists)
+    run('apt-get', ['install', '-qq', '--yes', '--no-install-recommends', ...packages], quiet);
+  return `apt-get could not install ${names}`;
+}
+
 /** Install the browsers that are missing. Returns the reason for each one that still is. */
 function ensureBrowsers() {
   const missing = () => Object.keys(ENGINES).filter((name) => browserPath(name) === undefined);
   const before = missing();
-  if (before.length === 0) return new Map();
-  const packages = before.flatMap((name) => ENGINES[name].packages);
-  let reason = `apt-get could not install ${packages.join(', ')}`;
-  if (process.getuid?.() !== 0) reason = 'only root may install it';
-  else if (!existsSync('/usr/bin/apt-get')) reason = 'there is no apt-get to install it';
-  else {
-    say(`▶ installing ${packages.join(', ')}`);
-    const quiet = { DEBIAN_FRONTEND: 'noninteractive' };
-    run('apt-get', ['update', '-qq'], quiet);
-    for (const name of before) {
-      // One after the other: a package that this distribution does not have must not keep out the others.
-      const install = ['install', '-qq', '--yes', '--no-install-recommends', ...ENGINES[name].packages];
-      run('apt-get', install, quiet);
-    }
-  }
+  const reason = before.length === 0 ? '' : install(before.map((name) => ENGINES[name].packages));
   return new Map(
     missing().map((name) => {
       const { title, paths, needs, variable } = ENGINES[name];
@@ -67,6 +70,12 @@ function ensureBrowsers() {
       ];
     }),
   );
+}
+
+/** Install the database servers that are missing. Their tests name what still is. */
+function ensureDatabases() {
+  const missing = Object.keys(DATABASES).filter((name) => programsOf(name) === undefined);
+  if (missing.length > 0) install(missing.map((name) => DATABASES[name].packages));
 }
 
 function vitest(project, env) {
@@ -95,6 +104,7 @@ check('build', '../scripts/build.mjs');
 
 const skippedBrowsers = ensureBrowsers();
 for (const [name, reason] of skippedBrowsers) skip(`everything in ${ENGINES[name].title}`, reason);
+ensureDatabases();
 const python = ensurePython();
 if (python.skipped) skip('the Flask server', python.skipped);
 

@@ -11,15 +11,10 @@ import { startOldServer } from '../support/old-server.ts';
 import { listen } from '../support/proxy.ts';
 import { freePort } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
-import { clausesOf, conform, type Document, newTokens } from './run.ts';
+import { ONLY_WITH_TOKENS, ONLY_WITHOUT_TOKENS, outcomesOf, RUN_TIMEOUT } from './outcomes.ts';
+import { conform, newTokens } from './run.ts';
 import { ALL_CHECKS } from './suite.ts';
 import { startViolatingServer } from './violating-server.ts';
-
-const RUN_TIMEOUT = 300_000;
-
-/** Clauses that no server without tokens can show, and none with. */
-const ONLY_WITH_TOKENS = ['4.4', '9.10'];
-const ONLY_WITHOUT_TOKENS = ['9.14'];
 
 /** What no request shows: durability, how tokens are held, and what clients do. */
 const NOT_VISIBLE = ['1.3', '9.12', '11.1', '11.2', '11.4', '11.5'];
@@ -30,28 +25,6 @@ const ended: Array<() => Promise<unknown>> = [];
 afterEach(async () => {
   for (const end of ended.splice(0)) await end();
 });
-
-/** The clauses of a server that fail, and those that it does not announce; with the counts as a note. */
-async function outcomesOf(
-  url: string,
-  args: readonly string[],
-  annotate: (message: string) => Promise<unknown>,
-): Promise<{ failed: string[]; notAnnounced: string[]; code: number | null }> {
-  const { code, stdout, stderr } = await conform(url, '--json', ...args);
-  expect(stderr).toBe('');
-  const { counts, checks, level } = JSON.parse(stdout) as Document;
-  await annotate(
-    `level ${level}: ${counts.passed} clauses passed, ${counts.failed} failed, ${counts['not announced']} not announced (${checks.length} checks)`,
-  );
-  const ran = new Set([...clausesOf(checks, 'passed'), ...clausesOf(checks, 'failed')]);
-  return {
-    code,
-    failed: checks
-      .filter(({ outcome }) => outcome === 'failed')
-      .map(({ clause, title, reason }) => `${clause} ${title}: ${reason}`),
-    notAnnounced: clausesOf(checks, 'not announced').filter((clause) => !ran.has(clause)),
-  };
-}
 
 describe('conformance', () => {
   const servers = [

@@ -12,7 +12,7 @@ export { checks as errorChecks };
 const NAMES = [
   ...['epoch-changed', 'other-account', 'mutation-changed', 'settled', 'void'],
   ...['cursor-gone', 'key-exists', 'incomplete-import'],
-  ...['answer-too-large', 'value-too-large', 'invalid-key'],
+  ...['answer-too-large', 'value-too-large', 'invalid-key', 'outcome-unknown'],
 ];
 
 /** Errors of both levels. */

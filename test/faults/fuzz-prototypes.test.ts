@@ -30,7 +30,7 @@ it('leaves the prototypes of its process alone', async ({ annotate }) => {
   const config = readConfig({ DATABASE_PATH: join(folder, 'fuzz.db'), PORT: '0', LOG_LEVEL: 'silent' });
   const log = createLog(config.logLevel);
   const store = createSqliteStore(
-    openDatabase(config.databasePath),
+    openDatabase(join(folder, 'fuzz.db')),
     limitsOf(config.maxBodyBytes).answerBytes,
   );
   const stopping = new AbortController();

@@ -18,9 +18,11 @@ function importsOf(pattern: string): Array<readonly [file: string, name: string]
 }
 
 const LAYERS = [
-  ['http/**/*.ts', /^(store\/sqlite\/|node:sqlite$)/],
+  ['http/**/*.ts', /^(store\/(sqlite|postgres|mysql)\/|node:sqlite$|pg$|mariadb$)/],
   ['store/**/*.ts', /^(http\/|node:https?$)/],
-  ['store/*.ts', /^(store\/sqlite\/|node:sqlite$)/],
+  ['store/*.ts', /^(store\/(sqlite|postgres|mysql)\/|node:sqlite$|pg$|mariadb$)/],
+  // Only the driver of the database in use is loaded.
+  ['*.ts', /^(store\/(sqlite|postgres|mysql)\/|node:sqlite$|pg$|mariadb$)/],
 ] as const;
 
 for (const [pattern, forbidden] of LAYERS)

@@ -92,70 +92,6 @@ it('concurrent reads see one state, which is not older than any of the calls', a
   expect(begins()).toBe(1);
 });
 
-it('each write of a group sees the state that the one before it left', async () => {
-  const condition = (rev: number | undefined) => rev === undefined;
-  const outcomes = await Promise.all([
-    one({ type: 'put', key: 'a', value: '1', condition }),
-    one({ type: 'put', key: 'a', value: '2', condition }),
-    one({ type: 'delete', key: 'a' }),
-    one({ type: 'delete', key: 'a' }),
-    one({ type: 'put', key: 'a', value: '3', condition }),
-    one({ type: 'clear' }),
-    put('b', '4'),
-  ]);
-  expect(words(outcomes)).toEqual(['ok', 'condition-failed', 'ok', 'missing', 'ok', 'ok', 'ok']);
-  expect(await keys()).toEqual(['b']);
-});
-
-it('every change has its own number, deletions too, and nothing else has one', async () => {
-  const seq = () => store.seq(TENANT);
-  expect(await seq()).toBe(0);
-  await Promise.all([put('a', '1'), put('a', '1')]);
-  await run([
-    { type: 'put', key: 'b', value: '1' },
-    { type: 'put', key: 'c', value: '1' },
-  ]);
-  expect(await seq()).toBe(4);
-  await one({ type: 'delete', key: 'missing' });
-  await one({ type: 'put', key: 'a', value: '2', condition: () => false });
-  expect(await seq()).toBe(4);
-  await one({ type: 'delete', key: 'a' });
-  await one({ type: 'clear' });
-  expect(await seq()).toBe(6);
-});
-
-it('an atomic batch that fails in the middle of a group is undone, and its numbers are used by the next one', async () => {
-  const [, failed] = await Promise.all([
-    put('before', '1'),
-    run(
-      [
-        { type: 'put', key: 'undone', value: '1' },
-        { type: 'clear' },
-        { type: 'put', key: 'before', value: '2', condition: () => false },
-        { type: 'put', key: 'never', value: '1' },
-      ],
-      { atomic: true },
-    ),
-    put('after', '1'),
-  ]);
-  expect(words(failed)).toEqual(['not-applied', 'not-applied', 'condition-failed', 'not-applied']);
-  expect(await keys()).toEqual(['after', 'before']);
-  expect(await store.seq(TENANT)).toBe(2);
-});
-
-it('after a value without room in the answer, no further value is returned', async () => {
-  const large = `"${'x'.repeat(ANSWER_BYTES - 10)}"`;
-  for (const key of ['a', 'b', 'c']) await put(key, large);
-  const results = await run(['a', 'b', 'c', 'missing', 'a'].map((key) => ({ type: 'get', key })));
-  expect(words(results)).toEqual([
-    'ok',
-    'answer-too-large',
-    'answer-too-large',
-    'missing',
-    'answer-too-large',
-  ]);
-});
-
 it('a failed atomic batch reports the stored state, not an undone one', async () => {
   await put('a', '1');
   const results = await run(
@@ -166,44 +102,6 @@ it('a failed atomic batch reports the stored state, not an undone one', async ()
     { atomic: true },
   );
   expect(results).toEqual([{ outcome: 'not-applied' }, { outcome: 'condition-failed', rev: 1, value: '1' }]);
-});
-
-it('a mutation applies once, even if it is twice in one group', async () => {
-  const mutation = () =>
-    run(
-      [
-        { type: 'put', key: 'a', value: '1' },
-        { type: 'put', key: 'a', value: '2', condition: () => false },
-        { type: 'check', key: 'b', condition: (rev) => rev === undefined },
-      ],
-      { client: 'client', m: 1 },
-    );
-  const [first, again] = await Promise.all([mutation(), mutation()]);
-  expect(first).toEqual([
-    { outcome: 'ok', rev: 1 },
-    { outcome: 'condition-failed', rev: 1, value: '1' },
-    { outcome: 'ok' },
-  ]);
-  const withoutValues = [
-    { outcome: 'ok', rev: 1 },
-    { outcome: 'condition-failed', rev: 1 },
-    { outcome: 'ok' },
-  ];
-  expect(again).toEqual(withoutValues);
-  expect(await mutation()).toEqual(withoutValues);
-  expect(await store.seq(TENANT)).toBe(1);
-});
-
-it('the results of settled mutations are deleted in bulk, so a client has few rows', async () => {
-  const rows = () => Number(database.prepare('SELECT COUNT(*) AS rows FROM mutations').get()?.rows);
-  let most = 0;
-  for (let m = 1; m <= 300; m += 1) {
-    await run([{ type: 'put', key: 'a', value: '1' }], { client: 'client', m, settled: m - 1 });
-    most = Math.max(most, rows());
-  }
-  expect(most).toBeLessThanOrEqual(8);
-  await run([], { client: 'client', settled: 1000 });
-  expect(rows()).toBe(0);
 });
 
 it('a database of a version without mutations opens, with its data, and takes them', async () => {
@@ -219,47 +117,6 @@ it('a database of a version without mutations opens, with its data, and takes th
   const remove = () => run([{ type: 'delete', key: 'a' }], { client: 'client', m: 1 });
   expect(await remove()).toEqual([{ outcome: 'ok', rev: 2 }]);
   expect(await remove()).toEqual([{ outcome: 'ok', rev: 2 }]);
-});
-
-it('a client and its mutations are forgotten 30 days after the last of them', async () => {
-  const send = (client: string, m: number) => run([{ type: 'put', key: 'a', value: '1' }], { client, m });
-  for (const client of ['silent', 'active']) for (const m of [1, 2]) await send(client, m);
-  const past = Date.now() - 31 * 24 * 60 * 60 * 1000;
-  database.prepare('UPDATE mutation_clients SET used_at_ms = ?').run(past);
-  await send('active', 2);
-  await store.expire();
-  expect(await send('active', 1)).toEqual([{ outcome: 'ok', rev: 3 }]);
-  expect(await send('silent', 1)).toEqual([{ outcome: 'ok', rev: 5 }]);
-  const tops = ['silent', 'active'].map((client) => store.run(TENANT, { operations: [], client }));
-  expect(await Promise.all(tops)).toMatchObject([{ top: 1 }, { top: 2 }]);
-});
-
-it('tombstones expire after 30 days, and then cursors that would miss a deletion are refused', async () => {
-  await put('a', '1');
-  await put('b', '1');
-  await one({ type: 'delete', key: 'a' });
-  await one({ type: 'delete', key: 'b' });
-  await store.expire();
-  expect(await store.changes(TENANT, 2, 10)).toMatchObject({
-    changes: [{ type: 'delete' }, { type: 'delete' }],
-  });
-  const past = Date.now() - 31 * 24 * 60 * 60 * 1000;
-  database.prepare("UPDATE records SET deleted_at_ms = ? WHERE key = 'a'").run(past);
-  await store.expire();
-  expect(await store.changes(TENANT, 2, 10)).toEqual({ seq: 4, lost: 'cursor-gone' });
-  expect(await store.changes(TENANT, 3, 10)).toMatchObject({ changes: [{ type: 'delete', key: 'b' }] });
-  expect(await store.changes(TENANT, 0, 10)).toMatchObject({ changes: [{ type: 'delete', key: 'b' }] });
-});
-
-it('no tenant sees or changes the data of another', async () => {
-  await put('a', '1');
-  await store.run('other', { operations: [{ type: 'put', key: 'b', value: '22' }] });
-  expect(await store.read('other', 'a')).toBeUndefined();
-  expect(await store.stats('other')).toEqual({ seq: 1, keys: 1, sizeBytes: 2 });
-  expect(await store.changes('other', 0, 10)).toMatchObject({ seq: 1, changes: [{ key: 'b' }] });
-  await store.run('other', { operations: [{ type: 'clear' }] });
-  expect(await keys()).toEqual(['a']);
-  expect(await store.seq(TENANT)).toBe(1);
 });
 
 it('when the disk is full, the whole group rejects, none of it is stored, and later writes succeed', async () => {
@@ -315,12 +172,6 @@ it('a closed snapshot holds no resources', async () => {
   await snapshot.close();
   expect(isHeld()).toBe(false);
   expect(closing).toHaveBeenCalledTimes(1);
-});
-
-it('every new database has its own epoch', async () => {
-  const other = createSqliteStore(openDatabase(join(folder, 'other.db')), ANSWER_BYTES);
-  expect(other.epoch).not.toBe(store.epoch);
-  await other.close();
 });
 
 describe('isolation', () => {

@@ -9,6 +9,8 @@ export const SERVER_MAIN = fileURLToPath(new URL('../../examples/server/src/main
 interface StartOptions {
   /** Left in place on stop. Where it is absent, the database lives in a folder that goes with the server. */
   readonly databasePath?: string;
+  /** Of a database server that the test runs. */
+  readonly databaseUrl?: string;
   readonly port?: number;
   readonly env?: Record<string, string>;
 }
@@ -16,13 +18,15 @@ interface StartOptions {
 /** Start a reference server. */
 export function startTypescriptServer({
   databasePath,
+  databaseUrl,
   port,
   env,
 }: StartOptions = {}): Promise<RunningServer> {
-  return startOverDatabase(databasePath, (path) =>
+  const start = (database: Record<string, string>): Promise<RunningServer> =>
     startServer(process.execPath, [SERVER_MAIN], {
-      env: { DATABASE_PATH: path, ...env },
+      env: { ...database, ...env },
       ...(port !== undefined && { port }),
-    }),
-  );
+    });
+  if (databaseUrl !== undefined) return start({ DATABASE_URL: databaseUrl });
+  return startOverDatabase(databasePath, (path) => start({ DATABASE_PATH: path }));
 }

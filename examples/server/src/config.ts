@@ -1,5 +1,6 @@
 /** Reads the configuration from the environment. A wrong value ends the start. A default never replaces it. */
 import { resolve } from 'node:path';
+import { type DatabaseLocation, parseDatabaseUrl } from './database-url.ts';
 import { isLoopbackAddress, isLoopbackOrigin } from './http/access/loopback.ts';
 import { parseTokenEntry, type TokenEntry } from './http/access/tokens.ts';
 
@@ -8,8 +9,9 @@ export interface Config {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
-  /** Absolute path. */
-  readonly databasePath: string;
+  readonly database: DatabaseLocation;
+  /** Connections to a database server. */
+  readonly poolSize: number;
   /** Whether the database was restored from a copy. Its revisions may then be assigned a second time. */
   readonly restored: boolean;
   /** Whether pages of an origin may read and write. `'*'`: all pages may. */
@@ -47,7 +49,8 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     host: readHost(env, tokens.length > 0),
     tokens,
     port: readInteger('PORT', env.PORT || '5001', 0, 65_535),
-    databasePath: resolve(env.DATABASE_PATH || 'codeforge.db'),
+    database: readDatabase(env),
+    poolSize: readInteger('DATABASE_POOL', env.DATABASE_POOL || '10', 1, 1000),
     restored: readFlag('RESTORED', env.RESTORED),
     allowedOrigins: readOrigins(env.ALLOWED_ORIGINS),
     maxBodyBytes: readInteger('MAX_BODY_BYTES', env.MAX_BODY_BYTES || '8388608', 1, MAX_BODY_BYTES),
@@ -70,6 +73,17 @@ function readHost(env: NodeJS.ProcessEnv, hasTokens: boolean): string {
     );
   }
   return host;
+}
+
+function readDatabase({ DATABASE_URL: url, DATABASE_PATH: path }: NodeJS.ProcessEnv): DatabaseLocation {
+  if (!url) return { kind: 'sqlite', path: resolve(path || 'codeforge.db') };
+  if (path) throw new ConfigError('Set either DATABASE_URL or DATABASE_PATH, not both.');
+  try {
+    return parseDatabaseUrl(url);
+  } catch (error) {
+    // The message does not show the URL: it may contain a password.
+    throw new ConfigError(`DATABASE_URL ${(error as Error).message}.`);
+  }
 }
 
 function readTokens(text = ''): TokenEntry[] {

@@ -2,7 +2,6 @@
  * The process: reads the configuration, opens the store, and serves until a signal. It then finishes all requests under
  * way before it exits.
  */
-import type { DatabaseSync } from 'node:sqlite';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { createAccessCheck } from './http/access/checks.ts';
 import { isLoopbackAddress } from './http/access/loopback.ts';
@@ -11,9 +10,8 @@ import { limitsOf } from './http/transport/limits.ts';
 import { createLoadLimits } from './http/transport/load.ts';
 import { createHttpServer } from './http/transport/server.ts';
 import { createLog, type Logger } from './log.ts';
-import { adoptOldTable } from './store/sqlite/adoption.ts';
-import { mintEpoch, openDatabase } from './store/sqlite/database.ts';
-import { createSqliteStore } from './store/sqlite/store.ts';
+import { describeDatabase, openStore } from './open-store.ts';
+import type { Store } from './store/store.ts';
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1000;
@@ -28,8 +26,7 @@ async function main(): Promise<void> {
   const stopRequested = stopSignal();
   const config = configOrExit();
   const log = createLog(config.logLevel);
-  const { answerBytes } = limitsOf(config.maxBodyBytes);
-  const store = createSqliteStore(databaseOrExit(config, log), answerBytes);
+  const store = await storeOrExit(config, log);
   const stopping = new AbortController();
   const app = createApp({ store, config, log, stopping: stopping.signal });
   const server = createHttpServer(app, {
@@ -47,7 +44,7 @@ async function main(): Promise<void> {
   const url = await server.listen(config.port, config.host).catch((error) => {
     exit(log, error, listenAdvice(error, config));
   });
-  log.info({ url, database: config.databasePath }, 'listening');
+  log.info({ url, database: describeDatabase(config.database) }, 'listening');
   if (!isLoopbackAddress(config.host) && config.tokens.length === 0)
     log.warn('no tokens are set: anyone who can reach this server may read, change and delete everything');
 
@@ -69,27 +66,18 @@ function configOrExit(): Config {
   }
 }
 
-function databaseOrExit({ databasePath, restored }: Config, log: Logger): DatabaseSync {
-  try {
-    const database = openDatabase(databasePath);
-    const adoption = adoptOldTable(database);
-    if (restored) {
-      mintEpoch(database);
-      log.info('created a new epoch: clients will list everything again');
-    }
-    if (adoption) log.info(`adopted ${adoption.adopted} keys of an old server`);
-    if (adoption?.skipped)
-      log.warn(
-        `did not adopt ${adoption.skipped} rows: they have no key or no JSON value, and stay in the old table`,
-      );
-    return database;
-  } catch (error) {
+function storeOrExit(config: Config, log: Logger): Promise<Store> {
+  const { answerBytes } = limitsOf(config.maxBodyBytes);
+  return openStore(config, answerBytes, log).catch((error) => {
+    const where = describeDatabase(config.database);
     exit(
       log,
       error,
-      `cannot open DATABASE_PATH ${databasePath}: it must be a SQLite file, or a new file in an existing folder`,
+      config.database.kind === 'sqlite'
+        ? `cannot open ${where}, the file of DATABASE_PATH or DATABASE_URL: it must be a SQLite file, or a new file in an existing folder`
+        : `cannot open ${where}, the database of DATABASE_URL: it must be reachable, and the user must be allowed to create tables`,
     );
-  }
+  });
 }
 
 function listenAdvice(error: NodeJS.ErrnoException, { host, port }: Config): string {

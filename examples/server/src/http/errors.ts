@@ -69,6 +69,15 @@ export function tooManyRequests(): HttpError {
 const STORE_ERRORS: Record<StoreErrorCode, HttpError> = {
   full: new HttpError(507, 'The disk is full'),
   busy: new HttpError(503, 'The database is busy', RETRY),
+  unreachable: new HttpError(503, 'The database cannot be reached', RETRY),
+  unknown: new HttpError(
+    503,
+    'The database did not say whether it has committed: the request may have been applied',
+    {
+      ...RETRY,
+      name: 'outcome-unknown',
+    },
+  ),
   failed: new HttpError(503, 'The database failed: see the log of the server', RETRY),
 };
 

@@ -5,10 +5,13 @@
  * loop read them. As long as each turn brings more calls, the group waits for one more turn. That costs microseconds; a
  * commit for the few calls of one turn costs a whole wait for the disk. A single call starts at the end of its own turn.
  *
+ * Calls that arrive while as many groups are carried out as may be at once form the next group, which starts when one of
+ * them has finished.
+ *
  * A group contains only calls that were made before it started. No call settles before its group has finished.
  */
 
-/** A group of this size does not wait for further calls. */
+/** The largest group. It does not wait for further calls. */
 const MAX_GROUP = 256;
 
 interface Waiting<Call, Outcome> {
@@ -24,16 +27,29 @@ export interface Group<Call, Outcome> {
   flush(): Promise<void>;
 }
 
-/** @param run Carries out all calls in their order. Resolves with one outcome for each, or rejects and applied nothing. */
+/**
+ * @param run Carries out all calls in their order. Resolves with one outcome for each, or rejects and applied nothing.
+ * @param concurrency The number of groups that may be carried out at once.
+ */
 export function createGroup<Call, Outcome>(
   run: (calls: readonly Call[]) => Promise<readonly Outcome[]>,
+  concurrency = 1,
 ): Group<Call, Outcome> {
-  let waiting: Array<Waiting<Call, Outcome>> = [];
+  const waiting: Array<Waiting<Call, Outcome>> = [];
+  const running = new Set<Promise<void>>();
 
-  async function flush(): Promise<void> {
-    const group = waiting;
-    waiting = [];
-    if (group.length === 0) return;
+  /** Starts to carry out the waiting calls, unless as many groups as may be at once are carried out already. */
+  function start(): void {
+    if (waiting.length === 0 || running.size >= concurrency) return;
+    const group = carryOut(waiting.splice(0, MAX_GROUP)).then(() => {
+      running.delete(group);
+      if (waiting.length > 0) setImmediate(collect, waiting.length);
+    });
+    running.add(group);
+    start();
+  }
+
+  async function carryOut(group: ReadonlyArray<Waiting<Call, Outcome>>): Promise<void> {
     try {
       const outcomes = await run(group.map(({ call }) => call));
       for (const [index, { resolve }] of group.entries()) resolve(outcomes[index] as Outcome);
@@ -45,15 +61,21 @@ export function createGroup<Call, Outcome>(
   /** @param before The number of waiting calls when this turn of the loop began. */
   function collect(before: number): void {
     if (waiting.length > before && waiting.length < MAX_GROUP) setImmediate(collect, waiting.length);
-    else void flush();
+    else start();
   }
 
   return {
     submit(call) {
       return new Promise((resolve, reject) => {
-        if (waiting.push({ call, resolve, reject }) === 1) setImmediate(collect, 1);
+        const isFirst = waiting.push({ call, resolve, reject }) === 1;
+        if (isFirst && running.size < concurrency) setImmediate(collect, 1);
       });
     },
-    flush,
+    async flush() {
+      while (waiting.length > 0 || running.size > 0) {
+        start();
+        await Promise.all(running);
+      }
+    },
   };
 }

@@ -9,6 +9,9 @@
  * change, so numbers are committed in their order.
  */
 
+/** Milliseconds after which tombstones, and clients with their stored results, expire. */
+export const RETENTION = 30 * 24 * 60 * 60 * 1000;
+
 /** The tenant of callers without a token. */
 export const ANONYMOUS_TENANT = 'default';
 
@@ -173,10 +176,13 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** `full`: the disk is full. `busy`: another process holds the database. `failed`: see `cause`. */
-export type StoreErrorCode = 'full' | 'busy' | 'failed';
+/**
+ * `full`: the disk is full. `busy`: others use the database too much. `unreachable`: there is no connection to the database.
+ * `unknown`: the database did not say whether it has committed. `failed`: see `cause`.
+ */
+export type StoreErrorCode = 'full' | 'busy' | 'unreachable' | 'unknown' | 'failed';
 
-/** The database failed. Nothing of the call was applied. */
+/** The database failed. Nothing of the call was applied, unless the code is `unknown`. */
 export class StoreError extends Error {
   override readonly name = 'StoreError';
   readonly code: StoreErrorCode;

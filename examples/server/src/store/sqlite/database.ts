@@ -13,12 +13,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
+import { RETENTION } from '../store.ts';
 
 /** Milliseconds to wait for another process that writes. */
 const BUSY_TIMEOUT = 5000;
-
-/** Milliseconds after which tombstones and clients with their stored results expire. */
-const RETENTION = 30 * 24 * 60 * 60 * 1000;
 
 /** Opens the database at `path`, and creates missing tables. */
 export function openDatabase(path: string): DatabaseSync {

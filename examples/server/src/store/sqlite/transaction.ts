@@ -4,8 +4,8 @@
  * SQLite is synchronous, so every promise here is settled when it is returned: see `createTransactions`.
  */
 import type { DatabaseSync } from 'node:sqlite';
+import { parseResults, stringifyResults } from '../results-column.ts';
 import type { Head, StoredClient, StoredMutation, Transaction } from '../transaction.ts';
-import { parseResults, stringifyResults } from './results-column.ts';
 
 /** A `Transaction` over the transaction that the connection has open. It can be reused for later ones. */
 export function createSqliteTransaction(database: DatabaseSync): Transaction {

@@ -2,7 +2,7 @@
  * The columns `results`: a JSON array with a result for each write. The Flask server reads and writes the
  * same column, so an item has the form that both servers have always stored: a status, and the text of an error.
  */
-import { OUTCOME_TEXTS, type Result } from '../store.ts';
+import { OUTCOME_TEXTS, type Result } from './store.ts';
 
 /** An item of the array. Another status than these never occurs. */
 interface Item {
