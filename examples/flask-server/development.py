@@ -41,14 +41,12 @@ def serve(app):
     for number in SIGNALS:
         signal.signal(number, lambda *_: stop(server))
     shown_host = f"[{HOST}]" if ":" in HOST else HOST
-    print(
+    lines = [
         f"Development server: http://{shown_host}:{server.server_port}",
         "In production, use gunicorn: python -m gunicorn app:app",
         *reachability(),
-        sep="\n",
-        file=sys.stderr,
-        flush=True,
-    )
+    ]
+    print("\n".join(lines), file=sys.stderr, flush=True)
     server.serve_forever()
     server.server_close()
 
