@@ -145,9 +145,7 @@ class StorageWorker(ThreadWorker):
         stopping.set()  # answers callers that wait for changes
         self.set_accept_enabled(False)
         for listener in self.sockets:
-            while self.accept(listener):
-                pass
-            listener.close()
+            self.close_listener(listener)
         self.idle.shorten(LAST_REQUEST_SECONDS)
         self.receiving.shorten(LAST_BYTES_SECONDS)
         self.waiting.shorten(LAST_BYTES_SECONDS)
@@ -159,6 +157,15 @@ class StorageWorker(ThreadWorker):
         if self.working:
             self.log.warning("Stopped before %d requests were answered", len(self.working))
         os._exit(0)  # otherwise the interpreter waits for the threads that answer them
+
+    def close_listener(self, listener):
+        """The last process that closes it resets the connections that wait to be accepted. So they are accepted first."""
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)  # so that other threads run only briefly between the last `accept` and `close`
+        while self.accept(listener):
+            pass
+        listener.close()
+        sys.setswitchinterval(interval)
 
     def count(self):
         return sum(map(len, (self.idle, self.receiving, self.waiting, self.discarding, self.working)))
