@@ -15,7 +15,7 @@ import type { Token } from '../core/options.ts';
 import { isUnbounded } from '../core/order.ts';
 import { remainingMs } from '../core/time.ts';
 import { detect, type Found } from './detection.ts';
-import { createExchange, type Exchange } from './http.ts';
+import { askToken, createExchange, type Exchange } from './http.ts';
 import { createLevel0Protocol } from './level0/batches.ts';
 import { createLevel1Protocol, type Protocol1 } from './level1/operations.ts';
 import type { BatchAnswer, KnownAccount, Level1, Observer, Settled } from './level1/protocol.ts';
@@ -86,8 +86,8 @@ export function createFlaskBackend(
     others.clear();
     current = create = undefined;
     if (health === undefined) return createLevel0Protocol(exchange, url);
-    const isTokenVariable = typeof token === 'function';
-    create = (known) => createLevel1Protocol(exchange, timeout, health, { isTokenVariable, known, observer });
+    const ask = typeof token === 'function' ? () => askToken(token, timeout, signal) : undefined;
+    create = (known) => createLevel1Protocol(exchange, timeout, health, { askToken: ask, known, observer });
     current = create();
     return current;
   }

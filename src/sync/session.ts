@@ -21,9 +21,13 @@ import { type ServerSessionOptions, type Session, type StorageStatus, statusOf }
 import { type Deadline, remainingMs, withTimeLimit } from '../core/time.ts';
 import { createConnection, deleteDatabase } from '../indexeddb/connection.ts';
 import { createFlaskBackend } from '../remote/backend.ts';
+import { OtherAccountError } from '../remote/errors.ts';
+import { askToken } from '../remote/http.ts';
+import type { KnownAccount } from '../remote/level1/protocol.ts';
 import { createSyncDatabase, isLocal } from './database.ts';
 import { localKeys } from './mirror/local-lists.ts';
 import { createMirrorObserver } from './mirror/observer.ts';
+import { createAccount } from './online/account.ts';
 import { type Called, createCalls, marksOf } from './online/calls.ts';
 import { createServerConnection } from './online/connection.ts';
 import { createServerSide } from './online/handshake.ts';
@@ -34,6 +38,7 @@ import { listConflicts, resolveConflicts } from './outbox/conflicts.ts';
 import { DATABASE_PREFIX } from './outbox/entries.ts';
 import { mergeBy } from './outbox/merge.ts';
 import { isUnreachable, type Stop } from './outbox/stop.ts';
+import { checkAccount } from './rules/account.ts';
 import type { SentAs } from './rules/state.ts';
 import { createTabs } from './tabs/channel.ts';
 import { createTabLock } from './tabs/lock.ts';
@@ -84,6 +89,13 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     },
   );
   const flask = createFlaskBackend(serverUrl, limits.serverMs, token, mirrorObserver);
+  const account = createAccount({
+    state: () => serverConnection.state(),
+    connect: (deadline = performance.now() + timeout) => connectBy(deadline),
+    hint: () => serverConnection.hint(),
+    readToken: async () =>
+      typeof token === 'function' ? askToken(token, Math.min(HANDSHAKE, timeout), signal) : undefined,
+  });
   const server = createServerSide({
     flask,
     database,
@@ -111,6 +123,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   async function count(tell: boolean): Promise<void> {
     const read = database.read(async (transaction) => {
       const meta = await transaction.meta();
+      if (meta?.account !== undefined && !account.known()) account.use({ account: meta.account });
       return {
         level: meta?.level,
         pending: await transaction.pendingCount(),
@@ -135,6 +148,8 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   /** Why the last attempt to send the outbox has left something there. */
   let stopped: StorageError | undefined;
   const reason = (): string => {
+    const blocked = account.blocked();
+    if (blocked) return blocked.message;
     if (serverConnection.state() !== 'online') return serverConnection.reason();
     if (unusable) return `nothing can be kept for when it is away: ${unusable.message}`;
     if (stopped && counts.pending > 0) return `writes wait, because ${stopped.message}`;
@@ -144,7 +159,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   /** Meet the server, with the database of this device. */
   async function establish(): Promise<void> {
     await database.withPatience(database.read((transaction) => transaction.meta()));
-    await server.establish();
+    account.use({ account: (await server.establish()).account });
     unusable = undefined;
     isWarned = false;
     await refresh(true);
@@ -159,8 +174,9 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       await replayOutbox();
       pullSoon();
     } catch (error) {
-      if (isUnreachable(error as StorageError) && !signal.aborted)
-        serverConnection.lost(error as StorageError);
+      if (error instanceof OtherAccountError) account.block(error);
+      else if (!isUnreachable(error as StorageError) || signal.aborted) return;
+      serverConnection.lost(error as StorageError);
     }
   }
 
@@ -174,9 +190,11 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         try {
           await establish();
         } catch (error) {
+          if (error instanceof OtherAccountError) account.block(error);
           if (!isLocal(error)) throw error;
           unusable = error as StorageError;
           await server.handshakeOnly();
+          account.use({ account: flask.level1()?.account() });
           // It may only have been slow.
           void database.read((transaction) => transaction.meta()).then(repeatHandshake, () => undefined);
         }
@@ -185,6 +203,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         // A try is no news, and neither is a second reason for the same.
         if (state !== 'reconnecting' && state !== said) {
           if (state === 'online') log('info', `uses the Flask backend at ${serverUrl}`);
+          else if (account.blocked()) log('warn', `rejects every call: ${account.blocked()?.message}`);
           else log('warn', `uses IndexedDB, because ${reason}`);
           said = state;
         }
@@ -213,6 +232,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       .pull()
       .then((same) => (same ? refresh(false) : serverConnection.connect()))
       .catch((error: StorageError) => {
+        if (error instanceof OtherAccountError) return account.changed(error);
         full = error.code === 'quota';
         if (isUnreachable(error) && !signal.aborted) serverConnection.lost(error);
       });
@@ -267,6 +287,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
 
   /** Leave what waits to a later time. */
   async function give({ why, error }: Stop): Promise<void> {
+    if (error instanceof OtherAccountError) return account.changed(error);
     const isLost =
       why === 'unreachable' ||
       why === 'restored' ||
@@ -283,9 +304,9 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   }
 
   const local = createLocal(database, mirrorObserver.unstored);
-  const localInTime: Called['local'] = (operations, limitMs, doubts) => {
+  const localInTime: Called['local'] = (operations, known, limitMs, doubts) => {
     let isOver = false;
-    const carriedOut = local(operations, doubts, () => isOver);
+    const carriedOut = local(operations, known, doubts, () => isOver);
     return database.withPatience(carriedOut, limitMs).finally(() => {
       isOver = true;
     });
@@ -300,6 +321,15 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     writesHere: options.ack === 'local',
     isAccessDenied: server.isAccessDenied,
     appended,
+    account: account.known,
+    async verifyAccount(limitMs) {
+      await flask
+        .level1()
+        ?.verify(Math.min(HANDSHAKE, limitMs))
+        .catch((error) => {
+          if (error instanceof OtherAccountError) throw error;
+        });
+    },
   });
 
   /** Whether the call under way has opened the session: it has tried to connect then, and need not do so twice. */
@@ -366,7 +396,8 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
 
   /** Deletes the keys with a prefix: at the server, after the writes that wait for it, or those that are known here. */
   async function clearPrefix(prefix: string, deadline: Deadline): Promise<Outcome> {
-    if (serverConnection.state() !== 'online') return clearPrefixHere(prefix, deadline);
+    const known = account.known();
+    if (serverConnection.state() !== 'online') return clearPrefixHere(prefix, known, deadline);
     const by = limits.serverDeadline(deadline);
     const isPending = await database
       .withPatience(
@@ -375,7 +406,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       )
       .catch(() => false);
     // What cannot be sent now is deleted by the outbox after it has been sent.
-    if (isPending && !(await isDoneBy(flush(), by))) return clearPrefixHere(prefix, deadline);
+    if (isPending && !(await isDoneBy(flush(), by))) return clearPrefixHere(prefix, known, deadline);
     let deletes: readonly Delete[] = [];
     try {
       deletes = await flask.deletesOf(prefix, by);
@@ -393,6 +424,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         const marks = doubt && marksOf(doubt);
         const outcome = await clearPrefixHere(
           prefix,
+          known,
           deadline,
           new Map(deletes.flatMap((one) => [[one.key, marks?.get(one)] as const])),
         );
@@ -411,12 +443,13 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
    */
   async function clearPrefixHere(
     prefix: string,
+    known: KnownAccount | undefined,
     deadline: Deadline,
     marks: ReadonlyMap<string, SentAs | undefined> = new Map(),
   ): Promise<Outcome> {
     const limitMs = limits.leftMs(deadline);
-    const known = await database.withPatience(localKeys(database, { prefix }), limitMs);
-    const deletes = known.map((key): Delete => ({ type: 'delete', key }));
+    const keys = await database.withPatience(localKeys(database, known, { prefix }), limitMs);
+    const deletes = keys.map((key): Delete => ({ type: 'delete', key }));
     const doubts = deletes.flatMap((one) => {
       const sentAs = marks.get(one.key);
       return sentAs ? [[one, { sentAs }] as const] : [];
@@ -432,8 +465,13 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     limits,
     serverConnection,
     run,
+    account: account.known,
     isAccessDenied: server.isAccessDenied,
   });
+
+  /** @throws {OtherAccountError} if another tab has made this database that of another account. */
+  const checkStored = async (): Promise<void> =>
+    checkAccount(await database.read((transaction) => transaction.meta()), account.known());
 
   const ignoreNetwork = onNetworkBack(() => {
     if (serverConnection.state() !== 'online') void serverConnection.connect();
@@ -456,7 +494,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       return status().backend;
     },
     status,
-    account: () => flask.level1()?.account(),
+    account: () => (account.blocked() ? undefined : account.known()?.account),
     async open(deadline) {
       await refresh(false);
       await connectBy(deadline ?? performance.now() + timeout);
@@ -471,20 +509,30 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       // Whoever asks again wants to know whether it answers now.
       if (wasOnline && !opened)
         await flask.open(limits.serverDeadline(deadline)).catch(serverConnection.lost);
+      const blocked = account.blocked();
+      if (blocked) throw blocked;
       if (serverConnection.state() !== 'online')
         await database.withPatience(connection.open(), limits.leftMs(deadline));
     },
-    run,
+    run: (operations, options) => account.run(() => run(operations, options), options?.deadline),
     atomic(parts, deadline = performance.now() + timeout) {
       isJustOpened = false;
-      return calls.atomic(parts, deadline);
+      return account.call(() => calls.atomic(parts, deadline), deadline);
     },
-    ...lists,
+    keys: (range, deadline) => account.list(() => lists.keys(range, deadline), deadline),
+    entries: (range) => account.pages(() => lists.entries(range)),
+    stats: (deadline) => account.list(() => lists.stats(deadline), deadline),
+    count: (range, deadline) => account.list(() => lists.count(range, deadline), deadline),
     async check(key, value) {
       if (serverConnection.state() === 'online') await flask.check(key, value);
     },
-    flush,
-    conflicts: async () => (isForbidden() ? [] : listConflicts(database)),
+    flush: () => account.call(flush),
+    conflicts: () =>
+      account.list(async () => {
+        if (isForbidden()) return [];
+        await checkStored();
+        return listConflicts(database);
+      }),
     async forget(discardPending) {
       const isErased = await database.write(async (writing) => {
         // In one transaction: no other tab can put a write into the outbox in between.
@@ -503,7 +551,10 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       await deleteDatabase(name, timeout);
     },
     async resolve(key, choice) {
-      await resolveConflicts(database, key, choice);
+      await account.call(async () => {
+        await checkStored();
+        await resolveConflicts(database, key, choice);
+      });
       await refresh(true);
       // Its result is waited for, but not for the end of a long outbox.
       if (serverConnection.state() === 'online')
@@ -536,12 +587,12 @@ const isDoneBy = (work: Promise<void>, deadline: Deadline): Promise<boolean> =>
 /** Carries batches out in transactions of bounded length. What is stored when one of them fails stays stored. */
 const inParts =
   (local: Called['local'], timeout: number): Called['local'] =>
-  async (operations, limitMs, doubts) => {
+  async (operations, known, limitMs, doubts) => {
     const outcomes: Outcome[] = [];
     for (let from = 0; from < operations.length; from += PART) {
       const part = operations.slice(from, from + PART);
       try {
-        outcomes.push(...(await local(part, from === 0 ? limitMs : timeout, doubts)));
+        outcomes.push(...(await local(part, known, from === 0 ? limitMs : timeout, doubts)));
       } catch (error) {
         if (from === 0) throw error;
         while (outcomes.length < operations.length) outcomes.push(rejected(error));

@@ -42,10 +42,7 @@ export function createLevel1Protocol(
   exchange: Exchange,
   timeout: number,
   health: JsonObject,
-  {
-    observer,
-    ...caller
-  }: Pick<Level1Options, 'isTokenVariable' | 'known'> & { observer?: Observer | undefined },
+  { observer, ...caller }: Pick<Level1Options, 'askToken' | 'known'> & { observer?: Observer | undefined },
 ): Protocol1 {
   const epoch = typeof health.epoch === 'string' ? health.epoch : undefined;
   const limits = limitsOf(health);

@@ -148,6 +148,13 @@ export interface Level1 {
   readonly epoch: () => string | undefined;
   /** The account, once an answer has named it. */
   readonly account: () => string | undefined;
+  /**
+   * Asks whose the current token is, if it is not the one of the last answer.
+   *
+   * @throws {OtherAccountError} if it is for another account.
+   * @throws {StorageError} if that is not known: there is no token, or the server does not answer.
+   */
+  verify(limitMs: number): Promise<void>;
   /** @param limitMs Milliseconds for all attempts. Default: the time limit of the storage. */
   batch(head: BatchHead, ops: readonly WireOp[], limitMs?: number): Promise<Settled<BatchAnswer>>;
   /** Gives up a mutation, or learns what became of it. 409: it was settled before. */
@@ -169,8 +176,8 @@ export interface Level1Options {
   readonly epoch: string | undefined;
   readonly limits: Limits;
   readonly tellsChanges: boolean;
-  /** Whether the token is a function, so that it may come to be the token of another account. */
-  readonly isTokenVariable: boolean;
+  /** Returns the token, if it is a function, so that it may come to be the token of another account. */
+  readonly askToken?: (() => Promise<string>) | undefined;
   /** Whose data this is for. Default: that of the account that the first answer names. */
   readonly known?: KnownAccount | undefined;
 }
@@ -186,7 +193,7 @@ export function createLevel1({
   epoch: first,
   limits,
   tellsChanges,
-  isTokenVariable,
+  askToken,
   known: given,
 }: Level1Options): Level1 {
   let epoch = first;
@@ -241,10 +248,14 @@ export function createLevel1({
     tellsChanges,
     epoch: () => epoch,
     account: () => known?.account,
+    async verify(limitMs) {
+      const failure = askToken && (await checkToken(await askToken(), limitMs));
+      if (failure) throw errorOf(failure);
+    },
     async batch(head, ops, limitMs) {
       const deadline = limitMs === undefined ? undefined : performance.now() + limitMs;
       const left = () => (deadline === undefined ? {} : { timeoutMs: remainingMs(deadline) });
-      const isNamed = known !== undefined || !isTokenVariable;
+      const isNamed = known !== undefined || !askToken;
       // Sent again with the token of another account, an unnamed mutation would apply to the data of both.
       if (!isNamed && ops.some(isWrite)) {
         const sent = await ask(exchange, { ...batchOf({}, []), ...left() });
@@ -272,7 +283,7 @@ export function createLevel1({
       ask(exchange, {
         method: 'GET',
         path: API + path,
-        ...(isTokenVariable && { checkToken }),
+        ...(askToken && { checkToken }),
         ...(limitMs !== undefined && { timeoutMs: limitMs }),
         answerOf: withEpoch(check),
       }),
@@ -305,16 +316,8 @@ async function ask<T>(exchange: Exchange, request: HttpRequest<T>): Promise<Sett
   if (reply.ok) return { answer: reply.answer };
   const { error, status, json, isSent } = reply;
   const isHeard = status !== undefined;
-  if (isDefinite(reply)) {
-    const isOther = nameOf(json?.type) === 'other-account';
-    return {
-      error: isOther ? otherAccountError() : error,
-      refused: status,
-      type: json?.type,
-      isInDoubt,
-      isHeard,
-    };
-  }
+  if (isDefinite(reply))
+    return { error: errorOf(reply), refused: status, type: json?.type, isInDoubt, isHeard };
   return {
     // That the last attempt ran out of time says less than what came before it.
     error: error.code === 'timeout' ? (lost ?? error) : error,
@@ -324,6 +327,9 @@ async function ask<T>(exchange: Exchange, request: HttpRequest<T>): Promise<Sett
     isHeard,
   };
 }
+
+const errorOf = ({ error, json }: Failure): StorageError =>
+  nameOf(json?.type) === 'other-account' ? otherAccountError() : error;
 
 /** Whether a failure says that the server has understood the request and carried out nothing of it. */
 function isDefinite({ error, status, json, isSent }: Failure): boolean {

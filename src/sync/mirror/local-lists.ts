@@ -5,7 +5,9 @@ import type { StorageStats } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
 import { utf8Length } from '../../core/keys.ts';
 import { compareKeys, type KeyRange, select } from '../../core/order.ts';
+import type { KnownAccount } from '../../remote/level1/protocol.ts';
 import { clearsOf, type ReadTransaction, type SyncDatabase } from '../database.ts';
+import { checkAccount, isOfOtherAccount } from '../rules/account.ts';
 import { ALL_KEYS, type KeyState, lastAcknowledged, localView, type Meta } from '../rules/state.ts';
 
 const PAGE = 500;
@@ -13,6 +15,7 @@ const PAGE = 500;
 /** What `list` answers, with the keys that wait to be written, and without those that wait to be deleted. */
 export async function withPending(
   database: SyncDatabase,
+  known: KnownAccount | undefined,
   list: (range: KeyRange) => Promise<string[]>,
   range: KeyRange,
   limitMs?: number,
@@ -20,7 +23,11 @@ export async function withPending(
   // Before the server is asked: what leaves the outbox meanwhile may have come too late for its list.
   const pending = await database
     .withPatience(
-      database.read((transaction) => transaction.pending()),
+      database.read(async (transaction) => {
+        const pending = await transaction.pending();
+        if (pending.size === 0 || !isOfOtherAccount(await transaction.meta(), known)) return pending;
+        return new Map<string, KeyState>();
+      }),
       limitMs,
     )
     .catch(() => new Map<string, KeyState>());
@@ -31,9 +38,15 @@ export async function withPending(
 }
 
 /** The keys of the mirror that are in a range, with the writes that wait. */
-export async function localKeys(database: SyncDatabase, range: KeyRange): Promise<string[]> {
+export async function localKeys(
+  database: SyncDatabase,
+  known: KnownAccount | undefined,
+  range: KeyRange,
+): Promise<string[]> {
   const { keys, pending } = await database.read(async (transaction) => {
-    checkComplete(await transaction.meta());
+    const meta = await transaction.meta();
+    checkAccount(meta, known);
+    checkComplete(meta);
     const keys = await transaction.keys<string>('mirror', range.prefix ?? '');
     return { keys, pending: await transaction.pending() };
   });
@@ -41,8 +54,11 @@ export async function localKeys(database: SyncDatabase, range: KeyRange): Promis
 }
 
 /** Counts of the same. */
-export async function localStats(database: SyncDatabase): Promise<StorageStats> {
-  const keys = await localKeys(database, {});
+export async function localStats(
+  database: SyncDatabase,
+  known: KnownAccount | undefined,
+): Promise<StorageStats> {
+  const keys = await localKeys(database, known, {});
   let sizeBytes = 0;
   for (let from = 0; from < keys.length; from += PAGE)
     sizeBytes += await database.read((transaction) => sizeOf(transaction, keys.slice(from, from + PAGE)));

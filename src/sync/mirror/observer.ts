@@ -8,6 +8,7 @@ import { snapshot } from '../../core/values.ts';
 import type { Doubt, Mutation, Observer } from '../../remote/level1/protocol.ts';
 import { isWrite } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase, WriteTransaction } from '../database.ts';
+import { isOfOtherAccount } from '../rules/account.ts';
 import type { ServerState, StoredJson } from '../rules/state.ts';
 import { type Observation, observationsOf, updateMirror } from './update.ts';
 
@@ -16,6 +17,8 @@ export interface Session {
   readonly generation: number;
   readonly epoch: string;
   readonly seq: number;
+  /** The account whose data it is. */
+  readonly account?: string | undefined;
 }
 
 /** An observer with a memory. */
@@ -78,9 +81,12 @@ export function createMirrorObserver(
     if (unknown.length > 0)
       updating = updating.then(async () => {
         try {
-          // Another tab has met another incarnation meanwhile: this one has to meet it too.
-          if (!(await database.write((writing) => updateMirror(writing, unknown, generation, seq))))
-            return other();
+          // Another tab has met another incarnation meanwhile: this one has to meet it too. If it was for another account, the
+          // mirror stays that of the other tab until this one connects again: two tabs must not delete it in turn.
+          if (!(await database.write((writing) => updateMirror(writing, unknown, generation, seq)))) {
+            const meta = await database.read((transaction) => transaction.meta());
+            return isOfOtherAccount(meta, session && { account: session.account }) ? undefined : other();
+          }
           if (mirrored.size > REMEMBERED) mirrored.clear();
           for (const one of unknown) if ('key' in one) mirrored.set(one.key, stampOf(one.serverState));
           if (unstored.size > 0) for (const one of unknown) if ('key' in one) unstored.delete(one.key);
@@ -118,7 +124,8 @@ export function createMirrorObserver(
     },
     asking: () => reached,
     async answered(ops, answer, asked, mutation) {
-      if (!session) return;
+      // An answer to a call for the account before is not for the mirror.
+      if (!session || answer.account !== session.account) return;
       const { generation, epoch } = session;
       const isRestored = mutation !== undefined && last?.client === mutation.client && answer.top < last.m;
       hasLostMutations ||= isRestored;

@@ -17,7 +17,8 @@ import { StorageError } from '../../core/errors.ts';
 import type { Deadline } from '../../core/time.ts';
 import { snapshot } from '../../core/values.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
-import type { Doubt } from '../../remote/level1/protocol.ts';
+import { OtherAccountError } from '../../remote/errors.ts';
+import type { Doubt, KnownAccount } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase } from '../database.ts';
 import type { MirrorObserver } from '../mirror/observer.ts';
 import {
@@ -29,6 +30,7 @@ import {
   type RejectedOperation,
 } from '../outbox/append.ts';
 import { isUnreachable } from '../outbox/stop.ts';
+import { isOfOtherAccount } from '../rules/account.ts';
 import { ALL_KEYS, type SentAs } from '../rules/state.ts';
 import type { ServerConnection } from './connection.ts';
 import type { Limits } from './limits.ts';
@@ -38,7 +40,12 @@ export interface Called {
   readonly flask: FlaskBackend;
   readonly database: SyncDatabase;
   /** @param limitMs Milliseconds for the first transaction. */
-  local(operations: Parameters<Local>[0], limitMs: number, doubts?: Doubts): ReturnType<Local>;
+  local(
+    operations: Parameters<Local>[0],
+    known: KnownAccount | undefined,
+    limitMs: number,
+    doubts?: Doubts,
+  ): ReturnType<Local>;
   readonly limits: Limits;
   readonly mirrorObserver: MirrorObserver;
   readonly serverConnection: ServerConnection;
@@ -48,6 +55,10 @@ export interface Called {
   isAccessDenied(limitMs: number): Promise<boolean>;
   /** Something was put into the outbox. */
   appended(limitMs: number): Promise<void>;
+  /** The account that calls are for. */
+  account(): KnownAccount | undefined;
+  /** Checks that the token is still for that account, as far as the server answers. @throws {OtherAccountError} */
+  verifyAccount(limitMs: number): Promise<void>;
 }
 
 type Local = ReturnType<typeof createLocal>;
@@ -89,7 +100,7 @@ export function createCalls(called: Called): Calls {
     const queued = await database
       .withPatience(
         database.read(async (transaction) =>
-          (await transaction.hasWrites())
+          (await transaction.hasWrites()) && !isOfOtherAccount(await transaction.meta(), called.account())
             ? {
                 keys: await transaction.queuedKeys([...asked.add(ALL_KEYS)]),
                 checked: await transaction.checkedKeys(),
@@ -141,8 +152,10 @@ export function createCalls(called: Called): Calls {
       for (const [i, operation] of part.entries()) {
         const outcome = found[i] as Outcome;
         const error = outcome.status === 'rejected' ? (outcome.reason as StorageError) : undefined;
-        if (error?.code === 'forbidden') shutOut ??= await called.isAccessDenied(limits.questionMs(deadline));
-        if (!error || !(isUnreachable(error) || (error.code === 'forbidden' && shutOut))) {
+        const isOther = error instanceof OtherAccountError;
+        if (error?.code === 'forbidden' && !isOther)
+          shutOut ??= await called.isAccessDenied(limits.questionMs(deadline));
+        if (!error || isOther || !(isUnreachable(error) || (error.code === 'forbidden' && shutOut))) {
           outcomes.set(operation, outcome);
           continue;
         }
@@ -169,10 +182,11 @@ export function createCalls(called: Called): Calls {
     operations: readonly ProtocolOperation[],
     { outcomes, why, doubt, doubts, refused }: Sent,
     deadline: Deadline,
+    known: KnownAccount | undefined,
   ): Promise<void> {
     let isNoted = false;
     try {
-      const found = await local([...refused, ...operations], limits.databaseMs(deadline), doubts);
+      const found = await local([...refused, ...operations], known, limits.databaseMs(deadline), doubts);
       for (const [i, operation] of operations.entries())
         outcomes.set(operation, found[refused.length + i] as Outcome);
       isNoted =
@@ -223,25 +237,31 @@ export function createCalls(called: Called): Calls {
   }
 
   /** Carries out a batch while the server is away. */
-  async function runHere(operations: readonly ProtocolOperation[], deadline: Deadline): Promise<Outcome[]> {
-    const outcomes = await local(operations, limits.leftMs(deadline));
+  async function runHere(
+    operations: readonly ProtocolOperation[],
+    known: KnownAccount | undefined,
+    deadline: Deadline,
+  ): Promise<Outcome[]> {
+    const outcomes = await local(operations, known, limits.leftMs(deadline));
     if (!operations.every(isRead)) await called.appended(limits.leftMs(deadline));
     return outcomes;
   }
 
   async function run(operations: readonly ProtocolOperation[], deadline: Deadline): Promise<Outcome[]> {
+    const known = called.account();
     if (serverConnection.state() !== 'online') {
       serverConnection.hint();
-      return runHere(operations, deadline);
+      return runHere(operations, known, deadline);
     }
     const chosen = await here(operations, deadline);
+    if (chosen.size > 0) await called.verifyAccount(limits.questionMs(deadline));
     const needed = writesHere ? [...chosen].filter(isDependent) : [];
     if (needed.length > 0)
       await readFirst(
         needed.map(({ key }) => key),
         deadline,
       );
-    if (serverConnection.state() !== 'online') return runHere(operations, deadline);
+    if (serverConnection.state() !== 'online') return runHere(operations, known, deadline);
     const sent = await send(
       operations.filter((operation) => !chosen.has(operation)),
       deadline,
@@ -253,6 +273,7 @@ export function createCalls(called: Called): Calls {
         operations.filter((operation) => left.has(operation)),
         sent,
         deadline,
+        known,
       );
     return operations.map((operation) => sent.outcomes.get(operation) as Outcome);
   }
@@ -260,23 +281,26 @@ export function createCalls(called: Called): Calls {
   /** Carry out an atomic unit here. */
   async function atomicHere(
     parts: readonly AtomicPart[],
+    known: KnownAccount | undefined,
     deadline: Deadline,
     marks?: readonly SentAs[],
   ): Promise<void> {
-    const [outcome] = await local([{ type: 'atomic', parts, marks }], limits.leftMs(deadline));
+    const [outcome] = await local([{ type: 'atomic', parts, marks }], known, limits.leftMs(deadline));
     if (outcome?.status === 'rejected') throw outcome.reason;
     await called.appended(limits.leftMs(deadline));
   }
 
   async function atomic(parts: readonly AtomicPart[], deadline: Deadline): Promise<void> {
+    const known = called.account();
     if (serverConnection.state() !== 'online') {
       serverConnection.hint();
-      return atomicHere(parts, deadline);
+      return atomicHere(parts, known, deadline);
     }
     const isQueued = await database
       .withPatience(
         database.read(async (transaction) => {
           if (!(await transaction.hasWrites())) return false;
+          if (isOfOtherAccount(await transaction.meta(), known)) return false;
           const queued = await transaction.queuedKeys([ALL_KEYS, ...parts.map(({ key }) => key)]);
           const checked = await transaction.checkedKeys();
           return (
@@ -293,15 +317,18 @@ export function createCalls(called: Called): Calls {
         conditional.map(({ key }) => key),
         deadline,
       );
-    if (isQueued || writesHere) return atomicHere(parts, deadline);
+    if (isQueued || writesHere) {
+      await called.verifyAccount(limits.questionMs(deadline));
+      return atomicHere(parts, known, deadline);
+    }
     try {
       await flask.atomic(await named(parts, deadline), limits.serverDeadline(deadline));
     } catch (reason) {
       const error = reason as StorageError;
       const doubt = mirrorObserver.takeDoubt();
+      const isForbidden = error.code === 'forbidden' && !(error instanceof OtherAccountError);
       const isLost =
-        isUnreachable(error) ||
-        (error.code === 'forbidden' && (await called.isAccessDenied(limits.questionMs(deadline))));
+        isUnreachable(error) || (isForbidden && (await called.isAccessDenied(limits.questionMs(deadline))));
       if (isLost) serverConnection.lost(error);
       if (!isLost) {
         doubt?.settle(false);
@@ -314,7 +341,7 @@ export function createCalls(called: Called): Calls {
           const sentAs = marked.get(part.key);
           return sentAs && part.type !== 'check' ? [rejectedOf(part, sentAs)] : [];
         });
-        isNoted = await local(refused, limits.databaseMs(deadline)).then(
+        isNoted = await local(refused, known, limits.databaseMs(deadline)).then(
           () => refused.length > 0,
           () => false,
         );
@@ -324,6 +351,7 @@ export function createCalls(called: Called): Calls {
       try {
         await atomicHere(
           parts,
+          known,
           deadline,
           doubt && parts.map((_, index): SentAs => ({ client: doubt.client, m: doubt.m, index })),
         );

@@ -4,6 +4,7 @@
 
 import { StorageError } from '../../core/errors.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
+import { OtherAccountError } from '../../remote/errors.ts';
 import type { Level1 } from '../../remote/level1/protocol.ts';
 import type { ReadTransaction, SyncDatabase } from '../database.ts';
 import type { MirrorObserver } from '../mirror/observer.ts';
@@ -12,6 +13,7 @@ import { type Merge, replay } from '../outbox/replay.ts';
 import { replayFull } from '../outbox/replay-full.ts';
 import { replayLevel0 } from '../outbox/replay-level0.ts';
 import type { Stop } from '../outbox/stop.ts';
+import { checkAccount, heldError, inAccount, isOfOtherAccount } from '../rules/account.ts';
 import { INITIAL_META, inNextGeneration, isClientExpired, isRestored, type Meta } from '../rules/state.ts';
 import type { TabLock } from '../tabs/lock.ts';
 
@@ -33,9 +35,10 @@ export interface ServerSide {
   /**
    * Meet the server: detect it, and compare it with what was seen of it. Sends nothing of the outbox.
    *
+   * @throws {OtherAccountError} if the token is for another account, and this device holds writes or conflicts of the one before.
    * @throws {StorageError} where it is away, or lets this caller do nothing.
    */
-  establish(): Promise<void>;
+  establish(): Promise<Meta>;
   /** Meet the server where nothing can be kept here. */
   handshakeOnly(): Promise<void>;
   /** Send what waits at the beginning. Returns why some of it still waits. */
@@ -77,17 +80,28 @@ export function createServerSide({
   async function handshake(level1: Level1, rounds = ROUNDS): Promise<Meta> {
     // What it answers is compared with what was known before it was asked: other tabs learn on.
     const before = (await inTime.read((transaction) => transaction.meta())) ?? INITIAL_META;
-    const sent = await level1.batch({}, [], handshakeMs);
+    const sent = (await flask.handshake(handshakeMs)) ?? (await level1.batch({}, [], handshakeMs));
     if (!sent.answer) throw sent.error;
-    const { epoch, seq } = sent.answer;
-    const meta = await change((meta) => {
+    const { epoch, seq, account } = sent.answer;
+    let held: OtherAccountError | undefined;
+    const meta = await change(async (meta, transaction) => {
+      held = undefined;
+      if (isOfOtherAccount(meta, { account })) {
+        const writes = await transaction.pendingCount();
+        const conflicts = await transaction.count('conflict');
+        if (writes + conflicts > 0) held = heldError(writes, conflicts);
+        if (held) return meta;
+        return { ...inAccount(meta, epoch, account), seq, level: 1, lastSyncAtMs: Date.now() };
+      }
       // Another tab has met another state of the server meanwhile, and which of both is the later one is not known.
       if (meta.generation !== before.generation) return meta;
       const another = isRestored(before, epoch, seq) || meta.level === 0;
       const known = another ? inNextGeneration(meta, epoch) : meta;
-      return { ...known, epoch, seq: Math.max(known.seq, seq), level: 1, lastSyncAtMs: Date.now() };
+      const lastSeq = Math.max(known.seq, seq);
+      return { ...known, epoch, seq: lastSeq, level: 1, lastSyncAtMs: Date.now(), account };
     });
-    if (meta.epoch === epoch) return meta;
+    if (held) throw held;
+    if (meta.epoch === epoch && !isOfOtherAccount(meta, { account })) return meta;
     if (rounds > 1) return handshake(level1, rounds - 1);
     throw new StorageError(
       'unavailable',
@@ -108,20 +122,33 @@ export function createServerSide({
       return { ...known, needsComparison: false, level: 0, lastSyncAtMs: Date.now() };
     });
 
-  async function change(to: (meta: Meta) => Meta): Promise<Meta> {
+  /** Stores what is known of the server. What another account has left is deleted in the same transaction. */
+  async function change(
+    to: (meta: Meta, transaction: ReadTransaction) => Meta | Promise<Meta>,
+  ): Promise<Meta> {
+    let isOther = false;
     const next = async (transaction: ReadTransaction): Promise<Meta> => {
-      lastMeta = to((await transaction.meta()) ?? lastMeta);
+      const before = await transaction.meta();
+      lastMeta = await to(before ?? lastMeta, transaction);
+      isOther = isOfOtherAccount(before, { account: lastMeta.account });
       return lastMeta;
     };
     try {
       return await inTime.write(async (writing) => {
         const meta = await next(writing);
+        if (isOther) writing.erase();
         writing.setMeta(meta);
         return meta;
       }, true);
     } catch (error) {
       if ((error as StorageError).code !== 'quota') throw error;
       const meta = await inTime.read(next);
+      // On a full disk as well the data of another account must not stay.
+      if (isOther)
+        await inTime.write(async (writing) => {
+          await next(writing);
+          if (isOther) writing.erase();
+        });
       database.remember(meta);
       return meta;
     }
@@ -146,6 +173,7 @@ export function createServerSide({
       return await lock(async (signal) => {
         hasLock = true;
         const before = (await database.read((transaction) => transaction.meta())) ?? lastMeta;
+        checkAccount(before, flask.level1() && { account: flask.level1()?.account() });
         const stop = await send(signal, before);
         // What was seen of it orders nothing any more.
         if (stop?.why === 'restored') await begin(before);
@@ -195,7 +223,7 @@ export function createServerSide({
       await flask.open();
       // Should the database be usable later, while the server is away: what it does not hold is not missing.
       database.remember({ ...lastMeta, level: flask.level1() ? 1 : 0 });
-      const sent = await flask.level1()?.batch({}, [], handshakeMs);
+      const sent = await flask.handshake(handshakeMs);
       if (sent?.error) throw sent.error;
     },
     replayOutbox,
@@ -209,18 +237,23 @@ export function createServerSide({
         ? await handshake(level1)
         : await handshakeLevel0(flask.detected()?.isHealthRead ?? false);
       mirrorObserver.begin(meta);
-      if (level1 && !(await remembers(level1))) {
+      // The handshake has replaced it if the token is for another account.
+      const current = flask.level1();
+      if (current && !(await remembers(current))) {
         meta = await begin(meta);
         mirrorObserver.begin(meta);
       }
       if (meta.needsComparison)
         await soon(() => compareAll(database, flask, meta, mirrorObserver.whenUpdated));
       if (!level1) await soon(() => pullLevel0(database, flask, meta));
+      return meta;
     },
     async isAccessDenied(limitMs) {
       const level1 = flask.level1();
-      const code = level1
-        ? (await level1.batch({}, [], Math.min(limitMs, handshakeMs))).error?.code
+      const sent = await level1?.batch({}, [], Math.min(limitMs, handshakeMs));
+      if (sent?.error instanceof OtherAccountError) return false;
+      const code = sent
+        ? sent.error?.code
         : await flask
             .run([{ type: 'get', key: '_health_check' }], { deadline: performance.now() + limitMs })
             .then(
@@ -232,7 +265,9 @@ export function createServerSide({
     async pull() {
       const level1 = flask.level1();
       const meta = await database.read((transaction) => transaction.meta());
-      return level1?.tellsChanges && meta ? pull(database, level1, meta, signal) : true;
+      if (!level1?.tellsChanges || !meta || isOfOtherAccount(meta, { account: level1.account() }))
+        return true;
+      return pull(database, level1, meta, signal);
     },
   };
 }

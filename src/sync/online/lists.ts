@@ -10,6 +10,8 @@ import { isUnbounded, type KeyRange, restOf } from '../../core/order.ts';
 import type { Deadline } from '../../core/time.ts';
 import { snapshot } from '../../core/values.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
+import { OtherAccountError } from '../../remote/errors.ts';
+import type { KnownAccount } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase } from '../database.ts';
 import { localKeys, localStats, withPending } from '../mirror/local-lists.ts';
 import { isUnreachable } from '../outbox/stop.ts';
@@ -25,6 +27,8 @@ export interface Listed {
   readonly serverConnection: ServerConnection;
   readonly limits: Limits;
   readonly run: Backend['run'];
+  /** The account that calls are for. */
+  account(): KnownAccount | undefined;
   isAccessDenied(limitMs: number): Promise<boolean>;
 }
 
@@ -37,11 +41,13 @@ export function createLists({
   limits,
   serverConnection,
   run,
+  account,
   isAccessDenied,
 }: Listed): Lists {
   /** Take note of a failure that is one of the way to the server. Throws every other one. */
   async function lose(error: unknown, deadline?: Deadline): Promise<void> {
     const reason = error as StorageError;
+    if (reason instanceof OtherAccountError) throw reason;
     const limitMs = limits.questionMs(deadline ?? Number.POSITIVE_INFINITY);
     if (!isUnreachable(reason) && !(reason.code === 'forbidden' && (await isAccessDenied(limitMs))))
       throw error;
@@ -65,8 +71,15 @@ export function createLists({
 
   const keys = (range: KeyRange, deadline?: Deadline): Promise<string[]> =>
     either(
-      (by) => withPending(database, (range) => flask.keys(range, by), range, limits.databaseMs(deadline)),
-      () => localKeys(database, range),
+      (by) =>
+        withPending(
+          database,
+          account(),
+          (range) => flask.keys(range, by),
+          range,
+          limits.databaseMs(deadline),
+        ),
+      () => localKeys(database, account(), range),
       deadline,
     );
 
@@ -126,7 +139,7 @@ export function createLists({
       const counted = (await isPending(deadline))
         ? () => countOf(mergedEntries({}, deadline))
         : (by?: Deadline) => flask.stats(by);
-      return either(counted, () => localStats(database), deadline);
+      return either(counted, () => localStats(database, account()), deadline);
     },
     count: async (range, deadline) =>
       isUnbounded(range) ? (await lists.stats(deadline)).keys : (await keys(range, deadline)).length,

@@ -21,7 +21,9 @@ import {
 import { ConflictError } from '../../core/conflict.ts';
 import { StorageError } from '../../core/errors.ts';
 import { decodeAt, storedJsonOf } from '../../core/json.ts';
+import type { KnownAccount } from '../../remote/level1/protocol.ts';
 import { clearsOf, type ReadTransaction, type SyncDatabase } from '../database.ts';
+import { checkAccount } from '../rules/account.ts';
 import { enqueue, enqueueClear } from '../rules/outbox.ts';
 import {
   ALL_KEYS,
@@ -114,15 +116,21 @@ export function createLocal(database: SyncDatabase, unstored: (key: string) => S
     return { keyStates, meta };
   };
 
-  /** @param isOver Whether the calls have been rejected because their time was over. Then nothing may be stored any more. */
+  /**
+   * @param known The account that the calls are for.
+   * @param isOver Whether the calls have been rejected because their time was over. Then nothing may be stored any more.
+   * @throws {OtherAccountError} if this device belongs to another account by now.
+   */
   return async function run(
     operations: readonly LocalOperation[],
+    known: KnownAccount | undefined,
     doubts: Doubts = new Map(),
     isOver = (): boolean => false,
   ): Promise<Outcome[]> {
     const texts = await encoded(operations, doubts);
     for (;;) {
       const before = await database.read((transaction) => read(transaction, operations));
+      checkAccount(before.meta, known);
       const draft: Draft = { keyStates: new Map(before.keyStates), meta: before.meta };
       const outcomes: Outcome[] = [];
       for (const operation of operations) {

@@ -9,6 +9,7 @@
 import type { StorageError } from '../../core/errors.ts';
 import { isSettled, type Level1, newClient } from '../../remote/level1/protocol.ts';
 import { observationsOf } from '../mirror/update.ts';
+import { checkAccount } from '../rules/account.ts';
 import { decide, decideVoided, planRequest, unitResults } from '../rules/outbox.ts';
 import type { Meta, QueuedWrite } from '../rules/state.ts';
 import { fitting, opsOf } from './outgoing.ts';
@@ -32,6 +33,7 @@ export async function replayFull(
   full: StorageError,
 ): Promise<Stop | undefined> {
   while (!signal.aborted) {
+    checkAccount(await database.read((transaction) => transaction.meta()), { account: level1.account() });
     const { meta, queued } = await database.read(async (transaction) => ({
       meta: { ...((await transaction.meta()) as Meta), generation, epoch, seq, level },
       queued: await transaction.firstWrites(READ),

@@ -10,6 +10,7 @@
  */
 
 import type { StorageError } from '../../core/errors.ts';
+import { OtherAccountError } from '../../remote/errors.ts';
 import {
   type BatchAnswer,
   isSettled,
@@ -24,6 +25,7 @@ import {
 } from '../../remote/level1/protocol.ts';
 import { ALL_RECORDS, clearsOf, type SyncDatabase, type WriteTransaction } from '../database.ts';
 import { type Observation, observationsOf, seqOf, updateMirror } from '../mirror/update.ts';
+import { checkAccount } from '../rules/account.ts';
 import {
   applyDecision,
   type Decision,
@@ -111,7 +113,7 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       selection.most = Math.min(most, 2 * selection.most);
       continue;
     }
-    if (nameOf(sent.type) === 'epoch-changed') return stopOf(sent);
+    if (nameOf(sent.type) === 'epoch-changed' || sent.error instanceof OtherAccountError) return stopOf(sent);
     // Another tab has given the mutation up. Its name is new, so that does not go on.
     if (/^(void|settled)$/.test(nameOf(sent.type) ?? '') && voided < MOST_VOIDED) {
       voided += 1;
@@ -198,6 +200,7 @@ const take = ({ database, level1 }: Replay, selection: Selection): Promise<Next 
     database,
     async (writing) => {
       const meta = await writing.meta();
+      checkAccount(meta, { account: level1.account() });
       const sent = await writing.sentWrites();
       const { most, last, aside, deletesOnly } = selection;
       const queued =

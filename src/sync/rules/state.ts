@@ -94,6 +94,8 @@ export interface Meta {
   /** The client of the last mutation of the outbox that the server has answered, and when, in milliseconds since 1970. */
   readonly client?: string | undefined;
   readonly usedAtMs?: number | undefined;
+  /** The account whose data this is; `undefined` if the server has named none. */
+  readonly account?: string | undefined;
   /** Whose outbox and mirror this is. */
   readonly owner?: Owner | undefined;
   /** The last `n` and `version` that were given out. */
