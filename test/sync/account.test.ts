@@ -205,6 +205,7 @@ it('forget() makes room for another account, and asks before it loses writes', a
 it('a write in doubt keeps its number, and is given up with the token of its account only', async () => {
   const storage = open();
   await storage.set('k', 'before');
+  await storage.filled();
   tenants.faults = ({ body }) => (body.includes('in doubt') ? answerLost('rst') : undefined);
   await storage.set('k', 'in doubt');
   tenants.current = TOKENS.b;
@@ -223,6 +224,7 @@ it('a write in doubt keeps its number, and is given up with the token of its acc
 it('a write whose attempts have the tokens of two accounts is one of the first', async () => {
   const storage = open();
   await storage.set('k', 'before');
+  await storage.filled();
   tenants.faults = ({ body }) => {
     if (!body.includes('sent twice')) return undefined;
     tenants.faults = undefined;

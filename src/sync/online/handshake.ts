@@ -7,13 +7,14 @@ import type { FlaskBackend } from '../../remote/backend.ts';
 import { OtherAccountError } from '../../remote/errors.ts';
 import type { Level1 } from '../../remote/level1/protocol.ts';
 import type { ReadTransaction, SyncDatabase } from '../database.ts';
+import { checkAccount, heldError } from '../mirror/account.ts';
 import type { MirrorObserver } from '../mirror/observer.ts';
 import { compareAll, pull, pullLevel0 } from '../mirror/pull.ts';
 import { type Merge, replay } from '../outbox/replay.ts';
 import { replayFull } from '../outbox/replay-full.ts';
 import { replayLevel0 } from '../outbox/replay-level0.ts';
 import type { Stop } from '../outbox/stop.ts';
-import { checkAccount, heldError, inAccount, isOfOtherAccount } from '../rules/account.ts';
+import { inAccount, isOfOtherAccount } from '../rules/account.ts';
 import { INITIAL_META, inNextGeneration, isClientExpired, isRestored, type Meta } from '../rules/state.ts';
 import type { TabLock } from '../tabs/lock.ts';
 

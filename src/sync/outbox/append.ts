@@ -23,7 +23,7 @@ import { StorageError } from '../../core/errors.ts';
 import { decodeAt, storedJsonOf } from '../../core/json.ts';
 import type { KnownAccount } from '../../remote/level1/protocol.ts';
 import { clearsOf, type ReadTransaction, type SyncDatabase } from '../database.ts';
-import { checkAccount } from '../rules/account.ts';
+import { checkAccount } from '../mirror/account.ts';
 import { enqueue, enqueueClear } from '../rules/outbox.ts';
 import {
   ALL_KEYS,

@@ -8,8 +8,8 @@
 
 import type { StorageError } from '../../core/errors.ts';
 import { isSettled, type Level1, newClient } from '../../remote/level1/protocol.ts';
+import { checkAccount } from '../mirror/account.ts';
 import { observationsOf } from '../mirror/update.ts';
-import { checkAccount } from '../rules/account.ts';
 import { decide, decideVoided, planRequest, unitResults } from '../rules/outbox.ts';
 import type { Meta, QueuedWrite } from '../rules/state.ts';
 import { fitting, opsOf } from './outgoing.ts';

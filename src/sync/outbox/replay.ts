@@ -24,8 +24,8 @@ import {
   type WireOp,
 } from '../../remote/level1/protocol.ts';
 import { ALL_RECORDS, clearsOf, type SyncDatabase, type WriteTransaction } from '../database.ts';
+import { checkAccount } from '../mirror/account.ts';
 import { type Observation, observationsOf, seqOf, updateMirror } from '../mirror/update.ts';
-import { checkAccount } from '../rules/account.ts';
 import {
   applyDecision,
   type Decision,
