@@ -454,7 +454,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       const sentAs = marks.get(one.key);
       return sentAs ? [[one, { sentAs }] as const] : [];
     });
-    const outcomes = await localInTime(deletes, limitMs, new Map(doubts));
+    const outcomes = await localInTime(deletes, known, limitMs, new Map(doubts));
     await appended(limits.leftMs(deadline));
     return outcomeOfClear(outcomes);
   }
