@@ -152,6 +152,12 @@ const MANY = 16;
 /** Milliseconds that a call waits at least for a database that has not answered earlier calls. */
 const LEAST_MS = 500;
 
+/** The limit passes in steps. A page that was suspended has missed one of them, not the whole limit. */
+const STEPS = 4;
+
+/** The errors of a value whose file is lost: of Chromium, and of Firefox. */
+const UNREADABLE = /^(Unknown|NotReadable|Data)Error$/;
+
 const STRICT = { durability: 'strict' } as const;
 const RELAXED = { durability: 'relaxed' } as const;
 
@@ -199,13 +205,42 @@ export function createSyncDatabase(
     const begun = { since: performance.now() };
     underWay.add(begun);
     try {
-      return await transaction();
+      return await transaction().catch(async (error) => {
+        if (!UNREADABLE.test(((error as Error).cause as Error | undefined)?.name ?? '')) throw error;
+        // Without it no write of such a key could be added, and none could leave the outbox.
+        if (!(await removeUnreadable())) throw error;
+        return transaction();
+      });
     } catch (error) {
       if (error instanceof StorageError && /^(timeout|blocked)$/.test(error.code)) failure = error;
       throw local(error);
     } finally {
       underWay.delete(begun);
     }
+  }
+
+  /**
+   * Removes values of the mirror that cannot be read, as after a power cut: the server has them. Then the mirror is not complete.
+   *
+   * @returns Whether there were any.
+   */
+  async function removeUnreadable(): Promise<boolean> {
+    let isAny = false;
+    await connection.write(async (store) => {
+      const [keys = []] = (await results([store.getAllKeys(recordsOf('mirror'))])) as [IDBValidKey[]];
+      for (let from = 0; from < keys.length; from += MANY) {
+        const part = keys.slice(from, from + MANY);
+        const reads = await settled(part.map((key) => store.get(key)));
+        for (const [i, { error }] of reads.entries()) {
+          if (!error) continue;
+          isAny = true;
+          store.delete(part[i] as IDBValidKey);
+        }
+      }
+      if (isAny) store.delete(CURSOR);
+      return [];
+    }, RELAXED);
+    return isAny;
   }
 
   /** What is read of the server; what this tab remembers of it where the record is gone. */
@@ -257,13 +292,20 @@ export function createSyncDatabase(
         if (written) remembered(written);
         return result as Awaited<ReturnType<typeof work>>;
       }),
-    withPatience(work, patienceMs = events?.patienceMs() ?? LONGEST_DELAY_MS) {
+    async withPatience(work, patienceMs = events?.patienceMs() ?? LONGEST_DELAY_MS) {
       const now = performance.now();
       // Calls that follow each other do not each wait that long for a database that does not answer. It may answer soon if this
       // page was suspended.
       const silentMs = Math.max(0, ...[...underWay].map(({ since }) => now - since));
       const leftMs = Math.max(Math.min(patienceMs, LEAST_MS), patienceMs - silentMs);
-      return withTimeLimit(work, leftMs, () => {
+      for (let step = 1; step < STEPS; step++) {
+        let isLate = false;
+        const result = await withTimeLimit(work, leftMs / STEPS, () => {
+          isLate = true;
+        });
+        if (!isLate) return result as Awaited<typeof work>;
+      }
+      return withTimeLimit(work, leftMs / STEPS, () => {
         throw local(
           new StorageError(
             'timeout',

@@ -81,7 +81,11 @@ export function createDelivery(writer: Writer, limits: Limits, deadline?: Deadli
     /** Reads values that an answer left out. Returns the operations that still lack theirs. */
     async function readAgain(left: readonly number[]): Promise<number[]> {
       const fail = (error: StorageError): never => {
-        for (const i of left) if (lacks(i)) delivered[i] = error;
+        for (const i of left) {
+          const before = delivered[i] as Result;
+          // A write that the server has refused stays refused.
+          if (lacks(i)) delivered[i] = before.status === 412 ? { ...before, unread: error } : error;
+        }
         throw new BatchFailure(error);
       };
       const gets = left.map((i): WireOp => ({ op: 'get', key: keyOf(ops[i] as WireOp) }));

@@ -40,6 +40,8 @@ export interface Result {
   readonly revision: string | undefined;
   /** The parsed value, if the answer holds one. */
   readonly value?: { readonly json: unknown };
+  /** Why the value could not be read that the answer had left out. */
+  readonly unread?: StorageError;
 }
 
 /** The server's result of one operation, or why there is none. */

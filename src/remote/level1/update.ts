@@ -84,6 +84,7 @@ export async function runUpdates(
       if (result instanceof StorageError) fail(write, result);
       else if (result.status === 200) settle(group, write.outcomes);
       else if (result.status !== 412) fail(write, errorOf(group.key, result));
+      else if (result.unread) fail(write, result.unread);
       else {
         try {
           const next = await entryOf(group.key, result);

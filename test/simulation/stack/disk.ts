@@ -18,6 +18,8 @@ export interface DiskState {
   isFull: boolean;
   /** As many requests fail with `UnknownError`. */
   failures: number;
+  /** When requests have failed so. */
+  readonly failedAtMs: number[];
   /** Databases do not open, as if another tab kept an old version open. */
   isBlocked: boolean;
   /** Opening throws a `SecurityError`, as Firefox does where all cookies are blocked. */
@@ -225,6 +227,7 @@ export async function createDisks(clock: Clock): Promise<Disks> {
     const disk = userOf(this)?.device.disk;
     if (!disk?.failures) return execute.call(this, request);
     disk.failures -= 1;
+    disk.failedAtMs.push(clock.nowMs);
     return execute.call(this, { ...request, operation: () => fail('UnknownError') });
   };
 

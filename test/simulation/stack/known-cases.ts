@@ -364,6 +364,44 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     },
   },
   {
+    name: 'S12',
+    title:
+      'a set on the condition that the key is missing, refused without the current value: it does not resolve',
+    async play(world) {
+      const tab = await world.openOnline('a1');
+      await world.server.put('k', 'other');
+      world.network.next(['lose-answer', 'deliver'], 'lose-request');
+      await world.do(tab, set('k', 'v', 'absent'));
+    },
+  },
+  {
+    name: 'S13',
+    title: 'a tab that is suspended while it reads: after that it reads its own writes',
+    options: { storage: { ack: 'local' } },
+    async play(world) {
+      const tab = await tabWith(world);
+      await world.do(tab, set('k', 'v1'));
+      for (const _ of [1, 2]) {
+        await world.until('transaction', () => world.disks.isWriting(tab.tab));
+        tab.tab.freeze();
+        await world.wait(20_000);
+        tab.tab.thaw();
+        tab.turn(get('k'));
+      }
+      await world.settle();
+    },
+  },
+  {
+    name: 'S14',
+    title: 'a value of the mirror that cannot be read after a power cut: a queued write of its key arrives',
+    async play(world) {
+      const tab = await tabWith(world, 'k', 'v#');
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'v2'));
+      world.cutPower(tab.device, true);
+    },
+  },
+  {
     name: 'A14',
     title: 'a browser that forbids IndexedDB: the server serves all calls',
     async play(world) {

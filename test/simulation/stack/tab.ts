@@ -54,7 +54,7 @@ export function createDevice(clock: Clock, disks: Disks, name: string, hasLocks:
   return {
     name,
     databases: disks.create(),
-    disk: { isFull: false, failures: 0, isBlocked: false, isForbidden: false },
+    disk: { isFull: false, failures: 0, failedAtMs: [], isBlocked: false, isForbidden: false },
     locks: hasLocks ? new Locks(clock) : undefined,
     channels: new Set(),
     network: 'deliver',
