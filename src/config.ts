@@ -21,9 +21,13 @@ export interface StorageOptions {
   /** The server's base URL, http or https, with or without a path and a trailing slash. Required with `useFlask`. */
   readonly flaskUrl?: string | undefined;
   /**
-   * The bearer token of a server that wants one, or a function that is asked for it before each request. It goes to the
-   * server at `flaskUrl`, and to the one that `migrateToFlask` is given. While a function throws, the server counts
-   * as one that lets nobody in: state `auth-required`. Visible ASCII without spaces.
+   * The bearer token for a server that requires one, or a function that returns it and is called before each request. The token is
+   * sent to the server at `flaskUrl` and to the server of `migrateToFlask`. While the function throws, the state is `auth-required`.
+   * Visible ASCII without spaces.
+   *
+   * A token may be renewed at any time. If it becomes the token of another account, the call that notices it rejects with `forbidden`,
+   * and nothing of it is applied. If this device still holds writes or conflicts of the account before, every call for data
+   * rejects until the token is for that account again: see `status().reason`, and docs/guarantees.md, 9.3.
    */
   readonly token?: Token | undefined;
   /** Name of the IndexedDB database. Default `codeforge-db`; another name is another store. */

@@ -22,7 +22,7 @@
  * - `too-large`: the value exceeds the server's size limit;
  * - `quota`: the disk or the storage quota is full;
  * - `blocked`: another tab prevents the database from opening;
- * - `forbidden`: the server does not allow the operation to this origin, host or token;
+ * - `forbidden`: the server does not allow the operation to this origin, host or token, or the token is for another account;
  * - `conflict`: the key did not have the required revision ({@link ConflictError});
  * - `refused`: the server rejected the request; the message contains the HTTP status;
  * - `pending`: `forget()` would have deleted writes that are not on the server yet; nothing was deleted;
