@@ -114,3 +114,5 @@ function runOn(name: string, server: ServerAddress): void {
 runOn('The Flask backend on the TypeScript server', inject('typescriptServer'));
 const flask = inject('flaskServer');
 if (flask) runOn('The Flask backend on the Flask server', flask);
+const manyProcesses = inject('manyProcesses');
+if (manyProcesses) runOn('The Flask backend on three processes over one PostgreSQL', manyProcesses);

@@ -15,7 +15,7 @@ import { describe, expect, it } from 'vitest';
 import { makeOldFile } from '../support/old-file.ts';
 import { ownDatabase } from '../support/own-database.ts';
 import { sendUntilReceived } from '../support/received.ts';
-import type { RunningServer } from '../support/running-server.ts';
+import { freePort, type RunningServer } from '../support/running-server.ts';
 import { SERVER_MAIN, startTypescriptServer } from '../support/typescript-server.ts';
 import { level0 } from './level0.ts';
 
@@ -155,6 +155,7 @@ describe('TypeScript server', () => {
       LOG_LEVEL: ['loud'],
       MAX_REQUESTS: ['0', 'many'],
       RESTORED: ['yes'],
+      DATABASE_POOL: ['0', 'ten'],
       TOKENS: ['team:owner:x'],
     };
     for (const [name, values] of Object.entries(wrong))
@@ -166,6 +167,40 @@ describe('TypeScript server', () => {
           expect(child.output().trim().split('\n')).toHaveLength(1);
           expect(existsSync(path())).toBe(false);
         });
+
+    it('refuses a wrong DATABASE_URL, and does not print its password', async () => {
+      const url = 'postgres://user:secret@host:port/database';
+      const child = spawnServer({ PORT: '0', DATABASE_PATH: '', DATABASE_URL: url });
+      expect(await child.exit).toBe(2);
+      expect(child.output()).toContain('DATABASE_URL');
+      expect(child.output()).not.toContain('secret');
+      expect(child.output().trim().split('\n')).toHaveLength(1);
+    });
+
+    it('refuses DATABASE_URL and DATABASE_PATH together', async () => {
+      const child = spawnServer({ PORT: '0', DATABASE_PATH: path(), DATABASE_URL: `sqlite:${path()}` });
+      expect(await child.exit).toBe(2);
+      expect(child.output()).toMatch(/either DATABASE_URL or DATABASE_PATH/);
+    });
+
+    it('opens the SQLite file of DATABASE_URL', async () => {
+      const child = spawnServer({ PORT: '0', DATABASE_PATH: '', DATABASE_URL: `sqlite:${path()}` });
+      await child.listening;
+      expect(existsSync(path())).toBe(true);
+      child.process.kill('SIGTERM');
+      expect(await child.exit).toBe(0);
+    });
+
+    for (const scheme of ['postgres', 'mysql'])
+      it(`ends with a message without the password where the ${scheme} database cannot be reached`, async () => {
+        const url = `${scheme}://user:secret@127.0.0.1:${await freePort()}/database`;
+        const child = spawnServer({ PORT: '0', DATABASE_PATH: '', DATABASE_URL: url });
+        expect(await child.exit).toBe(1);
+        expect(logLines(child).at(-1)?.msg).toMatch(
+          /cannot open \w+:\/\/user@127.0.0.1:\d+\/database, .*DATABASE_URL/,
+        );
+        expect(child.output()).not.toContain('secret');
+      });
 
     it('names PORT where the port is taken', async () => {
       const other = createServer().listen(0, '127.0.0.1');
