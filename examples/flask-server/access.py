@@ -87,7 +87,7 @@ def check_access():
     Runs before each request. Pages of other origins may not write. A page whose own name was made to resolve to
     loopback (DNS rebinding) sends that name as Host, and is refused.
     """
-    host = request.environ.get("HTTP_HOST", "")
+    host = addressed_host()
     if LISTENS_ON_LOOPBACK and not TOKENS and not re.fullmatch(rf"{LOOPBACK}(?::\d*)?", host, re.IGNORECASE):
         refuse(403, "Host not allowed")
     origin = request.headers.get("Origin")
@@ -101,6 +101,18 @@ def check_access():
         if "Authorization" in request.headers:
             challenge(401, "The token is unknown", 'Bearer error="invalid_token"')
         challenge(401, "A token is needed", "Bearer")
+
+
+def addressed_host():
+    """The host that the request is for. The one in an absolute target replaces the Host header (RFC 9112 §3.2.2)."""
+    host = request.environ.get("HTTP_HOST", "")
+    # WSGI joins several Host headers with a comma.
+    if not host or "," in host:
+        refuse(400, "A request must have one Host")
+    target = re.match(r"https?://([^/?]*)", request.environ.get("RAW_URI", ""), re.IGNORECASE)
+    if target and "@" in target[1]:
+        refuse(400, "Malformed request")
+    return target[1] if target else host
 
 
 def caller():

@@ -4,8 +4,9 @@ The SQLite file: its tables, and transactions. The TypeScript server reads and w
 - `meta`: `epoch` identifies this incarnation of the data.
 - `tenants`: `seq` counts a tenant's changes and never decreases. `cleared` is its value at the last clear. `forgotten`
   is the highest revision of all expired tombstones.
-- `records`: entries, and tombstones (without a value) for keys that were deleted since the last clear. The value is the
-  last column: SQLite reads through a large value to reach the columns after it.
+- `records`: entries, and tombstones (without a value) for keys that were deleted since the last clear. Rows up to `cleared`
+  do not count: after a clear, the TypeScript server deletes them in slices. The value is the last column: SQLite reads
+  through a large value to reach the columns after it.
 - `mutation_clients`: the clients that number their mutations. `settled` is the number up to which a client has settled
   all of them, `top` the highest number.
 - `mutations`: the results of a mutation's writes; null if its client gave it up. Rows with a settled number count as

@@ -121,6 +121,8 @@ def read(take):
 def check_type(mimetype):
     if request.mimetype != mimetype:
         refuse(415, f"Content-Type must be {mimetype}")
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        refuse(415, "A body must not have a Content-Encoding", headers={"Accept-Encoding": "identity"})
 
 
 def read_body():

@@ -17,6 +17,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 Record = namedtuple("Record", "value rev")
 Change = namedtuple("Change", "type key rev value")
 VOID = object()  # a mutation that its client gave up
+IS_ENTRY = "tenant = :tenant AND value IS NOT NULL AND rev > :cleared"  # not deleted, and not cleared
 SETTLED_ROWS = 8  # a client has fewer rows of settled mutations than this: they are deleted in bulk
 
 
@@ -42,6 +43,11 @@ class Records:
             (self.tenant, self.seq, self.cleared, self.forgotten),
         )
 
+    @property
+    def bounds(self):
+        """The parameters of IS_ENTRY."""
+        return {"tenant": self.tenant, "cleared": self.cleared}
+
     def tag(self, rev):
         return f"{self.epoch}.{rev}"
 
@@ -49,7 +55,7 @@ class Records:
         if SURROGATE.search(key):
             return None
         row = self.db.execute(
-            "SELECT value, rev FROM records WHERE tenant = ? AND key = ? AND value IS NOT NULL", (self.tenant, key)
+            f"SELECT value, rev FROM records WHERE {IS_ENTRY} AND key = :key", {**self.bounds, "key": key}
         ).fetchone()
         return row and Record(*row)
 
@@ -65,7 +71,7 @@ class Records:
         if SURROGATE.search(key):
             return None
         row = self.db.execute(
-            f"SELECT {expression} FROM records WHERE tenant = ? AND key = ? AND value IS NOT NULL", (self.tenant, key)
+            f"SELECT {expression} FROM records WHERE {IS_ENTRY} AND key = :key", {**self.bounds, "key": key}
         ).fetchone()
         return row and row[0]
 
@@ -117,9 +123,8 @@ class Records:
         rows = self.db.execute(
             # The first bound uses the index, the second only filters.
             "SELECT key, rev, LENGTH(CAST(value AS BLOB)) FROM records"
-            " WHERE tenant = :tenant AND key >= MAX(:prefix, :after) AND key > :after AND value IS NOT NULL"
-            " ORDER BY key LIMIT :limit",
-            {"tenant": self.tenant, "prefix": prefix, "after": after, "limit": limit},
+            f" WHERE {IS_ENTRY} AND key >= MAX(:prefix, :after) AND key > :after ORDER BY key LIMIT :limit",
+            {**self.bounds, "prefix": prefix, "after": after, "limit": limit},
         )
         for row in rows:
             if not row[0].startswith(prefix):
@@ -128,16 +133,13 @@ class Records:
 
     def all(self):
         """Yields (key, rev, value) in order, as they are read."""
-        return self.db.execute(
-            "SELECT key, rev, value FROM records WHERE tenant = ? AND value IS NOT NULL ORDER BY key", (self.tenant,)
-        )
+        return self.db.execute(f"SELECT key, rev, value FROM records WHERE {IS_ENTRY} ORDER BY key", self.bounds)
 
     def measure(self):
         """(number of keys, bytes of values)"""
         return self.db.execute(
-            "SELECT COUNT(*), COALESCE(SUM(LENGTH(CAST(value AS BLOB))), 0) FROM records"
-            " WHERE tenant = ? AND value IS NOT NULL",
-            (self.tenant,),
+            f"SELECT COUNT(*), COALESCE(SUM(LENGTH(CAST(value AS BLOB))), 0) FROM records WHERE {IS_ENTRY}",
+            self.bounds,
         ).fetchone()
 
     def changes(self, after):
@@ -145,7 +147,8 @@ class Records:
         if after < self.cleared:
             yield Change("clear", None, self.cleared, None)
         rows = self.db.execute(
-            "SELECT key, rev, value FROM records WHERE tenant = ? AND rev > ? ORDER BY rev", (self.tenant, after)
+            "SELECT key, rev, value FROM records WHERE tenant = ? AND rev > ? ORDER BY rev",
+            (self.tenant, max(after, self.cleared)),
         )
         for key, rev, value in rows:
             yield Change("delete" if value is None else "put", key, rev, value)

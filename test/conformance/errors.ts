@@ -2,7 +2,7 @@
 import { gunzipSync } from 'node:zlib';
 import { ensure, isObject, refused, same, status, urn } from './expectations.ts';
 import { type Answer, exchange, sendBytes } from './http.ts';
-import { checksThatNeed } from './runner.ts';
+import { checksThatNeed, NotAnnounced } from './runner.ts';
 import { authorization, JSON_TYPE, pathOf, type Subject } from './subject.ts';
 
 const { check, checks } = checksThatNeed('contract');
@@ -208,6 +208,42 @@ check(
     same((await server.get('a')).text, '{"value":1}', 'the value stored before');
   },
 );
+
+check('9.6', 'a request without Host, or with two, is 400', async (server) => {
+  const path = server.base.pathname.replace(/\/$/, '');
+  for (const hosts of [
+    [],
+    ['Host: localhost', 'Host: localhost'],
+    ['Host: localhost', 'host: evil.example'],
+  ]) {
+    const head = [`GET ${path}/health HTTP/1.1`, ...hosts, 'Connection: close'];
+    const came = await sendBytes(server.base, `${head.join('\r\n')}\r\n\r\n`);
+    same(
+      /^HTTP\/\d\.\d (\d{3})/.exec(came)?.[1],
+      '400',
+      `the status of a request with ${hosts.length} Host headers`,
+    );
+  }
+});
+
+check('9.6', 'the host in a target in absolute form replaces Host', async (server) => {
+  if (server.base.protocol !== 'http:') throw new NotAnnounced('the server is behind TLS');
+  const { host, pathname } = server.base;
+  const path = `${pathname.replace(/\/$/, '')}/health`;
+  const statusFor = async (target: string): Promise<string | undefined> => {
+    const head = [`GET http://${target}${path} HTTP/1.1`, `Host: ${host}`, 'Connection: close'];
+    const came = await sendBytes(server.base, `${head.join('\r\n')}\r\n\r\n`);
+    return /^HTTP\/\d\.\d (\d{3})/.exec(came)?.[1];
+  };
+  same(await statusFor(host), '200', `the status of a target with the host ${host}`);
+  // Without tokens, only loopback is answered (9.14).
+  const isOpen = server.capabilities.includes('auth') || server.anonymous;
+  same(
+    await statusFor('evil.example'),
+    isOpen ? '200' : '403',
+    'the status of a target with the host evil.example',
+  );
+});
 
 check(
   '9.5',

@@ -1,5 +1,6 @@
 /** Sections 1 and 3: what servers of level 1 promise of the nine endpoints besides. */
 import { text as textOf } from 'node:stream/consumers';
+import { gzipSync } from 'node:zlib';
 import { ensure, json, refused, same, status } from './expectations.ts';
 import { checksThatNeed } from './runner.ts';
 import { JSON_TYPE, pathOf } from './subject.ts';
@@ -147,6 +148,23 @@ check('3.1', 'values nest 200 levels; deeper is 400', async (server) => {
   refused(await server.put('b', '{"a":'.repeat(100_000)), 400);
   status(await server.put('strings', `"${'['.repeat(1000)}"`), 200);
   same(await server.keys(), ['a', 'strings'], 'the keys');
+});
+
+check('3.1', 'a body with a Content-Encoding is 415, and nothing of it is stored', async (server) => {
+  const body = '{"value":1}';
+  const packed = gzipSync(body);
+  for (const [coding, sent] of [
+    ['gzip', packed],
+    ['gzip', body],
+    ['br', body],
+  ] as const) {
+    const headers = { ...JSON_TYPE, 'content-encoding': coding };
+    refused(await server.send('PUT', pathOf('a'), { headers, body: sent }), 415);
+    refused(await server.send('POST', '/api/storage/import', { headers, body: sent }), 415);
+  }
+  same(await server.keys(), [], 'the keys');
+  const headers = { ...JSON_TYPE, 'content-encoding': 'identity' };
+  status(await server.send('PUT', pathOf('a'), { headers, body }), 200);
 });
 
 check('3.1', 'another content type is 415', async (server) => {

@@ -71,6 +71,13 @@ check('5.10', 'm and void are whole numbers from 1, settled is one from 0', asyn
     await refusedBatch(server, { client, void: number }, 400);
     if (number !== 0) await refusedBatch(server, { client, m: 9, settled: number, ops }, 400);
   }
+  for (const number of ['1e0', '1.0', '10e-1', '-0'])
+    for (const members of [
+      `"m":${number},"ops":[]`,
+      `"void":${number}`,
+      `"m":9,"settled":${number},"ops":[]`,
+    ])
+      refused(await server.postBatch(`{"client":"${client}",${members}}`), 400);
   same(await server.keys(), [], 'the keys');
   const most = Number.MAX_SAFE_INTEGER;
   same(statuses(await server.batch(ops, { client, m: most, settled: 0 })), [200], `the status of m ${most}`);

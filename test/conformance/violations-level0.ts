@@ -76,6 +76,12 @@ export const MODERN_LEVEL_0_VIOLATIONS: readonly Violation[] = [
     })),
   },
   {
+    what: 'a content coding not looked at',
+    asked: ['3.1', '3.2'],
+    fails: ['3.1'],
+    violate: dropHeader('content-encoding'),
+  },
+  {
     what: 'paths unescaped twice',
     asked: ['3.2', '3.3'],
     fails: ['3.2'],

@@ -97,6 +97,13 @@ export const LEVEL_1_VIOLATIONS: readonly Violation[] = [
     violate: answering(({ status }) => (status === 400 ? { status: 500 } : {})),
   },
   {
+    // As a proxy does that reads only the first Host, and the path of a target.
+    what: 'one Host of several',
+    asked: ['9.3', '9.5', '9.6'],
+    fails: ['9.6'],
+    violate: asking(() => ({})),
+  },
+  {
     what: 'no compression',
     asked: ['9.3', '9.5'],
     fails: ['9.5'],

@@ -3,6 +3,7 @@ import type { Operation } from './subject.ts';
 import {
   answering,
   answeringJson,
+  asking,
   askingBatch,
   encoded,
   isBatch,
@@ -149,6 +150,14 @@ export const MUTATION_VIOLATIONS: readonly Violation[] = [
     asked: ['5.1', ...MUTATIONS],
     fails: ['5.10', '5.11', '5.13', '5.14'],
     violate: askingBatch((batch) => without(batch, 'settled')),
+  },
+  {
+    what: 'numbers in any notation',
+    asked: ['5.1', '5.10', '5.12'],
+    fails: ['5.10'],
+    violate: asking(({ body }) => ({
+      body: body.replace(/("(?:m|void|settled)":)(?:1e0|1\.0|10e-1)/g, '$11'),
+    })),
   },
   {
     what: 'numbers that must go up',

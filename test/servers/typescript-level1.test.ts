@@ -6,6 +6,7 @@
  */
 import { execFile } from 'node:child_process';
 import { request } from 'node:http';
+import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
@@ -15,7 +16,7 @@ import type { RunningServer } from '../support/running-server.ts';
 
 const JSON_TYPE = { 'content-type': 'application/json' };
 
-const { start, stop } = ownDatabase();
+const { path, start, stop } = ownDatabase();
 
 interface Batch {
   // biome-ignore lint/suspicious/noExplicitAny: a test says what it expects.
@@ -160,4 +161,25 @@ it('refuses a TOKENS entry that is none, and does not print it: it may be a toke
   for (const entry of ['my-secret', 'team:owner:my-secret', `team:read:${'0'.repeat(63)}`])
     await expect(start({ TOKENS: entry })).rejects.toThrow(/TOKENS: entry 1 is not/);
   await start({ TOKENS: 'my-secret' }).catch((error) => expect(String(error)).not.toContain('my-secret'));
+});
+
+it('answers 503 to callers that wait for changes when the database fails, and to those that come later', async () => {
+  const server = await start();
+  await batch(server, [{ op: 'put', key: 'a', value: 1 }]);
+  const { next } = await changes(server, '');
+  const poll = await getUntilReceived(`${server.url}/api/v1/changes?since=${next}&wait=60`);
+  const accept = { accept: 'text/event-stream' };
+  const stream = await fetch(`${server.url}/api/v1/changes?since=${next}`, { headers: accept });
+  const streamed = stream.text().then(
+    () => 'ended',
+    () => 'broken off',
+  );
+  using other = new DatabaseSync(path());
+  other.exec('ALTER TABLE tenants RENAME TO gone');
+  expect((await poll.answer).status).toBe(503);
+  expect(await streamed).toBe('broken off');
+  for (const headers of [{}, accept])
+    expect((await fetch(`${server.url}/api/v1/changes?wait=1`, { headers })).status).toBe(503);
+  other.exec('ALTER TABLE gone RENAME TO tenants');
+  expect((await fetch(`${server.url}/api/v1/changes`)).status).toBe(200);
 });

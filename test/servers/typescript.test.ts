@@ -65,16 +65,33 @@ describe('TypeScript server', () => {
     });
 
     it('but not its rows without a key or without JSON, and says how many they are', async () => {
-      makeOldDatabase({ good: '1', nan: 'NaN', text: 'plain', empty: '', cut: '{"a":' });
+      makeOldDatabase({ good: '1', '': '1', nan: 'NaN', text: 'plain', empty: '', cut: '{"a":' });
       const old = new DatabaseSync(path());
       old.exec("INSERT INTO storage (key, value) VALUES (NULL, '1'), (x'00', '1'), ('blob', x'00')");
       old.close();
       const server = await start();
       expect(await textAt(server, '/api/storage/export')).toBe('{"good":1}');
+      expect(await textAt(server, '/api/storage/keys')).toBe('{"keys":["good"]}');
+      expect(JSON.parse(await textAt(server, '/api/storage/stats'))).toMatchObject({ total_keys: 1 });
+      expect(JSON.parse(await textAt(server, '/api/v1/changes'))).toMatchObject({
+        changes: [{ key: 'good' }],
+      });
       await stop(server);
       const warning = logLines(server).find(({ level }) => level === 'warn');
-      expect(warning?.msg).toMatch(/\b7 rows\b/);
-      expect(oldRows()).toHaveLength(8);
+      expect(warning?.msg).toMatch(/\b8 rows\b.*an empty key/);
+      expect(oldRows()).toHaveLength(9);
+    });
+
+    it('and deletes the empty key that an earlier version has adopted', async () => {
+      makeOldDatabase({ good: '1' });
+      await stop(await start());
+      const database = new DatabaseSync(path());
+      database.exec("INSERT INTO records (tenant, key, value, rev) VALUES ('default', '', '1', 2)");
+      database.close();
+      const server = await start();
+      expect(JSON.parse(await textAt(server, '/api/v1/changes'))).toMatchObject({
+        changes: [{ key: 'good' }],
+      });
     });
 
     it('and lets keys be read and deleted that are too long to be written', async () => {
@@ -257,7 +274,11 @@ describe('TypeScript server', () => {
       const server = await start();
       await put(server, 'secret-key', '"secret-value"');
       await stop(server);
-      expect(messages(server)).toEqual(['listening', 'stopping', 'stopped']);
+      expect(messages(server)).toEqual([
+        'listening',
+        expect.stringMatching(/HOST.*ALLOWED_ORIGINS/),
+        ...['stopping', 'stopped'],
+      ]);
       expect(server.output()).not.toContain('secret');
     });
 
@@ -280,12 +301,38 @@ describe('TypeScript server', () => {
     });
   });
 
+  it('says what to set so that other machines and pages of other origins can call, as they could an old server', async () => {
+    const server = await start();
+    expect(messages(server)[1]).toBe(
+      'other machines cannot reach this server: set HOST=0.0.0.0 and TOKENS (npm run token) to serve them; ' +
+        'pages of other origins than loopback cannot call it: set ALLOWED_ORIGINS to serve them',
+    );
+    const open = await start({ HOST: '0.0.0.0', ALLOW_ANONYMOUS: 'true', ALLOWED_ORIGINS: '*' });
+    expect(messages(open).join()).not.toContain('ALLOWED_ORIGINS');
+  });
+
+  it('lists and exports many keys as it does few', async () => {
+    const server = await start();
+    const entries = Object.fromEntries(
+      Array.from({ length: 2500 }, (_, index) => [`k${10_000 + index}`, index]),
+    );
+    const headers = { 'content-type': 'application/json' };
+    const sent = { method: 'POST', headers, body: JSON.stringify(entries) };
+    expect((await fetch(`${server.url}/api/storage/import`, sent)).status).toBe(200);
+    expect(JSON.parse(await textAt(server, '/api/storage/keys'))).toEqual({ keys: Object.keys(entries) });
+    expect(JSON.parse(await textAt(server, '/api/storage/export'))).toEqual(entries);
+    const head = await fetch(`${server.url}/api/storage/keys`, { method: 'HEAD' });
+    expect([head.status, await head.text()]).toEqual([200, '']);
+  });
+
   it('answers what is no HTTP with JSON', async () => {
     const server = await start();
     const head = 'GET /health HTTP/1.1\r\nHost: localhost\r\n';
     const broken: Array<[request: string, status: number]> = [
       ['nonsense\r\n\r\n', 400],
       ['GET /health HTTP/1.1\r\nConnection: close\r\n\r\n', 400],
+      ['GET /health HTTP/1.1\r\nHost: localhost\r\nhost: localhost\r\nConnection: close\r\n\r\n', 400],
+      ['GET http://a@localhost/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n', 400],
       [`${head}X: ${'x'.repeat(20_000)}\r\n\r\n`, 431],
       [`GET /api/storage/${'x'.repeat(20_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n`, 431],
       ['GET /api/storage/é HTTP/1.1\r\nHost: localhost\r\n\r\n', 400],
@@ -307,12 +354,14 @@ describe('TypeScript server', () => {
     }
   });
 
-  it('takes a target in absolute form', async () => {
+  it('takes a target in absolute form, whose host replaces the Host header', async () => {
     const server = await start();
     const close = 'Host: localhost\r\nConnection: close\r\n\r\n';
     await put(server, 'é', '1');
     const absolute = `GET http://localhost/api/storage/%C3%A9?a HTTP/1.1\r\n${close}`;
     expect(await (await raw(server, absolute)).answer).toMatch(/{"value":1}$/);
+    const foreign = absolute.replace('http://localhost', 'http://evil.example');
+    expect(await (await raw(server, foreign)).answer).toMatch(/^HTTP\/1\.1 403 /);
   });
 
   it.runIf(existsSync('/proc/self/status'))(

@@ -4,7 +4,7 @@
  */
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { createAccessCheck } from './http/access/checks.ts';
-import { isLoopbackAddress } from './http/access/loopback.ts';
+import { isLoopbackAddress, isLoopbackOrigin } from './http/access/loopback.ts';
 import { createApp } from './http/routes.ts';
 import { limitsOf } from './http/transport/limits.ts';
 import { createLoadLimits } from './http/transport/load.ts';
@@ -45,6 +45,8 @@ async function main(): Promise<void> {
     exit(log, error, listenAdvice(error, config));
   });
   log.info({ url, database: describeDatabase(config.database) }, 'listening');
+  const advice = reachAdvice(config);
+  if (advice !== '') log.info(advice);
   if (!isLoopbackAddress(config.host) && config.tokens.length === 0)
     log.warn('no tokens are set: anyone who can reach this server may read, change and delete everything');
 
@@ -78,6 +80,18 @@ function storeOrExit(config: Config, log: Logger): Promise<Store> {
         : `cannot open ${where}, the database of DATABASE_URL: it must be reachable, and the user must be allowed to create tables`,
     );
   });
+}
+
+/** Who cannot reach the server, and what to set for them: an old server without these settings served everyone. */
+function reachAdvice({ host, allowedOrigins }: Config): string {
+  const advice: string[] = [];
+  if (isLoopbackAddress(host))
+    advice.push(
+      'other machines cannot reach this server: set HOST=0.0.0.0 and TOKENS (npm run token) to serve them',
+    );
+  if (allowedOrigins === isLoopbackOrigin)
+    advice.push('pages of other origins than loopback cannot call it: set ALLOWED_ORIGINS to serve them');
+  return advice.join('; ');
 }
 
 function listenAdvice(error: NodeJS.ErrnoException, { host, port }: Config): string {

@@ -145,6 +145,8 @@ export interface Snapshot {
   readonly seq: number;
   /** All entries in byte order of their keys, in pages of bounded size. */
   pages(): AsyncGenerator<ReadonlyArray<Entry & { readonly key: string }>, void>;
+  /** All keys in byte order, in pages of bounded size. */
+  keys(): AsyncGenerator<readonly string[], void>;
   /** Ends it. Does nothing if it has ended. */
   close(): Promise<void>;
 }

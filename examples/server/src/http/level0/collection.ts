@@ -6,13 +6,17 @@ import { checkKey } from '../keys.ts';
 import { type RequestContext, tenantOf } from '../request.ts';
 import { parseMembers } from '../transport/body.ts';
 
-const ALL = { prefix: '', after: '', limit: Number.MAX_SAFE_INTEGER - 1 };
+/** Keys that are read at once, without a snapshot. */
+const FIRST_PAGE = { prefix: '', after: '', limit: 1000 };
 
 export function createCollectionHandlers(store: Store) {
   return {
     async keys(request: RequestContext): Promise<Answer> {
-      const { keys } = await store.list(tenantOf(request), ALL);
-      return answer(JSON.stringify({ keys: keys.map(({ key }) => key) }));
+      const tenant = tenantOf(request);
+      const { keys, more } = await store.list(tenant, FIRST_PAGE);
+      if (!more) return answer(JSON.stringify({ keys: keys.map(({ key }) => key) }));
+      if (request.incoming.method === 'HEAD') return answer('');
+      return streamed('application/json', keyListOf(await store.snapshot(tenant)));
     },
 
     async stats(request: RequestContext): Promise<Answer> {
@@ -42,6 +46,20 @@ export function createCollectionHandlers(store: Store) {
       return streamed('application/json', membersOf(await store.snapshot(tenantOf(request))));
     },
   };
+}
+
+async function* keyListOf(snapshot: Snapshot): AsyncGenerator<string, void> {
+  try {
+    let before = '{"keys":[';
+    for await (const page of snapshot.keys()) {
+      if (page.length === 0) continue;
+      yield before + JSON.stringify(page).slice(1, -1);
+      before = ',';
+    }
+    yield before === ',' ? ']}' : `${before}]}`;
+  } finally {
+    await snapshot.close();
+  }
 }
 
 async function* membersOf(snapshot: Snapshot): AsyncGenerator<string, void> {

@@ -94,7 +94,10 @@ export function limitPace(outgoing: ServerResponse, { stallTime, log }: SlowClie
     log.info('a client took an answer too slowly, and was disconnected');
     outgoing.destroy();
   }, PACE_INTERVAL);
-  const stop = (): void => clearInterval(timer);
+  const stop = (): void => {
+    clearInterval(timer);
+    outgoing.off('close', stop);
+  };
   outgoing.once('close', stop);
   return stop;
 }

@@ -13,7 +13,7 @@ import { HttpError } from '../errors.ts';
 export const KEY_PREFIX = '/api/storage/';
 
 /** A target in origin form or absolute form. Some software reads a backslash as a slash, so a path contains none. */
-const TARGET = /^(?:https?:\/\/[^/?\\@]+|(?=\/))[^?\\]*(?:\?|$)/i;
+const TARGET = /^(?:https?:\/\/[^/?\\@]+(?=[/?]|$)|(?=\/))[^?\\]*(?:\?|$)/i;
 
 const AUTHORITY = /^https?:\/\/([^/?]*)/i;
 

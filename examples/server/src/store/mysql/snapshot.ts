@@ -34,9 +34,24 @@ export function createSnapshot(connection: Connection, tenant: string, seq: numb
     }
   }
 
+  async function* keys(): AsyncGenerator<readonly string[], void> {
+    for (let after = Buffer.alloc(0); ; ) {
+      const rows = await connection.execute<Array<{ entry_key: Buffer }>>(
+        'SELECT entry_key FROM codeforge_records ' +
+          'WHERE tenant = ? AND entry_key > ? AND deleted_at_ms IS NULL ORDER BY entry_key LIMIT ?',
+        [id, after, PAGE.limit],
+      );
+      const last = rows.at(-1);
+      if (last === undefined) return;
+      yield rows.map(({ entry_key }) => textOf(entry_key));
+      after = Buffer.from(last.entry_key);
+    }
+  }
+
   return {
     seq,
     pages,
+    keys,
     close() {
       end ??= connection.end().catch(() => connection.destroy());
       return end;

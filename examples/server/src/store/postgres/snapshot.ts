@@ -16,6 +16,11 @@ const READ_PAGE = {
     'WINDOW w AS (ORDER BY key)) r WHERE n = 1 OR total <= $4 ORDER BY key',
 };
 
+const READ_KEYS = {
+  name: 'read-keys',
+  text: 'SELECT key FROM codeforge_records WHERE tenant = $1 AND key > $2 AND deleted_at_ms IS NULL ORDER BY key LIMIT $3',
+};
+
 /** @param client A connection of its own. `close` ends it. */
 export async function openSnapshot(client: pg.Client, tenant: string): Promise<Snapshot> {
   let end: Promise<void> | undefined;
@@ -37,11 +42,24 @@ export async function openSnapshot(client: pg.Client, tenant: string): Promise<S
     }
   }
 
+  async function* keys(): AsyncGenerator<readonly string[], void> {
+    for (let after = Buffer.alloc(0); ; ) {
+      const { rows } = await client.query<{ key: Buffer }>({
+        ...READ_KEYS,
+        values: [bytesOf(tenant), after, PAGE.rows],
+      });
+      const last = rows.at(-1);
+      if (last === undefined) return;
+      yield rows.map(({ key }) => textOf(key));
+      after = Buffer.from(last.key);
+    }
+  }
+
   try {
     // The first query fixes the state that all later ones see.
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     const seqs = await readSeqs(client, [tenant]);
-    return { seq: seqs.get(tenant) ?? 0, pages, close };
+    return { seq: seqs.get(tenant) ?? 0, pages, keys, close };
   } catch (error) {
     await close();
     throw error;

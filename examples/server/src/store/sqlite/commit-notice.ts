@@ -2,7 +2,9 @@
  * Notifies the listeners of a tenant of commits.
  *
  * Commits of other processes to the same file are found by polling SQLite's data version, and only while there are
- * listeners. It does not say whose data has changed, so they notify the listeners of all tenants.
+ * listeners. Then one query for each tenant that has listeners finds whose data has changed.
+ *
+ * Nothing here throws. When the database cannot be read, all listeners are called: they read it themselves, and see why.
  */
 import type { DatabaseSync } from 'node:sqlite';
 
@@ -17,40 +19,56 @@ export interface CommitNotice {
   stop(): void;
 }
 
+interface Watched {
+  readonly listeners: Set<() => void>;
+  /** The sequence number when another process was last found to have committed. */
+  seq: unknown;
+}
+
 export function createCommitNotice(database: DatabaseSync): CommitNotice {
   const readVersion = database.prepare('PRAGMA data_version');
-  const listeners = new Map<string, Set<() => void>>();
+  const readSeq = database.prepare('SELECT seq FROM tenants WHERE tenant = ?');
+  const watched = new Map<string, Watched>();
   let timer: ReturnType<typeof setInterval> | undefined;
+  /** `undefined`: nothing is known. */
   let version: unknown;
 
   const notify = (tenants: Iterable<string>): void => {
     for (const tenant of new Set(tenants))
-      for (const listener of [...(listeners.get(tenant) ?? [])]) listener();
+      for (const listener of [...(watched.get(tenant)?.listeners ?? [])]) listener();
   };
   const stop = (): void => {
     clearInterval(timer);
     timer = undefined;
   };
-  const poll = (): void => {
-    const current = readVersion.get()?.data_version;
-    if (current === version) return;
-    version = current;
-    notify(listeners.keys());
+  /** The tenants whose data another process may have changed. */
+  const changed = (): string[] => {
+    try {
+      const current = readVersion.get()?.data_version;
+      if (current === version) return [];
+      version = current;
+      return [...watched].flatMap(([tenant, state]) => {
+        const before = state.seq;
+        state.seq = readSeq.get(tenant)?.seq;
+        return state.seq === before ? [] : [tenant];
+      });
+    } catch {
+      version = undefined;
+      return [...watched.keys()];
+    }
   };
 
   return {
     committed: notify,
     listen(tenant, listener) {
-      const own = listeners.get(tenant) ?? new Set();
-      listeners.set(tenant, own.add(listener));
-      if (timer === undefined) {
-        version = readVersion.get()?.data_version;
-        timer = setInterval(poll, POLL_INTERVAL);
-      }
+      const state = watched.get(tenant) ?? { listeners: new Set(), seq: undefined };
+      watched.set(tenant, state);
+      state.listeners.add(listener);
+      timer ??= setInterval(() => notify(changed()), POLL_INTERVAL);
       return () => {
-        if (!own.delete(listener)) return;
-        if (own.size === 0) listeners.delete(tenant);
-        if (listeners.size === 0) stop();
+        if (!state.listeners.delete(listener) || state.listeners.size > 0) return;
+        watched.delete(tenant);
+        if (watched.size === 0) stop();
       };
     },
     stop,

@@ -4,8 +4,9 @@
  * - `meta`: `epoch` identifies this incarnation of the data.
  * - `tenants`: `seq` counts a tenant's changes and never decreases. `cleared` is its value at the last clear. `forgotten`
  *   is the highest revision of all expired tombstones.
- * - `records`: entries, and tombstones (without a value) for keys that were deleted since the last clear. The value is the
- *   last column: SQLite reads through a large value to reach the columns after it.
+ * - `records`: entries, and tombstones (without a value) for keys that were deleted since the last clear. Rows up to `cleared`
+ *   do not count: a clear leaves most of them, and they are deleted in slices afterwards. The value is the last column: SQLite
+ *   reads through a large value to reach the columns after it.
  * - `mutation_clients`: the clients that number their mutations. `settled` is the number up to which a client has settled
  *   all of them, `top` the highest number.
  * - `mutations`: the results of a mutation's writes (results-column.ts); null if its client gave it up. Rows with a settled
@@ -18,6 +19,21 @@ import { RETENTION } from '../store.ts';
 /** Milliseconds to wait for another process that writes. */
 const BUSY_TIMEOUT = 5000;
 
+/** The longest pause in milliseconds between two attempts to get the lock of another process. */
+const MAX_PAUSE = 50;
+
+/** Bytes to which the write-ahead log is cut after it was longer, as it is while a snapshot is read slowly. */
+export const MAX_WAL_BYTES = 16 * 1024 * 1024;
+
+/** The condition for rows of tenant `?1` that are entries: no tombstones, and not cleared. */
+export const IS_ENTRY = 'value IS NOT NULL AND rev > (SELECT cleared FROM tenants WHERE tenant = ?1)';
+
+/** Rows that one statement deletes: few enough to keep the event loop free. */
+const SLICE = 1000;
+
+/** SQLite's primary result code of a lock that another connection has. */
+const SQLITE_BUSY = 5;
+
 /** Opens the database at `path`, and creates missing tables. */
 export function openDatabase(path: string): DatabaseSync {
   const database = new DatabaseSync(path);
@@ -26,6 +42,7 @@ export function openDatabase(path: string): DatabaseSync {
     database.exec('PRAGMA journal_mode = WAL');
     // A commit returns when the disk has it. With NORMAL, the default of WAL, a power failure can lose the last commits.
     database.exec('PRAGMA synchronous = FULL');
+    database.exec(`PRAGMA journal_size_limit = ${MAX_WAL_BYTES}`);
     transaction(database, () => createTables(database));
     return database;
   } catch (error) {
@@ -65,6 +82,8 @@ export interface Transactions {
   write<T>(work: () => T | Promise<T>): Promise<T>;
   /** Runs `work` over one committed state. */
   read<T>(work: () => T | Promise<T>): Promise<T>;
+  /** Runs `work` between two transactions. */
+  between(work: () => void): Promise<void>;
   /** Resolves after all earlier transactions. */
   idle(): Promise<void>;
 }
@@ -73,15 +92,26 @@ export interface Transactions {
  * A queue of transactions for a connection. A transaction starts after the one before it has ended, so none reads what
  * another has not committed, even if `work` awaits.
  *
+ * While another process has the lock, a write is tried again after a pause. Reads are carried out meanwhile, other writes wait
+ * for their turn. SQLite's own waiting would block the event loop.
+ *
  * `work` must await only promises that are already settled. Such a transaction also runs within one task of the event
  * loop: between its BEGIN and its COMMIT only microtasks run, so no timer and no socket is served and the write lock is
  * not held across I/O.
  */
 export function createTransactions(database: DatabaseSync): Transactions {
+  database.exec('PRAGMA busy_timeout = 0');
   let last: Promise<unknown> = Promise.resolve();
+  let lastWrite: Promise<unknown> = Promise.resolve();
 
-  function enqueue<T>(begin: string, work: () => T | Promise<T>): Promise<T> {
-    const result = last.then(async () => {
+  function enqueue<T>(work: () => Promise<T>): Promise<T> {
+    const result = last.then(work);
+    last = result.catch(() => {});
+    return result;
+  }
+
+  function attempt<T>(begin: string, work: () => T | Promise<T>): Promise<T> {
+    return enqueue(async () => {
       database.exec(begin);
       try {
         const result = await work();
@@ -92,17 +122,41 @@ export function createTransactions(database: DatabaseSync): Transactions {
         throw error;
       }
     });
-    last = result.catch(() => {});
-    return result;
+  }
+
+  /** Repeats a transaction until no other process has the lock, or it is late. */
+  async function run<T>(begin: string, work: () => T | Promise<T>, deadline: number): Promise<T> {
+    for (let pause = 1; ; pause = Math.min(2 * pause, MAX_PAUSE)) {
+      try {
+        return await attempt(begin, work);
+      } catch (error) {
+        if (!isBusy(error) || Date.now() + pause > deadline) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
   }
 
   return {
-    write: (work) => enqueue(BEGIN_WRITE, work),
-    read: (work) => enqueue(BEGIN_READ, work),
-    idle: async () => {
+    write(work) {
+      const deadline = Date.now() + BUSY_TIMEOUT;
+      const result = lastWrite.then(() => run(BEGIN_WRITE, work, deadline));
+      lastWrite = result.catch(() => {});
+      return result;
+    },
+    read: (work) => run(BEGIN_READ, work, Date.now() + BUSY_TIMEOUT),
+    between: (work) => enqueue(async () => work()),
+    async idle() {
+      await lastWrite;
       await last;
     },
   };
+}
+
+/** Whether another process has the lock that a statement needs. */
+export function isBusy(error: unknown): boolean {
+  const { errcode = 0 } = error as { errcode?: number };
+  // The low byte of an extended code is the primary one.
+  return (errcode & 0xff) === SQLITE_BUSY;
 }
 
 function rollBack(database: DatabaseSync): void {
@@ -117,24 +171,40 @@ export function mintEpoch(database: DatabaseSync): void {
   });
 }
 
-/** Deletes expired tombstones and clients with their stored results, inside a transaction. */
-export function deleteExpired(database: DatabaseSync): void {
+/**
+ * Deletes a slice of the expired tombstones and of the clients with their stored results, inside a transaction.
+ * Returns whether there may be more.
+ */
+export function deleteExpired(database: DatabaseSync): boolean {
   const time = Date.now() - RETENTION;
+  const tombstones =
+    'SELECT rowid FROM records WHERE value IS NULL AND deleted_at_ms < ?1 ORDER BY deleted_at_ms LIMIT ?2';
   database
     .prepare(
       'UPDATE tenants SET forgotten = old.rev FROM ' +
-        '(SELECT tenant, MAX(rev) AS rev FROM records WHERE value IS NULL AND deleted_at_ms < ? GROUP BY tenant) AS old ' +
-        'WHERE tenants.tenant = old.tenant AND forgotten < old.rev',
+        `(SELECT tenant, MAX(rev) AS rev FROM records WHERE rowid IN (${tombstones}) GROUP BY tenant) AS old ` +
+        'WHERE tenants.tenant = old.tenant AND forgotten < old.rev AND cleared < old.rev',
     )
-    .run(time);
-  database.prepare('DELETE FROM records WHERE value IS NULL AND deleted_at_ms < ?').run(time);
-  database
+    .run(time, SLICE);
+  const { changes } = database.prepare(`DELETE FROM records WHERE rowid IN (${tombstones})`).run(time, SLICE);
+  const clients =
+    'SELECT tenant, client FROM mutation_clients WHERE used_at_ms < ?1 ORDER BY tenant, client LIMIT ?2';
+  database.prepare(`DELETE FROM mutations WHERE (tenant, client) IN (${clients})`).run(time, SLICE);
+  const gone = database
+    .prepare(`DELETE FROM mutation_clients WHERE (tenant, client) IN (${clients})`)
+    .run(time, SLICE);
+  return Number(changes) === SLICE || Number(gone.changes) === SLICE;
+}
+
+/** Deletes a slice of the rows that a clear of the tenant has left, inside a transaction. Returns whether there may be more. */
+export function deleteCleared(database: DatabaseSync, tenant: string): boolean {
+  const { changes } = database
     .prepare(
-      'DELETE FROM mutations WHERE (tenant, client) IN ' +
-        '(SELECT tenant, client FROM mutation_clients WHERE used_at_ms < ?)',
+      'DELETE FROM records WHERE rowid IN (SELECT rowid FROM records ' +
+        'WHERE tenant = ?1 AND rev <= (SELECT cleared FROM tenants WHERE tenant = ?1) LIMIT ?2)',
     )
-    .run(time);
-  database.prepare('DELETE FROM mutation_clients WHERE used_at_ms < ?').run(time);
+    .run(tenant, SLICE);
+  return Number(changes) === SLICE;
 }
 
 function newEpoch(): string {

@@ -16,10 +16,12 @@ export function openSqlite(
   try {
     const adoption = adoptOldTable(database);
     if (isRestored) mintEpoch(database);
-    if (adoption) log.info(`adopted ${adoption.adopted} keys of an old server`);
+    if (adoption?.adopted) log.info(`adopted ${adoption.adopted} keys of an old server`);
+    if (adoption?.hadEmptyKey)
+      log.warn('deleted the empty key, which an earlier version had adopted: it stays in the old table');
     if (adoption?.skipped)
       log.warn(
-        `did not adopt ${adoption.skipped} rows: they have no key or no JSON value, and stay in the old table`,
+        `did not adopt ${adoption.skipped} rows: they have no key, an empty key or no JSON value, and stay in the old table`,
       );
     return createSqliteStore(database, answerBytes);
   } catch (error) {

@@ -6,6 +6,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { parseResults, stringifyResults } from '../results-column.ts';
 import type { Head, StoredClient, StoredMutation, Transaction } from '../transaction.ts';
+import { deleteCleared, IS_ENTRY } from './database.ts';
 
 /** A `Transaction` over the transaction that the connection has open. It can be reused for later ones. */
 export function createSqliteTransaction(database: DatabaseSync): Transaction {
@@ -14,18 +15,17 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
     'INSERT INTO tenants (tenant, seq) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq',
   );
   const readHead = database.prepare(
-    'SELECT rev, octet_length(value) AS size FROM records WHERE tenant = ? AND key = ? AND value IS NOT NULL',
+    `SELECT rev, octet_length(value) AS size FROM records WHERE tenant = ?1 AND key = ?2 AND ${IS_ENTRY}`,
   );
   const readSmall = database.prepare(
     'SELECT rev, octet_length(value) AS size, CASE WHEN octet_length(value) <= ?3 THEN value END AS value ' +
-      'FROM records WHERE tenant = ?1 AND key = ?2 AND value IS NOT NULL',
+      `FROM records WHERE tenant = ?1 AND key = ?2 AND ${IS_ENTRY}`,
   );
   const readValue = database.prepare('SELECT value FROM records WHERE tenant = ? AND key = ?');
   const writeEntry = database.prepare(
     'INSERT INTO records (tenant, key, rev, deleted_at_ms, value) VALUES (?, ?, ?, ?, ?) ON CONFLICT (tenant, key) ' +
       'DO UPDATE SET rev = excluded.rev, deleted_at_ms = excluded.deleted_at_ms, value = excluded.value',
   );
-  const deleteAll = database.prepare('DELETE FROM records WHERE tenant = ?');
   const writeCleared = database.prepare(
     'INSERT INTO tenants (tenant, cleared) VALUES (?1, ?2) ' +
       'ON CONFLICT (tenant) DO UPDATE SET cleared = ?2, forgotten = 0',
@@ -93,8 +93,9 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
     async write(tenant, { seq, cleared, entries, clients }) {
       const now = Date.now();
       if (cleared !== undefined) {
-        deleteAll.run(tenant);
         writeCleared.run(tenant, cleared);
+        // The store deletes the rest afterwards, in slices.
+        deleteCleared(database, tenant);
       }
       for (const [key, { rev, value }] of entries)
         writeEntry.run(tenant, key, rev, value === undefined ? now : null, value ?? null);
