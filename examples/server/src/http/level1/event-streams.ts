@@ -66,7 +66,10 @@ export function createEventStreams(parts: EventStreamParts): EventStreams {
   let heartbeat: ReturnType<typeof setInterval> | undefined;
   const all = (): Stream[] => [...tenants.values()].flatMap(({ streams }) => [...streams]);
   parts.stopping.addEventListener('abort', () => {
-    for (const { outgoing } of all()) outgoing.end();
+    // A client that does not take what it was sent must not delay the end.
+    for (const { outgoing, untaken: page } of all())
+      if (page === undefined) outgoing.end();
+      else outgoing.destroy();
   });
 
   return {
@@ -101,7 +104,8 @@ export function createEventStreams(parts: EventStreamParts): EventStreams {
 
 function beat(stream: Stream): void {
   const now = Date.now();
-  if (stream.untaken !== undefined || now - stream.sentAt < HEARTBEAT) return;
+  if (stream.untaken !== undefined || stream.outgoing.writableEnded || now - stream.sentAt < HEARTBEAT)
+    return;
   stream.sentAt = now;
   stream.outgoing.write(':\n\n');
 }
@@ -176,7 +180,8 @@ class TenantStreams {
     if (page === undefined) return;
     const now = Date.now();
     for (const stream of streams) {
-      if (!this.streams.has(stream)) continue;
+      // It may have ended during the query.
+      if (!this.streams.has(stream) || stream.outgoing.writableEnded) continue;
       stream.cursor = page.next;
       stream.sentAt = now;
       if (!stream.outgoing.write(page.bytes)) this.#waitForClient(stream, page);
