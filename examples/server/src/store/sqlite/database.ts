@@ -19,6 +19,9 @@ import { RETENTION } from '../store.ts';
 /** Milliseconds to wait for another process that writes. */
 const BUSY_TIMEOUT = 5000;
 
+/** Milliseconds for which a failed attempt says that the lock is still taken. */
+const BUSY_MEMORY = 1000;
+
 /** The longest pause in milliseconds between two attempts to get the lock of another process. */
 const MAX_PAUSE = 50;
 
@@ -93,7 +96,8 @@ export interface Transactions {
  * another has not committed, even if `work` awaits.
  *
  * While another process has the lock, a write is tried again after a pause. Reads are carried out meanwhile, other writes wait
- * for their turn. SQLite's own waiting would block the event loop.
+ * for their turn. SQLite's own waiting would block the event loop. When the lock has not been free for five seconds, writes
+ * are refused, later ones at once: otherwise each would wait for those before it, too.
  *
  * `work` must await only promises that are already settled. Such a transaction also runs within one task of the event
  * loop: between its BEGIN and its COMMIT only microtasks run, so no timer and no socket is served and the write lock is
@@ -124,13 +128,24 @@ export function createTransactions(database: DatabaseSync): Transactions {
     });
   }
 
-  /** Repeats a transaction until no other process has the lock, or it is late. */
-  async function run<T>(begin: string, work: () => T | Promise<T>, deadline: number): Promise<T> {
+  /** Since when, and when last, each kind of transaction has not got its lock. */
+  const busy = new Map<string, { readonly since: number; readonly last: number }>();
+
+  /** Repeats a transaction until no other process has the lock. */
+  async function run<T>(begin: string, work: () => T | Promise<T>): Promise<T> {
     for (let pause = 1; ; pause = Math.min(2 * pause, MAX_PAUSE)) {
       try {
-        return await attempt(begin, work);
+        const result = await attempt(begin, work);
+        busy.delete(begin);
+        return result;
       } catch (error) {
-        if (!isBusy(error) || Date.now() + pause > deadline) throw error;
+        if (!isBusy(error)) throw error;
+        const last = Date.now();
+        const before = busy.get(begin);
+        // After a while without an attempt, nothing is known of the lock.
+        const since = before !== undefined && last - before.last < BUSY_MEMORY ? before.since : last;
+        busy.set(begin, { since, last });
+        if (last - since > BUSY_TIMEOUT) throw error;
       }
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
@@ -138,12 +153,11 @@ export function createTransactions(database: DatabaseSync): Transactions {
 
   return {
     write(work) {
-      const deadline = Date.now() + BUSY_TIMEOUT;
-      const result = lastWrite.then(() => run(BEGIN_WRITE, work, deadline));
+      const result = lastWrite.then(() => run(BEGIN_WRITE, work));
       lastWrite = result.catch(() => {});
       return result;
     },
-    read: (work) => run(BEGIN_READ, work, Date.now() + BUSY_TIMEOUT),
+    read: (work) => run(BEGIN_READ, work),
     between: (work) => enqueue(async () => work()),
     async idle() {
       await lastWrite;
