@@ -196,40 +196,36 @@ interface Next {
 
 /** Take what is to be sent next, marked. */
 const take = ({ database, level1 }: Replay, selection: Selection): Promise<Next | undefined> =>
-  makingRoom(
-    database,
-    async (writing) => {
-      const meta = await writing.meta();
-      checkAccount(meta, { account: level1.account() });
-      const sent = await writing.sentWrites();
-      const { most, last, aside, deletesOnly } = selection;
-      const queued =
-        sent.length > 0
-          ? sent
-          : fitting(
-              withoutBlocked(
-                await writing.firstWrites(deletesOnly ? ALL_RECORDS : MOST + aside.size),
-                selection,
-              ),
-              level1.limits.bodyBytes,
-            );
-      const planned = meta && queued[0] && queued[0].order <= last && planRequest(queued, newClient(), most);
-      if (!planned) return undefined;
-      if ('settle' in planned)
-        return { writes: planned.settle, meta, sentAs: sentAsOf(planned.settle), wasSent: true };
-      const writes = planned.send;
-      const keyStates = await writing.keyStates(writes.map(({ key }) => key));
-      for (const write of writes) {
-        const before = keyStates.get(write.key)?.writes ?? [];
-        const after = before.map((other) =>
-          other.order === write.order ? { ...other, sentAs: write.sentAs } : other,
-        );
-        writing.setWrites(write.key, before, after);
-      }
-      return { writes, meta, sentAs: sentAsOf(writes), wasSent: false };
-    },
-    true,
-  );
+  makingRoom(database, async (writing) => {
+    const meta = await writing.meta();
+    checkAccount(meta, { account: level1.account() });
+    const sent = await writing.sentWrites();
+    const { most, last, aside, deletesOnly } = selection;
+    const queued =
+      sent.length > 0
+        ? sent
+        : fitting(
+            withoutBlocked(
+              await writing.firstWrites(deletesOnly ? ALL_RECORDS : MOST + aside.size),
+              selection,
+            ),
+            level1.limits.bodyBytes,
+          );
+    const planned = meta && queued[0] && queued[0].order <= last && planRequest(queued, newClient(), most);
+    if (!planned) return undefined;
+    if ('settle' in planned)
+      return { writes: planned.settle, meta, sentAs: sentAsOf(planned.settle), wasSent: true };
+    const writes = planned.send;
+    const keyStates = await writing.keyStates(writes.map(({ key }) => key));
+    for (const write of writes) {
+      const before = keyStates.get(write.key)?.writes ?? [];
+      const after = before.map((other) =>
+        other.order === write.order ? { ...other, sentAs: write.sentAs } : other,
+      );
+      writing.setWrites(write.key, before, after);
+    }
+    return { writes, meta, sentAs: sentAsOf(writes), wasSent: false };
+  });
 
 const sentAsOf = ([write]: readonly QueuedWrite[]): SentAs => write?.sentAs as SentAs;
 
@@ -273,14 +269,14 @@ const noteFailure = (
 async function makingRoom<T>(
   database: SyncDatabase,
   work: (writing: WriteTransaction) => Promise<T>,
-  strict = false,
 ): Promise<T> {
+  // Strict: a record of the outbox that is written again holds the only copy of its values, also of later writes of its key.
   try {
-    return await database.write(work, strict);
+    return await database.write(work, true);
   } catch (error) {
     if ((error as StorageError).code !== 'quota') throw error;
     await database.write(async (writing) => writing.forget());
-    return database.write(work, strict);
+    return database.write(work, true);
   }
 }
 
@@ -386,7 +382,6 @@ export async function recordDecisions(
     const result = decision.type === 'conflict' && !write.unit && (await merge(write, decision.serverState));
     if (result) merged.set(write, result.value);
   }
-  const isKept = decisions.some(({ type }) => type !== 'done' && type !== 'again');
   const store = async (writing: WriteTransaction): Promise<void> => {
     // The server was found to be restored since: what it has answered may be gone. Giving the mutation up tells.
     if (((await writing.meta()) ?? meta).generation !== meta.generation) return;
@@ -427,8 +422,7 @@ export async function recordDecisions(
     if (now) writing.setMeta({ ...now, client, usedAtMs: Date.now() });
     await writing.addConflicts(conflicts);
   };
-  // A conflict is the only place where its value is then: it survives a power cut.
-  await makingRoom(database, store, isKept);
+  await makingRoom(database, store);
   progress();
 }
 

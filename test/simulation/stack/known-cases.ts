@@ -402,6 +402,26 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     },
   },
   {
+    name: 'S15',
+    title:
+      'a power cut after an earlier write of a key was settled: the later one is kept, also if it is large',
+    async play(world) {
+      const tab = await world.openOnline('a1');
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'a#'));
+      world.network.whenBodyHas('a#', 'silent-answer');
+      world.network.whenBodyHas('b#', 'lose-request');
+      tab.device.network = 'deliver';
+      await world.until('request', () =>
+        world.network.arrivals.some(({ request }) => request.text.includes('a#')),
+      );
+      await world.do(tab, set('k', 'b#'));
+      // The first one is given up, and found to be applied. The second one is not sent yet.
+      await world.wait(9000);
+      world.cutPower(tab.device, true);
+    },
+  },
+  {
     name: 'A14',
     title: 'a browser that forbids IndexedDB: the server serves all calls',
     async play(world) {
