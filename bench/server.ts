@@ -18,6 +18,7 @@ import {
 } from './harness/report.ts';
 import { type Contestant, inTurns, median } from './harness/rounds.ts';
 import { versionOf } from './server/command.ts';
+import { ITSELF, measureDatabases } from './server/databases.ts';
 import { findGenerator, type Generator } from './server/load.ts';
 import { load, type Peer, type Run, seed, type Workload } from './server/measure.ts';
 import { BARE, BATCH, FLASK, findKinds, type Kind, OURS, REDIS, UNSTORAGE } from './server/servers.ts';
@@ -95,7 +96,10 @@ export async function benchServer(quick: boolean): Promise<Section> {
       ]),
       { generator, quick },
     );
-    return section(kinds, results, batches, leftOut, await versions(generator, kinds));
+    const main = section(kinds, results, batches, leftOut, await versions(generator, kinds));
+    // The other servers are gone by then: these have a database each.
+    await Promise.all(started.splice(0).map(({ stop }) => stop()));
+    return { ...main, tables: [...main.tables, await databaseTable(generator, quick)] };
   } finally {
     await Promise.all(started.map(({ stop }) => stop()));
   }
@@ -184,6 +188,20 @@ function section(
     ],
     verdicts: [...verdictsOf(results, SCALE), ...verdictsOf([batches], KEYS_SCALE)],
   };
+}
+
+async function databaseTable(generator: Generator, quick: boolean): Promise<Table> {
+  const { measured, leftOut } = await measureDatabases(
+    generator,
+    quick ? QUICK_TIME : TIME,
+    quick ? 1 : ROUNDS,
+  );
+  const note = [
+    'The server over a database server, beside that database itself: 64 connections, each of which reads or overwrites one row with one statement, without HTTP.',
+    'Both have each write on the disk before it is answered. Writes of the server share commits.',
+    ...leftOut.map((reason) => `Left out: ${reason}.`),
+  ];
+  return ratioTable('Over database servers', [ITSELF], measured, SCALE, note.join(' '));
 }
 
 function latencyTable(results: readonly Result[]): Table {

@@ -9,8 +9,9 @@ import type { Hints } from '../driver.ts';
 
 const CHANNEL = 'codeforge_storage';
 
-/** Milliseconds before the next try to connect. */
-const PAUSE = 1000;
+/** Milliseconds before the next try to connect. The pause doubles, up to `MAX_PAUSE`: some databases know no LISTEN. */
+const FIRST_PAUSE = 1000;
+const MAX_PAUSE = 60_000;
 
 export interface HintConnection extends Hints {
   close(): Promise<void>;
@@ -21,6 +22,7 @@ export function createHints(connect: () => Promise<pg.Client>): HintConnection {
   let listener = (_tenant: string): void => {};
   let client: pg.Client | undefined;
   let isSending = false;
+  let pause = FIRST_PAUSE;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let isClosed = false;
 
@@ -45,13 +47,16 @@ export function createHints(connect: () => Promise<pg.Client>): HintConnection {
       await opened.query('SET synchronous_commit = off');
       await opened.query(`LISTEN ${CHANNEL}`);
       client = opened;
+      pause = FIRST_PAUSE;
     } catch {
       await opened.end().catch(() => {});
     }
   }
 
   function reopen(): void {
-    if (!isClosed) timer ??= setTimeout(open, PAUSE).unref();
+    if (isClosed || timer !== undefined) return;
+    timer = setTimeout(open, pause).unref();
+    pause = Math.min(pause * 2, MAX_PAUSE);
   }
 
   async function sendAll(): Promise<void> {
