@@ -69,8 +69,20 @@ export type AtomicPart =
   | Extract<Operation, { type: 'put' | 'delete' }>
   | { readonly type: 'check'; readonly key: string; readonly ifRevision: string | null };
 
-/** The outcome of one operation: the value of a `get` or `update`, the `StoredEntry` of an `entry`, the boolean of a `has`, or an error. */
-export type Outcome = PromiseSettledResult<unknown>;
+/** The mutation as which a write was sent to a server of level 1, and its index among the writes of that mutation. */
+export interface SentAs {
+  readonly client: string;
+  readonly m: number;
+  readonly index: number;
+}
+
+/**
+ * The outcome of one operation: the value of a `get` or `update`, the `StoredEntry` of an `entry`, the boolean of a `has`, or an error.
+ * `inDoubt` is present if a write has failed that the server may have applied, or may still apply.
+ */
+export type Outcome =
+  | PromiseFulfilledResult<unknown>
+  | (PromiseRejectedResult & { readonly inDoubt?: SentAs | undefined });
 
 /** The number and size of the stored entries. */
 export interface StorageStats {
@@ -174,8 +186,8 @@ export interface Protocol
   extends Pick<Backend, 'keys' | 'entries' | 'stats'>,
     Required<Pick<Backend, 'check'>> {
   run(operations: readonly ProtocolOperation[], deadline?: Deadline): Promise<Outcome[]>;
-  /** As `Backend.atomic`; missing if the protocol has no revisions. */
-  atomic?(parts: readonly AtomicPart[], deadline?: Deadline): Promise<void>;
+  /** As `Backend.atomic`, with one outcome for each part: all are fulfilled or all are rejected. Missing if the protocol has no revisions. */
+  atomic?(parts: readonly AtomicPart[], deadline?: Deadline): Promise<Outcome[]>;
   /**
    * Returns operations that delete the keys that now begin with `prefix`. If the server has revisions, each delete applies only if
    * the key has not changed since.
@@ -227,4 +239,8 @@ export const outcomeOfClear = (deletes: readonly Outcome[]): Outcome =>
   ) ?? fulfilled();
 
 /** The outcome of an operation that failed. */
-export const rejected = (reason: unknown): Outcome => ({ status: 'rejected', reason });
+export const rejected = (reason: unknown, inDoubt?: SentAs): Outcome => ({
+  status: 'rejected',
+  reason,
+  ...(inDoubt && { inDoubt }),
+});

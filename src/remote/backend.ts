@@ -4,7 +4,9 @@
  * The first call detects the server, and the highest level of the contract that both sides speak (docs/contract.md, section 4).
  */
 import {
+  type AtomicPart,
   type Backend,
+  type Outcome,
   outcomeOfClear,
   type Protocol,
   runWithClears,
@@ -13,7 +15,7 @@ import {
 import { StorageError } from '../core/errors.ts';
 import type { Token } from '../core/options.ts';
 import { isUnbounded } from '../core/order.ts';
-import { remainingMs } from '../core/time.ts';
+import { type Deadline, remainingMs } from '../core/time.ts';
 import { detect, type Found } from './detection.ts';
 import { askToken, createExchange, type Exchange } from './http.ts';
 import { createLevel0Protocol } from './level0/batches.ts';
@@ -31,6 +33,8 @@ export interface Detected {
 
 /** A storage server. */
 export interface FlaskBackend extends Backend, Pick<Protocol, 'deletesOf'> {
+  /** As `atomic`, with one outcome for each part: all are fulfilled or all are rejected. */
+  runAtomic(parts: readonly AtomicPart[], deadline?: Deadline): Promise<Outcome[]>;
   check(key: string, value: Snapshot): Promise<void>;
   /** What the last successful detection found. */
   readonly detected: () => Detected | undefined;
@@ -113,7 +117,7 @@ export function createFlaskBackend(
     return protocol;
   };
 
-  return {
+  const backend: FlaskBackend = {
     type: 'flask',
     detected: () => detected,
     level1: () => current?.level1,
@@ -142,13 +146,17 @@ export function createFlaskBackend(
       );
     },
     async atomic(parts, deadline) {
+      const outcomes = await backend.runAtomic(parts, deadline);
+      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+    },
+    async runAtomic(parts, deadline) {
       const { atomic } = await opened();
       if (!atomic)
         throw new StorageError(
           'unsupported',
           'This server has no revisions (level 0), so atomic() cannot work there: use set() and delete().',
         );
-      await atomic(parts, deadline);
+      return atomic(parts, deadline);
     },
     deletesOf: async (prefix, deadline) => (await opened()).deletesOf(prefix, deadline),
     keys: async (range, deadline) => (await opened()).keys(range, deadline),
@@ -167,4 +175,5 @@ export function createFlaskBackend(
       controller.abort();
     },
   };
+  return backend;
 }

@@ -141,7 +141,7 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page while its serve
     await save('greeting', '{"text":"edited"}');
     await page.getByRole('cell', { name: '{"text":"edited"}' }).waitFor();
     await button('Send now').click();
-    await message(/^Sending failed: Writes still wait/);
+    await message(/^Sending failed: Writes are still in the outbox/);
 
     proxy.restore();
     await shows('waiting', /^All changes saved$/);

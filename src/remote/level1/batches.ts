@@ -14,7 +14,15 @@ import { utf8Length } from '../../core/keys.ts';
 import type { Deadline } from '../../core/time.ts';
 import { codeOf, ofOperation, sizeError } from '../errors.ts';
 import { BatchFailure, type Writer } from './mutations.ts';
-import { type Delivered, isWrite, type Limits, OP_BYTES, type Result, type WireOp } from './protocol.ts';
+import {
+  type Delivered,
+  isWrite,
+  type Limits,
+  OP_BYTES,
+  type Result,
+  type Undelivered,
+  type WireOp,
+} from './protocol.ts';
 
 /** Delivers operations in their order. */
 export interface Delivery {
@@ -27,9 +35,9 @@ export interface Delivery {
   /**
    * The same in one request, of which all writes apply, or none.
    *
-   * @throws {StorageError} `too-large` if one request cannot hold them, `unavailable`, `timeout`, `forbidden`, `refused`, `quota`
+   * @throws {StorageError} `too-large` if one request cannot hold them.
    */
-  deliverAtomic(ops: readonly WireOp[]): Promise<readonly Result[]>;
+  deliverAtomic(ops: readonly WireOp[]): Promise<readonly Delivered[]>;
   /**
    * The JSON text of a value.
    *
@@ -84,7 +92,7 @@ export function createDelivery(writer: Writer, limits: Limits, deadline?: Deadli
         for (const i of left) {
           const before = delivered[i] as Result;
           // A write that the server has refused stays refused.
-          if (lacks(i)) delivered[i] = before.status === 412 ? { ...before, unread: error } : error;
+          if (lacks(i)) delivered[i] = before.status === 412 ? { ...before, unread: error } : { error };
         }
         throw new BatchFailure(error);
       };
@@ -107,7 +115,11 @@ export function createDelivery(writer: Writer, limits: Limits, deadline?: Deadli
       isDivisible: (error) => error instanceof BatchFailure && error.isDivisible,
       fail(part, error) {
         if (!(error instanceof BatchFailure)) throw error;
-        for (const i of part) delivered[i] ??= error.error;
+        const undelivered = undeliveredOf(
+          part.map((i) => ops[i] as WireOp),
+          error,
+        );
+        for (const [at, i] of part.entries()) delivered[i] ??= undelivered[at] as Undelivered;
         // Nothing further is sent: not after a lost answer, and not where too many operations were refused alone.
         if (!error.isDivisible || part.length > 1) throw error;
       },
@@ -117,8 +129,9 @@ export function createDelivery(writer: Writer, limits: Limits, deadline?: Deadli
       for (const part of partsOf(ops, most)) await sendPart(part);
     } catch (error) {
       if (!(error instanceof BatchFailure)) throw error;
+      // These were not sent.
       ops.forEach((_, i) => {
-        delivered[i] ??= error.error;
+        delivered[i] ??= { error: error.error };
       });
     }
     return delivered;
@@ -134,7 +147,8 @@ export function createDelivery(writer: Writer, limits: Limits, deadline?: Deadli
           `One request to this server holds at most ${most.batchOps} operations and ${most.bodyBytes} bytes, and an atomic unit is one request: this one has ${ops.length} operations and ${bytes} bytes.`,
         );
       return writer.send(ops, true, deadline).catch((error) => {
-        throw error instanceof BatchFailure ? error.error : error;
+        if (error instanceof BatchFailure) return undeliveredOf(ops, error);
+        throw error;
       });
     },
     async textOf(key, value) {
@@ -146,6 +160,21 @@ export function createDelivery(writer: Writer, limits: Limits, deadline?: Deadli
       return text;
     },
   };
+}
+
+/** Why there was no answer, if there was none. A server that refuses an operation has answered. */
+export function lostOf(delivered: readonly Delivered[]): StorageError | undefined {
+  for (const one of delivered)
+    if (one.status === undefined && /^(unavailable|timeout)$/.test(one.error.code)) return one.error;
+  return undefined;
+}
+
+/** Why the operations of one request have no results. In a mutation in doubt each write has its index. */
+function undeliveredOf(ops: readonly WireOp[], { error, inDoubt }: BatchFailure): Undelivered[] {
+  let writes = 0;
+  return ops.map((op) =>
+    inDoubt && isWrite(op) ? { error, inDoubt: { ...inDoubt, index: writes++ } } : { error },
+  );
 }
 
 /** Why the server refused one operation of a batch. Without a key it is a clear. */
@@ -163,14 +192,14 @@ export async function entryOf(key: string, { value, revision }: Result): Promise
 
 /** Whether a result lacks a value that exists: the answer had no room for it (5.3, 5.6), or it is a stored answer (5.12). */
 function lacksValue({ op }: WireOp, delivered: Delivered | undefined): boolean {
-  if (delivered === undefined || delivered instanceof StorageError) return false;
+  if (delivered?.status === undefined) return false;
   if (op === 'get') return delivered.problem === 'answer-too-large';
   return delivered.status === 412 && delivered.revision !== undefined && delivered.value === undefined;
 }
 
 /** The result after its value was read: a conflict remains a conflict. */
 function afterwards(before: Delivered | undefined, answer: Result): Result {
-  if (before === undefined || before instanceof StorageError || before.status !== 412) return answer;
+  if (before?.status !== 412) return answer;
   if (answer.problem === 'answer-too-large') return before;
   return answer.status === 200 || answer.status === 404 ? { ...answer, status: before.status } : answer;
 }

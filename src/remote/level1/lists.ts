@@ -3,7 +3,6 @@
  */
 import type { Delete, Protocol } from '../../core/backend.ts';
 import { type ChunkLimits, chunksOf } from '../../core/chunks.ts';
-import { StorageError } from '../../core/errors.ts';
 import type { JsonObject } from '../../core/json.ts';
 import { type Bounds, boundsOf, compareKeys, isWithin, type KeyRange } from '../../core/order.ts';
 import { type Deadline, remainingMs } from '../../core/time.ts';
@@ -56,7 +55,7 @@ async function readEntries(
   const entries: Array<readonly [string, unknown]> = [];
   for (const [i, { key }] of keys.entries()) {
     const result = read[i] as Delivered;
-    if (result instanceof StorageError) throw result;
+    if (result.status === undefined) throw result.error;
     if (result.status === 404) continue;
     const entry = await entryOf(key, result);
     if (entry === undefined) throw errorOf(key, result);

@@ -2,8 +2,8 @@
  * Writes that apply once (docs/contract.md, 5.10 to 5.14, 12.3 to 12.7).
  *
  * The writes of one request are a mutation with a number of its own, so the request can be sent again. At most one mutation is under
- * way. If its answer never comes, it is in doubt: before the next write it is given up, and after that it has been applied or never
- * will be.
+ * way. If its answer never comes, it is in doubt: the failure names it, and it is voided before the next write. After that it has been
+ * applied or never will be.
  */
 import type { StorageError } from '../../core/errors.ts';
 import { type Deadline, remainingMs } from '../../core/time.ts';
@@ -27,10 +27,13 @@ export class BatchFailure {
   readonly error: StorageError;
   /** Whether smaller batches may succeed: the server has read this one, and has refused it as a whole. */
   readonly isDivisible: boolean;
+  /** The mutation, if the server may have applied it or may still do so. */
+  readonly inDoubt: Mutation | undefined;
 
-  constructor(error: StorageError, isDivisible = false) {
+  constructor(error: StorageError, isDivisible = false, inDoubt?: Mutation) {
     this.error = error;
     this.isDivisible = isDivisible;
+    this.inDoubt = inDoubt;
   }
 }
 
@@ -45,7 +48,7 @@ export interface Writer {
    */
   send(ops: readonly WireOp[], atomic?: true, deadline?: Deadline): Promise<readonly Result[]>;
   /**
-   * Gives up a mutation in doubt, if there is one that the observer has not taken.
+   * Voids a mutation in doubt, if there is one.
    *
    * @throws {BatchFailure} if the server does not answer.
    */
@@ -62,29 +65,24 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
   let client = newClient();
   let next = 1;
   let usedAtMs = Date.now();
-  /** May have arrived, or may still do so. */
-  let doubt: Mutation | undefined;
-  /** Why, while the observer decides what becomes of a mutation in doubt. Nothing is written meanwhile. */
-  let blocked: StorageError | undefined;
+  let inDoubt: Mutation | undefined;
   let busy: Promise<unknown> = Promise.resolve();
 
   /** Begins again as a client that no server knows. */
   function renew(): void {
     client = newClient();
     next = 1;
-    doubt = undefined;
   }
 
   async function settleDoubt(deadline?: Deadline): Promise<void> {
-    if (!doubt || blocked) return;
-    const given = await level1.voidMutation(doubt, until(deadline));
+    if (!inDoubt) return;
+    const given = await level1.voidMutation(inDoubt, until(deadline));
     if (!given.answer && !isSettled(given)) throw new BatchFailure(given.error);
-    doubt = undefined;
+    inDoubt = undefined;
   }
 
   /** The name of a new mutation. All earlier ones are settled. */
   async function nameNext(deadline?: Deadline): Promise<Mutation & { readonly settled: number }> {
-    if (blocked) throw new BatchFailure(blocked);
     await settleDoubt(deadline);
     const now = Date.now();
     if (now - usedAtMs > IDLE_MS) renew();
@@ -101,18 +99,11 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     const mutation = ops.some(isWrite) ? await nameNext(deadline) : undefined;
     let isInDoubt = false;
     const fail = (error: StorageError, isDivisible = false): BatchFailure => {
-      if (mutation && isInDoubt) {
-        doubt = mutation;
-        if (observer) {
-          blocked = error;
-          const settle = (isNoted: boolean): void => {
-            blocked = undefined;
-            if (isNoted) renew();
-          };
-          observer.inDoubt({ ...mutation, writes: ops.filter(isWrite), settle });
-        }
-      }
-      return new BatchFailure(error, isDivisible && !isInDoubt);
+      if (!mutation || !isInDoubt) return new BatchFailure(error, isDivisible);
+      inDoubt = { client: mutation.client, m: mutation.m };
+      // Sync appends the writes to its outbox, and asks for the results later: no number of this client may settle them.
+      if (observer) renew();
+      return new BatchFailure(error, false, inDoubt);
     };
     let epoch = epochFor(ops);
     const asked = observer?.asking() ?? 0;

@@ -6,12 +6,12 @@
 import type { Condition, Outcome, Protocol, ProtocolOperation } from '../../core/backend.ts';
 import { fulfilled, rejected } from '../../core/backend.ts';
 import { ConflictError } from '../../core/conflict.ts';
-import { StorageError } from '../../core/errors.ts';
+import type { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
 import type { Deadline } from '../../core/time.ts';
 import type { Exchange } from '../http.ts';
 import { runAtomic } from './atomic.ts';
-import { createDelivery, type Delivery, entryOf, errorOf } from './batches.ts';
+import { createDelivery, type Delivery, entryOf, errorOf, lostOf } from './batches.ts';
 import { createLists } from './lists.ts';
 import { BatchFailure, createWriter } from './mutations.ts';
 import {
@@ -28,7 +28,7 @@ import { runUpdates, type Update } from './update.ts';
 /** The protocol, and its requests. */
 export interface Protocol1 extends Protocol {
   readonly level1: Level1;
-  /** Gives up a mutation in doubt. @throws {StorageError} if the server does not answer. */
+  /** Voids a mutation in doubt. @throws {StorageError} if the server does not answer. */
   settle(): Promise<void>;
 }
 
@@ -86,7 +86,7 @@ interface Simple {
   readonly operation: Exclude<ProtocolOperation, { type: 'update' }>;
 }
 
-/** Carries out a batch. */
+/** Carries out a batch. After operations without an answer nothing further is sent. */
 async function runOnLevel1(
   delivery: Delivery,
   deadline: Deadline,
@@ -95,9 +95,11 @@ async function runOnLevel1(
   const outcomes: Outcome[] = [];
   let simple: Simple[] = [];
   let updates: Update[] = [];
+  let lost: StorageError | undefined;
   const flush = async (): Promise<void> => {
-    if (simple.length > 0) await runSimple(delivery, simple, outcomes);
-    if (updates.length > 0) await runUpdates(delivery, deadline, updates, outcomes);
+    if (simple.length > 0) lost ??= await runSimple(delivery, simple, outcomes);
+    if (updates.length > 0) lost ??= await runUpdates(delivery, deadline, updates, outcomes);
+    for (const { i } of [...simple, ...updates]) outcomes[i] ??= rejected(lost);
     simple = [];
     updates = [];
   };
@@ -113,7 +115,12 @@ async function runOnLevel1(
   return outcomes;
 }
 
-async function runSimple(delivery: Delivery, calls: readonly Simple[], outcomes: Outcome[]): Promise<void> {
+/** Returns why there was no answer, if there was none. */
+async function runSimple(
+  delivery: Delivery,
+  calls: readonly Simple[],
+  outcomes: Outcome[],
+): Promise<StorageError | undefined> {
   const sent: Simple[] = [];
   const ops: WireOp[] = [];
   for (const call of calls) {
@@ -127,28 +134,29 @@ async function runSimple(delivery: Delivery, calls: readonly Simple[], outcomes:
   const delivered = await delivery.deliver(ops);
   for (const [at, { i, operation }] of sent.entries())
     outcomes[i] = await outcomeOf(operation, delivered[at] as Delivered).catch(rejected);
+  return lostOf(delivered);
 }
 
 async function wireOpOf(delivery: Delivery, operation: Simple['operation']): Promise<WireOp> {
   switch (operation.type) {
     case 'clear':
-      return { op: 'clear', of: [operation] };
+      return { op: 'clear' };
     case 'has':
       return { op: 'head', key: operation.key };
     case 'get':
     case 'entry':
       return { op: 'get', key: operation.key };
     case 'delete':
-      return { op: 'delete', key: operation.key, ifRevision: operation.ifRevision, of: [operation] };
+      return { op: 'delete', key: operation.key, ifRevision: operation.ifRevision };
     case 'put': {
       const { key, ifRevision } = operation;
-      return { op: 'put', key, text: await delivery.textOf(key, operation), ifRevision, of: [operation] };
+      return { op: 'put', key, text: await delivery.textOf(key, operation), ifRevision };
     }
   }
 }
 
 async function outcomeOf(operation: Simple['operation'], delivered: Delivered): Promise<Outcome> {
-  if (delivered instanceof StorageError) return rejected(delivered);
+  if (delivered.status === undefined) return rejected(delivered.error, delivered.inDoubt);
   const { status } = delivered;
   const key = 'key' in operation ? operation.key : '';
   const conditional = (operation as Condition).ifRevision !== undefined;

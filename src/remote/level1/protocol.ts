@@ -4,29 +4,20 @@
  * Every answer is checked for the shape that the contract defines, result by result. Any other answer is a lost one. A lost answer is
  * not a failure: the same request is sent again, as the same mutation, until it has an answer or its time has passed.
  */
-import type { ProtocolOperation } from '../../core/backend.ts';
+import type { SentAs } from '../../core/backend.ts';
 import type { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
 import { remainingMs } from '../../core/time.ts';
 import { otherAccountError } from '../errors.ts';
 import type { Exchange, Failure, HttpRequest, Repeats } from '../http.ts';
 
-/** One operation in a request, and the operations that it carries out, which are not sent. */
+/** One operation in a request. */
 export type WireOp =
   | { readonly op: 'get' | 'head'; readonly key: string }
-  | (Of & {
-      readonly op: 'put';
-      readonly key: string;
-      readonly text: string;
-      readonly ifRevision?: Revision;
-    })
-  | (Of & { readonly op: 'delete'; readonly key: string; readonly ifRevision?: Revision })
+  | { readonly op: 'put'; readonly key: string; readonly text: string; readonly ifRevision?: Revision }
+  | { readonly op: 'delete'; readonly key: string; readonly ifRevision?: Revision }
   | { readonly op: 'check'; readonly key: string; readonly ifRevision: Revision }
-  | (Of & { readonly op: 'clear'; readonly ifSeq?: number });
-
-interface Of {
-  readonly of?: readonly ProtocolOperation[];
-}
+  | { readonly op: 'clear'; readonly ifSeq?: number };
 
 type Revision = string | null | undefined;
 
@@ -45,7 +36,15 @@ export interface Result {
 }
 
 /** The server's result of one operation, or why there is none. */
-export type Delivered = Result | StorageError;
+export type Delivered = Result | Undelivered;
+
+/** An operation without a result. */
+export interface Undelivered {
+  readonly status?: undefined;
+  readonly error: StorageError;
+  /** Of a write that the server may have applied, or may still apply. */
+  readonly inDoubt?: SentAs | undefined;
+}
 
 /** The answer to a batch. */
 export interface BatchAnswer {
@@ -87,16 +86,6 @@ export interface Observer {
     asked: number,
     mutation: Mutation | undefined,
   ): Promise<void>;
-  /** Writes whose answer was lost. Nothing else is written until they are settled. */
-  inDoubt(batch: Doubt): void;
-}
-
-/** A mutation that may have arrived, or may still do so. */
-export interface Doubt extends Mutation {
-  /** Its writes, in the order of the results that the server may have stored. */
-  readonly writes: readonly WireOp[];
-  /** Releases the writes. `true`: the observer voids the mutation. `false`: the writer does so before its next write. */
-  settle(isNoted: boolean): void;
 }
 
 /** The members of a batch besides its operations. */

@@ -9,14 +9,15 @@ import {
   type Operation,
   type Outcome,
   rejected,
+  type SentAs,
   type Snapshot,
   type StoredEntry,
 } from '../../core/backend.ts';
 import { ConflictError } from '../../core/conflict.ts';
-import { StorageError } from '../../core/errors.ts';
+import type { StorageError } from '../../core/errors.ts';
 import { backOffMs, type Deadline, remainingMs, sleep } from '../../core/time.ts';
 import { snapshot } from '../../core/values.ts';
-import { type Delivery, entryOf, errorOf } from './batches.ts';
+import { type Delivery, entryOf, errorOf, lostOf } from './batches.ts';
 import type { Delivered, WireOp } from './protocol.ts';
 
 /** An update, and where its outcome goes. */
@@ -47,7 +48,7 @@ interface Computed {
 const PAUSES = { firstMs: 20, longestMs: 200 };
 
 /**
- * Carries out updates that follow each other. Sets the outcome of each.
+ * Carries out updates that follow each other. Sets the outcome of each. Returns why there was no answer, if there was none.
  *
  * @param deadline After it, an update that still meets other writers rejects with a conflict.
  */
@@ -56,18 +57,18 @@ export async function runUpdates(
   deadline: Deadline,
   updates: readonly Update[],
   outcomes: Outcome[],
-): Promise<void> {
+): Promise<StorageError | undefined> {
   const settle = ({ updates }: Group, made: readonly Outcome[]): void => {
     for (const [at, { i }] of updates.entries()) outcomes[i] = made[at] as Outcome;
   };
-  /** Nothing was stored. A call whose function threw rejects with that. */
-  const fail = ({ group, outcomes: made }: Computed, error: unknown): void =>
+  /** The write failed. A call whose function threw rejects with that. */
+  const fail = ({ group, outcomes: made }: Computed, error: unknown, inDoubt?: SentAs): void =>
     settle(
       group,
-      made.map((outcome) => (outcome.status === 'rejected' ? outcome : rejected(error))),
+      made.map((outcome) => (outcome.status === 'rejected' ? outcome : rejected(error, inDoubt))),
     );
 
-  let groups = await readGroups(delivery, updates, outcomes);
+  let { groups, lost } = await readGroups(delivery, updates, outcomes);
   for (let round = 0; groups.length > 0; round++) {
     if (round > 1) await sleep(backOffMs(round, PAUSES));
     const writes: Array<Computed & { readonly op: WireOp }> = [];
@@ -77,11 +78,12 @@ export async function runUpdates(
       else settle(group, computed.outcomes);
     }
     const delivered = await delivery.deliver(writes.map(({ op }) => op));
+    lost ??= lostOf(delivered);
     groups = [];
     for (const [at, write] of writes.entries()) {
       const { group } = write;
       const result = delivered[at] as Delivered;
-      if (result instanceof StorageError) fail(write, result);
+      if (result.status === undefined) fail(write, result.error, result.inDoubt);
       else if (result.status === 200) settle(group, write.outcomes);
       else if (result.status !== 412) fail(write, errorOf(group.key, result));
       else if (result.unread) fail(write, result.unread);
@@ -96,6 +98,7 @@ export async function runUpdates(
       }
     }
   }
+  return lost;
 }
 
 /** The updates by key, with the current entries. Updates whose key cannot be read are settled. */
@@ -103,7 +106,7 @@ async function readGroups(
   delivery: Delivery,
   updates: readonly Update[],
   outcomes: Outcome[],
-): Promise<Group[]> {
+): Promise<{ readonly groups: Group[]; readonly lost: StorageError | undefined }> {
   const byKey = new Map<string, Update[]>();
   for (const update of updates) {
     const { key } = update.operation;
@@ -114,14 +117,14 @@ async function readGroups(
   for (const [at, [key, updates]] of [...byKey].entries()) {
     try {
       const result = found[at] as Delivered;
-      if (result instanceof StorageError) throw result;
+      if (result.status === undefined) throw result.error;
       if (result.status !== 200 && result.status !== 404) throw errorOf(key, result);
       groups.push({ key, updates, current: await entryOf(key, result) });
     } catch (error) {
       for (const { i } of updates) outcomes[i] = rejected(error);
     }
   }
-  return groups;
+  return { groups, lost: lostOf(found) };
 }
 
 /** Computes the updates of one key, each from the result of the one before it. */
@@ -141,8 +144,7 @@ async function compute(delivery: Delivery, group: Group): Promise<Computed> {
   if (last === undefined) return { group, outcomes, op: undefined, value: undefined };
   try {
     const text = await delivery.textOf(key, last);
-    const of = updates.map(({ operation }) => operation);
-    const op: WireOp = { op: 'put', key, text, ifRevision: current?.revision ?? null, of };
+    const op: WireOp = { op: 'put', key, text, ifRevision: current?.revision ?? null };
     return { group, outcomes, op, value: last.value };
   } catch (error) {
     const failed = outcomes.map((outcome) => (outcome.status === 'rejected' ? outcome : rejected(error)));

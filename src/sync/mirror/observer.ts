@@ -5,7 +5,7 @@
 import { isRead, type Operation, type Outcome } from '../../core/backend.ts';
 import { storedJsonOf } from '../../core/json.ts';
 import { snapshot } from '../../core/values.ts';
-import type { Doubt, Mutation, Observer } from '../../remote/level1/protocol.ts';
+import type { Mutation, Observer } from '../../remote/level1/protocol.ts';
 import { isWrite } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase, WriteTransaction } from '../database.ts';
 import { isOfOtherAccount } from '../rules/account.ts';
@@ -29,8 +29,6 @@ export interface MirrorObserver extends Observer {
   outcomes(operations: readonly Operation[], outcomes: readonly Outcome[]): Promise<void>;
   /** Resolves when what was answered is in the mirror. */
   whenUpdated(): Promise<void>;
-  /** A mutation in doubt, for whoever settles it. */
-  takeDoubt(): Doubt | undefined;
   /** What was seen of a key and could not be put into the mirror: the disk is full. */
   unstored(key: string): ServerState | undefined;
   /** Whether the server has lost mutations that it had answered to this session, since the last call. */
@@ -54,7 +52,6 @@ export function createMirrorObserver(
   failed: (error: unknown) => void,
 ): MirrorObserver {
   let session: Session | undefined;
-  let doubt: Doubt | undefined;
   /** The last mutation that the server has answered. */
   let last: Mutation | undefined;
   let hasLostMutations = false;
@@ -111,11 +108,6 @@ export function createMirrorObserver(
       mirrored.clear();
     },
     whenUpdated: () => updating,
-    takeDoubt() {
-      const taken = doubt;
-      doubt = undefined;
-      return taken;
-    },
     unstored: (key) => unstored.get(key),
     takeLostMutations() {
       const taken = hasLostMutations;
@@ -164,9 +156,6 @@ export function createMirrorObserver(
       }
       const stored = store(observations, generation, 0);
       if (!operations.every(isRead)) await database.withPatience(stored).catch(() => undefined);
-    },
-    inDoubt(batch) {
-      doubt = batch;
     },
   };
 }

@@ -1,228 +1,206 @@
 /**
- * A batch of the app's calls: to the server where it is there and nothing waits for a key, else here.
+ * The app's calls while the server answers: to the server, unless a write of their key is queued.
  *
- * What the server does not answer is carried out here as well, so that no call notices; what may have arrived is noted with its
- * numbers, so that it applies once.
+ * There is one write path. A write is sent to the server. If its answer is lost, the outcome names the mutation as which it was sent,
+ * and the write is appended to the outbox under that name (outbox/append.ts), so that no call notices and the write applies once.
  */
-
 import {
   type AtomicPart,
+  type Delete,
   isDependent,
   isRead,
   type Outcome,
+  outcomeOfClear,
   type ProtocolOperation,
   rejected,
+  type SentAs,
 } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
-import type { Deadline } from '../../core/time.ts';
+import { type Deadline, remainingMs, withTimeLimit } from '../../core/time.ts';
 import { snapshot } from '../../core/values.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
 import { OtherAccountError } from '../../remote/errors.ts';
-import type { Doubt, KnownAccount } from '../../remote/level1/protocol.ts';
+import type { KnownAccount } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase } from '../database.ts';
+import { localKeys } from '../mirror/local-lists.ts';
 import type { MirrorObserver } from '../mirror/observer.ts';
-import {
-  arrivedAs,
-  type createLocal,
-  type Doubts,
-  type InDoubt,
-  LOCAL,
-  type RejectedOperation,
-} from '../outbox/append.ts';
+import { arrivedAs, type Computed, LOCAL, type LocalCall, type LocalCalls } from '../outbox/append.ts';
 import { isUnreachable } from '../outbox/stop.ts';
 import { isOfOtherAccount } from '../rules/account.ts';
-import { ALL_KEYS, type SentAs } from '../rules/state.ts';
+import { ALL_KEYS } from '../rules/state.ts';
 import type { ServerConnection } from './connection.ts';
 import type { Limits } from './limits.ts';
 
 /** What calls go to. */
-export interface Called {
+export interface CallTargets {
   readonly flask: FlaskBackend;
   readonly database: SyncDatabase;
-  /** @param limitMs Milliseconds for the first transaction. */
-  local(
-    operations: Parameters<Local>[0],
-    known: KnownAccount | undefined,
-    limitMs: number,
-    doubts?: Doubts,
-  ): ReturnType<Local>;
+  readonly local: LocalCalls;
   readonly limits: Limits;
   readonly mirrorObserver: MirrorObserver;
   readonly serverConnection: ServerConnection;
-  /** Writes go into the outbox first, also while the server is there. */
-  readonly writesHere: boolean;
-  /** Whether the server lets this caller do nothing at all. */
+  /** Whether writes go into the outbox first, also while the server answers. */
+  readonly isLocalFirst: boolean;
+  /** Whether the server rejects every request of this caller. */
   isAccessDenied(limitMs: number): Promise<boolean>;
-  /** Something was put into the outbox. */
+  /** Is called after writes were appended to the outbox. */
   appended(limitMs: number): Promise<void>;
+  /** Sends the outbox. */
+  flush(): Promise<void>;
   /** The account that calls are for. */
   account(): KnownAccount | undefined;
   /** Checks that the token is still for that account, as far as the server answers. @throws {OtherAccountError} */
   verifyAccount(limitMs: number): Promise<void>;
 }
 
-type Local = ReturnType<typeof createLocal>;
-
 /** The app's calls. */
 export interface Calls {
   run(operations: readonly ProtocolOperation[], deadline: Deadline): Promise<Outcome[]>;
   /** As `Backend.atomic`. */
   atomic(parts: readonly AtomicPart[], deadline: Deadline): Promise<void>;
+  /** Deletes the keys with a prefix. */
+  clearPrefix(prefix: string, deadline: Deadline): Promise<Outcome>;
 }
 
-type Conditional = Extract<ProtocolOperation, { type: 'put' | 'delete' }>;
+/** What a call is for, and by when it is to settle. */
+interface Call {
+  readonly known: KnownAccount | undefined;
+  readonly deadline: Deadline;
+}
 
-type Computed = NonNullable<InDoubt['computed']>;
-
-/** What came of what was sent. */
+/** The outcomes of a request. */
 interface Sent {
-  readonly outcomes: Map<ProtocolOperation, Outcome>;
-  /** What the server did not answer, or was not asked. */
-  readonly left: readonly ProtocolOperation[];
-  readonly why?: StorageError;
-  /** The mutation without an answer, those of its writes that are left, and those that were rejected. */
-  readonly doubt?: Doubt | undefined;
-  readonly doubts: Doubts;
-  readonly refused: readonly RejectedOperation[];
+  /** One for each operation. */
+  readonly outcomes: readonly Outcome[];
+  /** Why the server has not answered some of them, or all. */
+  readonly lost: StorageError | undefined;
+  /** Whether an outcome is that of an operation which the server has not answered. */
+  isLost(outcome: Outcome | undefined): boolean;
 }
 
-/** A runner of batches. */
-export function createCalls(called: Called): Calls {
-  const { flask, database, local, limits, mirrorObserver, serverConnection, writesHere } = called;
+/** Calls to `flask`, and to this device. */
+export function createCalls(targets: CallTargets): Calls {
+  const { flask, database, local, limits, mirrorObserver, serverConnection, isLocalFirst } = targets;
+  const isOnline = (): boolean => serverConnection.state() === 'online';
 
-  /** What is to be carried out here, though the server is there. */
-  async function here(
+  /** Sends a request. `by` is when it has to be answered. */
+  async function send(
+    count: number,
+    deadline: Deadline,
+    request: (by: Deadline) => Promise<Outcome[]>,
+  ): Promise<Sent> {
+    const outcomes = await request(limits.serverDeadline(deadline)).catch((reason) =>
+      Array.from({ length: count }, () => rejected(reason)),
+    );
+    const errors = outcomes.flatMap((outcome) =>
+      outcome.status === 'rejected' ? [outcome.reason as StorageError] : [],
+    );
+    const isDenied = errors.some(isForbidden) && (await targets.isAccessDenied(limits.questionMs(deadline)));
+    const isLostBy = (error: StorageError): boolean =>
+      isUnreachable(error) || (isForbidden(error) && isDenied);
+    const lost = errors.find(isLostBy);
+    if (lost) serverConnection.lost(lost);
+    return {
+      outcomes,
+      lost,
+      isLost: (outcome) => outcome?.status === 'rejected' && isLostBy(outcome.reason as StorageError),
+    };
+  }
+
+  /**
+   * Carries out calls on this device.
+   *
+   * @param lost Why the server has not answered: a call in doubt that cannot be stored here rejects with that.
+   */
+  async function carryOutHere(
+    calls: readonly LocalCall[],
+    { known, deadline }: Call,
+    limitMs: number,
+    lost?: StorageError,
+  ): Promise<Outcome[]> {
+    if (calls.length === 0) return [];
+    let outcomes: Outcome[];
+    try {
+      outcomes = await local(calls, known, limitMs);
+      if (calls.some(({ operation }) => operation.type === 'atomic' || !isRead(operation)))
+        await targets.appended(limits.leftMs(deadline));
+    } catch (error) {
+      outcomes = calls.map(({ sentAs }) => rejected(sentAs && lost ? lost : error));
+    }
+    return calls.map(({ isRejected }, i) =>
+      isRejected && lost ? rejected(inDoubtError(lost)) : (outcomes[i] as Outcome),
+    );
+  }
+
+  /** Which operations are carried out here although the server answers: reads and writes of keys with queued writes, and later ones. */
+  async function operationsForHere(
     operations: readonly ProtocolOperation[],
     deadline: Deadline,
   ): Promise<Set<ProtocolOperation>> {
     const chosen = new Set<ProtocolOperation>();
-    const asked = new Set(operations.map((operation) => ('key' in operation ? operation.key : ALL_KEYS)));
-    const queued = await database
-      .withPatience(
-        database.read(async (transaction) =>
-          (await transaction.hasWrites()) && !isOfOtherAccount(await transaction.meta(), called.account())
-            ? {
-                keys: await transaction.queuedKeys([...asked.add(ALL_KEYS)]),
-                checked: await transaction.checkedKeys(),
-              }
-            : undefined,
-        ),
-        limits.databaseMs(deadline),
-      )
-      // What waits in a database that cannot be read will meet the server by its conditions.
-      .catch(() => undefined);
-    if (!queued && !writesHere) return chosen;
+    const queued = await queuedKeys(operations.map(keyOf), deadline);
+    if (!queued && !isLocalFirst) return chosen;
     const keys = new Set(queued?.keys);
     for (const operation of operations) {
-      const key = 'key' in operation ? operation.key : ALL_KEYS;
+      const key = keyOf(operation);
       const isQueued =
         keys.has(ALL_KEYS) ||
         keys.has(key) ||
         (key === ALL_KEYS && (queued !== undefined || keys.size > 0)) ||
         (!isRead(operation) && queued?.checked.has(key));
-      if (!isQueued && (isRead(operation) || !writesHere)) continue;
+      if (!isQueued && (isRead(operation) || !isLocalFirst)) continue;
       keys.add(key);
       chosen.add(operation);
     }
     return chosen;
   }
 
-  /** Send a batch, updates by themselves: after an answer that is lost nothing more is sent. */
-  async function send(operations: readonly ProtocolOperation[], deadline: Deadline): Promise<Sent> {
-    const by = limits.serverDeadline(deadline);
-    const outcomes = new Map<ProtocolOperation, Outcome>();
-    const computed = new Map<ProtocolOperation, Computed>();
-    let rest = operations;
-    while (rest.length > 0) {
-      const updates = rest[0]?.type === 'update';
-      const end = rest.findIndex(({ type }) => (type === 'update') !== updates);
-      const part = end < 0 ? rest : rest.slice(0, end);
-      const passed = (await named(part, deadline)).map((operation) => remembering(operation, computed));
-      const found = await flask
-        .run(passed, { deadline: by })
-        .catch((reason) => part.map(() => rejected(reason)));
-      if (!flask.level1()) await mirrorObserver.outcomes(part, found);
-      const doubt = mirrorObserver.takeDoubt();
-      const marks = doubt && marksOf(doubt);
-      let why: StorageError | undefined;
-      let shutOut: boolean | undefined;
-      const left: ProtocolOperation[] = [];
-      const doubts = new Map<ProtocolOperation, InDoubt>();
-      const refused: RejectedOperation[] = [];
-      for (const [i, operation] of part.entries()) {
-        const outcome = found[i] as Outcome;
-        const error = outcome.status === 'rejected' ? (outcome.reason as StorageError) : undefined;
-        const isOther = error instanceof OtherAccountError;
-        if (error?.code === 'forbidden' && !isOther)
-          shutOut ??= await called.isAccessDenied(limits.questionMs(deadline));
-        if (!error || isOther || !(isUnreachable(error) || (error.code === 'forbidden' && shutOut))) {
-          outcomes.set(operation, outcome);
-          continue;
-        }
-        why ??= error;
-        const sentAs = marks?.get(passed[i] as ProtocolOperation);
-        // Whether its condition was met only the server knows.
-        if (sentAs && isConditional(operation)) {
-          outcomes.set(operation, rejected(mayHaveArrived(error)));
-          refused.push(rejectedOf(operation, sentAs));
-        } else {
-          left.push(operation);
-          if (sentAs) doubts.set(operation, { sentAs, computed: computed.get(operation) });
-        }
-      }
-      if (doubts.size + refused.length === 0) doubt?.settle(false);
-      rest = rest.slice(part.length);
-      if (why) return { outcomes, left: [...left, ...rest], why, doubt, doubts, refused };
-    }
-    return { outcomes, left: [], doubts: new Map(), refused: [] };
-  }
-
-  /** Carry out here what has to be. Settles what is in doubt. */
-  async function finish(
-    operations: readonly ProtocolOperation[],
-    { outcomes, why, doubt, doubts, refused }: Sent,
+  /**
+   * Which of `keys` have queued writes, and which keys queued units check. Nothing if the outbox is empty, or cannot be read: queued
+   * writes have conditions, so they replace nothing that is written meanwhile.
+   */
+  const queuedKeys = (
+    keys: readonly string[],
     deadline: Deadline,
-    known: KnownAccount | undefined,
-  ): Promise<void> {
-    let isNoted = false;
-    try {
-      const found = await local([...refused, ...operations], known, limits.databaseMs(deadline), doubts);
-      for (const [i, operation] of operations.entries())
-        outcomes.set(operation, found[refused.length + i] as Outcome);
-      isNoted =
-        found.slice(0, refused.length).some(({ status }) => status === 'fulfilled') ||
-        [...doubts.keys()].some((operation) => outcomes.get(operation)?.status === 'fulfilled');
-      if (refused.length > 0 || !operations.every(isRead)) await called.appended(limits.leftMs(deadline));
-    } catch (error) {
-      for (const operation of operations)
-        outcomes.set(operation, rejected(why && doubts.has(operation) ? why : error));
-    } finally {
-      if (doubts.size + refused.length > 0) doubt?.settle(isNoted);
-    }
-  }
+  ): Promise<{ readonly keys: Set<string>; readonly checked: Set<string> } | undefined> =>
+    database
+      .withPatience(
+        database.read(async (transaction) =>
+          (await transaction.hasWrites()) && !isOfOtherAccount(await transaction.meta(), targets.account())
+            ? {
+                keys: await transaction.queuedKeys([...new Set([...keys, ALL_KEYS])]),
+                checked: await transaction.checkedKeys(),
+              }
+            : undefined,
+        ),
+        limits.databaseMs(deadline),
+      )
+      .catch(() => undefined);
 
-  /** Conditions on states that were named here while they waited, as the server names them. */
-  async function named<T extends ProtocolOperation | AtomicPart>(
+  /** Replaces conditions on revisions that this device has given out by those of the server. */
+  async function withServerRevisions<T extends ProtocolOperation | AtomicPart>(
     operations: readonly T[],
     deadline: Deadline,
   ): Promise<readonly T[]> {
-    const isLocal = (operation: T): operation is T & Conditional =>
-      'ifRevision' in operation && Boolean(operation.ifRevision?.startsWith(LOCAL));
-    const keys = operations.filter(isLocal).map(({ key }) => key);
+    const localRevision = (operation: T): string | undefined =>
+      'ifRevision' in operation && operation.ifRevision?.startsWith(LOCAL) ? operation.ifRevision : undefined;
+    const keys = operations.flatMap((operation) => (localRevision(operation) ? [keyOf(operation)] : []));
     if (keys.length === 0) return operations;
     const keyStates = await database.withPatience(
       database.read((transaction) => transaction.keyStates(keys)),
       limits.databaseMs(deadline),
     );
     return operations.map((operation) => {
-      const keyState = isLocal(operation) && keyStates.get(operation.key);
-      const ifRevision = keyState && arrivedAs(keyState, (operation as Conditional).ifRevision ?? null);
+      const revision = localRevision(operation);
+      const keyState = keyStates.get(keyOf(operation));
+      const ifRevision = revision && keyState && arrivedAs(keyState, revision);
       return ifRevision ? { ...operation, ifRevision } : operation;
     });
   }
 
   /** Reads what an update or a condition starts from, because the mirror may not have it. */
   async function readFirst(keys: readonly string[], deadline: Deadline): Promise<void> {
+    if (keys.length === 0) return;
     const gets = keys.map((key): ProtocolOperation => ({ type: 'get', key }));
     const outcomes = await flask
       .run(gets, { deadline: limits.serverDeadline(deadline) })
@@ -236,141 +214,167 @@ export function createCalls(called: Called): Calls {
         return serverConnection.lost(outcome.reason);
   }
 
-  /** Carries out a batch while the server is away. */
-  async function runHere(
-    operations: readonly ProtocolOperation[],
-    known: KnownAccount | undefined,
-    deadline: Deadline,
-  ): Promise<Outcome[]> {
-    const outcomes = await local(operations, known, limits.leftMs(deadline));
-    if (!operations.every(isRead)) await called.appended(limits.leftMs(deadline));
-    return outcomes;
-  }
-
   async function run(operations: readonly ProtocolOperation[], deadline: Deadline): Promise<Outcome[]> {
-    const known = called.account();
-    if (serverConnection.state() !== 'online') {
+    const call = { known: targets.account(), deadline };
+    const runHere = (): Promise<Outcome[]> =>
+      carryOutHere(
+        operations.map((operation) => ({ operation })),
+        call,
+        limits.leftMs(deadline),
+      );
+    if (!isOnline()) {
       serverConnection.hint();
-      return runHere(operations, known, deadline);
+      return runHere();
     }
-    const chosen = await here(operations, deadline);
-    if (chosen.size > 0) await called.verifyAccount(limits.questionMs(deadline));
-    const needed = writesHere ? [...chosen].filter(isDependent) : [];
-    if (needed.length > 0)
-      await readFirst(
-        needed.map(({ key }) => key),
-        deadline,
+    const forHere = await operationsForHere(operations, deadline);
+    if (forHere.size > 0) await targets.verifyAccount(limits.questionMs(deadline));
+    if (isLocalFirst) await readFirst([...forHere].filter(isDependent).map(keyOf), deadline);
+    if (!isOnline()) return runHere();
+    const toSend = operations.filter((operation) => !forHere.has(operation));
+    const computed = new Map<ProtocolOperation, Computed>();
+    const { outcomes, lost, isLost } = await send(toSend.length, deadline, async (by) => {
+      if (toSend.length === 0) return [];
+      const named = await withServerRevisions(toSend, deadline);
+      const recorded = named.map((operation, i) =>
+        recording(operation, toSend[i] as ProtocolOperation, computed),
       );
-    if (serverConnection.state() !== 'online') return runHere(operations, known, deadline);
-    const sent = await send(
-      operations.filter((operation) => !chosen.has(operation)),
-      deadline,
-    );
-    if (sent.why) serverConnection.lost(sent.why);
-    const left = new Set([...chosen, ...sent.left]);
-    if (left.size + sent.refused.length > 0)
-      await finish(
-        operations.filter((operation) => left.has(operation)),
-        sent,
-        deadline,
-        known,
-      );
-    return operations.map((operation) => sent.outcomes.get(operation) as Outcome);
-  }
-
-  /** Carry out an atomic unit here. */
-  async function atomicHere(
-    parts: readonly AtomicPart[],
-    known: KnownAccount | undefined,
-    deadline: Deadline,
-    marks?: readonly SentAs[],
-  ): Promise<void> {
-    const [outcome] = await local([{ type: 'atomic', parts, marks }], known, limits.leftMs(deadline));
-    if (outcome?.status === 'rejected') throw outcome.reason;
-    await called.appended(limits.leftMs(deadline));
+      return flask.run(recorded, { deadline: by });
+    });
+    if (!flask.level1()) await mirrorObserver.outcomes(toSend, outcomes);
+    const byOperation = new Map(toSend.map((operation, i) => [operation, outcomes[i] as Outcome]));
+    const calls = operations.flatMap((operation): LocalCall[] => {
+      const outcome = byOperation.get(operation);
+      return forHere.has(operation) || isLost(outcome) ? [unanswered(operation, outcome, computed)] : [];
+    });
+    // Rejected calls first: a later write of the key must not stand for a write that is never sent.
+    calls.sort((a, b) => Number(b.isRejected ?? false) - Number(a.isRejected ?? false));
+    const found = await carryOutHere(calls, call, limits.databaseMs(deadline), lost);
+    for (const [i, { operation }] of calls.entries())
+      byOperation.set(operation as ProtocolOperation, found[i] as Outcome);
+    return operations.map((operation) => byOperation.get(operation) as Outcome);
   }
 
   async function atomic(parts: readonly AtomicPart[], deadline: Deadline): Promise<void> {
-    const known = called.account();
-    if (serverConnection.state() !== 'online') {
-      serverConnection.hint();
-      return atomicHere(parts, known, deadline);
+    const call = { known: targets.account(), deadline };
+    const conditional = parts.filter(({ ifRevision }) => ifRevision !== undefined);
+    if (!isOnline()) serverConnection.hint();
+    else {
+      const queued = await queuedKeys(parts.map(keyOf), deadline);
+      const isQueued =
+        queued !== undefined &&
+        (queued.keys.has(ALL_KEYS) ||
+          parts.some(
+            ({ type, key }) => queued.keys.has(key) || (type !== 'check' && queued.checked.has(key)),
+          ));
+      if (isLocalFirst) await readFirst(conditional.map(keyOf), deadline);
+      if (!isQueued && !isLocalFirst) return sendAtomic(parts, conditional.length > 0, call);
+      await targets.verifyAccount(limits.questionMs(deadline));
     }
-    const isQueued = await database
+    throwIfRejected(
+      await carryOutHere([{ operation: { type: 'atomic', parts } }], call, limits.leftMs(deadline)),
+    );
+  }
+
+  async function sendAtomic(parts: readonly AtomicPart[], isConditional: boolean, call: Call): Promise<void> {
+    const { deadline } = call;
+    const { outcomes, lost } = await send(parts.length, deadline, async (by) =>
+      flask.runAtomic(await withServerRevisions(parts, deadline), by),
+    );
+    if (!lost) return throwIfRejected(outcomes);
+    const sentAs = outcomes.map(inDoubtOf);
+    const isInDoubt = sentAs.some((one) => one !== undefined);
+    if (isInDoubt && isConditional) {
+      // Only the server knows whether its conditions were met.
+      const calls = parts.flatMap((part, i): LocalCall[] =>
+        part.type === 'check' || !sentAs[i] ? [] : [{ operation: part, sentAs: sentAs[i], isRejected: true }],
+      );
+      await carryOutHere(calls, call, limits.databaseMs(deadline), lost);
+      throw inDoubtError(lost);
+    }
+    const unit: LocalCall = { operation: { type: 'atomic', parts, sentAs } };
+    const [outcome] = await carryOutHere([unit], call, limits.leftMs(deadline), lost);
+    if (outcome?.status === 'rejected') throw isInDoubt ? inDoubtError(outcome.reason) : outcome.reason;
+  }
+
+  async function clearPrefix(prefix: string, deadline: Deadline): Promise<Outcome> {
+    const call = { known: targets.account(), deadline };
+    if (!isOnline()) return clearPrefixHere(prefix, call);
+    const isPending = await database
       .withPatience(
-        database.read(async (transaction) => {
-          if (!(await transaction.hasWrites())) return false;
-          if (isOfOtherAccount(await transaction.meta(), known)) return false;
-          const queued = await transaction.queuedKeys([ALL_KEYS, ...parts.map(({ key }) => key)]);
-          const checked = await transaction.checkedKeys();
-          return (
-            queued.has(ALL_KEYS) ||
-            parts.some(({ type, key }) => queued.has(key) || (type !== 'check' && checked.has(key)))
-          );
-        }),
+        database.read((transaction) => transaction.hasWrites()),
         limits.databaseMs(deadline),
       )
       .catch(() => false);
-    const conditional = parts.filter(({ ifRevision }) => ifRevision !== undefined);
-    if (writesHere && conditional.length > 0)
-      await readFirst(
-        conditional.map(({ key }) => key),
-        deadline,
-      );
-    if (isQueued || writesHere) {
-      await called.verifyAccount(limits.questionMs(deadline));
-      return atomicHere(parts, known, deadline);
-    }
-    try {
-      await flask.atomic(await named(parts, deadline), limits.serverDeadline(deadline));
-    } catch (reason) {
-      const error = reason as StorageError;
-      const doubt = mirrorObserver.takeDoubt();
-      const isForbidden = error.code === 'forbidden' && !(error instanceof OtherAccountError);
-      const isLost =
-        isUnreachable(error) || (isForbidden && (await called.isAccessDenied(limits.questionMs(deadline))));
-      if (isLost) serverConnection.lost(error);
-      if (!isLost) {
-        doubt?.settle(false);
-        throw error;
-      }
-      let isNoted = false;
-      if (doubt && conditional.length > 0) {
-        const marked = markedParts(doubt);
-        const refused = parts.flatMap((part) => {
-          const sentAs = marked.get(part.key);
-          return sentAs && part.type !== 'check' ? [rejectedOf(part, sentAs)] : [];
-        });
-        isNoted = await local(refused, known, limits.databaseMs(deadline)).then(
-          () => refused.length > 0,
-          () => false,
-        );
-        doubt.settle(isNoted);
-        throw mayHaveArrived(error);
-      }
-      try {
-        await atomicHere(
-          parts,
-          known,
-          deadline,
-          doubt && parts.map((_, index): SentAs => ({ client: doubt.client, m: doubt.m, index })),
-        );
-        isNoted = true;
-      } catch (failure) {
-        // It may have arrived all the same.
-        throw doubt ? mayHaveArrived(failure as StorageError) : failure;
-      } finally {
-        doubt?.settle(isNoted);
-      }
-    }
+    // The server deletes the keys that it has after the queued writes. If these cannot be sent now, the deletes are queued after them.
+    if (isPending && !(await isDoneBy(targets.flush(), limits.serverDeadline(deadline))))
+      return clearPrefixHere(prefix, call);
+    let deletes: readonly Delete[] = [];
+    const { outcomes, lost } = await send(1, deadline, async (by) => {
+      deletes = await flask.deletesOf(prefix, by);
+      return flask.run(deletes, { deadline: by });
+    });
+    if (!flask.level1()) await mirrorObserver.outcomes(deletes, outcomes);
+    if (!lost) return outcomeOfClear(outcomes);
+    const sentAs = new Map(deletes.map(({ key }, i) => [key, inDoubtOf(outcomes[i])]));
+    return clearPrefixHere(prefix, call, sentAs, lost);
   }
 
-  return { run, atomic };
+  /** Deletes each known key: the outbox has no entry for a prefix. */
+  async function clearPrefixHere(
+    prefix: string,
+    call: Call,
+    sentAs: ReadonlyMap<string, SentAs | undefined> = new Map(),
+    lost?: StorageError,
+  ): Promise<Outcome> {
+    const limitMs = limits.leftMs(call.deadline);
+    const keys = await database.withPatience(localKeys(database, call.known, { prefix }), limitMs);
+    const calls = keys.map(
+      (key): LocalCall => ({ operation: { type: 'delete', key }, sentAs: sentAs.get(key) }),
+    );
+    return outcomeOfClear(await carryOutHere(calls, call, limitMs, lost));
+  }
+
+  return { run, atomic, clearPrefix };
 }
 
-/** An update that notes what it has computed. */
-function remembering(
+/** Whether something succeeds before a deadline. */
+const isDoneBy = (work: Promise<void>, deadline: Deadline): Promise<boolean> =>
+  withTimeLimit(
+    work.then(
+      () => true,
+      () => false,
+    ),
+    remainingMs(deadline),
+    () => false,
+  );
+
+/** Whether the server refuses this caller something; not because the token is for another account. */
+const isForbidden = (error: StorageError): boolean =>
+  error.code === 'forbidden' && !(error instanceof OtherAccountError);
+
+const keyOf = (operation: ProtocolOperation | AtomicPart): string =>
+  'key' in operation ? operation.key : ALL_KEYS;
+
+const inDoubtOf = (outcome: Outcome | undefined): SentAs | undefined =>
+  outcome?.status === 'rejected' ? outcome.inDoubt : undefined;
+
+/** An operation for this device, after the server was asked in vain. */
+function unanswered(
   operation: ProtocolOperation,
+  outcome: Outcome | undefined,
+  computed: ReadonlyMap<ProtocolOperation, Computed>,
+): LocalCall {
+  const sentAs = inDoubtOf(outcome);
+  if (!sentAs) return { operation };
+  // Only the server knows whether its condition was met.
+  const isRejected = 'ifRevision' in operation && operation.ifRevision !== undefined;
+  return { operation, sentAs, isRejected, computed: computed.get(operation) };
+}
+
+/** An operation that records what an update computes. */
+function recording(
+  operation: ProtocolOperation,
+  original: ProtocolOperation,
   computed: Map<ProtocolOperation, Computed>,
 ): ProtocolOperation {
   if (operation.type !== 'update') return operation;
@@ -379,41 +383,17 @@ function remembering(
     change(current) {
       const on = snapshot(current);
       const value = operation.change(current);
-      computed.set(operation, { on, value });
+      computed.set(original, { on, value });
       return value;
     },
   };
 }
 
-/** The places of operations in a mutation. Several updates of a key are one write. */
-export function marksOf({ client, m, writes }: Doubt): Map<ProtocolOperation, SentAs> {
-  const marks = new Map<ProtocolOperation, SentAs>();
-  for (const [index, write] of writes.entries())
-    if ('of' in write) for (const operation of write.of ?? []) marks.set(operation, { client, m, index });
-  return marks;
+function throwIfRejected(outcomes: readonly Outcome[]): void {
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
 }
 
-/** The places of the writes of an atomic unit in its mutation, by their keys. */
-function markedParts({ client, m, writes }: Doubt): Map<string, SentAs> {
-  const marks = new Map<string, SentAs>();
-  for (const [index, write] of writes.entries())
-    if (write.op === 'put' || write.op === 'delete') marks.set(write.key, { client, m, index });
-  return marks;
-}
-
-type Write = Extract<ProtocolOperation, { type: 'put' | 'delete' }>;
-
-const isConditional = (operation: ProtocolOperation): operation is Write =>
-  'ifRevision' in operation && operation.ifRevision !== undefined;
-
-const rejectedOf = (write: Write, sentAs: SentAs): RejectedOperation => ({
-  type: 'rejected',
-  key: write.key,
-  value: write.type === 'put' ? write : undefined,
-  sentAs,
-});
-
-const mayHaveArrived = (cause: StorageError): StorageError =>
+const inDoubtError = (cause: StorageError): StorageError =>
   new StorageError(
     'unavailable',
     `It is not known whether this write was applied: read the key before you write it again. ${cause.message}`,

@@ -1,5 +1,5 @@
 /**
- * A server that is there: met, compared with what was seen of it, and brought up to date, by one tab at a time.
+ * The handshake: which server answers, at which level, and whether its data was restored since this device has seen it last.
  */
 
 import { StorageError } from '../../core/errors.ts';
@@ -7,81 +7,68 @@ import type { FlaskBackend } from '../../remote/backend.ts';
 import { OtherAccountError } from '../../remote/errors.ts';
 import type { Level1 } from '../../remote/level1/protocol.ts';
 import type { ReadTransaction, SyncDatabase } from '../database.ts';
-import { checkAccount, heldError } from '../mirror/account.ts';
+import { heldError } from '../mirror/account.ts';
 import type { MirrorObserver } from '../mirror/observer.ts';
-import { compareAll, pull, pullLevel0 } from '../mirror/pull.ts';
-import { type Merge, replay } from '../outbox/replay.ts';
-import { replayFull } from '../outbox/replay-full.ts';
-import { replayLevel0 } from '../outbox/replay-level0.ts';
-import type { Stop } from '../outbox/stop.ts';
+import { compareAll, pullLevel0 } from '../mirror/pull.ts';
 import { inAccount, isOfOtherAccount } from '../rules/account.ts';
 import { INITIAL_META, inNextGeneration, isClientExpired, isRestored, type Meta } from '../rules/state.ts';
 import type { TabLock } from '../tabs/lock.ts';
 
-/** What there is to bring a server up to date with. */
-export interface Sides {
+/** What a handshake is made with. */
+export interface HandshakeParts {
   readonly flask: FlaskBackend;
   readonly database: SyncDatabase;
   readonly mirrorObserver: MirrorObserver;
   readonly lock: TabLock;
-  readonly merge: Merge;
   /** Milliseconds for a request without operations. */
-  readonly handshakeMs: number;
-  readonly progress: () => void;
-  readonly signal: AbortSignal;
+  readonly requestMs: number;
 }
 
-/** The server, as sync uses it. */
-export interface ServerSide {
+/** Handshakes with one server. */
+export interface Handshake {
   /**
-   * Meet the server: detect it, and compare it with what was seen of it. Sends nothing of the outbox.
+   * Detects the server and compares it with what this device has seen of it. Sends nothing of the outbox.
    *
    * @throws {OtherAccountError} if the token is for another account, and this device holds writes or conflicts of the one before.
-   * @throws {StorageError} where it is away, or lets this caller do nothing.
+   * @throws {StorageError} if the server does not answer, or rejects every request of this caller.
    */
   establish(): Promise<Meta>;
-  /** Meet the server where nothing can be kept here. */
-  handshakeOnly(): Promise<void>;
-  /** Send what waits at the beginning. Returns why some of it still waits. */
-  replayOutbox(): Promise<Stop | undefined>;
-  /** Whether the server lets this caller do nothing at all. */
+  /** The same if nothing can be stored on this device. */
+  establishWithoutDatabase(): Promise<void>;
+  /** What the last handshake has found: on a full disk it cannot be stored. */
+  lastMeta(): Meta;
+  /** Begins a new generation, unless another tab has begun one since `before` was read. */
+  beginGeneration(before: Meta): Promise<Meta>;
+  /** Whether the server rejects every request of this caller. */
   isAccessDenied(limitMs: number): Promise<boolean>;
-  /** Go on filling the mirror. Returns whether the server is still the one that was met. */
-  pull(): Promise<boolean>;
 }
 
-/** So often the server may turn out to be another one while it is met. */
-const ROUNDS = 3;
-/** Milliseconds to wait for another tab that is sending: calls of the app wait for the first, nobody for the second. */
-const HANDSHAKE_LOCK_MS = 1000;
-const REPLAY_LOCK_MS = 10_000;
+/** How often the handshake restarts if the server's epoch changes. */
+const MAX_ROUNDS = 3;
+/** Milliseconds to wait for another tab that is sending: calls of the app wait that long. */
+const LOCK_MS = 1000;
 
-/** The server behind `flask`. */
-export function createServerSide({
+/** Handshakes with the server behind `flask`. */
+export function createHandshake({
   flask,
   database,
   mirrorObserver,
   lock,
-  handshakeMs,
-  ...work
-}: Sides): ServerSide {
-  const { signal } = work;
-
+  requestMs,
+}: HandshakeParts): Handshake {
+  let lastMeta = INITIAL_META;
   /** The same database, for what calls wait for: if it does not answer soon, the server is used without it. */
-  const inTime: SyncDatabase = {
+  const patient: SyncDatabase = {
     ...database,
     read: (work) => database.withPatience(database.read(work)),
     write: (work, strict) => database.withPatience(database.write(work, strict)),
   };
 
-  /** The server as it was met last: on a full disk there is no room to note that down. */
-  let lastMeta = INITIAL_META;
-
-  /** What is known of a server of level 1, now that it has answered. */
-  async function handshake(level1: Level1, rounds = ROUNDS): Promise<Meta> {
-    // What it answers is compared with what was known before it was asked: other tabs learn on.
-    const before = (await inTime.read((transaction) => transaction.meta())) ?? INITIAL_META;
-    const sent = (await flask.handshake(handshakeMs)) ?? (await level1.batch({}, [], handshakeMs));
+  /** Compares the answer of a server of level 1 with what is known. */
+  async function handshake(level1: Level1, rounds = MAX_ROUNDS): Promise<Meta> {
+    // The answer is compared with what was known before the request: other tabs store later answers meanwhile.
+    const before = (await patient.read((transaction) => transaction.meta())) ?? INITIAL_META;
+    const sent = (await flask.handshake(requestMs)) ?? (await level1.batch({}, [], requestMs));
     if (!sent.answer) throw sent.error;
     const { epoch, seq, account } = sent.answer;
     let held: OtherAccountError | undefined;
@@ -94,7 +81,7 @@ export function createServerSide({
         if (held) return meta;
         return { ...inAccount(meta, epoch, account), seq, level: 1, lastSyncAtMs: Date.now() };
       }
-      // Another tab has met another state of the server meanwhile, and which of both is the later one is not known.
+      // Another tab has found another state of the server meanwhile, and it is not known which of them is the later one.
       if (meta.generation !== before.generation) return meta;
       const another = isRestored(before, epoch, seq) || meta.level === 0;
       const known = another ? inNextGeneration(meta, epoch) : meta;
@@ -106,18 +93,18 @@ export function createServerSide({
     if (rounds > 1) return handshake(level1, rounds - 1);
     throw new StorageError(
       'unavailable',
-      'The server answers for different states of its data in turn: is it several servers behind one address?',
+      'The server answers with different epochs in turn: check whether several servers share this address.',
     );
   }
 
-  /** The same of a server of level 0, which tells nothing of itself. */
-  const handshakeLevel0 = (announced: boolean): Promise<Meta> =>
+  /** The same for a server of level 0, which has no epoch. */
+  const handshakeLevel0 = (isHealthRead: boolean): Promise<Meta> =>
     change((meta) => {
-      // A lost answer is no downgrade: what waits would be sent without its numbers.
-      if (meta.level === 1 && !announced)
+      // A lost answer is not a downgrade: queued writes would be sent without their numbers.
+      if (meta.level === 1 && !isHealthRead)
         throw new StorageError(
           'unavailable',
-          'The server, which was of level 1, has not said what it is now.',
+          'The server was of level 1, and its /health did not say of which level it is now.',
         );
       const known = meta.level === 1 ? inNextGeneration(meta, '') : meta;
       return { ...known, needsComparison: false, level: 0, lastSyncAtMs: Date.now() };
@@ -135,7 +122,7 @@ export function createServerSide({
       return lastMeta;
     };
     try {
-      return await inTime.write(async (writing) => {
+      return await patient.write(async (writing) => {
         const meta = await next(writing);
         if (isOther) writing.erase();
         writing.setMeta(meta);
@@ -143,10 +130,10 @@ export function createServerSide({
       }, true);
     } catch (error) {
       if ((error as StorageError).code !== 'quota') throw error;
-      const meta = await inTime.read(next);
-      // On a full disk as well the data of another account must not stay.
+      const meta = await patient.read(next);
+      // Even on a full disk the data of another account must not stay.
       if (isOther)
-        await inTime.write(async (writing) => {
+        await patient.write(async (writing) => {
           await next(writing);
           if (isOther) writing.erase();
         });
@@ -155,54 +142,22 @@ export function createServerSide({
     }
   }
 
-  // What comes to wait meanwhile is left to the next time: there may be no end of it, and other tabs wait for their turn.
-  async function send(signal: AbortSignal, before: Meta): Promise<Stop | undefined> {
-    const level1 = flask.level1();
-    const all = { ...work, database, signal };
-    if (!level1) return replayLevel0(all, flask, before.lastOrder);
-    // A write that was rejected, and may still arrive, must not overtake these.
-    await flask.settle();
-    return replay({ ...all, level1 }, before.lastOrder).catch((error: StorageError) => {
-      if (error.code !== 'quota') throw error;
-      return replayFull({ ...all, level1 }, lastMeta, before.lastOrder, error);
-    });
-  }
-
-  async function replayOutbox(): Promise<Stop | undefined> {
-    let hasLock = false;
-    try {
-      return await lock(async (signal) => {
-        hasLock = true;
-        const before = (await database.read((transaction) => transaction.meta())) ?? lastMeta;
-        checkAccount(before, flask.level1() && { account: flask.level1()?.account() });
-        const stop = await send(signal, before);
-        // What was seen of it orders nothing any more.
-        if (stop?.why === 'restored') await begin(before);
-        return stop;
-      }, REPLAY_LOCK_MS);
-    } catch (error) {
-      // The server is there. What came of it could not be noted down here, or it is another tab that sends.
-      if (!(error instanceof StorageError) || error.code === 'closed') throw error;
-      return { why: hasLock ? 'refused' : 'busy', error };
-    }
-  }
-
-  /** Does something under the lock, or leaves it out where that cannot be had now: it is done when the server is met again. */
-  async function soon<T>(task: () => Promise<T>): Promise<T | undefined> {
+  /** Does something under the lock, or nothing if another tab holds it: the next handshake does it then. */
+  async function ifLocked<T>(task: () => Promise<T>): Promise<T | undefined> {
     let hasLock = false;
     try {
       return await lock(() => {
         hasLock = true;
         return task();
-      }, HANDSHAKE_LOCK_MS);
+      }, LOCK_MS);
     } catch (error) {
       if (hasLock || (error as StorageError).code === 'closed') throw error;
       return undefined;
     }
   }
 
-  /** A new era, unless another tab has begun one. */
-  const begin = (before: Meta): Promise<Meta> =>
+  /** See {@link Handshake.beginGeneration}. */
+  const beginGeneration = (before: Meta): Promise<Meta> =>
     change((now) =>
       now.generation === before.generation && now.epoch === before.epoch
         ? inNextGeneration(now, now.epoch)
@@ -212,27 +167,28 @@ export function createServerSide({
   /** Whether the server still knows the mutations that it has answered. */
   async function remembers(level1: Level1): Promise<boolean> {
     if (mirrorObserver.takeLostMutations()) return false;
-    const meta = await inTime.read((transaction) => transaction.meta());
+    const meta = await patient.read((transaction) => transaction.meta());
     if (meta?.client === undefined || isClientExpired(meta, Date.now())) return true;
-    const sent = await level1.batch({ client: meta.client }, [], handshakeMs);
+    const sent = await level1.batch({ client: meta.client }, [], requestMs);
     if (!sent.answer) throw sent.error;
     return sent.answer.top > 0;
   }
 
   return {
-    async handshakeOnly() {
+    lastMeta: () => lastMeta,
+    beginGeneration,
+    async establishWithoutDatabase() {
       await flask.open();
-      // Should the database be usable later, while the server is away: what it does not hold is not missing.
+      // If the database can be used later, while the server does not answer: a key that it lacks is not missing.
       database.remember({ ...lastMeta, level: flask.level1() ? 1 : 0 });
-      const sent = await flask.handshake(handshakeMs);
+      const sent = await flask.handshake(requestMs);
       if (sent?.error) throw sent.error;
     },
-    replayOutbox,
     async establish() {
       await flask.open();
       const level1 = flask.level1();
-      // There is a server with data, also where it lets nobody read it: what is not known of that is not missing.
-      const known = await inTime.read((transaction) => transaction.meta());
+      // There is a server with data, even if this caller may not read it: a key that was never read is not missing.
+      const known = await patient.read((transaction) => transaction.meta());
       if (known?.level === undefined) database.remember({ ...INITIAL_META, ...known, level: level1 ? 1 : 0 });
       let meta = level1
         ? await handshake(level1)
@@ -241,17 +197,17 @@ export function createServerSide({
       // The handshake has replaced it if the token is for another account.
       const current = flask.level1();
       if (current && !(await remembers(current))) {
-        meta = await begin(meta);
+        meta = await beginGeneration(meta);
         mirrorObserver.begin(meta);
       }
       if (meta.needsComparison)
-        await soon(() => compareAll(database, flask, meta, mirrorObserver.whenUpdated));
-      if (!level1) await soon(() => pullLevel0(database, flask, meta));
+        await ifLocked(() => compareAll(database, flask, meta, mirrorObserver.whenUpdated));
+      if (!level1) await ifLocked(() => pullLevel0(database, flask, meta));
       return meta;
     },
     async isAccessDenied(limitMs) {
       const level1 = flask.level1();
-      const sent = await level1?.batch({}, [], Math.min(limitMs, handshakeMs));
+      const sent = await level1?.batch({}, [], Math.min(limitMs, requestMs));
       if (sent?.error instanceof OtherAccountError) return false;
       const code = sent
         ? sent.error?.code
@@ -262,13 +218,6 @@ export function createServerSide({
               (error) => error.code,
             );
       return code === 'forbidden';
-    },
-    async pull() {
-      const level1 = flask.level1();
-      const meta = await database.read((transaction) => transaction.meta());
-      if (!level1?.tellsChanges || !meta || isOfOtherAccount(meta, { account: level1.account() }))
-        return true;
-      return pull(database, level1, meta, signal);
     },
   };
 }

@@ -41,43 +41,41 @@ import {
   type StoredJson,
 } from '../rules/state.ts';
 
-/** A write that may have arrived at the server. */
-export interface InDoubt {
-  readonly sentAs: SentAs;
-  /** What an update was computed on, and what it has computed. */
-  readonly computed?: { readonly on: Snapshot; readonly value: Snapshot } | undefined;
+/** What an update was computed on, and what it has computed. */
+export interface Computed {
+  readonly on: Snapshot;
+  readonly value: Snapshot;
 }
 
-/** The writes of a batch that may have arrived, by their operation. */
-export type Doubts = ReadonlyMap<ProtocolOperation, InDoubt>;
+/** An operation for this device, and what is known of it if the server was asked and did not answer. */
+export interface LocalCall {
+  readonly operation: ProtocolOperation | AtomicOperation;
+  /** Present if the server may have applied it. */
+  readonly sentAs?: SentAs | undefined;
+  readonly computed?: Computed | undefined;
+  /** Whether the call rejects. The write is queued only to find out whether it was applied, so that later writes follow it. */
+  readonly isRejected?: boolean;
+}
 
 /** An atomic unit. */
 interface AtomicOperation {
   readonly type: 'atomic';
   readonly parts: readonly AtomicPart[];
-  /** Of its parts, where it may have arrived. */
-  readonly marks?: readonly SentAs[] | undefined;
+  /** Of its parts, if the server may have applied it. */
+  readonly sentAs?: ReadonlyArray<SentAs | undefined>;
 }
-
-/** A write whose call has rejected, although it may have arrived. */
-export interface RejectedOperation {
-  readonly type: 'rejected';
-  readonly key: string;
-  readonly value: Snapshot | undefined;
-  readonly sentAs: SentAs;
-}
-
-type LocalOperation = ProtocolOperation | AtomicOperation | RejectedOperation;
 
 /** Whether an outcome holds a revision that numbers of the outbox are made of. */
-const isRevisedCall = (operation: LocalOperation): boolean =>
-  operation.type !== 'atomic' && operation.type !== 'rejected' && isRevised(operation);
+const isRevisedCall = ({ operation, isRejected = false }: LocalCall): boolean =>
+  operation.type !== 'atomic' && !isRejected && isRevised(operation);
 
-const keysOf = (operation: LocalOperation): readonly string[] => {
+const keysOf = ({ operation }: LocalCall): readonly string[] => {
   if (operation.type === 'atomic') return operation.parts.map(({ key }) => key);
   return ['key' in operation ? operation.key : ALL_KEYS];
 };
 
+/** Calls in one transaction: other tabs wait for its end. */
+const MAX_CALLS = 100;
 /** Limits of an atomic unit, which every server of level 1 takes in one request. */
 const UNIT_PARTS = 250;
 const UNIT_BYTES = 2 * 1024 * 1024;
@@ -89,21 +87,35 @@ interface Draft {
 }
 
 /**
- * A runner of batches over `tables`.
+ * Carries out calls in transactions of bounded length. If one of them fails, what is stored before stays stored.
  *
- * @param unstored What was seen of a key and is not in the mirror.
+ * @param known The account that the calls are for.
+ * @param limitMs Milliseconds for the first transaction.
  */
-export function createLocal(database: SyncDatabase, unstored: (key: string) => ServerState | undefined) {
-  const read = async (
-    transaction: ReadTransaction,
-    operations: readonly LocalOperation[],
-  ): Promise<Draft> => {
-    const keys = new Set(operations.flatMap(keysOf));
+export type LocalCalls = (
+  calls: readonly LocalCall[],
+  known: KnownAccount | undefined,
+  limitMs: number,
+) => Promise<Outcome[]>;
+
+/**
+ * Calls over `database`.
+ *
+ * @param timeout Milliseconds for each further transaction.
+ * @param unstored The server state of a key that the mirror had no room for.
+ */
+export function createLocalCalls(
+  database: SyncDatabase,
+  timeout: number,
+  unstored: (key: string) => ServerState | undefined,
+): LocalCalls {
+  const read = async (transaction: ReadTransaction, calls: readonly LocalCall[]): Promise<Draft> => {
+    const keys = new Set(calls.flatMap(keysOf));
     const keyStates = await transaction.keyStates([...keys.add(ALL_KEYS)]);
     const meta = (await transaction.meta()) ?? INITIAL_META;
-    if (operations.some(({ type }) => type === 'clear')) {
+    if (calls.some(({ operation }) => operation.type === 'clear')) {
       for (const [key, keyState] of await transaction.pending()) keyStates.set(key, keyState);
-      // Level 0 cannot clear what is as old as this: each key is deleted on what is known of it.
+      // Level 0 cannot delete by age: each key is deleted on its own base.
       if (meta.level === 0) {
         const known = await transaction.keys<string>('mirror');
         for (const [key, keyState] of await transaction.keyStates(known)) keyStates.set(key, keyState);
@@ -121,31 +133,23 @@ export function createLocal(database: SyncDatabase, unstored: (key: string) => S
    * @param isOver Whether the calls have been rejected because their time was over. Then nothing may be stored any more.
    * @throws {OtherAccountError} if this device belongs to another account by now.
    */
-  return async function run(
-    operations: readonly LocalOperation[],
+  async function run(
+    calls: readonly LocalCall[],
     known: KnownAccount | undefined,
-    doubts: Doubts = new Map(),
-    isOver = (): boolean => false,
+    isOver: () => boolean,
   ): Promise<Outcome[]> {
-    const texts = await encoded(operations, doubts);
+    const values = await encoded(calls);
     for (;;) {
-      const before = await database.read((transaction) => read(transaction, operations));
+      const before = await database.read((transaction) => read(transaction, calls));
       checkAccount(before.meta, known);
       const draft: Draft = { keyStates: new Map(before.keyStates), meta: before.meta };
       const outcomes: Outcome[] = [];
-      for (const operation of operations) {
-        const outcome = await carryOut(
-          operation,
-          draft,
-          texts,
-          doubts.get(operation as ProtocolOperation),
-        ).then(fulfilled, rejected);
-        outcomes.push(outcome);
-      }
+      for (const call of calls)
+        outcomes.push(await carryOut(call, draft, values.get(call)).then(fulfilled, rejected));
       if ([...draft.keyStates].every(([key, keyState]) => before.keyStates.get(key) === keyState))
         return outcomes;
       const stored = await database.write(async (writing) => {
-        const now = await read(writing, operations);
+        const now = await read(writing, calls);
         // It would follow writes that were called later.
         if (isOver()) throw new StorageError('unavailable', 'The time limit of the call was over.');
         if (stampOf(now) !== stampOf(before)) return false;
@@ -153,7 +157,7 @@ export function createLocal(database: SyncDatabase, unstored: (key: string) => S
         const given = before.meta.lastOrder;
         const shift = now.meta.lastOrder - given;
         // Revisions that outcomes hold are made of them.
-        if (shift > 0 && operations.some(isRevisedCall)) return false;
+        if (shift > 0 && calls.some(isRevisedCall)) return false;
         for (const [key, { writes }] of draft.keyStates) {
           const had = before.keyStates.get(key)?.writes ?? [];
           if (had !== writes)
@@ -168,22 +172,49 @@ export function createLocal(database: SyncDatabase, unstored: (key: string) => S
       }, true);
       if (stored) return outcomes;
     }
+  }
+
+  function runWithin(
+    calls: readonly LocalCall[],
+    known: KnownAccount | undefined,
+    limitMs: number,
+  ): Promise<Outcome[]> {
+    let isOver = false;
+    return database
+      .withPatience(
+        run(calls, known, () => isOver),
+        limitMs,
+      )
+      .finally(() => {
+        isOver = true;
+      });
+  }
+
+  return async (calls, known, limitMs) => {
+    const outcomes: Outcome[] = [];
+    for (let from = 0; from < calls.length; from += MAX_CALLS) {
+      try {
+        const part = calls.slice(from, from + MAX_CALLS);
+        outcomes.push(...(await runWithin(part, known, from === 0 ? limitMs : timeout)));
+      } catch (error) {
+        if (from === 0) throw error;
+        while (outcomes.length < calls.length) outcomes.push(rejected(error));
+      }
+    }
+    return outcomes;
   };
 }
 
-/** The values of a batch as they travel, or why they cannot. */
-async function encoded(
-  operations: readonly LocalOperation[],
-  doubts: Doubts,
-): Promise<Map<ProtocolOperation, StoredJson | StorageError>> {
-  const texts = new Map<ProtocolOperation, StoredJson | StorageError>();
-  for (const operation of operations) {
-    if (operation.type === 'atomic' || operation.type === 'rejected') continue;
-    const value = operation.type === 'put' ? operation : doubts.get(operation)?.computed?.value;
+/** The JSON of the values of calls, or why there is none. */
+async function encoded(calls: readonly LocalCall[]): Promise<Map<LocalCall, StoredJson | StorageError>> {
+  const values = new Map<LocalCall, StoredJson | StorageError>();
+  for (const call of calls) {
+    const { operation, computed } = call;
+    const value = operation.type === 'put' ? operation : computed?.value;
     if (!value || !('key' in operation)) continue;
-    texts.set(operation, await storedJsonOf(operation.key, value).catch((error) => error));
+    values.set(call, await storedJsonOf(operation.key, value).catch((error) => error));
   }
-  return texts;
+  return values;
 }
 
 /** A row whose numbers, where they were given out by a draft, are so many higher. */
@@ -215,24 +246,13 @@ const stampOf = ({ keyStates, meta }: Draft): string =>
   ]);
 
 async function carryOut(
-  operation: LocalOperation,
+  { operation, sentAs, computed, isRejected }: LocalCall,
   draft: Draft,
-  texts: ReadonlyMap<ProtocolOperation, StoredJson | StorageError>,
-  doubt: InDoubt | undefined,
+  encoded: StoredJson | StorageError | undefined,
 ): Promise<unknown> {
   const { keyStates, meta } = draft;
   const atMs = Date.now();
   if (operation.type === 'atomic') return carryOutUnit(operation, draft, atMs);
-  if (operation.type === 'rejected') {
-    const { key, sentAs } = operation;
-    const value = operation.value && (await storedJsonOf(key, operation.value));
-    const keyState = keyStates.get(key) as KeyState;
-    const queued = enqueue(keyState, clearsOf(keyStates), meta, { key, value, sentAs, rejected: true, atMs });
-    keyStates.set(key, { ...keyState, writes: queued.writes });
-    draft.meta = queued.meta;
-    return undefined;
-  }
-  const sentAs = doubt?.sentAs;
   if (operation.type === 'clear') {
     if (meta.level === 0) return clearKnown(draft, atMs);
     const pending = new Map([...keyStates].filter(([, { writes }]) => writes.length > 0));
@@ -242,15 +262,14 @@ async function carryOut(
     return undefined;
   }
   const { key } = operation;
-  if (isDependent(operation) && meta.level === 0)
+  if (isDependent(operation) && meta.level === 0 && !isRejected)
     throw new StorageError(
       'unsupported',
       'This server has no revisions (level 0), so update(), getEntry() and ifRevision cannot work there: use get() and set().',
     );
   const keyState = keyStates.get(key) as KeyState;
-  const seenByApp = (): StoredJson | undefined => viewAt(key, draft);
   const current = (): Promise<StoredEntry | undefined> => currentOf(key, draft);
-  const base = doubt && (await baseOf(operation, doubt, keyState, meta));
+  const base = computed && (await baseOf(key, computed, keyState, meta));
   const store = (value: StoredJson | undefined): void => {
     const { writes, meta } = enqueue(keyState, clearsOf(keyStates), draft.meta, {
       key,
@@ -258,6 +277,7 @@ async function carryOut(
       sentAs,
       base,
       dependsOnBase: operation.type === 'update' || undefined,
+      ...(isRejected && { rejected: true }),
       atMs,
     });
     keyStates.set(key, { ...keyState, writes });
@@ -267,27 +287,24 @@ async function carryOut(
     case 'get':
       return (await current())?.value;
     case 'has':
-      return seenByApp() !== undefined;
+      return viewAt(key, draft) !== undefined;
     case 'entry':
       return current();
     case 'update': {
       checkSettled(key, draft);
-      let value = texts.get(operation);
-      let result: unknown;
-      if (value === undefined) {
-        const changed = operation.change((await current())?.value);
-        result = changed.value;
-        value = await storedJsonOf(key, changed);
-      } else if (!(value instanceof StorageError)) result = await decodeAt(key, structuredClone(value.json));
-      if (value instanceof StorageError) throw value;
-      store(value);
-      return result;
+      if (encoded instanceof StorageError) throw encoded;
+      if (encoded) {
+        store(encoded);
+        return decodeAt(key, structuredClone(encoded.json));
+      }
+      const changed = operation.change((await current())?.value);
+      store(await storedJsonOf(key, changed));
+      return changed.value;
     }
     default: {
-      const value = texts.get(operation);
-      if (value instanceof StorageError) throw value;
-      await checkCondition(operation as AtomicPart, draft);
-      store(value);
+      if (encoded instanceof StorageError) throw encoded;
+      if (!isRejected) await checkCondition(operation as AtomicPart, draft);
+      store(encoded);
       return undefined;
     }
   }
@@ -333,7 +350,7 @@ async function checkCondition(part: AtomicPart, draft: Draft): Promise<void> {
  * Puts an atomic unit into the outbox: all of its writes, or none. What it checks of keys whose own write still waits is sent as a
  * write of the same value, which has the result of that one as its base.
  */
-async function carryOutUnit({ parts, marks }: AtomicOperation, draft: Draft, atMs: number): Promise<void> {
+async function carryOutUnit({ parts, sentAs }: AtomicOperation, draft: Draft, atMs: number): Promise<void> {
   if (draft.meta.level === 0)
     throw new StorageError(
       'unsupported',
@@ -368,7 +385,7 @@ async function carryOutUnit({ parts, marks }: AtomicOperation, draft: Draft, atM
     unitWrites.push({
       key,
       value,
-      sentAs: marks?.[i],
+      sentAs: sentAs?.[i],
       dependsOnBase: ifRevision === undefined ? undefined : true,
     });
   }
@@ -390,13 +407,12 @@ async function carryOutUnit({ parts, marks }: AtomicOperation, draft: Draft, atM
 
 /** What an update that may have arrived was computed on. */
 async function baseOf(
-  operation: Exclude<ProtocolOperation, { type: 'clear' }>,
-  { computed }: InDoubt,
+  key: string,
+  { on }: Computed,
   { serverState }: KeyState,
   { generation, epoch }: Meta,
-): Promise<ServerState | undefined> {
-  if (!computed) return undefined;
-  const value = computed.on.value === undefined ? undefined : await storedJsonOf(operation.key, computed.on);
+): Promise<ServerState> {
+  const value = on.value === undefined ? undefined : await storedJsonOf(key, on);
   return serverState && isSame(serverState.value, value) ? serverState : { generation, epoch, seq: 0, value };
 }
 

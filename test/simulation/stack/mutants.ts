@@ -45,13 +45,13 @@ export const MUTANTS: Readonly<Record<string, Edit>> = {
   },
   'a mutation in doubt is not given up before the next write': {
     file: 'src/remote/level1/mutations.ts',
-    find: 'const given = await level1.voidMutation(doubt);',
+    find: 'const given = await level1.voidMutation(inDoubt);',
     replace: 'const given = { answer: {} } as Awaited<ReturnType<typeof level1.voidMutation>>;',
   },
   'calls do not look at the outbox': {
     file: 'src/sync/online/calls.ts',
-    find: 'if (!queued && !writesHere) return chosen;',
-    replace: 'if (!writesHere) return chosen;',
+    find: 'if (!queued && !isLocalFirst) return chosen;',
+    replace: 'if (!isLocalFirst) return chosen;',
   },
   'answers do not reach the mirror': {
     file: 'src/sync/mirror/observer.ts',
