@@ -20,7 +20,7 @@ import { detect, type Found } from './detection.ts';
 import { askToken, createExchange, type Exchange } from './http.ts';
 import { createLevel0Protocol } from './level0/batches.ts';
 import { createLevel1Protocol, type Protocol1 } from './level1/operations.ts';
-import type { BatchAnswer, KnownAccount, Level1, Observer, Settled } from './level1/protocol.ts';
+import type { BatchAnswer, KnownAccount, Level1, Mutation, Observer, Settled } from './level1/protocol.ts';
 
 /** A server that was detected. */
 export interface Detected {
@@ -51,6 +51,8 @@ export interface FlaskBackend extends Backend, Pick<Protocol, 'deletesOf'> {
   handshake(limitMs?: number): Promise<Settled<BatchAnswer>> | undefined;
   /** Gives up a write of level 1 that may still arrive. @throws {StorageError} if the server does not answer. */
   settle(): Promise<void>;
+  /** Says that the outbox holds the writes of a mutation in doubt, and voids it. */
+  release(mutation: Mutation): void;
   /** How long the server has asked to wait, in milliseconds from now (`Retry-After`). */
   readonly askedToWaitMs: () => number;
 }
@@ -123,6 +125,7 @@ export function createFlaskBackend(
     level1: () => current?.level1,
     handshake: (limitMs) => current && handshake(current, limitMs),
     settle: async () => current?.settle(),
+    release: (mutation) => current?.release(mutation),
     askedToWaitMs: () => Math.max(0, askedToWaitUntil - performance.now()),
     async open(deadline) {
       const limitMs = deadline === undefined ? timeout : Math.min(timeout, remainingMs(deadline));

@@ -53,6 +53,8 @@ export interface Writer {
    * @throws {BatchFailure} if the server does not answer.
    */
   settle(): Promise<void>;
+  /** The writes of a mutation in doubt are in the outbox, which voids it: this writer need not. */
+  release(mutation: Mutation): void;
 }
 
 /** How often a batch is sent again because the server's epoch has changed. */
@@ -168,6 +170,9 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
       const settling = busy.then(() => settleDoubt());
       busy = settling.catch(() => undefined);
       return settling;
+    },
+    release({ client, m }) {
+      if (inDoubt?.client === client && inDoubt.m === m) inDoubt = undefined;
     },
     send(ops, atomic, deadline) {
       if (!ops.some(isWrite)) return send(ops, undefined, deadline);

@@ -20,6 +20,7 @@ import {
   type Level1,
   type Level1Options,
   type Limits,
+  type Mutation,
   type Observer,
   type WireOp,
 } from './protocol.ts';
@@ -30,6 +31,8 @@ export interface Protocol1 extends Protocol {
   readonly level1: Level1;
   /** Voids a mutation in doubt. @throws {StorageError} if the server does not answer. */
   settle(): Promise<void>;
+  /** Says that the outbox voids a mutation in doubt. */
+  release(mutation: Mutation): void;
 }
 
 /**
@@ -57,6 +60,7 @@ export function createLevel1Protocol(
       writer.settle().catch((error) => {
         throw error instanceof BatchFailure ? error.error : error;
       }),
+    release: writer.release,
     run: (operations, deadline = performance.now() + timeout) =>
       runOnLevel1(deliveryBy(deadline), deadline, operations),
     atomic: (parts, deadline) => runAtomic(deliveryBy(deadline), parts),

@@ -122,6 +122,8 @@ export function createCalls(targets: CallTargets): Calls {
     let outcomes: Outcome[];
     try {
       outcomes = await local(calls, known, limitMs);
+      for (const [i, { sentAs }] of calls.entries())
+        if (sentAs && outcomes[i]?.status === 'fulfilled') flask.release(sentAs);
       if (calls.some(({ operation }) => operation.type === 'atomic' || !isRead(operation)))
         await targets.appended(limits.leftMs(deadline));
     } catch (error) {
@@ -291,7 +293,8 @@ export function createCalls(targets: CallTargets): Calls {
       await carryOutHere(calls, call, limits.databaseMs(deadline), lost);
       throw inDoubtError(lost);
     }
-    const unit: LocalCall = { operation: { type: 'atomic', parts, sentAs } };
+    const operation: LocalCall['operation'] = { type: 'atomic', parts, sentAs };
+    const unit: LocalCall = { operation, sentAs: sentAs.find((one) => one) };
     const [outcome] = await carryOutHere([unit], call, limits.leftMs(deadline), lost);
     if (outcome?.status === 'rejected') throw isInDoubt ? inDoubtError(outcome.reason) : outcome.reason;
   }

@@ -45,7 +45,7 @@ export const MUTANTS: Readonly<Record<string, Edit>> = {
   },
   'a mutation in doubt is not given up before the next write': {
     file: 'src/remote/level1/mutations.ts',
-    find: 'const given = await level1.voidMutation(inDoubt);',
+    find: 'const given = await level1.voidMutation(inDoubt, until(deadline));',
     replace: 'const given = { answer: {} } as Awaited<ReturnType<typeof level1.voidMutation>>;',
   },
   'calls do not look at the outbox': {
