@@ -123,7 +123,9 @@ it('the reason says why something waits, and no longer says it when that has bee
     return isWrite;
   };
   await server.start();
-  await storage.reaches((status) => /^writes are still in the outbox, because .*The disk is full/.test(status.reason));
+  await storage.reaches((status) =>
+    /^writes are still in the outbox, because .*The disk is full/.test(status.reason),
+  );
   expect(storage.status()).toMatchObject({ state: 'online', pending: 1 });
   server.before = undefined;
   await storage.flush();
