@@ -2,7 +2,8 @@
  * The event streams of all tenants.
  *
  * A commit costs one query for each tenant and cursor, whatever number of streams there is, and streams at the same cursor are
- * sent the same bytes. Commits that follow each other quickly are gathered: a stream is sent events at most every 50 ms.
+ * sent the same bytes. Commits that follow each other quickly are gathered: a stream is sent events at most every 50 ms, and with
+ * very many streams less often, so that writes keep most of the time.
  *
  * A stream is sent nothing more while its client has not taken what was sent before, and goes on from its own cursor later. So
  * a slow client costs the memory of one page. A client that stalls is disconnected, and resumes with its last event id.
@@ -16,6 +17,9 @@ import { changeText, eventText } from './change-text.ts';
 
 /** Milliseconds in which the events of a stream are gathered. */
 const GATHER_TIME = 50;
+
+/** So many times longer than sending took, events are gathered: other requests have the rest of the time. */
+const GATHER_FACTOR = 5;
 
 /** The most changes in one page of events. */
 const PAGE = 500;
@@ -122,6 +126,8 @@ class TenantStreams {
   #hasMore = false;
   #isSending = false;
   #sentAt = 0;
+  /** Milliseconds that it took to send the last page to all streams. */
+  #sendTime = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #unsubscribe: () => void;
 
@@ -152,7 +158,8 @@ class TenantStreams {
   /** Sends soon: immediately, or when the time to gather is over. */
   #schedule(): void {
     if (this.#timer !== undefined || this.#isSending || this.#behind.size === 0) return;
-    const wait = this.#hasMore ? 0 : Math.max(0, this.#sentAt + GATHER_TIME - Date.now());
+    const gatherTime = this.#hasMore ? 0 : Math.max(GATHER_TIME, GATHER_FACTOR * this.#sendTime);
+    const wait = Math.max(0, this.#sentAt + gatherTime - Date.now());
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#isSending = true;
@@ -179,6 +186,7 @@ class TenantStreams {
     const page = await this.#pageAfter(cursor);
     if (page === undefined) return;
     const now = Date.now();
+    const begun = performance.now();
     for (const stream of streams) {
       // It may have ended during the query.
       if (!this.streams.has(stream) || stream.outgoing.writableEnded) continue;
@@ -189,6 +197,7 @@ class TenantStreams {
       this.#behind.add(stream);
       this.#hasMore = true;
     }
+    this.#sendTime = performance.now() - begun;
   }
 
   async #pageAfter(cursor: number | undefined): Promise<(Page & { readonly hasMore: boolean }) | undefined> {
