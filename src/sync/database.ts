@@ -1,8 +1,8 @@
 /**
  * The database of sync, `codeforge-sync:…`: which record holds what, and what one transaction reads and writes.
  *
- * One object store, as idb-keyval makes it; the first member of a key is the room. A transaction is carried out as a whole: a
- * request that fails takes it back. What has been promised to an app is written with durability `strict`.
+ * There is one object store, as idb-keyval creates it. The first member of each key is the record type. A transaction applies as a
+ * whole: a request that fails aborts it. Acknowledged writes are stored with durability `strict`.
  */
 import { StorageError } from '../core/errors.ts';
 import { LONGEST_DELAY_MS, withTimeLimit } from '../core/time.ts';
@@ -19,31 +19,31 @@ import {
   type ServerState,
 } from './rules/state.ts';
 
-/** A kind of record. */
+/** The type of a record. */
 export type RecordType =
-  /** What exists at the server: key → {@link Seen}. */
+  /** Server states of keys that exist: key → {@link ServerState}. */
   | 'mirror'
-  /** What was seen not to exist. */
+  /** Server states of missing keys: key → {@link ServerState}. */
   | 'absent'
-  /** Writes that wait: key → {@link Row}s. */
+  /** Queued writes: key → {@link QueuedWrite}s. */
   | 'pending'
-  /** Their order: `n` → key. */
+  /** Their order: `order` → key. */
   | 'order'
-  /** Which of them may have been sent: client → {@link SentBatch}. */
+  /** Mutations that may have been sent: client → {@link SentMutation}. */
   | 'sent'
-  /** What atomic units check besides what they write: `n` of a unit → keys. */
+  /** Keys that queued units check: `order` of a unit → keys. */
   | 'checked'
-  /** Values that did not come to be the server's: number → {@link Parked}. */
+  /** Conflicts: number → {@link ConflictRecord}. */
   | 'conflict';
 
-/** Which tab is at work, where the browser has no locks. */
+/** The heartbeat of the tab lock, and the lock itself if the browser has no Web Locks. */
 export interface Lease {
   readonly holder: string;
   readonly untilMs: number;
 }
 
 const META = 'meta';
-/** Beside the rest of the meta: where the disk is full, it goes with the mirror, and nothing needs to be written for that. */
+/** Apart from the rest of the meta: it can be deleted with the mirror on a full disk, where nothing can be stored. */
 const CURSOR = 'cursor';
 const LEASE = 'lease';
 
@@ -53,72 +53,72 @@ type Key = readonly [RecordType, string | number];
 export interface ReadTransaction {
   meta(): Promise<Meta | undefined>;
   keyStates(keys: readonly string[]): Promise<Map<string, KeyState>>;
-  /** All keys with writes that wait. */
+  /** The key states of all keys with queued writes. */
   pending(): Promise<Map<string, KeyState>>;
-  /** Which of these keys have writes that wait. Reads no values. */
+  /** Which of these keys have queued writes; possibly other keys with queued writes too. Reads no values. */
   queuedKeys(keys: readonly string[]): Promise<Set<string>>;
-  /** How many writes wait: those that were acknowledged. */
+  /** How many acknowledged writes are queued. */
   pendingCount(): Promise<number>;
-  /** The keys that atomic units check which wait: until they are sent these must not change. */
+  /** The keys that queued units check. They must not change before the units are sent. */
   checkedKeys(): Promise<Set<string>>;
-  /** Whether any write waits. */
+  /** Whether a write is queued. */
   hasWrites(): Promise<boolean>;
-  /** The first writes that wait, in their order. */
+  /** The first queued writes, in their order. */
   firstWrites(most: number): Promise<QueuedWrite[]>;
-  /** All writes that wait, in their order. */
+  /** All queued writes, in their order. */
   allWrites(): Promise<QueuedWrite[]>;
   /** The writes that may have been sent, in their order. */
   sentWrites(): Promise<QueuedWrite[]>;
-  /** Keys of a room from `from` on, in the order of IndexedDB. */
+  /** Keys of records from `from` on, in the order of IndexedDB. */
   keys<K extends string | number>(type: RecordType, from?: K, most?: number): Promise<K[]>;
   records<T>(type: RecordType): Promise<T[]>;
   count(type: RecordType): Promise<number>;
   lease(): Promise<Lease | undefined>;
 }
 
-/** What a transaction can write besides. Nothing is waited for: the end of the transaction tells. */
+/** What a transaction can write. No request is awaited: a failure aborts the transaction. */
 export interface WriteTransaction extends ReadTransaction {
   setMeta(meta: Meta): void;
   /** Deletes everything. */
   erase(): void;
   setLease(lease: Lease): void;
   setServerState(key: string, serverState: ServerState): void;
-  /** Forget what was seen of keys, or of all: what the mirror lacks is not known then. */
+  /** Removes keys from the mirror, or all keys. The mirror is not complete then. */
   forget(keys?: readonly string[]): void;
-  /** Everything that was seen before a sequence number of this era is forgotten. */
+  /** Removes the server states before a sequence number of this generation. */
   forgetBefore(generation: number, seq: number): Promise<void>;
-  /** Delete the only write of a key that waits: nothing is written for that. */
+  /** Deletes the only queued write of a key. This stores nothing, so it works on a full disk. */
   drop(key: string, n: number): void;
-  /** The waiting writes of a key, instead of those it had. */
+  /** Replaces the queued writes of a key. */
   setWrites(key: string, before: readonly QueuedWrite[], writes: readonly QueuedWrite[]): void;
   addConflicts(conflicts: readonly ConflictRecord[]): Promise<void>;
   removeConflicts(isSettled: (conflict: ConflictRecord) => boolean): Promise<void>;
 }
 
 /**
- * Transactions over the database. Each has a time limit (indexeddb/connection.ts). After one that had no answer within it, the next
- * ones reject at once with `blocked`, until the database answers again: so that a tab that is suspended in a transaction does not
- * make every call of the other tabs wait.
+ * Transactions over the database. Each has a time limit (indexeddb/connection.ts). After one has exceeded it, the next ones reject at
+ * once with `blocked` until the database answers again, so that a tab that is suspended in a transaction does not delay every call of
+ * the other tabs.
  */
 export interface SyncDatabase {
   read<T>(work: (transaction: ReadTransaction) => Promise<T>): Promise<T>;
-  /** @param strict Whether it is on the disk when it resolves. */
+  /** @param strict Whether the data is on disk when it resolves. */
   write<T>(work: (writing: WriteTransaction) => Promise<T>, strict?: boolean): Promise<T>;
-  /** What is known of the server, where the disk has no room for it. */
+  /** Keeps the meta in memory, because it cannot be stored. */
   remember(meta: Meta): void;
   /**
-   * Waits for what needs the database, where it is possible to go on without: not as long as a transaction may take.
+   * Waits for work that needs the database, but for less time than a transaction may take: the caller can go on without it.
    *
    * @throws {StorageError} `timeout`. The work goes on.
    */
   withPatience<T>(work: Promise<T>, limitMs?: number): Promise<T>;
 }
 
-/** What happens to a database, and how long is waited for it. */
+/** Events of a database, and how long calls wait for it. */
 export interface DatabaseEvents {
   /** Milliseconds for {@link SyncDatabase.withPatience}, unless a call has less. */
   patienceMs(): number;
-  /** The records are gone, such as after the user has deleted the data of the site. */
+  /** The records are gone, for example because the user has deleted the site's data. */
   deleted(): void;
   /** It answers again. */
   recovered(): void;
@@ -126,7 +126,7 @@ export interface DatabaseEvents {
 
 const localErrors = new WeakSet<object>();
 
-/** Whether an error is one of the database: it says nothing of the server. */
+/** Whether an error comes from the database. It says nothing about the server. */
 export const isLocal = (error: unknown): boolean =>
   typeof error === 'object' && error !== null && localErrors.has(error);
 
@@ -136,8 +136,8 @@ function local<E>(error: E): E {
 }
 
 /**
- * What this tab knows of the server. The database may be deleted while the tab is open: the server is known all the same, and what
- * the mirror had is not taken to be missing.
+ * The meta as this tab knows it. The database may be deleted while the tab is open: keys that the mirror has lost are then unknown,
+ * not missing.
  */
 interface Memory {
   meta?: Meta | undefined;
@@ -146,7 +146,7 @@ interface Memory {
 /** The highest count that IndexedDB takes. */
 export const ALL_RECORDS = 0xffffffff;
 
-/** From so many keys on counting a room first pays. */
+/** With more keys than this, all records of a type are read at once if there are few. */
 const MANY = 16;
 
 /** Milliseconds that a call waits at least for a database that has not answered earlier calls. */
@@ -161,7 +161,7 @@ const UNREADABLE = /^(Unknown|NotReadable|Data)Error$/;
 const STRICT = { durability: 'strict' } as const;
 const RELAXED = { durability: 'relaxed' } as const;
 
-/** Transactions over `connection`. `owner` is stored with what is known of the server. */
+/** Transactions over `connection`. `owner` is stored with the meta. */
 export function createSyncDatabase(
   connection: Connection,
   owner?: Owner,
@@ -207,7 +207,7 @@ export function createSyncDatabase(
     try {
       return await transaction().catch(async (error) => {
         if (!UNREADABLE.test(((error as Error).cause as Error | undefined)?.name ?? '')) throw error;
-        // Without it no write of such a key could be added, and none could leave the outbox.
+        // Otherwise no write of such a key could be appended, and none could leave the outbox.
         if (!(await removeUnreadable())) throw error;
         return transaction();
       });
@@ -243,7 +243,7 @@ export function createSyncDatabase(
     return isAny;
   }
 
-  /** What is read of the server; what this tab remembers of it where the record is gone. */
+  /** The meta that was read, or the one in memory if the record is gone. */
   const remembered: Remembering = (meta) => {
     if (meta) {
       memory.meta = meta;
@@ -269,7 +269,7 @@ export function createSyncDatabase(
         let written: Meta | undefined;
         const write = async (store: IDBObjectStore): Promise<[]> => {
           failure = written = undefined;
-          // All or nothing: the connection lets a request fail alone.
+          // A failed request aborts the whole transaction. The connection alone would let it fail by itself.
           const fail = (error: unknown): void => {
             failure ??= error;
             store.transaction.abort();
@@ -319,7 +319,7 @@ export function createSyncDatabase(
 
 type Remembering = (meta: Meta | undefined) => Meta | undefined;
 
-/** What requests came to, in an active transaction. */
+/** The results of requests in an active transaction. */
 async function results(requests: readonly IDBRequest[]): Promise<unknown[]> {
   await settled(requests);
   return requests.map(({ error, result }) => {
@@ -346,7 +346,7 @@ function readTransactionOf(
       .sort((a, b) => a.order - b.order);
   };
   const get = (...key: Key): IDBRequest => store.get(key as unknown as IDBValidKey);
-  /** What a room has of keys: of many, a small room is read as a whole. */
+  /** The records of keys. If there are many keys and few records, all records are read. */
   async function many<T>(type: RecordType, keys: readonly string[]): Promise<Map<string, T | undefined>> {
     if (keys.length > MANY && (await transaction.count(type)) <= keys.length) {
       const found = await transaction.keys<string>(type);
@@ -416,7 +416,7 @@ function readTransactionOf(
   return transaction;
 }
 
-/** Reads once which writes may have been sent. */
+/** Reads the mutations that were sent, once. */
 function sentWritesIn(store: IDBObjectStore): () => Promise<SentWrites> {
   let sentWrites: SentWrites | undefined;
   return async () => {
@@ -433,7 +433,7 @@ function sentWritesIn(store: IDBObjectStore): () => Promise<SentWrites> {
   };
 }
 
-/** A transaction, and what is left to be written when its work is done. */
+/** A transaction, and `finish`, which stores the changed mutations at its end. */
 function writeTransactionOf(
   store: IDBObjectStore,
   fail: (error: unknown) => void,
@@ -448,7 +448,7 @@ function writeTransactionOf(
   });
   const check = (request: IDBRequest): void => {
     request.onerror = () => {
-      // These come with the end of the transaction itself.
+      // The transaction itself ends with these.
       if (!/^(QuotaExceeded|Abort)Error$/.test(request.error?.name ?? '')) fail(request.error);
     };
   };
@@ -480,7 +480,7 @@ function writeTransactionOf(
       for (const type of ['mirror', 'absent'] as const) {
         const keys = await transaction.keys<string>(type);
         const serverState = await transaction.records<ServerState>(type);
-        // At once, and what is later again: it is little.
+        // Deleted at once; the few later ones are stored again.
         check(store.delete(recordsOf(type)));
         for (const [i, key] of keys.entries()) {
           const known = serverState[i] as ServerState;
@@ -550,6 +550,6 @@ const isSameButSentAs = (a: QueuedWrite, b: QueuedWrite): boolean =>
     (name) => a[name] === b[name],
   );
 
-/** The writes about everything that wait. */
+/** The queued clears. */
 export const clearsOf = (keyStates: ReadonlyMap<string, KeyState>): readonly QueuedWrite[] =>
   keyStates.get(ALL_KEYS)?.writes ?? [];

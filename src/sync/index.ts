@@ -1,5 +1,5 @@
 /**
- * The part of the package that talks to a server. It is loaded with the first call that needs one.
+ * The part `server` of the package. It is loaded with the first call that needs a server.
  */
 import { runPortable } from '../core/keys.ts';
 import { findIndexedDb } from '../core/platform.ts';
@@ -13,8 +13,8 @@ export { changedSince, position } from '../remote/level1/changes.ts';
 export { discardEntry, listOutboxes } from './outbox/entries.ts';
 
 /**
- * A session with a server: with an outbox and a mirror where there is IndexedDB for them. Operations on keys that no server can hold
- * are refused one by one.
+ * A session with a server, with an outbox and a mirror if there is IndexedDB. Operations on keys that no server can store are rejected
+ * one by one.
  */
 export function createServerSession(options: ServerSessionOptions): Session {
   const session = findIndexedDb() === undefined ? createRemoteSession(options) : createSyncedSession(options);

@@ -209,7 +209,7 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page while its serve
     expect(facts).toEqual([
       JSON.stringify(markup),
       '"from elsewhere"',
-      'The server had changed meanwhile.',
+      "The server's value had changed.",
       expect.stringMatching(/\d:\d\d:\d\d/),
     ]);
     expect(await item('mine').locator('img').count()).toBe(0);
@@ -262,7 +262,7 @@ describe.skipIf(chromiumSkipReason)('the Storage Management page while its serve
       lossy.cut();
       await save('a', '1');
       await shows('waiting', /^1 change waiting$/);
-      await shows('more', 'The entries cannot be listed: The server is away');
+      await shows('more', 'The entries cannot be listed: The server cannot be reached');
       lossy.restore();
       await shows('waiting', /^All changes saved$/);
       await page.getByRole('cell', { name: 'unread', exact: true }).waitFor();

@@ -1,12 +1,12 @@
 /**
- * Errors of a device that belongs to another account than the calls of this tab, or than the token.
+ * Errors if this device holds data of another account than that of the call, or of the token.
  */
 import { OtherAccountError } from '../../remote/errors.ts';
 import type { KnownAccount } from '../../remote/level1/protocol.ts';
 import { isOfOtherAccount } from '../rules/account.ts';
 import type { Meta } from '../rules/state.ts';
 
-/** @throws {OtherAccountError} if what is stored here belongs to another account. */
+/** @throws {OtherAccountError} if this device holds data of another account. */
 export function checkAccount(meta: Meta | undefined, known: KnownAccount | undefined): void {
   if (!isOfOtherAccount(meta, known)) return;
   throw new OtherAccountError(

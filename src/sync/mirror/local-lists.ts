@@ -1,5 +1,5 @@
 /**
- * Keys and counts of what is here: the mirror, with the writes that wait laid over it.
+ * Keys and counts of this device: the mirror, with the queued writes applied to it.
  */
 import type { StorageStats } from '../../core/backend.ts';
 import { StorageError } from '../../core/errors.ts';
@@ -13,7 +13,7 @@ import { checkAccount } from './account.ts';
 
 const PAGE = 500;
 
-/** What `list` answers, with the keys that wait to be written, and without those that wait to be deleted. */
+/** The keys that `list` returns, with queued writes applied. */
 export async function withPending(
   database: SyncDatabase,
   known: KnownAccount | undefined,
@@ -21,7 +21,7 @@ export async function withPending(
   range: KeyRange,
   limitMs?: number,
 ): Promise<string[]> {
-  // Before the server is asked: what leaves the outbox meanwhile may have come too late for its list.
+  // Read before the server is asked: a write that leaves the outbox meanwhile may be missing in its list.
   const pending = await database
     .withPatience(
       database.read(async (transaction) => {
@@ -33,12 +33,12 @@ export async function withPending(
     )
     .catch(() => new Map<string, KeyState>());
   if (pending.size === 0) return list(range);
-  // The limit and the order are those of what is left when the writes that wait are laid over it.
+  // Limit and order apply after the queued writes.
   const { limit: _, reverse: __, ...all } = range;
   return overlaid(await list(all), pending, range);
 }
 
-/** The keys of the mirror that are in a range, with the writes that wait. */
+/** The keys of a range of the mirror, with queued writes applied. */
 export async function localKeys(
   database: SyncDatabase,
   known: KnownAccount | undefined,
@@ -54,7 +54,7 @@ export async function localKeys(
   return overlaid(keys, pending, range);
 }
 
-/** Counts of the same. */
+/** The counts of the mirror, with queued writes applied. */
 export async function localStats(
   database: SyncDatabase,
   known: KnownAccount | undefined,
@@ -91,11 +91,11 @@ function overlaid(
   return select([...all].sort(compareKeys), range);
 }
 
-/** @throws {StorageError} `unavailable` where the mirror may lack keys. */
+/** @throws {StorageError} `unavailable` if the mirror may lack keys. */
 function checkComplete(meta: Meta | undefined): void {
   if (meta?.level === undefined || meta.cursor !== undefined) return;
   throw new StorageError(
     'unavailable',
-    'The server is away, and not everything that it holds was read here: listing has to wait until it is back.',
+    "The server cannot be reached, and this device does not know all of its keys. List them when status().state is 'online'.",
   );
 }

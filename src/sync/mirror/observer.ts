@@ -1,5 +1,5 @@
 /**
- * What is learned from the answers to the app's own calls, and what became doubtful in them.
+ * Updates the mirror from the answers to the app's own calls.
  */
 
 import { isRead, type Operation, type Outcome } from '../../core/backend.ts';
@@ -12,7 +12,7 @@ import { isOfOtherAccount } from '../rules/account.ts';
 import type { ServerState, StoredJson } from '../rules/state.ts';
 import { type Observation, observationsOf, updateMirror } from './update.ts';
 
-/** Of which incarnation of the server's data answers are. */
+/** The server's data as the last handshake has found it. */
 export interface Session {
   readonly generation: number;
   readonly epoch: string;
@@ -21,30 +21,30 @@ export interface Session {
   readonly account?: string | undefined;
 }
 
-/** An observer with a memory. */
+/** An observer of answers. */
 export interface MirrorObserver extends Observer {
-  /** From now on answers are of this incarnation. */
+  /** Answers are compared with this session from now on. */
   begin(session: Session): void;
-  /** What calls to a server of level 0 have come to: it tells no revisions, so what came last counts. */
+  /** Observes the outcomes of calls to a server of level 0. It has no revisions, so the last outcome counts. */
   outcomes(operations: readonly Operation[], outcomes: readonly Outcome[]): Promise<void>;
-  /** Resolves when what was answered is in the mirror. */
+  /** Resolves when the answers so far are in the mirror. */
   whenUpdated(): Promise<void>;
-  /** What was seen of a key and could not be put into the mirror: the disk is full. */
+  /** The server state of a key that the mirror had no room for. */
   unstored(key: string): ServerState | undefined;
-  /** Whether the server has lost mutations that it had answered to this session, since the last call. */
+  /** Whether the server has lost mutations of this session that it had answered, since the last call. */
   takeLostMutations(): boolean;
 }
 
-/** So many keys are remembered to be in the mirror as they are: reading them again does not write them again. */
+/** The number of keys that are known to be in the mirror unchanged: reading them again does not store them again. */
 const REMEMBERED = 20_000;
-/** So many values are kept in memory while the disk is full. */
+/** The number of values that are kept in memory while the disk is full. */
 const MOST_UNSTORED = 100;
 
 /**
- * A learner over `tables`.
+ * An observer that updates the mirror in `database`.
  *
- * @param other Called when the server answers for another incarnation of its data.
- * @param failed Called when the mirror could not be written: it may be behind then.
+ * @param other Called if the server was restored since the last handshake.
+ * @param failed Called if the mirror could not be updated.
  */
 export function createMirrorObserver(
   database: SyncDatabase,
@@ -60,7 +60,7 @@ export function createMirrorObserver(
   const mirrored = new Map<string, number>();
   let updating: Promise<void> = Promise.resolve();
 
-  /** What was seen and could not be put into the mirror. */
+  /** Server states that the mirror had no room for. */
   const unstored = new Map<string, ServerState>();
   function remember(key: string, serverState: ServerState): void {
     unstored.delete(key);
@@ -69,7 +69,7 @@ export function createMirrorObserver(
     if (unstored.size > MOST_UNSTORED && oldest !== undefined) unstored.delete(oldest);
   }
 
-  /** Put news into the mirror, after what was put there before. */
+  /** Updates the mirror, after the updates before. */
   function store(observations: readonly Observation[], generation: number, seq: number): Promise<void> {
     const unknown = observations.filter(
       (one) =>
@@ -78,8 +78,8 @@ export function createMirrorObserver(
     if (unknown.length > 0)
       updating = updating.then(async () => {
         try {
-          // Another tab has met another incarnation meanwhile: this one has to meet it too. If it was for another account, the
-          // mirror stays that of the other tab until this one connects again: two tabs must not delete it in turn.
+          // Another tab has begun a new generation: this tab needs a handshake too. If it was for another account, the mirror
+          // stays that of the other tab until this one connects again: two tabs must not delete it alternately.
           if (!(await database.write((writing) => updateMirror(writing, unknown, generation, seq)))) {
             const meta = await database.read((transaction) => transaction.meta());
             return isOfOtherAccount(meta, session && { account: session.account }) ? undefined : other();
@@ -89,7 +89,7 @@ export function createMirrorObserver(
           if (unstored.size > 0) for (const one of unknown) if ('key' in one) unstored.delete(one.key);
         } catch (error) {
           failed(error);
-          // What the mirror has no room for, it must not have an older value of.
+          // Otherwise the mirror would keep an older value.
           const keys = unknown.flatMap((one) => ('key' in one ? [one.key] : []));
           for (const one of unknown) if ('key' in one) remember(one.key, one.serverState);
           mirrored.clear();
@@ -116,7 +116,7 @@ export function createMirrorObserver(
     },
     asking: () => reached,
     async answered(ops, answer, asked, mutation) {
-      // An answer to a call for the account before is not for the mirror.
+      // An answer to a call for an earlier account does not go into the mirror.
       if (!session || answer.account !== session.account) return;
       const { generation, epoch } = session;
       const isRestored = mutation !== undefined && last?.client === mutation.client && answer.top < last.m;
@@ -126,7 +126,7 @@ export function createMirrorObserver(
       if (answer.epoch !== epoch || answer.seq < asked || isRestored) return other();
       reached = Math.max(reached, answer.seq);
       const stored = store(observationsOf(ops, answer, generation, asked), generation, answer.seq);
-      // What a write has stored is to be read back, also when the server is away by then.
+      // A write can be read back, even if the server does not answer any more.
       if (ops.some(isWrite)) await database.withPatience(stored).catch(() => undefined);
     },
     async outcomes(operations, outcomes) {
@@ -160,10 +160,10 @@ export function createMirrorObserver(
   };
 }
 
-/** One number for what was seen: a key may be found missing at the very sequence number at which it was written. */
+/** One number for a server state. A key may be missing at the sequence number at which it was written. */
 const stampOf = ({ seq, value }: ServerState): number => (value ? seq : -seq);
 
-/** A value as the mirror holds it; nothing where another program stored what this one cannot, which its reader got all the same. */
+/** The JSON of a value; `undefined` if another program has stored a value that this one cannot store. */
 const storedJsonIfAny = async (key: string, value: unknown): Promise<StoredJson | undefined> => {
   try {
     return await storedJsonOf(key, snapshot(value));
@@ -172,7 +172,7 @@ const storedJsonIfAny = async (key: string, value: unknown): Promise<StoredJson 
   }
 };
 
-/** A mirror of a server that holds nothing. */
+/** Makes the mirror that of an empty server. */
 async function emptied(writing: WriteTransaction): Promise<void> {
   const meta = await writing.meta();
   writing.forget();

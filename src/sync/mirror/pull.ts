@@ -1,8 +1,8 @@
 /**
- * The mirror filled from the server, so that what was never read can be read when the server is away.
+ * Fills the mirror from the server, so that the app can read offline what it has never read before.
  *
- * On level 1 by the change feed, from where the mirror is complete; on level 0, which has no revisions, by reading everything. A
- * data set that is too large for that is mirrored key by key, as it is read and written.
+ * On level 1 the change feed continues at the cursor of the mirror. Level 0 has no revisions, so everything is read. If the data set is
+ * too large for that, keys enter the mirror as the app reads and writes them.
  */
 
 import type { Operation } from '../../core/backend.ts';
@@ -16,17 +16,17 @@ import type { SyncDatabase } from '../database.ts';
 import type { KeyState, Meta } from '../rules/state.ts';
 import { type Observation, updateMirror } from './update.ts';
 
-/** Bytes of all values beyond which a data set is not mirrored as a whole. Level 0 reads all of it at each start. */
+/** The most bytes of values that are mirrored as a whole. On level 0 all of them are read at each start. */
 const MOST = 64 * 1024 * 1024;
 const MOST_LEVEL0 = 8 * 1024 * 1024;
 const PAGE = 1000;
 const COMPARED = 500;
 
 /**
- * Go on where the mirror is complete.
+ * Continues at the cursor of the mirror.
  *
- * @returns Whether the server is still the one that was met.
- * @throws {StorageError} where it does not answer, or the disk is full.
+ * @returns Whether the epoch is still that of the handshake.
+ * @throws {StorageError} if the server does not answer, or the disk is full.
  */
 export async function pull(
   database: SyncDatabase,
@@ -40,14 +40,14 @@ export async function pull(
     );
     if (!(Number(stats.answer ?? MOST) < MOST)) return true;
   }
-  /** Keys of a mirror that is filled from the start: what is not among them is gone. */
+  /** The keys that were listed, if the mirror is filled from the start: other keys are gone. */
   const listed = meta.cursor === undefined ? new Set<string>() : undefined;
   for (let cursor = meta.cursor; !signal.aborted; ) {
     const since = cursor === undefined ? '' : `since=${encodeURIComponent(`${meta.epoch}.${cursor}`)}&`;
     const page = await level1.read(`changes?${since}limit=${PAGE}`, changesOf);
     if (!page.answer) {
       const problem = nameOf(page.type);
-      // Too old a cursor: from the start, when next it is tried.
+      // The cursor is too old: the next attempt fills the mirror from the start.
       if (problem === 'cursor-gone') await remember(database, meta, { cursor: undefined });
       if (problem === 'epoch-changed') return false;
       if (problem !== 'cursor-gone') throw page.error;
@@ -71,7 +71,7 @@ export async function pull(
   return true;
 }
 
-/** Store what has become of the mirror, in the era that it was found in. */
+/** Stores the progress of the mirror, unless a new generation has begun. */
 const remember = (
   database: SyncDatabase,
   { generation }: Meta,
@@ -92,8 +92,8 @@ const remember = (
   });
 
 /**
- * Read again what was seen before `era`. What the server no longer has is parked when its answer is put into the mirror. Where not
- * everything is answered, what is left is read again when the server is met next.
+ * Reads the keys of earlier generations again. Values that the server no longer has become conflicts when its answer updates the mirror.
+ * Keys that are not answered are read again after the next handshake.
  */
 export async function compareAll(
   database: SyncDatabase,
@@ -127,8 +127,7 @@ export async function compareAll(
 }
 
 /**
- * Read everything that a server of level 0 holds. Where a value among it is none that can be held here, the mirror is filled key by
- * key, as they are read.
+ * Reads everything that a server of level 0 holds. If one value cannot be stored, keys enter the mirror as the app reads them.
  */
 export async function pullLevel0(
   database: SyncDatabase,

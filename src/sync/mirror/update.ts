@@ -1,8 +1,8 @@
 /**
- * What the server's answers show, put into the mirror.
+ * Observations: what an answer shows of the server's data, and how they update the mirror.
  *
- * Answers overtake each other, so what is older than what is known is left out (rules/state.ts). A value that a restored server has
- * lost is parked on the way.
+ * Answers may overtake each other, so older observations are ignored (rules/state.ts). A value that a restored server has lost becomes a
+ * conflict.
  */
 import type { BatchAnswer, WireOp } from '../../remote/level1/protocol.ts';
 import type { WriteTransaction } from '../database.ts';
@@ -14,15 +14,15 @@ import {
   type ServerState,
 } from '../rules/state.ts';
 
-/** Something that an answer showed: of one key, or that everything was deleted at a sequence number. */
+/** What an answer shows of one key, or that everything was deleted at a sequence number. */
 export type Observation =
   | { readonly key: string; readonly serverState: ServerState }
   | { readonly generation: number; readonly clearedAt: number };
 
 /**
- * What the answer to a batch shows.
+ * The observations of the answer to a batch.
  *
- * @param asked A sequence number that the server had reached before the batch was sent: the result of a write may be an old one.
+ * @param asked The server's sequence number before the batch was sent: the result of a write may be a stored one.
  */
 export function observationsOf(
   ops: readonly WireOp[],
@@ -34,7 +34,7 @@ export function observationsOf(
   const applied = results.flatMap(({ status, revision }, i) =>
     status === 200 && isChange(ops[i] as WireOp) ? [seqOf(revision)] : [],
   );
-  // A key that is not there was not there before what the rest of the batch changed.
+  // A missing key was missing before the later changes of the batch.
   let at = applied.length > 0 ? Math.min(...applied) - 1 : seq;
   for (const [i, op] of ops.entries()) {
     const { status, revision, value } = results[i] as (typeof results)[number];
@@ -62,10 +62,10 @@ export const seqOf = (revision: string | undefined): number =>
   Number(revision?.slice(revision.lastIndexOf('.') + 1) ?? 0);
 
 /**
- * Put news into the mirror, in a transaction.
+ * Updates the mirror in a transaction.
  *
- * @param seq The server's sequence number when it answered, in that era.
- * @returns Whether that is the era of the mirror: of another one nothing is news.
+ * @param seq The server's sequence number in the answer.
+ * @returns Whether `generation` is that of the mirror. Otherwise the observations are ignored.
  */
 export async function updateMirror(
   writing: WriteTransaction,
@@ -106,7 +106,7 @@ export async function updateMirror(
   return generation === meta.generation;
 }
 
-/** After a clear nothing is there that is older; where nothing newer is there either, that is everything. */
+/** After a clear, older keys do not exist. If nothing is newer, the mirror is complete. */
 const clearedAt = (meta: Meta, at: number, seq: number): Meta => ({
   ...meta,
   clearedAt: Math.max(meta.clearedAt, at),

@@ -1,9 +1,9 @@
 /**
- * Whether the server is there: the states, and when it is asked again.
+ * The connection state, and when the SDK tries to connect again.
  *
- * `online → offline → reconnecting → online`, and `auth-required` where the server is there but does not let this caller in. Asked
- * again with full jitter from 0.5 s to 4 s in the first minute and to 30 s after that; what the server asks for in `Retry-After`
- * wins. A call of the app and the browser's `online` event are hints: then it is asked at once.
+ * `online → offline → reconnecting → online`, and `auth-required` if the server rejects every request of this caller. The back-off has
+ * full jitter, from 0.5 s to 4 s in the first minute and to 30 s after that. `Retry-After` of the server has priority. After a call of
+ * the app and after the browser's `online` event the SDK tries at once.
  */
 import type { SyncState } from '../../core/backend.ts';
 import type { StorageError } from '../../core/errors.ts';
@@ -19,37 +19,37 @@ const LONGEST_YOUNG_PAUSE = 4000;
 /** Between a try that failed and one that a call of the app asks for. */
 const HINTED = 1000;
 
-/** Why it is `reconnecting` after it was `online`. */
-const CONNECTED = 'the server is asked what state it is in';
+/** The reason of the state `reconnecting` after `online`. */
+const CONNECTED = 'a new handshake is made';
 
-/** The connection to a server, as it stands. */
+/** The connection to a server. */
 export interface ServerConnection {
   state(): SyncState;
   /** Why it is not `online`, in words for people. */
   reason(): string;
-  /** Try now, or wait for the try that is under way. Never rejects. */
+  /** Connects now, or waits for the attempt that is under way. Never rejects. */
   connect(): Promise<void>;
-  /** The server was found to be away, or to let nobody in. */
+  /** Reports that the server cannot be reached, or rejects every request. */
   lost(error: StorageError): void;
-  /** Try, unless that was just tried. */
+  /** Connects, unless that was just tried. */
   hint(): void;
-  /** Put something off until the next pause is over, when the server is there but cannot take it. */
+  /** Postpones work by one pause, if the server answers but cannot accept it. */
   later(work: () => void): void;
-  /** Do something in a moment, where the server is there by then. */
+  /** Does work after a moment, if the state is `online` by then. */
   soon(work: () => void): void;
 }
 
-/** What a link is over. */
+/** What a connection needs. */
 export interface ConnectionParts {
-  /** Meet the server. */
+  /** Makes the handshake. */
   establish(): Promise<void>;
-  /** Milliseconds that the server has asked to be left alone for. */
+  /** Milliseconds that the server has asked to wait. */
   askedToWaitMs(): number;
   changed(state: SyncState, reason: string): void;
   readonly signal: AbortSignal;
 }
 
-/** A link that was never tried. */
+/** A connection that was never tried. */
 export function createServerConnection(
   { establish, askedToWaitMs, changed, signal }: ConnectionParts,
   url: string,
@@ -121,7 +121,7 @@ export function createServerConnection(
     },
     later: (work) => after(pause(), work),
     soon(work) {
-      // Else the next try is what is waited for.
+      // Otherwise the next attempt does it.
       if (state === 'online' || connecting !== undefined)
         after(Math.random() * HINTED, () => {
           if (state === 'online') work();

@@ -9,7 +9,7 @@ import { type Deadline, remainingMs } from '../../core/time.ts';
 const RESERVE = 0.2;
 /** The part that a call which the server can serve waits for the database, while the outbox is known not to be empty. */
 const PATIENCE_PENDING = 0.5;
-/** The part that a call has for itself, however long it has waited for the calls before it. */
+/** The part that a call has at least, after it has waited for the calls before it. */
 const OWN = 0.1;
 /** A call waits at least so many milliseconds for the database, because disks may be slow: if the server can serve it, and if not. */
 const LEAST_MS = 1000;
@@ -32,7 +32,7 @@ export interface Limits {
 /**
  * The limits of calls with a time limit of `timeout` milliseconds.
  *
- * @param isPending Whether the outbox is known not to be empty: it is not passed over as soon as values that may be missing.
+ * @param isPending Whether the outbox is known not to be empty. Then calls wait longer for the database.
  */
 export function createLimits(timeout: number, isPending: () => boolean): Limits {
   const reserveMs = timeout * RESERVE;

@@ -1,5 +1,5 @@
 /**
- * Keys, entries and counts: the server's with the writes that wait laid over them, or, where it is away, the mirror's.
+ * Keys, entries and counts: those of the server with queued writes applied, or those of the mirror if the server does not answer.
  */
 
 import type { Backend, Operation, Page, StorageStats } from '../../core/backend.ts';
@@ -20,7 +20,7 @@ import type { Limits } from './limits.ts';
 
 const PAGE = 500;
 
-/** What lists are made of. */
+/** What lists need. */
 export interface Listed {
   readonly flask: FlaskBackend;
   readonly database: SyncDatabase;
@@ -34,7 +34,7 @@ export interface Listed {
 
 type Lists = Pick<Backend, 'keys' | 'entries' | 'stats' | 'count'>;
 
-/** Lists over a server and what is here of it. */
+/** Lists of a server, and of this device. */
 export function createLists({
   flask,
   database,
@@ -44,7 +44,7 @@ export function createLists({
   account,
   isAccessDenied,
 }: Listed): Lists {
-  /** Take note of a failure that is one of the way to the server. Throws every other one. */
+  /** Reports a failure of the connection. Throws every other one. */
   async function lose(error: unknown, deadline?: Deadline): Promise<void> {
     const reason = error as StorageError;
     if (reason instanceof OtherAccountError) throw reason;
@@ -91,7 +91,7 @@ export function createLists({
       )
       .catch(() => false);
 
-  /** The entries of keys, but of those that were deleted since they were listed. */
+  /** The entries of keys, without those that were deleted since they were listed. */
   async function entriesOf(
     page: readonly string[],
     deadline?: Deadline,
@@ -147,7 +147,7 @@ export function createLists({
   return lists;
 }
 
-/** What of a server nobody has counted with the writes that wait. */
+/** Counts entries. The server cannot count queued writes. */
 async function countOf(entries: ReturnType<Backend['entries']>): Promise<StorageStats> {
   let keys = 0;
   let sizeBytes = 0;

@@ -1,10 +1,10 @@
 /**
- * A batch carried out here: reads from the outbox over the mirror, writes into the outbox.
+ * Calls on this device: reads come from the outbox over the mirror, writes are appended to the outbox.
  *
- * What is here is read in one transaction, the batch is computed, and what it writes is stored in another one, if nothing of what
- * was read has changed by then. Values have to be decoded and encoded in between, which no transaction waits for.
+ * One transaction reads the key states. Then the batch is computed, because values are decoded and encoded asynchronously, and no
+ * transaction waits for that. A second transaction stores the writes, if the key states are still the same; otherwise it starts again.
  *
- * Invariant: a write is fulfilled only after that transaction is on the disk.
+ * Invariant: a write is fulfilled only after the second transaction is on disk.
  */
 
 import {
@@ -65,7 +65,7 @@ interface AtomicOperation {
   readonly sentAs?: ReadonlyArray<SentAs | undefined>;
 }
 
-/** Whether an outcome holds a revision that numbers of the outbox are made of. */
+/** Whether an outcome contains a revision, which is made of a number of the outbox. */
 const isRevisedCall = ({ operation, isRejected = false }: LocalCall): boolean =>
   operation.type !== 'atomic' && !isRejected && isRevised(operation);
 
@@ -74,13 +74,13 @@ const keysOf = ({ operation }: LocalCall): readonly string[] => {
   return ['key' in operation ? operation.key : ALL_KEYS];
 };
 
-/** Calls in one transaction: other tabs wait for its end. */
+/** The most calls in one transaction: other tabs wait for its end. */
 const MAX_CALLS = 100;
-/** Limits of an atomic unit, which every server of level 1 takes in one request. */
+/** The limits of an atomic unit. Every server of level 1 accepts that much in one request. */
 const UNIT_PARTS = 250;
 const UNIT_BYTES = 2 * 1024 * 1024;
 
-/** What is here of the keys that a batch is about. */
+/** The key states of a batch. */
 interface Draft {
   readonly keyStates: Map<string, KeyState>;
   meta: Meta;
@@ -150,13 +150,13 @@ export function createLocalCalls(
         return outcomes;
       const stored = await database.write(async (writing) => {
         const now = await read(writing, calls);
-        // It would follow writes that were called later.
+        // It would follow writes of later calls.
         if (isOver()) throw new StorageError('unavailable', 'The time limit of the call was over.');
         if (stampOf(now) !== stampOf(before)) return false;
-        // Other tabs have given out numbers meanwhile.
+        // Other tabs have used numbers meanwhile.
         const given = before.meta.lastOrder;
         const shift = now.meta.lastOrder - given;
-        // Revisions that outcomes hold are made of them.
+        // The revisions in outcomes are made of them.
         if (shift > 0 && calls.some(isRevisedCall)) return false;
         for (const [key, { writes }] of draft.keyStates) {
           const had = before.keyStates.get(key)?.writes ?? [];
@@ -217,7 +217,7 @@ async function encoded(calls: readonly LocalCall[]): Promise<Map<LocalCall, Stor
   return values;
 }
 
-/** A row whose numbers, where they were given out by a draft, are so many higher. */
+/** A write whose numbers, if a draft has given them out, are higher by `shift`. */
 const shifted = (write: QueuedWrite, given: number, shift: number): QueuedWrite => ({
   ...write,
   order: write.order > given ? write.order + shift : write.order,
@@ -225,7 +225,7 @@ const shifted = (write: QueuedWrite, given: number, shift: number): QueuedWrite 
   ...(write.unit && write.unit.order > given && { unit: { ...write.unit, order: write.unit.order + shift } }),
 });
 
-/** Everything that a draft was made on. */
+/** Everything that a draft depends on. */
 const stampOf = ({ keyStates, meta }: Draft): string =>
   JSON.stringify([
     meta.generation,
@@ -310,13 +310,13 @@ async function carryOut(
   }
 }
 
-/** @throws {StorageError} `unavailable` where what the server holds under a key is not known. */
+/** @throws {StorageError} `unavailable` if this device does not know the state of the key. */
 function viewAt(key: string, { keyStates, meta }: Draft): StoredJson | undefined {
   const view = localView(keyStates.get(key) as KeyState, clearsOf(keyStates), meta);
   if (view) return view.value;
   throw new StorageError(
     'unavailable',
-    `The server is away, and what it holds under ${key} was never read here: try again when it is back.`,
+    `Key ${key}: the server cannot be reached, and this device has never read the key. Try again when status().state is 'online'.`,
   );
 }
 
@@ -326,16 +326,16 @@ async function currentOf(key: string, draft: Draft): Promise<StoredEntry | undef
   return value && { value: await decodeAt(key, structuredClone(value.json)), revision };
 }
 
-/** @throws {StorageError} `unavailable` where it is not known whether a write of this origin was applied. */
+/** @throws {StorageError} `unavailable` if it is not known whether an earlier write of this device was applied. */
 function checkSettled(key: string, { keyStates }: Draft): void {
   if (!keyStates.get(key)?.writes.at(-1)?.rejected) return;
   throw new StorageError(
     'unavailable',
-    `The server is away, and it is not known whether an earlier write of key ${key} was applied: try again when it is back.`,
+    `Key ${key}: the server cannot be reached, and it is not known whether an earlier write was applied. Try again when status().state is 'online'.`,
   );
 }
 
-/** @throws {ConflictError} where a key is not at the state that a write, or a check, is for. */
+/** @throws {ConflictError} if the condition of a write or a check is not met. */
 async function checkCondition(part: AtomicPart, draft: Draft): Promise<void> {
   const { key, ifRevision } = part;
   if (ifRevision === undefined) return;
@@ -347,8 +347,8 @@ async function checkCondition(part: AtomicPart, draft: Draft): Promise<void> {
 }
 
 /**
- * Puts an atomic unit into the outbox: all of its writes, or none. What it checks of keys whose own write still waits is sent as a
- * write of the same value, which has the result of that one as its base.
+ * Appends all writes of an atomic unit to the outbox, or none. A check of a key with a queued write is sent as a write of the same
+ * value, which follows the queued write.
  */
 async function carryOutUnit({ parts, sentAs }: AtomicOperation, draft: Draft, atMs: number): Promise<void> {
   if (draft.meta.level === 0)
@@ -393,7 +393,7 @@ async function carryOutUnit({ parts, sentAs }: AtomicOperation, draft: Draft, at
   if (parts.length > UNIT_PARTS || bytes > UNIT_BYTES)
     throw new StorageError(
       'too-large',
-      `While the server is away an atomic unit has at most ${UNIT_PARTS} operations and 2 MiB of values: this one has ${parts.length} operations and about ${bytes} bytes. Nothing was stored. Cut it into smaller units, or call again when status().state is 'online'.`,
+      `While the server cannot be reached, an atomic unit has at most ${UNIT_PARTS} operations and 2 MiB of values: this one has ${parts.length} operations and about ${bytes} bytes. Nothing was stored. Cut it into smaller units, or call again when status().state is 'online'.`,
     );
   const unit: AtomicUnit = { order: draft.meta.lastOrder + 1, size: unitWrites.length, checks };
   for (const write of unitWrites) {
@@ -405,7 +405,7 @@ async function carryOutUnit({ parts, sentAs }: AtomicOperation, draft: Draft, at
   }
 }
 
-/** What an update that may have arrived was computed on. */
+/** The base of an update in doubt: what it was computed on. */
 async function baseOf(
   key: string,
   { on }: Computed,
@@ -416,7 +416,7 @@ async function baseOf(
   return serverState && isSame(serverState.value, value) ? serverState : { generation, epoch, seq: 0, value };
 }
 
-/** The server's name for a state that was named here while it waited, where that is the current one. */
+/** The server's revision of a state that this device has named, if that write was sent and the state is current. */
 export function arrivedAs({ serverState, writes }: KeyState, revision: string | null): string | undefined {
   const arrived =
     writes.length === 0 &&
@@ -425,10 +425,10 @@ export function arrivedAs({ serverState, writes }: KeyState, revision: string | 
   return arrived ? `${serverState.epoch}.${serverState.seq}` : undefined;
 }
 
-/** What names of states begin with that only this origin knows. */
+/** The prefix of revisions that only this device knows. */
 export const LOCAL = 'local.';
 
-/** Names the state of a key: the server's revision, or the write that waits. */
+/** The revision of a key: that of the server, or that of its last queued write. */
 function revisionOf(keyState: KeyState): string {
   const { serverState } = keyState;
   const last = lastAcknowledged(keyState);
@@ -439,7 +439,7 @@ function clearKnown(draft: Draft, atMs: number): void {
   if (draft.meta.cursor === undefined)
     throw new StorageError(
       'unavailable',
-      'The server is away, and not everything that it holds was read here: clear() has to wait until it is back.',
+      "The server cannot be reached, and this device does not know all of its keys. Call clear() again when status().state is 'online'.",
     );
   for (const [key, keyState] of draft.keyStates) {
     if (key === ALL_KEYS || !(keyState.writes.length > 0 || keyState.serverState?.value)) continue;

@@ -1,7 +1,7 @@
 /**
- * A clear that waited, where the server has changed meanwhile: it deletes what was there when it was made, and nothing later.
+ * A queued clear of a server that has changed since: it deletes what existed when the clear was made, and nothing later.
  *
- * Each key is deleted on its revision, so it may be begun again after any failure.
+ * Each key is deleted by its revision, so it can be repeated after any failure.
  */
 import { isObject, type JsonObject } from '../../core/json.ts';
 import { type Level1, OP_BYTES, type WireOp } from '../../remote/level1/protocol.ts';
@@ -10,10 +10,10 @@ import type { Meta } from '../rules/state.ts';
 import { type Stop, stopOf } from './stop.ts';
 
 const PAGE = 500;
-/** Bytes that one of them is in a request at most, however long and odd its key. */
+/** The most bytes of one delete in a request, whatever its key is. */
 const OPERATION = 6 * 1024 + 2 * OP_BYTES;
 
-/** Delete every key whose revision is at most `seq`. Adds what the answers show to `news`. */
+/** Deletes every key whose revision is at most `seq`. Adds the observations of the answers. */
 export async function clearByRevision(
   level1: Level1,
   meta: Meta,

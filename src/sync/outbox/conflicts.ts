@@ -1,5 +1,5 @@
 /**
- * Values that did not come to be the server's: listed, and settled by the app.
+ * Conflicts: listed, and resolved by the app.
  */
 
 import type { ConflictOf, ConflictValue, Resolution } from '../../core/conflict.ts';
@@ -11,7 +11,7 @@ import { clearsOf, type SyncDatabase } from '../database.ts';
 import { enqueue } from '../rules/outbox.ts';
 import { ALL_KEYS, type ConflictRecord, type KeyState, type StoredJson } from '../rules/state.ts';
 
-/** All of them, the oldest first. */
+/** All conflicts, the oldest first. */
 export async function listConflicts(database: SyncDatabase): Promise<ConflictOf[]> {
   const conflicts = await database.read((transaction) => transaction.records<ConflictRecord>('conflict'));
   return Promise.all(
@@ -34,9 +34,9 @@ const sideOf = async (key: string, value: StoredJson | undefined): Promise<Confl
   value && { value: await decodeAt(key, value.json) };
 
 /**
- * Settle the conflicts of a key.
+ * Resolves the conflicts of a key.
  *
- * @throws {StorageError} `invalid-key`; `invalid-option` where there are none, or for a choice that is none.
+ * @throws {StorageError} `invalid-key`; `invalid-option` if the key has no conflict, or for an unknown choice.
  */
 export async function resolveConflicts(
   database: SyncDatabase,
@@ -60,7 +60,7 @@ export async function resolveConflicts(
       if (key === ALL_KEYS)
         throw new StorageError(
           'invalid-option',
-          'A clear() is settled by calling it again, or by resolve("", "server").',
+          'Resolve the conflict of a clear() by calling clear() again, or with resolve("", "server").',
         );
       const parts = last.unit === undefined ? [last] : all.filter(({ unit }) => unit === last.unit);
       const keyStates = await writing.keyStates([...parts.map((part) => part.key), ALL_KEYS]);

@@ -1,5 +1,5 @@
 /**
- * What the status tells of the database: queued writes, conflicts, the server's level and the time of the last contact.
+ * The members of the status that come from the database: queued writes, conflicts, the server's level, the time of the last contact.
  */
 import type { StorageStatus } from '../../core/session.ts';
 import type { SyncDatabase } from '../database.ts';

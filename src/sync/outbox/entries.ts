@@ -1,7 +1,7 @@
 /**
- * The outboxes of this device, of all servers and databases: listed, and single entries taken out.
+ * The outboxes of this device, of all servers and databases: lists their entries and discards single ones.
  *
- * Each is opened for itself: its storage may be open in this tab, in another one, or in none.
+ * Each outbox is opened by itself: its storage may be open in this tab, in another one, or in none.
  */
 import { StorageError } from '../../core/errors.ts';
 import { utf8Length } from '../../core/keys.ts';
@@ -13,14 +13,14 @@ import { applyDecision } from '../rules/outbox.ts';
 import { ALL_KEYS, type ConflictRecord, type QueuedWrite } from '../rules/state.ts';
 import { createTabs } from '../tabs/channel.ts';
 
-/** What the names of sync's databases begin with. */
+/** The prefix of the names of sync's databases. */
 export const DATABASE_PREFIX = 'codeforge-sync:';
 
-/** Lists what waits for a server on this device, the oldest of each server first. */
+/** Lists the queued writes of this device, the oldest of each server first. */
 export async function listOutboxes(timeout: number): Promise<OutboxEntry[]> {
   const entries: OutboxEntry[] = [];
   for (const { name = '', version } of (await findIndexedDb()?.databases?.()) ?? []) {
-    // WebKit lists what was never created with version 0.
+    // WebKit lists databases of aborted creations with version 0.
     if (!name.startsWith(DATABASE_PREFIX) || version === 0) continue;
     await withDatabase(name, timeout, async (database) => {
       const { writes, meta } = await database.read(async (transaction) => ({
@@ -57,7 +57,7 @@ export async function discardEntry(id: string, isKept: boolean, timeout: number)
       const keyStates = await writing.keyStates([...new Set([ALL_KEYS, ...parts.map(({ key }) => key)])]);
       for (const write of parts) {
         const { writes = [] } = keyStates.get(write.key) ?? {};
-        // What may have arrived stays until that is known: later writes follow it.
+        // A write that may have been applied stays until that is known: later writes follow it.
         const after = write.sentAs
           ? writes.map((other) =>
               other.order === write.order ? { ...other, rejected: true as const } : other,
@@ -86,7 +86,7 @@ async function withDatabase(
   }
 }
 
-/** The rows by entry: those of an atomic unit are one. */
+/** The writes of each entry: an atomic unit is one entry. */
 function unitsOf(writes: readonly QueuedWrite[]): QueuedWrite[][] {
   const units = new Map<number, QueuedWrite[]>();
   for (const write of writes) {

@@ -1,5 +1,5 @@
 /**
- * What is to be stored where the server has something that a writer had not seen: the app's choice (option `conflict`).
+ * The option `conflict`: what is stored if the server's value has changed since the author of a write has seen it.
  */
 
 import type { ConflictPolicy } from '../../core/conflict.ts';
@@ -10,10 +10,10 @@ import type { StoredJson } from '../rules/state.ts';
 import type { Merge } from './replay.ts';
 
 /**
- * A policy as a rule over what travels.
+ * Applies a policy to JSON values.
  *
- * @param timeout Milliseconds that an app's function may take: others wait for it.
- * @param failed Told where it fails. Then nothing is decided, and both sides are kept.
+ * @param timeout Milliseconds that an app's function may take: other tabs wait for it.
+ * @param failed Called if the function fails. Then both values are kept as a conflict.
  */
 export function mergeBy(
   policy: ConflictPolicy,
@@ -39,7 +39,7 @@ export function mergeBy(
       const merged = await withTimeLimit(choosing, timeout, late, signal);
       return { value: merged === undefined ? undefined : await storedJsonOf(key, snapshot(merged, key)) };
     } catch (error) {
-      // It is asked again when the storage is opened again.
+      // The function is called again when the storage is opened again.
       signal.throwIfAborted();
       failed(key, error);
       return undefined;

@@ -1,5 +1,5 @@
 /**
- * Writes that wait, as they travel to a server of level 1.
+ * Queued writes as the operations of a request of level 1.
  */
 import { chunksOf } from '../../core/chunks.ts';
 import { utf8Length } from '../../core/keys.ts';
@@ -7,11 +7,11 @@ import { NEVER, OP_BYTES, type WireOp } from '../../remote/level1/protocol.ts';
 import { operationsOf } from '../rules/outbox.ts';
 import { ALL_KEYS, type Meta, type QueuedWrite } from '../rules/state.ts';
 
-/** Bytes of a body, and what stands around the writes in it. */
+/** The most bytes of a body, and the bytes around its operations. */
 const MOST_BYTES = 2 * 1024 * 1024;
 const HEAD_BYTES = 256;
 
-/** As many rows as a request should hold, of `bytes` at most. A unit, which has a limit of its own, is never cut. */
+/** The first writes that fit into a request of at most `bytes`. A unit has a limit of its own and is never cut. */
 export function fitting(writes: readonly QueuedWrite[], bytes: number): readonly QueuedWrite[] {
   const unit = writes[0]?.unit;
   if (unit) return writes.filter((write) => write.unit?.order === unit.order);
@@ -22,7 +22,7 @@ export function fitting(writes: readonly QueuedWrite[], bytes: number): readonly
   return first;
 }
 
-/** The operations of a request: writes, or a unit with what it checks. */
+/** The operations of a request: writes, or a unit with its checks. */
 export const opsOf = (writes: readonly QueuedWrite[], meta: Meta): WireOp[] =>
   operationsOf(writes).map((step) =>
     'check' in step
@@ -38,7 +38,7 @@ function revisionOf(
   return base?.value ? (base.generation === generation ? `${epoch}.${base.seq}` : NEVER) : null;
 }
 
-/** A write that waits as it travels: it holds only for what its writer had seen. */
+/** The operation of a queued write. Its condition is its base. */
 function wireOp(write: QueuedWrite, meta: Meta): WireOp {
   const { key, value, base } = write;
   if (key === ALL_KEYS) return { op: 'clear', ifSeq: base?.generation === meta.generation ? base.seq : 0 };

@@ -1,9 +1,8 @@
 /**
- * The outbox sent from a device whose disk is full: nothing can be noted down, but what has arrived can be deleted.
+ * The replay on a full disk: nothing can be stored, but writes that have arrived can be deleted.
  *
- * Nothing is marked, so a tab that ends in the middle leaves writes that are sent again. They hold only for what their writer had
- * seen: where they had applied, the server has their very value by then, and they are done. What cannot be settled by deleting it
- * stays where it is, until there is room.
+ * No mutation is recorded, so a tab that ends in the middle leaves writes that are sent again. Their condition is their base: if they
+ * were applied, the server holds the same value, and they are done. Any other write stays in the outbox until the disk has room.
  */
 
 import type { StorageError } from '../../core/errors.ts';
@@ -17,14 +16,14 @@ import type { Replay } from './replay.ts';
 import { type Stop, stopOf } from './stop.ts';
 
 const MOST = 100;
-/** A unit, which is sent as a whole, has fewer writes. */
+/** A unit, which is sent as a whole, has fewer writes than this. */
 const READ = 500;
 
 /**
- * Send what waits, up to the row with the number `last`.
+ * Sends the queued writes up to the number `last`.
  *
- * @param met The server as it was met: there may have been no room to note that down.
- * @param full Why nothing can be noted down.
+ * @param meta What the last handshake has found: it may not be stored.
+ * @param full Why nothing can be stored.
  */
 export async function replayFull(
   { database, level1, progress, signal }: Replay,
@@ -69,17 +68,17 @@ export async function replayFull(
         decide(write, { status: own[i]?.status ?? 0, serverState: serverState.get(write.key) }).type ===
         'done',
     );
-    // A unit with a part that did not apply is not there as a whole.
+    // If one part of a unit did not apply, none did.
     if (!unit || results.every(({ status }) => status === 200 || status === 404))
       for (const write of done) applied.add(write);
     const dropped = await database.write(async (writing) => {
       const keyStates = await writing.keyStates([...applied].map(({ key }) => key));
-      // Where another write of the key waits it would have to be written anew, on what is there now.
+      // If the key has another queued write, its base would have to be stored anew.
       const only = [...applied].filter(({ key, order, version }) => {
         const now = keyStates.get(key)?.writes ?? [];
         return now.length === 1 && now[0]?.order === order && now[0].version === version;
       });
-      // Of a unit all writes go, or none.
+      // All writes of a unit are deleted, or none.
       if (writes[0]?.unit && only.length < writes.length) return 0;
       for (const { key, order } of only) writing.drop(key, order);
       return only.length;
@@ -90,7 +89,7 @@ export async function replayFull(
   return undefined;
 }
 
-/** Which of rows that may have been sent before have arrived. */
+/** Which of the writes that may have been sent before were applied. */
 async function appliedOf(level1: Level1, writes: readonly QueuedWrite[]): Promise<Set<QueuedWrite> | Stop> {
   const applied = new Set<QueuedWrite>();
   const mutations = new Map(writes.flatMap(({ sentAs }) => (sentAs ? [[sentAs.client, sentAs]] : [])));

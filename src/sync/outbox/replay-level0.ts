@@ -1,8 +1,8 @@
 /**
- * The outbox sent to a server of level 0, which knows no revisions and no numbers: what is there is read and compared with what the
- * writer had seen, and only then replaced.
+ * The replay to a server of level 0, which has neither revisions nor mutations. The current value is read and compared with the base
+ * of the queued write before it is replaced.
  *
- * Between that read and the write somebody else may write: such a server has no way to tell (docs/guarantees.md).
+ * Another client may write between the read and the write. Such a server cannot detect that (docs/guarantees.md).
  */
 
 import type { Operation, Outcome } from '../../core/backend.ts';
@@ -23,10 +23,10 @@ import {
 import { type Replay, recordDecisions } from './replay.ts';
 import { isUnreachable, type Stop } from './stop.ts';
 
-/** Keys that are compared and written together. */
+/** The most keys that are compared and written together. */
 const MOST = 50;
 
-/** Send what waits, up to the row with the number `last`. */
+/** Sends the queued writes up to the number `last`. */
 export async function replayLevel0(
   work: Omit<Replay, 'level1'>,
   flask: FlaskBackend,
@@ -84,19 +84,19 @@ export async function replayLevel0(
   return undefined;
 }
 
-/** The first write of each key, up to an atomic unit. */
+/** The first write of each key, before the first atomic unit. */
 function firstOfEach(writes: readonly QueuedWrite[]): QueuedWrite[] {
   const keys = new Set<string>();
   const end = writes.findIndex(({ unit }) => unit);
   return writes.slice(0, end < 0 ? undefined : end).filter(({ key }) => !keys.has(key) && keys.add(key));
 }
 
-/** Such a server cannot apply several writes as a whole: none of them is sent. */
+/** Rejects a unit: such a server cannot apply several writes as a whole. */
 async function rejectUnit(work: Omit<Replay, 'level1'>, { order }: AtomicUnit, meta: Meta): Promise<void> {
   const writes = (await work.database.read((transaction) => transaction.allWrites())).filter(
     ({ unit }) => unit?.order === order,
   );
-  const detail = 'The server, now of level 0, cannot apply several writes as a whole.';
+  const detail = 'The server is of level 0 now and cannot apply several writes as a whole.';
   const rejections = writes.map((): Decision => ({ type: 'rejected' }));
   await recordDecisions(work, writes, rejections, [], meta, 0, Array(writes.length).fill(detail));
 }
@@ -104,7 +104,7 @@ async function rejectUnit(work: Omit<Replay, 'level1'>, { order }: AtomicUnit, m
 const run = (flask: FlaskBackend, operations: readonly Operation[]): Promise<Outcome[]> =>
   flask.run(operations).catch((reason) => operations.map(() => ({ status: 'rejected', reason })));
 
-/** What the server holds under the keys of rows, or why it cannot be told. */
+/** The server states of the keys of writes, or why they are not known. */
 async function knownServerState(
   flask: FlaskBackend,
   writes: readonly QueuedWrite[],
@@ -133,7 +133,7 @@ async function knownServerState(
   return writes.map(({ key }) => serverState.get(key) as ServerState | StorageError);
 }
 
-/** A value as it travels: in the form that its writer knows, where such a server has only sorted its members. */
+/** The JSON of a value that was read: in the known form if the server has only sorted its members. */
 async function formOf({ key, value, base }: QueuedWrite, got: unknown): Promise<StoredJson> {
   const found = snapshot(got);
   for (const known of [value, base?.value])
@@ -142,10 +142,10 @@ async function formOf({ key, value, base }: QueuedWrite, got: unknown): Promise<
   return storedJsonOf(key, found);
 }
 
-/** A clear is about what was there when it was made, which such a server cannot tell. */
+/** A queued clear deletes what existed when it was made, which such a server cannot tell. */
 const NO_CLEAR = new StorageError(
   'unsupported',
-  'The server, now of level 0, cannot clear what was there then.',
+  'The server is of level 0 now and cannot tell which keys existed when clear() was called. Call clear() again.',
 );
 
 async function operationOf({ key, value }: QueuedWrite): Promise<Operation> {
@@ -153,7 +153,7 @@ async function operationOf({ key, value }: QueuedWrite): Promise<Operation> {
   return { type: 'put', key, ...snapshot(await decodeAt(key, structuredClone(value.json))) };
 }
 
-/** Why to stop, if a failure is not this write's alone. */
+/** Why the replay stops, if a failure concerns more than one write. */
 function stopOf(error: StorageError): Stop | undefined {
   if (isUnreachable(error) || error.code === 'closed') return { why: 'unreachable', error };
   return error.code === 'forbidden' || error.code === 'quota' ? { why: 'refused', error } : undefined;

@@ -1,12 +1,12 @@
 /**
- * The outbox sent to a server of level 1: in order, one batch at a time, each write once (docs/contract.md, 5.10 to 5.14).
+ * The replay to a server of level 1: in order, one batch at a time, each write once (docs/contract.md, 5.10 to 5.14).
  *
- * What is sent is marked with its mutation before, on the disk, and stays in the outbox until the transaction that records its
- * result. Where there is no answer, or the tab is gone, the mutation is given up by whoever comes next: its results tell what had
- * applied, and what had not never will.
+ * Before a batch is sent, its mutation is recorded on disk. A write stays in the outbox until the transaction that records its result.
+ * If there is no answer, or the tab is gone, the next replay voids the mutation. The results tell whether it was applied; otherwise it
+ * never will be.
  *
- * One write never holds up the others. Where the server answers, but not to a batch, its halves are sent, and a single write is set
- * aside; after three such passes it is kept as a conflict.
+ * One write never blocks the others. If the server answers other requests but not this batch, its halves are sent, and a single write
+ * is skipped. After three such replays it is kept as a conflict.
  */
 
 import type { StorageError } from '../../core/errors.ts';
@@ -48,41 +48,41 @@ import { clearByRevision } from './clear-by-revision.ts';
 import { fitting, opsOf } from './outgoing.ts';
 import { restoredMeanwhile, type Stop, stopOf } from './stop.ts';
 
-/** Writes a request. */
+/** The most writes of a request. */
 const MOST = 500;
-/** So often a write is sent that the server does not answer while it answers everything else. */
+/** How often a write is sent that the server does not answer although it answers everything else. */
 const PASSES = 3;
-/** Milliseconds for a request after one that had no answer, although the server answers others. */
+/** Milliseconds for a request after one had no answer although the server answers others. */
 const SUSPICIOUS_MS = 2000;
-/** After so many writes that the server does not allow, the rest is not tried: the caller may only read. */
+/** After so many writes that the server forbids, the rest is not tried: the caller may only read. */
 const MOST_DENIED = 3;
-/** After so many mutations that were given up while they were sent, the server is not believed. */
+/** After so many mutations that were voided while they were sent, the replay stops. */
 const MOST_VOIDED = 20;
 
-/** What is to be stored where the server has something that the writer of a value had not seen; nothing to keep the server's. */
+/** Decides what is stored if the server state has changed since the base of a write. `undefined`: the server's value stays. */
 export type Merge = (
   write: QueuedWrite,
   serverState: ServerState,
 ) => Promise<{ readonly value: StoredJson | undefined } | undefined>;
 
-/** What a replay works on. */
+/** What a replay needs. */
 export interface Replay {
   readonly database: SyncDatabase;
   readonly level1: Level1;
   readonly merge: Merge;
-  /** Told after each batch. */
+  /** Is called after each batch. */
   readonly progress: () => void;
   readonly signal: AbortSignal;
 }
 
-/** Send what waits, up to the row with the number `last`. */
+/** Sends the queued writes up to the number `last`. */
 export async function replay(work: Replay, last: number): Promise<Stop | undefined> {
   const { level1, signal } = work;
   const most = Math.min(MOST, level1.limits.batchOps);
   const selection: Selection = { most, last, aside: new Set() };
-  /** A write that the server will not take. */
+  /** The last write that the server has refused for good. */
   let refusal: Refusal | undefined;
-  /** Why something is left. */
+  /** Why writes are left. */
   let left: StorageError | undefined;
   let isSuspicious = false;
   let denied = 0;
@@ -93,7 +93,7 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
     const { writes, meta, sentAs } = next;
     if (next.wasSent) {
       const given = await level1.voidMutation(sentAs);
-      // Whoever settled it long ago has forgotten these writes: they hold only for what their writer had seen.
+      // If it was settled long ago, its results are forgotten. The writes are sent again, and their condition is their base.
       if (!given.answer && !isSettled(given)) return stopOf(given);
       if (given.answer && given.answer.epoch !== meta.epoch) return restoredMeanwhile();
       await recordVoided(work, writes, meta, given.answer, refusal);
@@ -114,7 +114,7 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       continue;
     }
     if (nameOf(sent.type) === 'epoch-changed' || sent.error instanceof OtherAccountError) return stopOf(sent);
-    // Another tab has given the mutation up. Its name is new, so that does not go on.
+    // Another tab has voided the mutation. The next one has a new name, so this does not repeat.
     if (/^(void|settled)$/.test(nameOf(sent.type) ?? '') && voided < MOST_VOIDED) {
       voided += 1;
       continue;
@@ -122,7 +122,7 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
     const blame = await blameOf(level1, sent);
     if (blame === 'server') return stopOf(sent);
     if (blame === 'busy') return { why: 'refused', error: sent.error };
-    // Then nothing of it can still arrive.
+    // Then no attempt of it can still arrive.
     const isOver = sent.refused !== undefined && !sent.isInDoubt;
     isSuspicious = true;
     const [write] = writes as [QueuedWrite];
@@ -153,19 +153,20 @@ interface Refusal {
   readonly detail: string;
 }
 
-/** Which of the writes that wait are sent. */
+/** Which queued writes are sent. */
 interface Selection {
   most: number;
   readonly last: number;
-  /** Keys of writes that had no answer: they and later writes of them wait. */
+  /** Keys whose writes are skipped in this replay. */
   readonly aside: Set<string>;
-  /** The server has no room for values. */
+  /** Whether the server's disk is full: only deletes are sent. */
   deletesOnly?: boolean;
 }
 
 /**
- * Why a batch was refused or not answered: because of the server or the way to it, or because it takes no writes for a while; of what is written; of the server's disk, which is
- * full; of what this caller may do; or, where other requests are answered, of something on the way that is not known.
+ * Why a batch was refused or not answered. `server`: the server or the connection. `busy`: the server accepts no writes for a while.
+ * `write`: the content of the batch. `room`: the server's disk is full. `access`: this caller may not write. `unknown`: something on the
+ * way, although other requests are answered.
  */
 async function blameOf(
   level1: Level1,
@@ -173,7 +174,7 @@ async function blameOf(
 ): Promise<'server' | 'busy' | 'write' | 'room' | 'access' | 'unknown'> {
   if (refused === 507) return 'room';
   if (refused === 401 || refused === 429 || refused === 503) return 'server';
-  // It changes nothing, and takes the way of a write: a server that only reads for a while refuses it too.
+  // A check changes nothing, but a server that accepts no writes for a while refuses it too.
   const check: WireOp = { op: 'check', key: 'probe', ifRevision: NEVER };
   const probe = await level1.batch({ mutation: { client: newClient(), m: 1 } }, [check], SUSPICIOUS_MS);
   if (probe.answer) return refused === undefined ? 'unknown' : 'write';
@@ -185,16 +186,16 @@ async function blameOf(
   return read.answer ? 'busy' : 'server';
 }
 
-/** What a request is about. */
+/** The writes of the next request. */
 interface Next {
   readonly writes: readonly QueuedWrite[];
   readonly meta: Meta;
   readonly sentAs: SentAs;
-  /** Whether it may have been sent before. */
+  /** Whether they may have been sent before. */
   readonly wasSent: boolean;
 }
 
-/** Take what is to be sent next, marked. */
+/** Selects the writes of the next request, and records their mutation. */
 const take = ({ database, level1 }: Replay, selection: Selection): Promise<Next | undefined> =>
   makingRoom(database, async (writing) => {
     const meta = await writing.meta();
@@ -229,7 +230,7 @@ const take = ({ database, level1 }: Replay, selection: Selection): Promise<Next 
 
 const sentAsOf = ([write]: readonly QueuedWrite[]): SentAs => write?.sentAs as SentAs;
 
-/** The writes that can be sent, each only after the earlier ones of its key. */
+/** Leaves out skipped keys, and the writes that follow a skipped one. */
 function withoutBlocked(
   writes: readonly QueuedWrite[],
   { aside, deletesOnly = false }: Selection,
@@ -239,16 +240,16 @@ function withoutBlocked(
   for (const write of writes)
     if (write.unit) units.set(write.unit.order, [...(units.get(write.unit.order) ?? []), write]);
   return writes.filter((write) => {
-    // A unit waits as a whole.
+    // A unit is left out as a whole.
     const parts = (write.unit && units.get(write.unit.order)) ?? [write];
     const isBlocked = parts.some(({ key, value }) => blocked.has(key) || (deletesOnly && value));
-    // What it checks must not change before it is sent.
+    // The keys that it checks must not change before it is sent.
     if (isBlocked) for (const { key } of [...parts, ...(write.unit?.checks ?? [])]) blocked.add(key);
     return !isBlocked;
   });
 }
 
-/** Note why writes that stay in the outbox were not taken. */
+/** Records why writes that stay in the outbox were not accepted. */
 const noteFailure = (
   { database }: Replay,
   writes: readonly QueuedWrite[],
@@ -265,7 +266,7 @@ const noteFailure = (
     }
   });
 
-/** Write, where the disk is full in the place of the mirror: what waits goes before what can be read again. */
+/** Writes; on a full disk after the mirror is deleted. The mirror can be read again, a queued write cannot. */
 async function makingRoom<T>(
   database: SyncDatabase,
   work: (writing: WriteTransaction) => Promise<T>,
@@ -280,7 +281,7 @@ async function makingRoom<T>(
   }
 }
 
-/** Record what came of a batch. */
+/** Records the results of a batch. */
 async function record(
   work: Replay,
   { writes, meta, sentAs }: Next,
@@ -291,7 +292,7 @@ async function record(
   const serverState = new Map(
     observations.flatMap((one) => ('key' in one ? [[one.key, one.serverState]] : [])),
   );
-  // A conflict whose value the answer left out.
+  // Conflicts whose current value the answer has left out.
   const unit = writes[0]?.unit;
   const { own, failed } = unit
     ? unitResults(writes, answer.results)
@@ -313,7 +314,7 @@ async function record(
   let decisions: Decision[] = [];
   if (unit) {
     if (failed !== undefined)
-      details.fill(`The server had changed ${failed} meanwhile, which the atomic unit checks.`);
+      details.fill(`The atomic unit checks key ${failed}, which had changed at the server.`);
     const alone = writes.map((write, i) => {
       const { status } = own[i] as Result;
       return status === 424 ? undefined : decide(write, { status, serverState: serverState.get(write.key) });
@@ -335,7 +336,7 @@ async function record(
   return undefined;
 }
 
-/** Record what a mutation had come to that was given up. */
+/** Records the stored results of a mutation that was voided. */
 async function recordVoided(
   work: Replay,
   writes: readonly QueuedWrite[],
@@ -357,12 +358,12 @@ async function recordVoided(
   await recordDecisions(work, writes, decisions, [], meta, given?.seq ?? 0, details);
 }
 
-/** The state that a write has made. */
+/** The server state that a write has made. */
 const stateOfResult = ({ revision }: Result, { generation, epoch }: Meta): ServerState | undefined =>
   revision === undefined ? undefined : { generation, epoch, seq: seqOf(revision) };
 
 /**
- * Record what becomes of writes that were sent, and what the answer showed, in one transaction.
+ * Records the decisions on writes that were sent, and the observations of the answer, in one transaction.
  *
  * @param client The client whose mutation the server has answered.
  */
@@ -383,7 +384,7 @@ export async function recordDecisions(
     if (result) merged.set(write, result.value);
   }
   const store = async (writing: WriteTransaction): Promise<void> => {
-    // The server was found to be restored since: what it has answered may be gone. Giving the mutation up tells.
+    // A restore was noticed since: the answered mutation may be lost. Voiding it tells.
     if (((await writing.meta()) ?? meta).generation !== meta.generation) return;
     const keyStates = await writing.keyStates([...new Set([ALL_KEYS, ...writes.map(({ key }) => key)])]);
     const shown: Observation[] = [...observations];
@@ -426,7 +427,7 @@ export async function recordDecisions(
   progress();
 }
 
-/** What is kept of a write that does not come to be the server's. */
+/** The conflict record of a write that was not applied. */
 function conflictOf(write: QueuedWrite, decision: Decision, detail = ''): ConflictRecord {
   const { key, value: local } = write;
   const changed = decision.type === 'conflict';
@@ -436,7 +437,7 @@ function conflictOf(write: QueuedWrite, decision: Decision, detail = ''): Confli
     base: write.base?.value,
     local,
     server: changed ? decision.serverState.value : undefined,
-    detail: changed ? 'The server had changed meanwhile.' : detail || (WORDS[decision.type] ?? ''),
+    detail: changed ? "The server's value had changed." : detail || (WORDS[decision.type] ?? ''),
     atMs: Date.now(),
     ...(write.unit && { unit: write.unit.order }),
   };

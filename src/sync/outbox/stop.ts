@@ -1,5 +1,5 @@
 /**
- * Failures that are not of one call or one write: the way to the server is cut, or it refuses, or it is another.
+ * Failures that concern more than one write: the server cannot be reached, refuses, or was restored.
  */
 
 import { StorageError } from '../../core/errors.ts';
@@ -9,23 +9,23 @@ import { isLocal } from '../database.ts';
 
 /** Why a replay ended before the outbox was empty. */
 export interface Stop {
-  /** The server is away; it refuses; it is not in the state that its answers were of; another tab is sending. */
+  /** The server cannot be reached; it refuses; it was restored; or another tab is sending. */
   readonly why: 'unreachable' | 'refused' | 'restored' | 'busy';
   readonly error: StorageError;
 }
 
-/** Whether a failure is one of the way to the server, not of the call. */
+/** Whether a failure is that of the connection, not of the call. */
 export const isUnreachable = (error: StorageError): boolean =>
   (error.code === 'unavailable' || error.code === 'timeout') && !isLocal(error);
 
-/** Why to stop where a request has no answer. */
+/** Why a replay stops after a request without an answer. */
 export function stopOf({ error, refused, type }: Unanswered): Stop {
   if (nameOf(type) === 'epoch-changed') return { why: 'restored', error };
   return { why: refused === undefined ? 'unreachable' : 'refused', error };
 }
 
-/** The server answers for another state of its data. */
+/** The server has answered with another epoch. */
 export const restoredMeanwhile = (): Stop => ({
   why: 'restored',
-  error: new StorageError('unavailable', 'The server was restored meanwhile.'),
+  error: new StorageError('unavailable', 'The server was restored from a backup.'),
 });

@@ -5,14 +5,14 @@
  */
 import { inNextGeneration, type Meta } from './state.ts';
 
-/** An account, or that the server names none. */
+/** An account; without a name if the server names none. */
 type Account = Pick<Meta, 'account'>;
 
-/** Whether what is stored here belongs to another account. Before the server has named one, it does not. */
+/** Whether this device holds data of another account. Before the server has named an account, it does not. */
 export const isOfOtherAccount = (meta: Meta | undefined, known: Account | undefined): boolean =>
   known !== undefined && meta?.account !== undefined && meta.account !== known.account;
 
-/** What is known of a server that is used for another account from now on. Everything else is deleted with that. */
+/** The meta of a server that is used for another account from now on. The same transaction deletes everything else. */
 export const inAccount = (meta: Meta, epoch: string, account: string | undefined): Meta => ({
   ...inNextGeneration(meta, epoch),
   needsComparison: false,

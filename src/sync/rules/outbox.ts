@@ -1,7 +1,7 @@
 /**
- * The rules of the outbox: what waits, what is sent of it, and what becomes of it.
+ * The rules of the outbox: how a write is queued, what a request sends, and what its results mean.
  *
- * No I/O, as in state.ts, whose promises they keep.
+ * Pure functions without I/O. They keep the promises of state.ts.
  */
 import {
   ALL_KEYS,
@@ -16,12 +16,12 @@ import {
   type StoredJson,
 } from './state.ts';
 
-/** A write, about to wait. */
+/** A write that is to be queued. */
 export interface NewWrite {
   readonly key: string;
   readonly value?: StoredJson | undefined;
   readonly sentAs?: SentAs | undefined;
-  /** What its writer had seen, where that was at the server and the mirror may be further by now. */
+  /** The base, if the author has read it from the server and the mirror may be newer by now. */
   readonly base?: ServerState | undefined;
   readonly dependsOnBase?: boolean | undefined;
   readonly unit?: AtomicUnit | undefined;
@@ -29,7 +29,7 @@ export interface NewWrite {
   readonly atMs: number;
 }
 
-/** The waiting writes of a key with one more. One that was not sent is replaced, and its base stays: that is what its writer saw. */
+/** Appends a write to the queue of its key. It replaces a write that was never sent, and takes over its base: the author has seen that. */
 export function enqueue(
   keyState: KeyState,
   clears: readonly QueuedWrite[],
@@ -42,19 +42,19 @@ export function enqueue(
   const counted: Meta = { ...meta, lastOrder: version };
   if (last && last.order > (clear?.order ?? 0)) {
     const sameBatch = last.sentAs && last.sentAs.client === write.sentAs?.client;
-    // What was made on something else than the write before it neither replaces that nor follows from it.
+    // A write with another base neither replaces the write before it nor follows from it.
     if (write.base && !sameBatch)
       return {
         writes: [...keyState.writes, { ...write, order: version, version, hasOwnBase: true }],
         meta: counted,
       };
-    // A unit stays as it is, and so does what was rejected. What follows waits for its result.
+    // A unit and a rejected write are never replaced. The next write takes its base from their result.
     if (write.unit || last.unit || write.rejected || last.rejected)
       return {
         writes: [...keyState.writes, { ...write, order: version, version, base: last.base }],
         meta: counted,
       };
-    // What is set replaces all that waits; what was computed on the last write does not know of those before an own base.
+    // A set replaces all queued writes of the key. A write that was computed on the last one takes over its base and its flags.
     const replacement: QueuedWrite = {
       ...write,
       order: last.order,
@@ -65,7 +65,7 @@ export function enqueue(
     };
     if (!last.sentAs || sameBatch)
       return { writes: [...keyState.writes.slice(0, -1), replacement], meta: counted };
-    // Until what was sent is settled its base stands here too; then its result does.
+    // Until the sent write is settled, this one has the same base; then the result becomes its base.
     return {
       writes: [...keyState.writes, { ...replacement, order: version, hasOwnBase: undefined }],
       meta: counted,
@@ -79,14 +79,14 @@ export function enqueue(
 const absentAt = (serverState: ServerState | undefined): ServerState | undefined =>
   serverState && { ...serverState, value: undefined };
 
-/** That a complete mirror lacks a key is knowledge. */
+/** A key that a complete mirror lacks does not exist. */
 const absentHere = ({ generation, epoch, cursor }: Meta): ServerState | undefined =>
   cursor === undefined ? undefined : { generation, epoch, seq: cursor };
 
 /**
- * The waiting writes of all keys after a clear: what was not sent is superseded, what was is followed by a delete.
+ * Appends a clear to the queues of all keys. It replaces writes that were never sent; a delete follows each write that was sent.
  *
- * @param pending All keys with writes that wait, clears included.
+ * @param pending All keys with queued writes, clears included.
  */
 export function enqueueClear(
   pending: ReadonlyMap<string, KeyState>,
@@ -105,7 +105,7 @@ export function enqueueClear(
       writes.set(key, [...sent, { order, version: order, key, base: last.base, isFromClear: true, atMs }]);
     }
   }
-  // Of a server that was never reached there is nothing to clear.
+  // A server that was never reached has nothing to clear.
   if (meta.level === undefined) return { writes, meta: counted };
   const order = counted.lastOrder + 1;
   const base = { generation: meta.generation, epoch: meta.epoch, seq: meta.seq };
@@ -114,18 +114,18 @@ export function enqueueClear(
   return { writes, meta: { ...counted, lastOrder: order } };
 }
 
-/** What the next request is about. */
+/** The next request: writes to settle, or writes to send. */
 export type Plan =
   | { readonly settle: readonly QueuedWrite[] }
   | { readonly send: readonly QueuedWrite[] }
   | undefined;
 
 /**
- * What to send next of the writes that wait. What may have been sent is settled first. What is to be sent is marked: it stays
- * where it is until there is a result.
+ * Plans the next request. Writes that may have been sent are settled first. A write to send gets its mutation, and stays in the queue
+ * until it has a result.
  *
- * @param rows In their order, from the first on.
- * @param client Never used before: two copies of a device must not name two mutations alike.
+ * @param writes In their order, from the first one on.
+ * @param client A new one: two copies of a device must not give two mutations one name.
  */
 export function planRequest(writes: readonly QueuedWrite[], client: string, most: number): Plan {
   const unsettled = writes.find(({ sentAs }) => sentAs)?.sentAs;
@@ -138,7 +138,7 @@ export function planRequest(writes: readonly QueuedWrite[], client: string, most
     if (parts.length === unit.size) batch.push(...parts);
   }
   for (const write of writes) {
-    // What follows a write of its own key needs its result; a clear and a unit go alone.
+    // A write after another one of its key needs the result of that. A clear and a unit are sent alone.
     if (unit || write.unit) break;
     if (
       batch.length >= most ||
@@ -158,15 +158,15 @@ export function planRequest(writes: readonly QueuedWrite[], client: string, most
   };
 }
 
-/** A state of a key that must be current when a unit applies. */
+/** A condition of a unit: the key must still have its base when the unit applies. */
 export interface Check extends Pick<QueuedWrite, 'base' | 'stale'> {
   readonly check: string;
 }
 
 /**
- * The writes of a request with what their unit checks, in the order of its operations. The mark of a write is its place among them.
+ * The operations of a request: its writes and the checks of their unit. The index of a write in its mutation is its position here.
  *
- * To a server the delete of a missing key is no failure, so a delete with a condition comes directly after a check of its key.
+ * A server does not reject the delete of a missing key, so a delete with a condition comes directly after a check of its key.
  */
 export const operationsOf = (writes: readonly QueuedWrite[]): Array<QueuedWrite | Check> => [
   ...writes.flatMap((write) =>
@@ -181,9 +181,8 @@ const isCheckedBefore = ({ unit, dependsOnBase, value }: QueuedWrite): boolean =
 /**
  * The results of a unit that was sent.
  *
- * @param results Of its steps.
- * @returns The result of each write, which is that of its own check where that has failed, and the first of the other keys whose
- *   check has failed.
+ * @param results The results of its operations.
+ * @returns The result of each write, or that of its own check if the check has failed; and the first other key whose check has failed.
  */
 export function unitResults<T extends { readonly status: number }>(
   writes: readonly QueuedWrite[],
@@ -203,34 +202,34 @@ export function unitResults<T extends { readonly status: number }>(
 /** The server's result of a write. */
 export interface Result {
   readonly status: number;
-  /** What is there now, as far as the answer shows it. */
+  /** What the server holds now, if the answer shows it. */
   readonly serverState?: ServerState | undefined;
 }
 
-/** What becomes of a write. */
+/** What happens to a queued write. */
 export type Decision =
-  /** It is at the server. */
+  /** The server has it: it leaves the outbox. */
   | { readonly type: 'done'; readonly serverState?: ServerState | undefined }
-  /** It has not arrived, and is sent on this base. */
+  /** The server does not have it: it is sent again, with this base. */
   | { readonly type: 'again'; readonly base: ServerState | undefined }
-  /** The server has something that its writer had not seen. */
+  /** The server holds a state that its author has not seen. */
   | { readonly type: 'conflict'; readonly serverState: ServerState }
-  /** The server will never take it. */
+  /** The server will never accept it. */
   | { readonly type: 'rejected' }
-  /** Another part of its unit is in conflict, or will never be taken. */
+  /** Another part of its unit is in conflict or was rejected. */
   | { readonly type: 'not-applied' };
 
-/** What the result of a write that was sent says. */
+/** The decision on a write that has a result. */
 export function decide(write: QueuedWrite, { status, serverState }: Result): Decision {
   if (status === 200)
     return { type: 'done', serverState: serverState && { ...serverState, value: write.value } };
-  // A delete of what is not there.
+  // A delete of a missing key.
   if (status === 404) return { type: 'done', serverState };
   if (status === 412 && serverState) return compareStates(write, serverState);
   return status === 412 ? { type: 'again', base: write.base } : { type: 'rejected' };
 }
 
-/** What is to become of a write where the server holds `seen`: on level 0 that is all there is to go by. */
+/** The decision on a write, from what the server holds. On level 0 there is no other result. */
 export function compareStates(
   { base, value, dependsOnBase, stale }: QueuedWrite,
   serverState: ServerState,
@@ -249,10 +248,10 @@ export function compareStates(
 }
 
 /**
- * What becomes of a write whose mutation was given up.
+ * The decision on a write whose mutation was voided.
  *
- * @param result The stored result; nothing if the mutation was not applied, and never will be.
- * @param refused A mark of a mutation that the server would not take.
+ * @param result The stored result; `undefined` if the mutation was not applied, and never will be.
+ * @param refused The last mutation that the server has refused for good.
  */
 export function decideVoided(
   write: QueuedWrite,
@@ -261,15 +260,15 @@ export function decideVoided(
 ): Decision {
   if (!result)
     return refused && refused.client === write.sentAs?.client ? { type: 'rejected' } : again(write);
-  // The value that is there was not stored with the result.
+  // The server does not store the current value with the result.
   return result.status === 412 || result.status === 424 ? again(write) : decide(write, result);
 }
 
 /**
- * What becomes of the writes of a unit that the server has carried out as a whole, or not at all.
+ * The decisions on the writes of a unit, which the server has applied as a whole or not at all.
  *
- * @param decisions What the result of each alone says; nothing where it was not applied because another one failed.
- * @param isChecked Whether the states that it has checked were current.
+ * @param decisions The decision on each write alone; `undefined` if it was not applied because another one failed.
+ * @param isChecked Whether its checks of other keys have succeeded.
  */
 export function decideUnit(
   writes: readonly QueuedWrite[],
@@ -295,9 +294,9 @@ export function decideUnit(
 const again = ({ base }: QueuedWrite): Decision => ({ type: 'again', base });
 
 /**
- * The waiting writes of a key after a decision on one of them.
+ * The queue of a key after a decision on one of its writes.
  *
- * @returns Whether the write is parked: not where a later one of the same writer has replaced it already.
+ * @returns `isConflict`: whether the value is kept as a conflict. It is not if a later write of this device has replaced it.
  */
 export function applyDecision(
   writes: readonly QueuedWrite[],
@@ -307,7 +306,7 @@ export function applyDecision(
 ): { readonly writes: readonly QueuedWrite[]; readonly isConflict: boolean } {
   const at = writes.findIndex(({ order }) => order === write.order);
   const current = writes[at];
-  // Somebody else has settled it.
+  // Another tab has settled it.
   if (!current || !isSameSentAs(current.sentAs, write.sentAs)) return { writes, isConflict: false };
   const clearedBetween = (later: QueuedWrite): boolean =>
     clears.some(({ order }) => order > write.order && order < later.order);
@@ -327,13 +326,13 @@ export function applyDecision(
     });
   const before = writes.slice(0, at);
   if (current.version !== write.version) {
-    // What was sent without a mark was replaced meanwhile: that stays, on what has become of this one.
+    // It was replaced while it was sent: the replacement stays, with the result as its base.
     const base = decision.type === 'done' ? (decision.serverState ?? absentAt(write.base)) : current.base;
     return { writes: [...before, { ...current, base }, ...later], isConflict: false };
   }
   switch (decision.type) {
     case 'done':
-      // A condition of a unit was met before what was rejected: that it has applied was not known.
+      // The unit was made on the state before a rejected write, which turns out to have applied.
       return {
         writes: [
           ...before,
@@ -352,7 +351,7 @@ export function applyDecision(
         return { writes: [...before, kept, ...later], isConflict: false };
       }
       if (next?.isFromClear) return { writes: [...before, ...later.slice(1)], isConflict: false };
-      // A later write of the same key stands for both; a unit, which may come to nothing, only for itself.
+      // A later write of the key replaces it. A unit does not, because it may fail as a whole.
       return next && !next.unit
         ? { writes: [...before, ...rest(decision.base)], isConflict: false }
         : {
@@ -360,7 +359,7 @@ export function applyDecision(
             isConflict: false,
           };
     default:
-      // What was computed on a state that never comes to be, or is for that state, is not for the one before it.
+      // A write that depends on this one must not apply to the state before it.
       return {
         writes: [...before, ...rest(current.base, !current.rejected && Boolean(current.unit ?? next?.unit))],
         isConflict: !current.rejected && (!next || current.unit !== undefined),
@@ -368,7 +367,7 @@ export function applyDecision(
   }
 }
 
-/** A clear deletes what was there when it was made, whatever became of one before it. */
+/** A clear deletes what existed when it was made, whatever the result of an earlier clear is. */
 const laterOf = (own: ServerState | undefined, other: ServerState | undefined): ServerState | undefined =>
   own && other && own.generation === other.generation && own.seq < other.seq ? other : own;
 

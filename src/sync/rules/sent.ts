@@ -1,32 +1,32 @@
 /**
- * Which writes of the outbox may have been sent, as which mutation: a record a mutation, beside the writes, so that marking one does
- * not write its value again. A full disk has room for that.
+ * Which queued writes may have been sent, and as which mutation. Each mutation has a record of its own, so recording that a write is
+ * sent does not store its value again. This works on a full disk too.
  */
 import type { QueuedWrite, SentAs } from './state.ts';
 
-/** A mutation that was sent: the places of its writes, by their `n`. Each has a client of its own. */
+/** A mutation that was sent: the index of each write, by its `order`. Each mutation has a client of its own. */
 export interface SentMutation {
   readonly m: number;
   readonly indexes: ReadonlyMap<number, number>;
-  /** Those of them whose call has rejected. */
+  /** The writes whose call has rejected. */
   readonly rejected: ReadonlySet<number>;
 }
 
-/** The batches that were sent, in one transaction. */
+/** The mutations that were sent, in one transaction. */
 export interface SentWrites {
-  /** A row with its mark. */
+  /** Adds its mutation to a write that was read. */
   withSentAs(write: QueuedWrite): QueuedWrite;
-  /** Mark a row as another one says. */
+  /** Replaces a write by another one. */
   change(before: QueuedWrite | undefined, after: QueuedWrite | undefined): void;
-  /** All rows that may have been sent. */
+  /** The `order` of each write that may have been sent. */
   orders(): readonly number[];
-  /** How many of them were rejected: they do not count as waiting. */
+  /** How many of them were rejected. They do not count as pending. */
   rejected(): number;
-  /** What is to be stored instead of what was read: nothing for a batch that is settled. */
+  /** The records to store; `undefined` for a mutation that is settled. */
   changes(): ReadonlyMap<string, SentMutation | undefined>;
 }
 
-/** The batches as they were read. */
+/** The mutations as they were read. */
 export function createSentWrites(clients: readonly string[], batches: readonly SentMutation[]): SentWrites {
   const sent = new Map(clients.map((client, i) => [client, batches[i] as SentMutation]));
   const sentAsByOrder = new Map<number, SentAs>();

@@ -1,95 +1,94 @@
 /**
- * The rules of sync: what the mirror and the outbox hold in, what they are to hold out.
+ * The records of sync, and the rules of the mirror.
  *
- * No I/O. Each function is what one transaction does with what it has read, or what follows from one answer, so that a
- * simulation can drive them through every order of losses and crashes. They keep three promises: a write that was put into the
- * outbox is at the server, in the outbox or among the conflicts; it applies once; and it never overwrites what its writer had
- * not seen.
+ * Pure functions without I/O. Each is what one transaction does with the records that it has read, or what follows from one answer, so
+ * that a simulation can drive them through every order of losses and crashes. The rules keep three promises. A queued write is at the
+ * server, in the outbox or among the conflicts. It applies once. It never overwrites a state that its author has not seen.
  */
 
 import type { StoredJson } from '../../core/json.ts';
 
 export type { StoredJson } from '../../core/json.ts';
 
-/** What was seen of a key at the server. */
+/** The state of a key at the server, as an answer has shown it. */
 export interface ServerState {
-  /** Counts the incarnations of the server's data that this origin has met: a restore begins a new one. */
+  /** Counts the restores of the server's data that this device has noticed. */
   readonly generation: number;
-  /** The server's own name for it; empty on level 0. */
+  /** The epoch that the server has named; empty on level 0. */
   readonly epoch: string;
-  /** The revision of the value, or, where the key did not exist, a sequence number at which that was so. 0 on level 0. */
+  /** The revision of the value; for a missing key, a sequence number at which it was missing. 0 on level 0. */
   readonly seq: number;
-  /** Nothing where the key did not exist. */
+  /** `undefined` if the key did not exist. */
   readonly value?: StoredJson | undefined;
-  /** The `version` of the write of this origin that made it, where it waited before. */
+  /** The `version` of the queued write that has made it, if it was one of this device. */
   readonly version?: number | undefined;
 }
 
-/** The mutation as which a write was sent, and its place among the writes of that. */
+/** The mutation as which a write was sent, and its index among the writes of that mutation. */
 export interface SentAs {
   readonly client: string;
   readonly m: number;
   readonly index: number;
 }
 
-/** A write that waits to be at the server. */
+/** A write in the outbox. */
 export interface QueuedWrite {
-  /** Its place in the order of writes. */
+  /** Its number: writes are sent in this order. */
   readonly order: number;
-  /** Names this state of the key. */
+  /** Identifies the state that it makes, in revisions of this device. */
   readonly version: number;
-  /** The key; empty for a clear, which deletes everything that was there at the `seq` of its base. */
+  /** The key; empty for a clear, which deletes everything that existed at the `seq` of its base. */
   readonly key: string;
-  /** What to store; nothing where the key is to be deleted. */
+  /** The value; `undefined` for a delete. */
   readonly value?: StoredJson | undefined;
-  /** What its writer knew of the key; nothing where that was nothing. */
+  /** The server state that its author has seen; `undefined` if the author knew nothing of the key. */
   readonly base?: ServerState | undefined;
-  /** Present when it may have been sent: whether it has arrived is to be settled first. */
+  /** Present if it may have been sent. Then its mutation is settled first. */
   readonly sentAs?: SentAs | undefined;
-  /** Whether its base is its own, whatever becomes of the write before it. */
+  /** Whether it keeps its base, whatever the result of the write before it is. */
   readonly hasOwnBase?: boolean | undefined;
-  /** Whether it deletes, for a clear, what the write before it has stored. Without that there is nothing to delete. */
+  /** Whether it is part of a clear: it deletes what the write before it has stored. If that was not applied, there is nothing to delete. */
   readonly isFromClear?: true | undefined;
-  /** Whether its call has rejected, although it may have arrived: it is settled, so that later writes follow it, and never sent again. */
+  /** Whether its call has rejected although the server may have applied it. It is settled, so that later writes follow it, and never sent again. */
   readonly rejected?: true | undefined;
-  /** Whether it was made on a state that never came to be: it never applies. */
+  /** Whether it was made on a state that never existed at the server: it never applies. */
   readonly stale?: boolean | undefined;
-  /** The atomic unit that it is part of: sent, applied, and in conflict as a whole. */
+  /** The atomic unit that it is part of. A unit is sent, applied and in conflict as a whole. */
   readonly unit?: AtomicUnit | undefined;
   /**
-   * Whether it was computed from what was there, or, in a unit, has a condition: that the server has its value by somebody else does
-   * not make it done.
+   * Whether it was computed from its base, or has a condition in a unit. Then it is not done because another client has stored the same
+   * value.
    */
   readonly dependsOnBase?: boolean | undefined;
-  /** Present when the server did not take it although it answered others: how often it had no answer, and why. */
+  /** Present if the server did not accept it although it answered others: how often it had no answer, and why. */
   readonly failed?: { readonly attempts: number; readonly error: string } | undefined;
-  /** When it was made, in milliseconds since 1970. */
+  /** When the app made it, in milliseconds since 1970. */
   readonly atMs: number;
 }
 
 /** An atomic unit of writes. */
 export interface AtomicUnit {
-  /** The `n` of its first write. */
+  /** The `order` of its first write. */
   readonly order: number;
   /** How many writes it has. */
   readonly size: number;
-  /** States of other keys that must be current when it applies. */
+  /** Conditions on other keys, which it does not write. */
   readonly checks: ReadonlyArray<{ readonly key: string; readonly base: ServerState }>;
 }
 
-/** What is known of the server as a whole, and the counters. */
+/** What this device knows of the server as a whole, and its own counters. */
 export interface Meta {
   readonly generation: number;
   readonly epoch: string;
-  /** The highest sequence number that was seen. */
+  /** The highest sequence number that an answer has named. */
   readonly seq: number;
-  /** Up to this sequence number the mirror holds everything; nothing while it may lack keys. */
+  /** The mirror is complete up to this sequence number; `undefined` while it may lack keys. */
   readonly cursor?: number | undefined;
-  /** What was seen before this sequence number is gone. */
+  /** Server states before this sequence number were deleted by a clear. */
   readonly clearedAt: number;
-  /** The level at which the server was reached; nothing where it never was. */
+  /** The level of the server; `undefined` until it was reached once. */
   readonly level?: 0 | 1 | undefined;
-  /** Whether entries of an earlier era are still to be compared with the server. */
+  /** Whether values of an earlier generation have yet to be compared with the server. */
   readonly needsComparison?: boolean | undefined;
   /** The client of the last mutation of the outbox that the server has answered, and when, in milliseconds since 1970. */
   readonly client?: string | undefined;
@@ -98,7 +97,7 @@ export interface Meta {
   readonly account?: string | undefined;
   /** Whose outbox and mirror this is. */
   readonly owner?: Owner | undefined;
-  /** The last `n` and `version` that were given out. */
+  /** The last `order` and `version` that were used. */
   readonly lastOrder: number;
   readonly lastSyncAtMs?: number | undefined;
 }
@@ -109,34 +108,34 @@ export interface Owner {
   readonly database: string;
 }
 
-/** What is here of one key. */
+/** What this device has of one key. */
 export interface KeyState {
   readonly serverState?: ServerState | undefined;
-  /** Its writes that wait, in their order. */
+  /** Its queued writes, in their order. */
   readonly writes: readonly QueuedWrite[];
 }
 
-/** A local value that did not come to be the server's. */
+/** A local value that did not become the server's value. */
 export interface ConflictRecord {
   readonly key: string;
-  /** The server's had changed, it refused the write for good, it has lost it in a restore, or the app has discarded it. */
+  /** The server's value had changed; the server has rejected the write; the server was restored to an earlier state; or the app has discarded it. */
   readonly reason: 'changed' | 'rejected' | 'restored' | 'discarded';
   readonly base?: StoredJson | undefined;
   readonly local?: StoredJson | undefined;
   readonly server?: StoredJson | undefined;
   readonly detail: string;
   readonly atMs: number;
-  /** The `n` of the atomic unit of which it was a part: all of them are kept, and settled, together. */
+  /** The `order` of its atomic unit. The conflicts of a unit are kept and resolved together. */
   readonly unit?: number | undefined;
 }
 
-/** A write that is about everything. */
+/** The key of a clear, which concerns all keys. */
 export const ALL_KEYS = '';
 
-/** Before anything is known. */
+/** The meta of a device that has never reached its server. */
 export const INITIAL_META: Meta = { generation: 1, epoch: '', seq: 0, clearedAt: 0, lastOrder: 0 };
 
-/** Whether two values, or their absence, are the same, whatever the order of members. */
+/** Whether two values are equal, or both are missing. The order of members does not matter. */
 export function isSame(a: StoredJson | undefined, b: StoredJson | undefined): boolean {
   return a === undefined || b === undefined ? a === b : isSameJson(a.json, b.json);
 }
@@ -152,7 +151,7 @@ function isSameJson(a: unknown, b: unknown): boolean {
   );
 }
 
-/** Whether what an answer showed is not older than what is known: answers overtake each other. */
+/** Whether a server state is not older than the known one. Answers may overtake each other. */
 export function isNewer(
   known: ServerState | undefined,
   serverState: ServerState,
@@ -162,14 +161,14 @@ export function isNewer(
   return known === undefined || known.generation !== generation || serverState.seq >= known.seq;
 }
 
-/** What becomes of a value of the mirror that a restored server does not have: it is kept as a conflict. */
+/** The conflict that keeps a value of the mirror which a restored server no longer has. */
 export function restoreConflict(
   key: string,
   known: ServerState | undefined,
   serverState: ServerState,
   atMs: number,
 ): ConflictRecord | undefined {
-  // Without revisions what was restored looks like what others have changed: level 0 tells nothing of it, before or after.
+  // On level 0 there are no revisions: a restore cannot be told from a change by another client.
   if (
     !known?.value ||
     known.generation === serverState.generation ||
@@ -189,11 +188,11 @@ export function restoreConflict(
   };
 }
 
-/** The last write of a key that waits and was acknowledged. */
+/** The last queued write of a key that was acknowledged. */
 export const lastAcknowledged = ({ writes }: KeyState): QueuedWrite | undefined =>
   writes.findLast(({ rejected }) => !rejected);
 
-/** What a reader sees of a key, writes that wait laid over the mirror. Nothing where that cannot be known. */
+/** What a reader sees of a key: its queued writes over the mirror. `undefined` if this device cannot know that. */
 export function localView(
   keyState: KeyState,
   clears: readonly QueuedWrite[],
@@ -208,22 +207,22 @@ export function localView(
   return meta.cursor !== undefined || meta.level === undefined ? { value: undefined } : undefined;
 }
 
-/** What the mirror says, unless it says that a key of an earlier era did not exist. */
+/** The server state of the mirror. That a key was missing in an earlier generation means nothing. */
 export const knownServerState = ({ serverState }: KeyState, { generation }: Meta): ServerState | undefined =>
   serverState && (serverState.value || serverState.generation === generation) ? serverState : undefined;
 
-/** Whether a server cannot be the one whose answers were seen: it was restored to an earlier state. */
+/** Whether an answer shows that the server was restored to an earlier state. */
 export const isRestored = (meta: Meta, epoch: string, seq: number): boolean =>
   meta.epoch !== '' && (epoch !== meta.epoch || seq < meta.seq);
 
 /** Servers may forget a client that is silent for 30 days (docs/contract.md, 5.14); clocks may differ by a day. */
 const REMEMBERED_MS = 29 * 86_400_000;
 
-/** Whether it says nothing of a restore that the server does not know this client. */
+/** Whether the server may have forgotten the last client without a restore. */
 export const isClientExpired = ({ usedAtMs }: Meta, nowMs: number): boolean =>
   usedAtMs !== undefined && nowMs - usedAtMs > REMEMBERED_MS;
 
-/** A new era: nothing that was seen orders what comes, and the server knows no mutation. */
+/** Begins a new generation: known revisions do not order later ones, and the server knows no earlier mutation. */
 export const inNextGeneration = (meta: Meta, epoch: string): Meta => ({
   ...meta,
   generation: meta.generation + 1,

@@ -1,11 +1,11 @@
 /**
- * The tabs of an origin, told of each other's changes.
+ * Messages between the tabs of an origin about their changes.
  *
- * Only hints: whoever misses one finds out by the database.
+ * They are hints: a tab that misses one sees the change in the database.
  */
 import { openChannel } from '../../core/platform.ts';
 
-/** `changed`: what waits, or is kept; `online`: the server is there; `forgotten`: what was kept here is deleted. */
+/** `changed`: the outbox or the conflicts; `online`: the server answers; `forgotten`: this device's data was deleted. */
 export type Message = 'changed' | 'online' | 'forgotten';
 
 /** The other tabs. */
@@ -24,7 +24,7 @@ export function createTabs(name: string, heard: (message: Message) => void): Tab
       try {
         channel.postMessage(message);
       } catch {
-        // It is closed.
+        // The channel is closed.
       }
     },
     close: () => channel.close(),

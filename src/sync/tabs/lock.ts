@@ -1,9 +1,9 @@
 /**
- * One tab at a time: the lock under which a tab sends the outbox.
+ * The tab lock: one tab at a time sends the outbox.
  *
- * It is a Web Lock. Where the API is missing, as on pages of plain http, it is a lease in the database. The holder renews a heartbeat
- * in the database. A suspended tab renews nothing, so after a while another tab takes the lock from it, and the signal of its work is
- * aborted when it goes on. Two tabs may be at work at once for a moment; the rules allow for that (rules/sent.ts).
+ * It is a Web Lock. If the API is missing, as on plain-http pages, it is a lease in the database. The holder renews a heartbeat in the
+ * database. A suspended tab does not, so another tab takes the lock from it after a while, and the signal of its work is aborted when
+ * it continues. Two tabs may send at once for a moment; the rules allow that (rules/sent.ts).
  *
  * Spec: W3C Web Locks API.
  */
@@ -13,11 +13,11 @@ import { sleep, withTimeLimit } from '../../core/time.ts';
 import type { SyncDatabase } from '../database.ts';
 
 /**
- * Runs `work` while no other tab is at work under the same name.
+ * Runs `work` while no other tab holds the lock of the same name.
  *
  * @param work Its signal is aborted when the storage is closed, and when another tab has taken the lock.
- * @param waitMs Milliseconds to wait for another tab that is at work.
- * @throws {StorageError} `timeout` when they have passed, and `closed`. `work` was not called then.
+ * @param waitMs Milliseconds to wait for another tab that holds it.
+ * @throws {StorageError} `timeout` if they have passed, or `closed`. Then `work` was not called.
  */
 export type TabLock = <T>(work: (signal: AbortSignal) => Promise<T>, waitMs: number) => Promise<T>;
 
@@ -25,7 +25,7 @@ export type TabLock = <T>(work: (signal: AbortSignal) => Promise<T>, waitMs: num
 const LEASE = 6000;
 const RENEWAL = 1500;
 const RETRY = 250;
-/** The most milliseconds that pass between two looks: the tab that waits may have been suspended too. */
+/** A longer time between two looks counts as this: the waiting tab may have been suspended too. */
 const LONGEST_LOOK = 1000;
 
 /** A lock among the tabs that share a database. */
@@ -48,7 +48,7 @@ export function createTabLock(name: string, database: SyncDatabase, signal: Abor
         refuse = reject;
       });
       begun.catch(() => undefined);
-      // Rejects when it is no longer waited for, when another tab takes the lock, and where the work rejects.
+      // Rejects if waiting has ended, if another tab takes the lock, or if the work rejects.
       const request = (options: LockOptions): Promise<unknown> =>
         locks
           .request(name, options, () => {
@@ -58,7 +58,7 @@ export function createTabLock(name: string, database: SyncDatabase, signal: Abor
           })
           .catch((error) => {
             taken.abort();
-            // Firefox lets no page lock anything that may not store anything.
+            // Firefox forbids Web Locks if the page may not store data.
             refuse(new StorageError('unavailable', `Web Locks cannot be used: ${error}`, { cause: error }));
           });
       void request({ signal: waiting.signal });
@@ -85,7 +85,7 @@ export function createTabLock(name: string, database: SyncDatabase, signal: Abor
       database.write(async (writing) => {
         const lease = await writing.lease();
         const now = Date.now();
-        // A lease that ends later than any can was made before the clock was set back.
+        // A lease that ends too late was made before the clock was set back.
         const isHeld =
           lease && lease.holder !== holder && lease.untilMs > now && lease.untilMs <= now + LEASE;
         if (!isHeld) writing.setLease({ holder, untilMs: until(now) });
@@ -146,7 +146,7 @@ async function waitFor(
   }
 }
 
-/** What changes with every heartbeat. A database that does not answer has none. */
+/** A text that changes with every heartbeat. `undefined` if the database does not answer. */
 async function heartbeatOf(database: SyncDatabase, signal: AbortSignal): Promise<string | undefined> {
   const read = database.read((transaction) => transaction.lease()).catch(() => undefined);
   const lease = await withTimeLimit(read, LONGEST_LOOK, () => undefined, signal);
