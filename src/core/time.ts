@@ -13,6 +13,13 @@ export type Deadline = number;
 /** The milliseconds that are left until a deadline. */
 export const remainingMs = (deadline: Deadline): number => Math.max(0, deadline - performance.now());
 
+/** The part of its time limit that a call has for itself, however long it has waited for the calls before it. */
+const OWN_PART = 0.1;
+
+/** The deadline of a call whose turn has come: the call's own, or a later one if that has almost passed. */
+export const deadlineWithOwnPart = (deadline: Deadline, timeout: number): Deadline =>
+  Math.max(deadline, performance.now() + timeout * OWN_PART);
+
 /**
  * Settles like `work`, or like `late` if the time limit ends or `signal` is aborted first.
  *

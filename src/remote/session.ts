@@ -7,6 +7,7 @@
 import type { Outcome } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { type ServerSessionOptions, type Session, statusOf } from '../core/session.ts';
+import { type Deadline, deadlineWithOwnPart } from '../core/time.ts';
 import { createFlaskBackend } from './backend.ts';
 import { OtherAccountError } from './errors.ts';
 
@@ -44,6 +45,10 @@ export function createRemoteSession({ serverUrl, timeout, token, log }: ServerSe
     return outcomes;
   };
 
+  /** By when the server has to have answered a call. */
+  const by = (deadline: Deadline | undefined): Deadline | undefined =>
+    deadline === undefined ? undefined : deadlineWithOwnPart(deadline, timeout);
+
   return {
     ...backend,
     get type() {
@@ -51,9 +56,10 @@ export function createRemoteSession({ serverUrl, timeout, token, log }: ServerSe
     },
     status,
     account: () => (isAccountChanged ? undefined : backend.level1()?.account()),
-    run: async (operations, options) => noting(await call(() => backend.run(operations, options))),
-    atomic: (parts, deadline) => call(() => backend.atomic(parts, deadline)),
-    keys: (range, deadline) => call(() => backend.keys(range, deadline)),
+    run: async (operations, { deadline, ...options } = {}) =>
+      noting(await call(() => backend.run(operations, { ...options, deadline: by(deadline) }))),
+    atomic: (parts, deadline) => call(() => backend.atomic(parts, by(deadline))),
+    keys: (range, deadline) => call(() => backend.keys(range, by(deadline))),
     async *entries(range) {
       await call(async () => {});
       try {
@@ -63,18 +69,18 @@ export function createRemoteSession({ serverUrl, timeout, token, log }: ServerSe
         throw error;
       }
     },
-    stats: (deadline) => call(() => backend.stats(deadline)),
-    count: (range, deadline) => call(() => backend.count(range, deadline)),
+    stats: (deadline) => call(() => backend.stats(by(deadline))),
+    count: (range, deadline) => call(() => backend.count(range, by(deadline))),
     async open(deadline) {
       const isFirst = backend.detected() === undefined;
-      await backend.open(deadline).catch((error: StorageError) => {
+      await backend.open(by(deadline)).catch((error: StorageError) => {
         away = `the server cannot be used: ${error.message}`;
         throw error;
       });
       if (isFirst) log('info', `uses the Flask backend at ${serverUrl}`);
     },
     async ready(isFirst, deadline) {
-      if (!isFirst) await backend.open(deadline);
+      if (!isFirst) await backend.open(by(deadline));
     },
     flush: async () => {},
     conflicts: async () => [],

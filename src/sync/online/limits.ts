@@ -3,14 +3,12 @@
  *
  * A call has a deadline. The server has to answer before it, so that time is left in which the call can be served here.
  */
-import { type Deadline, remainingMs } from '../../core/time.ts';
+import { type Deadline, deadlineWithOwnPart, remainingMs } from '../../core/time.ts';
 
 /** The part of the time limit that is kept for the database of this device. */
 const RESERVE = 0.2;
 /** The part that a call which the server can serve waits for the database, while the outbox is known not to be empty. */
 const PATIENCE_PENDING = 0.5;
-/** The part that a call has at least, after it has waited for the calls before it. */
-const OWN = 0.1;
 /** A call waits at least so many milliseconds for the database, because disks may be slow: if the server can serve it, and if not. */
 const LEAST_MS = 1000;
 const LEAST_HERE_MS = 2000;
@@ -39,7 +37,7 @@ export function createLimits(timeout: number, isPending: () => boolean): Limits 
   const atLeast = (ms: number): number => Math.min(timeout, Math.max(LEAST_MS, ms));
   const limits: Limits = {
     serverMs: timeout - reserveMs,
-    serverDeadline: (deadline) => Math.max(deadline - reserveMs, performance.now() + timeout * OWN),
+    serverDeadline: (deadline) => deadlineWithOwnPart(deadline - reserveMs, timeout),
     questionMs: (deadline) => remainingMs(limits.serverDeadline(deadline)),
     databaseMs(deadline = Number.POSITIVE_INFINITY) {
       const patienceMs = atLeast(isPending() ? timeout * PATIENCE_PENDING : reserveMs);
