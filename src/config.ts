@@ -152,6 +152,7 @@ export function resolveOptions(options: StorageOptions): ResolvedOptions {
   const serverUrl = flaskUrl === undefined ? undefined : checkServerUrl(flaskUrl);
   return {
     serverUrl: useFlask ? serverUrl : undefined,
+    givenUrl: flaskUrl !== undefined && /^https?:/i.test(flaskUrl) ? flaskUrl : serverUrl?.replace(/\/$/, ''),
     token,
     database,
     timeout,

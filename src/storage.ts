@@ -40,7 +40,7 @@ export function buildStorage<Schema extends object>(
 ): KeyValueStorage<Schema> {
   const { logger, ...resolved } = resolveOptions(options);
   const { database, timeout, durability, warning } = resolved;
-  let { serverUrl } = resolved;
+  let { serverUrl, givenUrl } = resolved;
   const closing = new AbortController();
   const parts = guarded(given, closing.signal);
   const indexedDb = createIndexedDbBackend(database, timeout, durability, parts.codec);
@@ -104,11 +104,26 @@ export function buildStorage<Schema extends object>(
     }
     const { createServerSession } = await parts.server();
     serverSession ??= keep(
-      createServerSession({ ...resolved, serverUrl, log, changed, forgotten: () => void storage.close() }),
+      createServerSession({
+        ...resolved,
+        serverUrl,
+        givenUrl,
+        log,
+        changed,
+        forgotten: () => void forgotten(),
+      }),
     );
     readStatus = serverSession.status;
     await serverSession.open(deadline);
     return serverSession;
+  }
+
+  /** Closes the storage after this tab or another one has deleted what this device keeps. */
+  async function forgotten(): Promise<void> {
+    const reason = 'This storage is closed: forget() has deleted what this device kept of the server.';
+    readStatus = () => statusOf({ state: serverUrl === undefined ? 'local' : 'offline', reason });
+    changed();
+    await storage.close();
   }
 
   const queue = createQueue((deadline) => {
@@ -150,7 +165,7 @@ export function buildStorage<Schema extends object>(
     async use(url) {
       const before = serverSession;
       serverSession = undefined;
-      serverUrl = url;
+      serverUrl = givenUrl = url;
       readStatus = statusBefore;
       choosing = choose(performance.now() + timeout);
       await choosing;
@@ -306,7 +321,7 @@ export function buildStorage<Schema extends object>(
         discardPending: RULES.boolean,
       });
       await queue.alone((session) => session.forget(discardPending));
-      await storage.close();
+      await forgotten();
     },
     oldDatabases: () => transfer((part) => part.oldDatabases(context)),
     adopt: ((name, options) =>

@@ -23,6 +23,8 @@ export interface Logger {
 /** The options of a storage, checked and complete. */
 export interface ResolvedOptions {
   readonly serverUrl: string | undefined;
+  /** The same URL as the app has given it; absolute. */
+  readonly givenUrl: string | undefined;
   readonly token: Token | undefined;
   readonly database: string;
   readonly timeout: number;

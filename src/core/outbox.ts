@@ -18,7 +18,7 @@ export interface OutboxEntry {
   readonly lastError: string | undefined;
   /** Bytes of its values as JSON text in UTF-8. */
   readonly sizeBytes: number;
-  /** The server that it is for. */
+  /** The server that it is for, as the app gave its URL in `flaskUrl`; a relative URL is resolved against the page. */
   readonly serverUrl: string;
   /** The option `database` of the storage that made it. */
   readonly database: string;

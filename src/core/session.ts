@@ -57,6 +57,8 @@ export interface Session extends Backend {
 export interface ServerSessionOptions
   extends Pick<ResolvedOptions, 'database' | 'timeout' | 'token' | 'conflict' | 'ack'> {
   readonly serverUrl: string;
+  /** The same URL as the app has given it, for `outbox()`. */
+  readonly givenUrl: string | undefined;
   log(level: 'info' | 'warn', text: string): void;
   /** Is called after the status has changed. */
   changed(): void;

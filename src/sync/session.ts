@@ -46,7 +46,7 @@ const FORMAT = 2;
 /** Sync with the server at `serverUrl`. */
 export function createSyncedSession(options: ServerSessionOptions): Session {
   const { serverUrl, timeout, token, log } = options;
-  const owner = { serverUrl, database: options.database };
+  const owner = { serverUrl: options.givenUrl ?? serverUrl, database: options.database };
   const controller = new AbortController();
   const { signal } = controller;
   const name = `${DATABASE_PREFIX}${hash(`${serverUrl}\n${owner.database}`, FORMAT).toString(36)}`;
@@ -264,6 +264,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     serverConnection,
     isLocalFirst: options.ack === 'local',
     isAccessDenied: handshake.isAccessDenied,
+    answersOthers: handshake.answersOthers,
     // The status counts them, unless the database is slow.
     async appended(limitMs) {
       if (isOnline()) void sending.start();

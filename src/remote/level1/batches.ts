@@ -65,6 +65,12 @@ export function createDelivery(writer: Writer, limits: Limits, deadline?: Deadli
     bodyBytes: Math.min(limits.bodyBytes, BODY_BYTES),
   };
 
+  /** An atomic unit cannot be cut, so it may be as large as the server says. Every server takes the smaller limits. */
+  const unitLimits = {
+    batchOps: Number.isFinite(limits.batchOps) ? limits.batchOps : BATCH_OPS,
+    bodyBytes: Number.isFinite(limits.bodyBytes) ? limits.bodyBytes : BODY_BYTES,
+  };
+
   async function deliver(ops: readonly WireOp[]): Promise<Delivered[]> {
     const delivered: Delivered[] = [];
     let by = deadline;
@@ -141,10 +147,11 @@ export function createDelivery(writer: Writer, limits: Limits, deadline?: Deadli
     deliver,
     async deliverAtomic(ops) {
       const bytes = ops.reduce((sum, op) => sum + sizeOf(op), HEAD_BYTES);
-      if (ops.length > most.batchOps || bytes > most.bodyBytes)
+      const { batchOps, bodyBytes } = unitLimits;
+      if (ops.length > batchOps || bytes > bodyBytes)
         throw new StorageError(
           'too-large',
-          `One request to this server holds at most ${most.batchOps} operations and ${most.bodyBytes} bytes, and an atomic unit is one request: this one has ${ops.length} operations and ${bytes} bytes.`,
+          `One request to this server holds at most ${batchOps} operations and ${bodyBytes} bytes, and an atomic unit is one request: this one has ${ops.length} operations and ${bytes} bytes.`,
         );
       return writer.send(ops, true, deadline).catch((error) => {
         if (error instanceof BatchFailure) return undeliveredOf(ops, error);

@@ -43,6 +43,8 @@ export interface CallTargets {
   readonly isLocalFirst: boolean;
   /** Whether the server rejects every request of this caller. */
   isAccessDenied(limitMs: number): Promise<boolean>;
+  /** Whether the server answers another request than the one that failed. */
+  answersOthers(limitMs: number): Promise<boolean>;
   /** Is called after writes were appended to the outbox. */
   appended(limitMs: number): Promise<void>;
   /** Sends the outbox. */
@@ -83,6 +85,13 @@ export function createCalls(targets: CallTargets): Calls {
   const { flask, database, local, limits, mirrorObserver, serverConnection, isLocalFirst } = targets;
   const isOnline = (): boolean => serverConnection.state() === 'online';
 
+  /** Whether only one request fails, such as one whose body a proxy answers with an error page. Then the server is not away. */
+  const isOfOneRequest = async ({ code, cause }: StorageError, deadline: Deadline): Promise<boolean> =>
+    code === 'unavailable' &&
+    cause === undefined &&
+    flask.level1() !== undefined &&
+    (await targets.answersOthers(limits.questionMs(deadline)));
+
   /** Sends a request. `by` is when it has to be answered. */
   async function send(
     count: number,
@@ -99,7 +108,7 @@ export function createCalls(targets: CallTargets): Calls {
     const isLostBy = (error: StorageError): boolean =>
       isUnreachable(error) || (isForbidden(error) && isDenied);
     const lost = errors.find(isLostBy);
-    if (lost) serverConnection.lost(lost);
+    if (lost && !(await isOfOneRequest(lost, deadline))) serverConnection.lost(lost);
     return {
       outcomes,
       lost,
@@ -244,15 +253,23 @@ export function createCalls(targets: CallTargets): Calls {
     });
     if (!flask.level1()) await mirrorObserver.outcomes(toSend, outcomes);
     const byOperation = new Map(toSend.map((operation, i) => [operation, outcomes[i] as Outcome]));
+    // The server can answer reads if only this request has failed: after the writes before them are in the outbox.
+    const reads = isOnline() ? toSend.filter((operation, i) => isLost(outcomes[i]) && isRead(operation)) : [];
     const calls = operations.flatMap((operation): LocalCall[] => {
       const outcome = byOperation.get(operation);
-      return forHere.has(operation) || isLost(outcome) ? [unanswered(operation, outcome, computed)] : [];
+      const isHere = forHere.has(operation) || (isLost(outcome) && !reads.includes(operation));
+      return isHere ? [unanswered(operation, outcome, computed)] : [];
     });
     // Rejected calls first: a later write of the key must not stand for a write that is never sent.
     calls.sort((a, b) => Number(b.isRejected ?? false) - Number(a.isRejected ?? false));
     const found = await carryOutHere(calls, call, limits.databaseMs(deadline), lost);
     for (const [i, { operation }] of calls.entries())
       byOperation.set(operation as ProtocolOperation, found[i] as Outcome);
+    // Reads that fail alone reject.
+    if (reads.length > 0 && reads.length < operations.length) {
+      const again = await run(reads, deadline);
+      for (const [i, read] of reads.entries()) byOperation.set(read, again[i] as Outcome);
+    }
     return operations.map((operation) => byOperation.get(operation) as Outcome);
   }
 

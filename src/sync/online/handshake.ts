@@ -41,6 +41,8 @@ export interface Handshake {
   beginGeneration(before: Meta): Promise<Meta>;
   /** Whether the server rejects every request of this caller. */
   isAccessDenied(limitMs: number): Promise<boolean>;
+  /** Whether the server of level 1 answers a batch without operations. */
+  answersOthers(limitMs: number): Promise<boolean>;
 }
 
 /** How often the handshake restarts if the server's epoch changes. */
@@ -218,6 +220,10 @@ export function createHandshake({
               (error) => error.code,
             );
       return code === 'forbidden';
+    },
+    async answersOthers(limitMs) {
+      const sent = await flask.level1()?.batch({}, [], Math.min(limitMs, requestMs));
+      return sent?.answer !== undefined;
     },
   };
 }

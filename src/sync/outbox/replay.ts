@@ -94,7 +94,12 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
     if (next.wasSent) {
       const given = await level1.voidMutation(sentAs);
       // If it was settled long ago, its results are forgotten. The writes are sent again, and their condition is their base.
-      if (!given.answer && !isSettled(given)) return stopOf(given);
+      if (!given.answer && !isSettled(given)) {
+        // A caller that may only read cannot give it up either.
+        const attempts = writes[0]?.failed?.attempts ?? 0;
+        if (given.refused === 403) await noteFailure(work, writes, { attempts, error: given.error.message });
+        return stopOf(given);
+      }
       if (given.answer && given.answer.epoch !== meta.epoch) return restoredMeanwhile();
       await recordVoided(work, writes, meta, given.answer, refusal);
       continue;
@@ -133,7 +138,8 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
     } else if (writes.length > 1 && !unit) selection.most = Math.ceil(writes.length / 2);
     else {
       const attempts = (write.failed?.attempts ?? 0) + (blame === 'unknown' ? 1 : 0);
-      if (blame === 'write' || attempts >= PASSES || write.key === ALL_KEYS) {
+      const isClear = write.key === ALL_KEYS;
+      if (blame === 'write' || attempts >= PASSES || (isClear && blame !== 'access')) {
         refusal = { sentAs, detail: sent.error.message };
         if (isOver) await recordVoided(work, writes, meta, undefined, refusal);
         continue;
@@ -142,7 +148,8 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       selection.aside.add(write.key);
       await noteFailure(work, writes, { attempts, error: sent.error.message });
       if (blame === 'access') denied += 1;
-      if (denied > MOST_DENIED) break;
+      // What was written after a clear is not sent before it.
+      if (denied > MOST_DENIED || isClear) break;
     }
   }
   return left && { why: 'refused', error: left };
