@@ -29,7 +29,7 @@ function open(options: StorageOptions = {}): KeyValueStorage {
 
 beforeAll(async () => {
   tenants = await startTenants();
-});
+}, 60_000);
 beforeEach(() => tenants.reset());
 afterEach(() => storage.close());
 afterAll(() => tenants.stop());

@@ -16,7 +16,7 @@ const open = (options: StorageOptions = {}): SyncedStorage =>
 
 beforeAll(async () => {
   tenants = await startTenants();
-});
+}, 60_000);
 beforeEach(() => tenants.reset());
 afterAll(() => tenants.stop());
 

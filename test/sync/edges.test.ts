@@ -50,7 +50,7 @@ describe('a token that may only read', () => {
   let tenants: Tenants;
   beforeAll(async () => {
     tenants = await startTenants();
-  });
+  }, 60_000);
   afterAll(() => tenants.stop());
 
   it('keeps a clear() of the outbox waiting like every other write, and status() says why', async () => {
@@ -146,7 +146,7 @@ it(
     withServer(async (server) => {
       for (const [name, answer] of Object.entries(PAGES)) {
         server.before = undefined;
-        const storage = open(server.url, { timeout: 1000 });
+        const storage = open(server.url, { timeout: 3000 });
         await storage.set('k', 1);
         server.before = ({ text }, response) => text.includes('poison') && Boolean(answer(response));
         storage.statuses.length = 0;

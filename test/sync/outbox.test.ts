@@ -68,7 +68,7 @@ it('outbox() lists what waits: what it does, where, since when and how large', a
       id: expect.stringMatching(/./),
       attempts: 0,
       lastError: undefined,
-      serverUrl: `${server.url}/`,
+      serverUrl: server.url,
       database: 'listed',
     });
   expect(entries[0]?.atMs).toBeGreaterThanOrEqual(before);
@@ -81,7 +81,7 @@ it('outbox() lists what other servers and databases have left here, also to a st
   await other.close();
   const storage = createStorage({ logger: false, database: 'no-server' });
   const [entry] = await storage.outbox();
-  expect(entry).toMatchObject({ keys: ['left'], serverUrl: 'http://127.0.0.1:1/', database: 'other' });
+  expect(entry).toMatchObject({ keys: ['left'], serverUrl: 'http://127.0.0.1:1', database: 'other' });
   await storage.discard(String(entry?.id));
   expect(await storage.outbox()).toEqual([]);
   await storage.close();
