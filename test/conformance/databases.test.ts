@@ -14,7 +14,7 @@ const TOKEN_CLAUSES = '4.4,9.10,9.11,9.16';
 
 const PROCESSES = 3;
 
-/** A server that ends with its test. The tests wait for disks and clocks most of the time, so they run at the same time. */
+/** A server that ends with its test. */
 async function start(
   onTestFinished: TestContext['onTestFinished'],
   databaseUrl: string,
@@ -36,7 +36,7 @@ for (const [name, startDatabase] of SUITES) {
   const { title } = DATABASES[name];
   const skipped = databaseSkipReason(name);
   describe.skipIf(skipped !== undefined)(`${title}${skipped === undefined ? '' : `: ${skipped}`}`, () => {
-    it.concurrent(
+    it(
       'the TypeScript server keeps every clause of the contract',
       async ({ annotate, expect, onTestFinished }) => {
         const database = await startDatabase();
@@ -56,7 +56,7 @@ for (const [name, startDatabase] of SUITES) {
     );
 
     if (name === 'postgres')
-      it.concurrent(
+      it(
         'several processes behind a load balancer keep every clause of the contract',
         async ({ annotate, expect, onTestFinished }) => {
           const database = await startDatabase();

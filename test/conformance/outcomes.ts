@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 import { clausesOf, conform, type Document } from './run.ts';
 
-export const RUN_TIMEOUT = 300_000;
+export const RUN_TIMEOUT = 600_000;
 
 /** Clauses that no server without tokens can show, and none with. */
 export const ONLY_WITH_TOKENS = ['4.4', '9.10'];
