@@ -132,7 +132,7 @@ function createQuota(total: number): Quota {
 }
 
 /** An IPv4 address, or the first 64 bits of an IPv6 address: one machine usually has all addresses that begin with them. */
-export function networkOf(address: string): string {
+function networkOf(address: string): string {
   const ipv4 = /^(?:::ffff:)?(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (ipv4 !== undefined || !address.includes(':')) return ipv4 ?? address;
   const [start = '', end] = address.replace(/%.*$/, '').split('::');
