@@ -102,7 +102,10 @@ export function buildStorage<Schema extends object>(
       readStatus = localSession.status;
       return localSession;
     }
+    const startedAt = performance.now();
     const { createServerSession } = await parts.server();
+    // Loading has a limit of its own: a slow download must not make the server count as away.
+    const serverDeadline = deadline + performance.now() - startedAt;
     serverSession ??= keep(
       createServerSession({
         ...resolved,
@@ -114,7 +117,7 @@ export function buildStorage<Schema extends object>(
       }),
     );
     readStatus = serverSession.status;
-    await serverSession.open(deadline);
+    await serverSession.open(serverDeadline);
     return serverSession;
   }
 
