@@ -303,10 +303,12 @@ describe('TypeScript server', () => {
 
   it('says what to set so that other machines and pages of other origins can call, as they could an old server', async () => {
     const server = await start();
-    await expect.poll(() => messages(server)[1]).toBe(
-      'other machines cannot reach this server: set HOST=0.0.0.0 and TOKENS (npm run token) to serve them; ' +
-        'pages of other origins than loopback cannot call it: set ALLOWED_ORIGINS to serve them',
-    );
+    await expect
+      .poll(() => messages(server)[1])
+      .toBe(
+        'other machines cannot reach this server: set HOST=0.0.0.0 and TOKENS (npm run token) to serve them; ' +
+          'pages of other origins than loopback cannot call it: set ALLOWED_ORIGINS to serve them',
+      );
     const open = await start({ HOST: '0.0.0.0', ALLOW_ANONYMOUS: 'true', ALLOWED_ORIGINS: '*' });
     expect(messages(open).join()).not.toContain('ALLOWED_ORIGINS');
   });
