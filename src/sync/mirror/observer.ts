@@ -10,7 +10,7 @@ import { isWrite } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase, WriteTransaction } from '../database.ts';
 import { isOfOtherAccount } from '../rules/account.ts';
 import type { ServerState, StoredJson } from '../rules/state.ts';
-import { type Observation, observationsOf, updateMirror } from './update.ts';
+import { type Observation, observationsOf, storeObservations } from './update.ts';
 
 /** The server's data as the last handshake has found it. */
 export interface Session {
@@ -80,7 +80,7 @@ export function createMirrorObserver(
         try {
           // Another tab has begun a new generation: this tab needs a handshake too. If it was for another account, the mirror
           // stays that of the other tab until this one connects again: two tabs must not delete it alternately.
-          if (!(await database.write((writing) => updateMirror(writing, unknown, generation, seq)))) {
+          if (!(await storeObservations(database, unknown, generation, seq))) {
             const meta = await database.read((transaction) => transaction.meta());
             return isOfOtherAccount(meta, session && { account: session.account }) ? undefined : other();
           }

@@ -14,7 +14,7 @@ import { changesOf } from '../../remote/level1/changes.ts';
 import { type Level1, nameOf } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase } from '../database.ts';
 import type { KeyState, Meta } from '../rules/state.ts';
-import { type Observation, updateMirror } from './update.ts';
+import { type Observation, storeObservations } from './update.ts';
 
 /** The most bytes of values that are mirrored as a whole. On level 0 all of them are read at each start. */
 const MOST = 64 * 1024 * 1024;
@@ -62,7 +62,7 @@ export async function pull(
           : { key, serverState: { generation: meta.generation, epoch, seq: rev, value } },
     );
     for (const { key } of changes) listed?.add(key);
-    await database.write((writing) => updateMirror(writing, observations, meta.generation, seq));
+    await storeObservations(database, observations, meta.generation, seq);
     cursor = seq;
     if (more && listed) continue;
     await remember(database, meta, { cursor, lastSyncAtMs: Date.now() }, listed);
@@ -147,7 +147,7 @@ export async function pullLevel0(
           serverState: { generation, epoch: '', seq: 0, value: await storedJsonOf(key, snapshot(value)) },
         });
       }
-      await database.write((writing) => updateMirror(writing, observations, generation, 0));
+      await storeObservations(database, observations, generation, 0);
     }
   } catch (error) {
     if ((error as StorageError).code === 'unsupported-value') return;

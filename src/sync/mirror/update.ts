@@ -4,8 +4,9 @@
  * Answers may overtake each other, so older observations are ignored (rules/state.ts). A value that a restored server has lost becomes a
  * conflict.
  */
+import { StorageError } from '../../core/errors.ts';
 import type { BatchAnswer, WireOp } from '../../remote/level1/protocol.ts';
-import type { WriteTransaction } from '../database.ts';
+import type { SyncDatabase, WriteTransaction } from '../database.ts';
 import {
   type ConflictRecord,
   isNewer,
@@ -72,6 +73,7 @@ export async function updateMirror(
   observations: readonly Observation[],
   generation: number,
   seq: number,
+  isStrict = true,
 ): Promise<boolean> {
   let meta = await writing.meta();
   if (!meta) return true;
@@ -97,6 +99,7 @@ export async function updateMirror(
       changed.add(one.key);
     }
   }
+  if (conflicts.length > 0 && !isStrict) throw NEEDS_FLUSH;
   for (const key of changed) {
     const serverState = known.get(key);
     if (serverState) writing.setServerState(key, serverState);
@@ -113,3 +116,22 @@ const clearedAt = (meta: Meta, at: number, seq: number): Meta => ({
   cursor:
     meta.cursor === undefined && at < Math.max(meta.seq, seq) ? undefined : Math.max(meta.cursor ?? 0, at),
 });
+
+const NEEDS_FLUSH = new StorageError('unavailable', 'A conflict has to be flushed to the disk.');
+
+/** The same in a transaction of its own. It is flushed to the disk only if a value becomes a conflict, which is its only copy then. */
+export async function storeObservations(
+  database: SyncDatabase,
+  observations: readonly Observation[],
+  generation: number,
+  seq: number,
+): Promise<boolean> {
+  const store = (isStrict: boolean): Promise<boolean> =>
+    database.write((writing) => updateMirror(writing, observations, generation, seq, isStrict), isStrict);
+  try {
+    return await store(false);
+  } catch (error) {
+    if (error !== NEEDS_FLUSH) throw error;
+    return store(true);
+  }
+}

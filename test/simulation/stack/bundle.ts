@@ -27,6 +27,10 @@ export interface Edit {
   readonly replace: string;
 }
 
+/** An edit, if it is one of a file in a folder. */
+export const editOf = (edit: Edit | undefined, folder: string): Edit | undefined =>
+  edit?.file.startsWith(folder) ? edit : undefined;
+
 /** Applies an edit while a file is loaded. The file must contain its text once. */
 const editing = ({ file, find, replace }: Edit): Plugin => ({
   name: 'edit',

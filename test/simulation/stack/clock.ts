@@ -31,6 +31,12 @@ export interface Task {
 /** Where virtual time begins, in milliseconds since 1970. */
 const START_MS = 1_700_000_000_000;
 
+/** Far more tasks than a run has: what comes to as many goes round without end. */
+const MOST_STEPS = 100_000;
+
+/** A world in which tasks follow each other without end. */
+export class EndlessError extends Error {}
+
 const realImmediate = setImmediate;
 /** Lets all promise reactions run. */
 const settleReactions = (): Promise<void> => new Promise((done) => realImmediate(done));
@@ -123,6 +129,7 @@ export class Clock {
         continue;
       }
       this.steps += 1;
+      if (this.steps > MOST_STEPS) throw new EndlessError(`After ${MOST_STEPS} tasks there are still more.`);
       if (next.label) this.note(next.label);
       next.work();
       await settleReactions();

@@ -5,7 +5,19 @@
  * One case with its trace: `npm run simulate -- --case A1`.
  */
 
-import { clear, get, getEntry, has, listKeys, ready, remove, set, setMany, update } from './operations.ts';
+import {
+  atomic,
+  clear,
+  get,
+  getEntry,
+  has,
+  listKeys,
+  ready,
+  remove,
+  set,
+  setMany,
+  update,
+} from './operations.ts';
 import type { Kind } from './oracle.ts';
 import type { Script } from './run.ts';
 import type { World, WorldOptions } from './world.ts';
@@ -171,9 +183,9 @@ export const KNOWN_CASES: readonly KnownCase[] = [
       await world.do(tab, set('k', 'bad'));
     },
   },
-  ...(['500 json', '400 html', '403 html', '422 json', '503 html'] as const).map(
+  ...(['500 json', '400 html', '403 html', '422 json', '503 html', 'lose-request'] as const).map(
     (fate): KnownCase => ({
-      name: `A10 ${fate.slice(0, 3)}`,
+      name: `A10 ${fate.split(' ')[0]}`,
       title: `a write that is always answered ${fate}: all others arrive`,
       async play(world) {
         const tab = await tabWith(world);
@@ -188,6 +200,12 @@ export const KNOWN_CASES: readonly KnownCase[] = [
           arrived.has('c') && arrived.has('d'),
           'not recovered',
           'after 300 s the others still wait',
+        );
+        const { pending } = tab.storage.status();
+        world.expect(
+          pending === 0,
+          'not recovered',
+          `after 300 s there are still ${pending} writes in the outbox`,
         );
       },
     }),
@@ -419,6 +437,189 @@ export const KNOWN_CASES: readonly KnownCase[] = [
       // The first one is given up, and found to be applied. The second one is not sent yet.
       await world.wait(9000);
       world.cutPower(tab.device, true);
+    },
+  },
+  {
+    name: 'S16',
+    title: 'a server without room for a queued write: reads and writes of its key go to the outbox',
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'v1'));
+      world.network.whenBodyHas('v1', '507 json');
+      tab.device.network = 'deliver';
+      await world.wait(10_000);
+      await world.do(tab, get('k'), update('k', '+u'), get('k'));
+    },
+  },
+  {
+    name: 'S17',
+    title: 'a write whose answer is lost, and which is then refused: what it came to counts',
+    async play(world) {
+      const tab = await tabWith(world);
+      world.network.next(['lose-answer', '413 json']);
+      await world.do(tab, set('k', 'v1'));
+    },
+  },
+  {
+    name: 'S18',
+    title: 'a conflict of a restored server with a large value: it is kept after a power cut',
+    async play(world) {
+      const tab = await world.openOnline('a1');
+      const backup = world.reference.backUp();
+      await world.do(tab, set('k', 'v#'));
+      world.reference.restore(backup);
+      await world.wait(60_000);
+      world.cutPower(tab.device, true);
+    },
+  },
+  {
+    name: 'S19',
+    title: 'two devices update a key at the same time: no step is lost',
+    async play(world) {
+      const tab = await tabWith(world);
+      const other = await world.openOnline('b1');
+      const calls = [...tab.turn(update('k', '+a')), ...other.turn(update('k', '+b'))];
+      await world.settle(calls);
+    },
+  },
+  {
+    name: 'S20',
+    title:
+      'a server that is restored while a tab is open: what it has lost is a conflict, and nothing is read that it has not',
+    async play(world) {
+      const tab = await tabWith(world);
+      const backup = world.reference.backUp();
+      await world.do(tab, set('k', 'v1'), set('l', 'v2'));
+      world.reference.restore(backup);
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'v3'));
+      tab.device.network = 'deliver';
+      await world.wait(10_000);
+      await world.do(tab, get('k'), get('l'));
+    },
+  },
+  {
+    name: 'S21',
+    title: 'a clear() and a delete of another device: nothing of them is read while the server is away',
+    async play(world) {
+      const tab = await tabWith(world);
+      await world.do(tab, set('l', 'v1'));
+      const other = await world.openOnline('b1');
+      await world.do(other, clear);
+      await world.do(other, set('m', 'v2'));
+      await world.wait(61_000);
+      tab.device.network = 'lose-request';
+      await world.do(tab, get('k'), get('l'), listKeys);
+    },
+  },
+  {
+    name: 'S22',
+    title: 'a tab that is closed with a queued write: the next tab sends it without a call',
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'v1'));
+      tab.tab.crash();
+      tab.device.network = 'deliver';
+      await world.openOnline('a2');
+      await world.wait(10_000);
+      world.expect(world.server.content().get('k') === 'v1', 'not recovered', 'the queued write is not sent');
+    },
+  },
+  {
+    name: 'S23',
+    title: 'two tabs queue writes at the same time: both are kept',
+    async play(world) {
+      const tab = await tabWith(world);
+      const other = await world.openOnline('a2');
+      tab.device.network = 'lose-request';
+      await world.do(tab, get('k'));
+      await world.do(other, get('k'));
+      const calls = [
+        ...tab.turn(update('k', '+a'), set('l', 'v1')),
+        ...other.turn(update('k', '+b'), set('m', 'v2')),
+      ];
+      await world.settle(calls);
+    },
+  },
+  {
+    name: 'S24',
+    title: 'silent requests: calls that follow each other do not each wait for the server',
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.network = 'silent-request';
+      const calls = tab.turn(get('k'));
+      await world.wait(1);
+      calls.push(...tab.turn(listKeys, get('l')));
+      await world.wait(1);
+      calls.push(...tab.turn(listKeys, update('k', '+u')));
+      await world.settle(calls);
+    },
+  },
+  {
+    name: 'S25',
+    title: 'a power cut after a large write was queued: it is kept',
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'a#'));
+      world.cutPower(tab.device, true);
+    },
+  },
+  {
+    name: 'S26',
+    title: 'a queued write that the server has no room for, while another device writes its key: a conflict',
+    async play(world) {
+      const tab = await tabWith(world);
+      const other = await world.openOnline('b1');
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'a1'));
+      await world.do(other, set('k', 'b1'));
+      world.network.whenBodyHas('a1', '507 json');
+      tab.device.network = 'deliver';
+      // The mirror has the value of the other device by now.
+      await world.wait(61_000);
+      world.network.heal();
+      await world.wait(61_000);
+    },
+  },
+  {
+    name: 'S27',
+    title: 'a queued delete, and another device that writes the key meanwhile: a conflict',
+    async play(world) {
+      const tab = await tabWith(world);
+      const other = await world.openOnline('b1');
+      tab.device.network = 'lose-request';
+      await world.do(tab, remove('k'));
+      await world.do(other, set('k', 'b1'));
+      tab.device.network = 'deliver';
+      await world.wait(10_000);
+    },
+  },
+  {
+    name: 'S28',
+    title:
+      'a queued atomic unit, and another device that writes one of its keys meanwhile: nothing of it is stored',
+    async play(world) {
+      const tab = await tabWith(world);
+      const other = await world.openOnline('b1');
+      tab.device.network = 'lose-request';
+      await world.do(tab, atomic({ k: 'a1', l: 'a2' }));
+      await world.do(other, set('k', 'b1'));
+      tab.device.network = 'deliver';
+      await world.wait(10_000);
+    },
+  },
+  {
+    name: 'S29',
+    title:
+      'a set on the condition that the key is missing, its refusal lost, by a device that does not know the key: it does not resolve',
+    async play(world) {
+      const tab = await world.openOnline('a1');
+      await world.server.put('k', 'other');
+      world.network.next(['lose-answer'], 'lose-request');
+      await world.do(tab, set('k', 'v', 'absent'));
     },
   },
   {

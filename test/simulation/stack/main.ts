@@ -6,15 +6,14 @@
  *     npm run simulate -- --all [--only 'one tab: present']  every small world, or those whose names contain a text
  *     npm run simulate -- --seeds 1000 [--from 5000]      random programs
  *     npm run simulate -- --seed 17                       one of them, with all that happens in it
- *     npm run simulate -- --mutants                       whether the oracle notices broken forms of the SDK
+ *     npm run simulate -- --mutants [--only 'mirror']      whether the oracle notices broken forms of the SDK
  *     npm run simulate -- --world 'one tab: …'            one small world, with all that happens in it
  */
 import { parseArgs } from 'node:util';
-import type { Edit } from './bundle.ts';
 import { generate } from './generator.ts';
 import { KNOWN_CASES } from './known-cases.ts';
 import { faultOf, unexplained } from './known-faults.ts';
-import { MUTANTS } from './mutants.ts';
+import { MUTANTS, search, violationsOf } from './mutants.ts';
 import type { Violation } from './oracle.ts';
 import { programText, scriptOf } from './program.ts';
 import { type Run, run, type Script } from './run.ts';
@@ -24,6 +23,9 @@ import type { WorldOptions } from './world.ts';
 const say = (line: string): void => {
   process.stdout.write(`${line}\n`);
 };
+
+/** The random programs that a search for a mutant tries. */
+const MOST_SEEDS = 1000;
 
 /** Runs one script, and prints all that happens. */
 async function show(script: Script, options: WorldOptions = {}): Promise<void> {
@@ -117,22 +119,19 @@ if (values.seed !== undefined) {
 }
 
 if (values.mutants) {
-  const MOST_SEEDS = 1500;
-  const worlds = smallWorlds();
-  /** The first new violation of an edited SDK, in a run that has none without the edit. */
-  const find = async (text: string, script: Script, options: WorldOptions, edit: Edit) => {
-    const [first] = unexplained(text, (await run(script, { ...options, edit })).violations);
-    const isNew = first && unexplained(text, (await run(script, options)).violations).length === 0;
-    return isNew ? `${first.kind}: ${first.text}` : undefined;
-  };
-  for (const [name, edit] of Object.entries(MUTANTS)) {
-    let found: string | undefined;
-    for (let seed = 1; seed <= MOST_SEEDS && found === undefined; seed++) {
-      const { program, options } = generate(seed);
-      found = await find(programText(program), scriptOf(program), options, edit);
-      const world = worlds[(seed * 997) % worlds.length];
-      if (found === undefined && world) found = await find(world.name, scriptOf(world.program), {}, edit);
+  let found = 0;
+  for (const [name, mutant] of Object.entries(MUTANTS)) {
+    if (!name.includes(values.only)) continue;
+    let schedule: string | undefined = mutant.shownBy;
+    let [violation] = await violationsOf(schedule, mutant);
+    if (!violation) {
+      schedule = await search(mutant, MOST_SEEDS);
+      if (schedule) [violation] = await violationsOf(schedule, mutant);
     }
-    say(`${found === undefined ? 'NOT FOUND' : 'found'}: ${name}\n    ${found ?? ''}`);
+    if (violation) found += 1;
+    const note = schedule === mutant.shownBy ? '' : ' (to be entered in mutants.ts)';
+    say(violation ? `found by ${schedule}${note}: ${name}` : `NOT FOUND: ${name}`);
+    if (violation) say(`    ${violation.kind}: ${violation.text}`);
   }
+  say(`${found} of ${Object.keys(MUTANTS).length} found`);
 }

@@ -1,4 +1,5 @@
 /** One run: a script in a world, its end, and the oracle's judgement. */
+import { EndlessError } from './clock.ts';
 import { end } from './ending.ts';
 import { judge, type Violation } from './oracle.ts';
 import { World, type WorldOptions } from './world.ts';
@@ -19,9 +20,15 @@ export interface Run {
 /** Runs a script. Rejects where the script itself fails. */
 export async function run(script: Script, options: WorldOptions = {}): Promise<Run> {
   const world = await World.create(options);
-  await script(world);
-  await world.settle();
-  const violations = judge(world, await end(world));
+  const play = async (): Promise<Violation[]> => {
+    await script(world);
+    await world.settle();
+    return judge(world, await end(world));
+  };
+  const violations = await play().catch((error): Violation[] => {
+    if (error instanceof EndlessError) return [{ kind: 'hang', text: error.message }];
+    throw error;
+  });
   for (const { kind, text } of violations) world.clock.note(`VIOLATION ${kind}: ${text}`);
   return { violations, digest: world.clock.digest(), lines: world.clock.lines, world };
 }

@@ -10,7 +10,7 @@ import { createRequire } from 'node:module';
 import type { DatabaseSync } from 'node:sqlite';
 import { Writable } from 'node:stream';
 import { answerOrFail } from '../../support/old-server.ts';
-import { bundle, type Edit, type Start } from './bundle.ts';
+import { bundle, type Edit, editOf, type Start } from './bundle.ts';
 import type { Clock, Process, Task } from './clock.ts';
 import type { Answered, Destination, Received } from './network.ts';
 
@@ -118,8 +118,9 @@ export class ReferenceServer implements Server {
   }
 
   static async create(clock: Clock, edit?: Edit): Promise<ReferenceServer> {
-    const bundled = bundles.get(edit) ?? bundle<Library>(SOURCE, 'node', GLOBALS, edit);
-    bundles.set(edit, bundled);
+    const own = editOf(edit, 'examples/server/');
+    const bundled = bundles.get(own) ?? bundle<Library>(SOURCE, 'node', GLOBALS, own);
+    bundles.set(own, bundled);
     return new ReferenceServer(clock, await bundled);
   }
 

@@ -3,7 +3,7 @@
  *
  * A tab shares the disk, the locks and the messages of its device with the device's other tabs.
  */
-import { bundle, type Edit, type Start } from './bundle.ts';
+import { bundle, type Edit, editOf, type Start } from './bundle.ts';
 import type { Clock, Process, Task } from './clock.ts';
 import type { Databases, DiskState, Disks } from './disk.ts';
 import { Locks } from './locks.ts';
@@ -40,6 +40,8 @@ export interface Device {
   clockOffsetMs: number;
   /** Whether somebody has deleted writes that waited to be sent. */
   hasLostData: boolean;
+  /** Whether somebody has deleted what it had seen of the server. */
+  hasLostMirror: boolean;
 }
 
 /** A channel that is open. */
@@ -60,6 +62,7 @@ export function createDevice(clock: Clock, disks: Disks, name: string, hasLocks:
     network: 'deliver',
     clockOffsetMs: 0,
     hasLostData: false,
+    hasLostMirror: false,
   };
 }
 
@@ -92,7 +95,7 @@ export class Tab implements Process {
   }
 
   static async create(name: string, device: Device, surroundings: Surroundings): Promise<Tab> {
-    return new Tab(name, device, surroundings, await startSdk(surroundings.options.edit));
+    return new Tab(name, device, surroundings, await startSdk(editOf(surroundings.options.edit, 'src/')));
   }
 
   /** The tab ends at once, without a word. */

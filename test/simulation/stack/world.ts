@@ -59,6 +59,9 @@ const SERVER_URL = 'http://localhost:5001';
 /** Milliseconds after which a script gives up waiting. Far beyond every limit of the SDK. */
 const PATIENCE_MS = 200_000;
 
+/** Something that a script waits for never happens. */
+export class NeverError extends Error {}
+
 /** A tab with its storage. */
 export class Client {
   readonly tab: Tab;
@@ -215,6 +218,7 @@ export class World {
   /** Somebody deletes the data that sync has on a device: its outbox and its conflicts are lost (docs/guarantees.md, 7.3). */
   deleteSyncData(device: Device): void {
     this.clock.note(`the sync database of ${device.name} is deleted`);
+    device.hasLostMirror = true;
     device.hasLostData ||= this.clients.some(
       (client) =>
         client.device === device &&
@@ -241,7 +245,7 @@ export class World {
   /** Time passes until something is so. Throws when it never is. */
   async until(what: string, isSo: () => boolean): Promise<void> {
     const isDone = await this.clock.run(this.clock.nowMs + PATIENCE_MS, isSo);
-    if (!isDone) throw new Error(`After ${PATIENCE_MS / 1000} s there is still no ${what}.`);
+    if (!isDone) throw new NeverError(`After ${PATIENCE_MS / 1000} s there is still no ${what}.`);
   }
 
   /** Time passes until calls have settled, or until nobody would wait any longer. Frozen and dead tabs are not waited for. */
