@@ -2,9 +2,8 @@
  * The reference server over database servers, each beside that database itself: a client with as many connections, whose every
  * call is one statement that reads or overwrites one row, without HTTP and without the contract.
  */
-import { createConnection } from 'mariadb';
 import pg from 'pg';
-import { startMariadb } from '../../test/support/databases/mariadb.ts';
+import { connect, startMariadb } from '../../test/support/databases/mariadb.ts';
 import { startPostgres } from '../../test/support/databases/postgres.ts';
 import type { DatabaseServer } from '../../test/support/databases/process.ts';
 import { DATABASES, type DatabaseName, databaseSkipReason } from '../../test/support/databases/programs.ts';
@@ -49,13 +48,7 @@ const CONNECTS: Readonly<Record<DatabaseName, (url: string) => Promise<Client>>>
     };
   },
   async mysql(url) {
-    const { port } = new URL(url);
-    const connection = await createConnection({
-      host: '127.0.0.1',
-      port: Number(port),
-      user: 'root',
-      database: 'codeforge',
-    });
+    const connection = await connect(url);
     await connection.query('CREATE TABLE IF NOT EXISTS limits (k VARBINARY(1024) PRIMARY KEY, v LONGTEXT)');
     return {
       get: (key) => connection.execute('SELECT v FROM limits WHERE k = ?', [Buffer.from(key)]),

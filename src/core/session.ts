@@ -30,7 +30,7 @@ export interface StorageStatus {
 /** The backend in use, with the methods of a storage that concern its server. */
 export interface Session extends Backend {
   status(): StorageStatus;
-  /** Names the account whose data is used; `undefined` until the server has named it, and where there are no accounts. */
+  /** The account whose data is used; `undefined` until the server has named it, or if it names none. */
   account(): string | undefined;
   /**
    * Resolves when calls can be served.

@@ -32,7 +32,7 @@ import { createOutboxCounts } from './outbox/counts.ts';
 import { DATABASE_PREFIX } from './outbox/entries.ts';
 import { mergeBy } from './outbox/merge.ts';
 import { isUnreachable } from './outbox/stop.ts';
-import { isOfOtherAccount } from './rules/account.ts';
+import { isOfOtherAccount } from './rules/state.ts';
 import { createTabs } from './tabs/channel.ts';
 import { createTabLock } from './tabs/lock.ts';
 

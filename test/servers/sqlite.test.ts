@@ -210,6 +210,17 @@ describe('a full disk', () => {
     execFileSync('umount', [disk]);
   });
   const write = (...operations: Operation[]) => full.run(TENANT, { operations });
+  const takesWritesAgain = (): Promise<void> =>
+    expect
+      .poll(
+        () =>
+          write({ type: 'put', key: 'new', value: '1' }).then(
+            () => 'stored',
+            ({ code }) => code,
+          ),
+        { timeout: 5000 },
+      )
+      .toBe('stored');
 
   it.runIf(canMount())('takes deletions, and afterwards writes again', async () => {
     await fill();
@@ -223,32 +234,14 @@ describe('a full disk', () => {
     expect([putting, both]).toMatchObject([{ reason: { code: 'full' } }, { reason: { code: 'full' } }]);
     expect(deleting.status).toBe('fulfilled');
     expect((await full.stats(TENANT)).keys).toBe(before.keys - 200);
-    await expect
-      .poll(
-        () =>
-          write({ type: 'put', key: 'new', value: '1' }).then(
-            () => 'stored',
-            ({ code }) => code,
-          ),
-        { timeout: 5000 },
-      )
-      .toBe('stored');
+    await takesWritesAgain();
   });
 
   it.runIf(canMount())('takes a clear of everything', async () => {
     await fill();
     expect(await write({ type: 'clear' })).toMatchObject({ results: [{ outcome: 'ok' }] });
     expect(await full.stats(TENANT)).toMatchObject({ keys: 0 });
-    await expect
-      .poll(
-        () =>
-          write({ type: 'put', key: 'new', value: '1' }).then(
-            () => 'stored',
-            ({ code }) => code,
-          ),
-        { timeout: 5000 },
-      )
-      .toBe('stored');
+    await takesWritesAgain();
   });
 
   it.runIf(canMount())('refuses writes while the reserve for deletions cannot be written', async () => {
@@ -260,16 +253,7 @@ describe('a full disk', () => {
     }
     await expect(write({ type: 'put', key: 'new', value: '1' })).rejects.toMatchObject({ code: 'full' });
     rmSync(join(disk, 'other'));
-    await expect
-      .poll(
-        () =>
-          write({ type: 'put', key: 'new', value: '1' }).then(
-            () => 'stored',
-            ({ code }) => code,
-          ),
-        { timeout: 5000 },
-      )
-      .toBe('stored');
+    await takesWritesAgain();
   });
 });
 

@@ -1,6 +1,6 @@
 /**
- * What the reference server promises as a process on level 1: what waits ends with it, and other processes over the same
- * file are seen.
+ * The reference server as a process on level 1: it ends long polls and streams when it stops, and it notices the changes of
+ * other processes over the same file.
  *
  * What every server of level 1 promises is in test/conformance.
  */

@@ -1,7 +1,9 @@
 /** A reference server with the tenants `a` and `b`, behind a proxy that notes each request and can lose it. */
 import { createHash } from 'node:crypto';
+import type { KeyValueStorage } from '../../src/index.ts';
 import type { Faults, ProxiedRequest } from './faults.ts';
 import { startProxy, type TcpProxy } from './proxy.ts';
+import { rejection } from './rejection.ts';
 import { startTypescriptServer } from './typescript-server.ts';
 
 /** The tokens of the tenants: `a` has two, and one that may only read. */
@@ -89,4 +91,25 @@ export async function startTenants(): Promise<Tenants> {
     },
   };
   return tenants;
+}
+
+/** An import of `a`, during which the token becomes that of `b`, and another call is told so. Returns why the import rejects. */
+export async function importWhileAccountChanges(
+  tenants: Tenants,
+  storage: KeyValueStorage,
+): Promise<unknown> {
+  await storage.setMany(Array.from({ length: 2000 }, (_, i) => [`k${i}`, i]));
+  const backup = await storage.export({ as: 'blob' });
+  await storage.clear();
+  const told: Array<Promise<unknown>> = [];
+  const importing = storage.import(backup, {
+    onProgress({ phase, done }) {
+      if (phase !== 'copy' || done === 0 || told.length > 0) return;
+      tenants.current = TOKENS.b;
+      told.push(rejection(storage.get('k0')).then(() => storage.get('k0')));
+    },
+  });
+  const error = await rejection(importing);
+  await Promise.all(told);
+  return error;
 }

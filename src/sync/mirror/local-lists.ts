@@ -7,8 +7,14 @@ import { utf8Length } from '../../core/keys.ts';
 import { compareKeys, type KeyRange, select } from '../../core/order.ts';
 import type { KnownAccount } from '../../remote/level1/protocol.ts';
 import { clearsOf, type ReadTransaction, type SyncDatabase } from '../database.ts';
-import { isOfOtherAccount } from '../rules/account.ts';
-import { ALL_KEYS, type KeyState, lastAcknowledged, localView, type Meta } from '../rules/state.ts';
+import {
+  ALL_KEYS,
+  isOfOtherAccount,
+  type KeyState,
+  lastAcknowledged,
+  localView,
+  type Meta,
+} from '../rules/state.ts';
 import { checkAccount } from './account.ts';
 
 const PAGE = 500;

@@ -8,8 +8,7 @@ import { snapshot } from '../../core/values.ts';
 import type { Mutation, Observer } from '../../remote/level1/protocol.ts';
 import { isWrite } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase, WriteTransaction } from '../database.ts';
-import { isOfOtherAccount } from '../rules/account.ts';
-import type { ServerState, StoredJson } from '../rules/state.ts';
+import { isOfOtherAccount, type ServerState, type StoredJson } from '../rules/state.ts';
 import { type Observation, observationsOf, storeObservations } from './update.ts';
 
 /** The server's data as the last handshake has found it. */

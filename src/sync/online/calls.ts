@@ -26,8 +26,7 @@ import { localKeys } from '../mirror/local-lists.ts';
 import type { MirrorObserver } from '../mirror/observer.ts';
 import { arrivedAs, type Computed, LOCAL, type LocalCall, type LocalCalls } from '../outbox/append.ts';
 import { isUnreachable } from '../outbox/stop.ts';
-import { isOfOtherAccount } from '../rules/account.ts';
-import { ALL_KEYS } from '../rules/state.ts';
+import { ALL_KEYS, isOfOtherAccount } from '../rules/state.ts';
 import type { ServerConnection } from './connection.ts';
 import type { Limits } from './limits.ts';
 

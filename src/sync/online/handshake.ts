@@ -7,11 +7,17 @@ import type { FlaskBackend } from '../../remote/backend.ts';
 import { OtherAccountError } from '../../remote/errors.ts';
 import type { Level1 } from '../../remote/level1/protocol.ts';
 import type { ReadTransaction, SyncDatabase } from '../database.ts';
-import { heldError } from '../mirror/account.ts';
 import type { MirrorObserver } from '../mirror/observer.ts';
 import { compareAll, pullLevel0 } from '../mirror/pull.ts';
-import { inAccount, isOfOtherAccount } from '../rules/account.ts';
-import { INITIAL_META, inNextGeneration, isClientExpired, isRestored, type Meta } from '../rules/state.ts';
+import {
+  INITIAL_META,
+  inAccount,
+  inNextGeneration,
+  isClientExpired,
+  isOfOtherAccount,
+  isRestored,
+  type Meta,
+} from '../rules/state.ts';
 import type { TabLock } from '../tabs/lock.ts';
 
 /** What a handshake is made with. */
@@ -73,14 +79,16 @@ export function createHandshake({
     const sent = (await flask.handshake(requestMs)) ?? (await level1.batch({}, [], requestMs));
     if (!sent.answer) throw sent.error;
     const { epoch, seq, account } = sent.answer;
-    let held: OtherAccountError | undefined;
+    let refusal: OtherAccountError | undefined;
     const meta = await change(async (meta, transaction) => {
-      held = undefined;
+      refusal = undefined;
       if (isOfOtherAccount(meta, { account })) {
         const writes = await transaction.pendingCount();
         const conflicts = await transaction.count('conflict');
-        if (writes + conflicts > 0) held = heldError(writes, conflicts);
-        if (held) return meta;
+        if (writes + conflicts > 0) {
+          refusal = otherAccountDataError(writes, conflicts);
+          return meta;
+        }
         return { ...inAccount(meta, epoch, account), seq, level: 1, lastSyncAtMs: Date.now() };
       }
       // Another tab has found another state of the server meanwhile, and it is not known which of them is the later one.
@@ -90,7 +98,7 @@ export function createHandshake({
       const lastSeq = Math.max(known.seq, seq);
       return { ...known, epoch, seq: lastSeq, level: 1, lastSyncAtMs: Date.now(), account };
     });
-    if (held) throw held;
+    if (refusal) throw refusal;
     if (meta.epoch === epoch && !isOfOtherAccount(meta, { account })) return meta;
     if (rounds > 1) return handshake(level1, rounds - 1);
     throw new StorageError(
@@ -227,3 +235,12 @@ export function createHandshake({
     },
   };
 }
+
+/** Why a device cannot be used with the token of another account. */
+const otherAccountDataError = (writes: number, conflicts: number): OtherAccountError =>
+  new OtherAccountError(
+    `This device still holds ${[counted(writes, 'write'), counted(conflicts, 'conflict')].filter(Boolean).join(' and ')} of another account. Sign in with that account again to keep them, or call forget({ discardPending: true }) to delete them. If several users share this device, give each of them a database of their own (option database).`,
+  );
+
+const counted = (count: number, noun: string): string =>
+  count === 0 ? '' : `${count} ${noun}${count === 1 ? '' : 's'}`;

@@ -168,7 +168,7 @@ export function restoreConflict(
   serverState: ServerState,
   atMs: number,
 ): ConflictRecord | undefined {
-  // On level 0 there are no revisions: a restore cannot be told from a change by another client.
+  // Level 0 has no revisions, so a restore looks like a change by another client.
   if (
     !known?.value ||
     known.generation === serverState.generation ||
@@ -232,4 +232,18 @@ export const inNextGeneration = (meta: Meta, epoch: string): Meta => ({
   clearedAt: 0,
   needsComparison: true,
   client: undefined,
+});
+
+/** An account of the server; without a name if the server names none. */
+type Account = Pick<Meta, 'account'>;
+
+/** Whether this device holds data of another account. Before the server has named an account, it does not. */
+export const isOfOtherAccount = (meta: Meta | undefined, known: Account | undefined): boolean =>
+  known !== undefined && meta?.account !== undefined && meta.account !== known.account;
+
+/** The meta of a server that is used for another account from now on. The same transaction deletes everything else. */
+export const inAccount = (meta: Meta, epoch: string, account: string | undefined): Meta => ({
+  ...inNextGeneration(meta, epoch),
+  needsComparison: false,
+  account,
 });

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createConnection } from 'mariadb';
+import { type Connection, createConnection } from 'mariadb';
 import { freePort } from '../running-server.ts';
 import { type DatabaseServer, newFolder, runProgram, startDatabase } from './process.ts';
 import { programsOf } from './programs.ts';
@@ -43,16 +43,21 @@ export async function startMariadb(settings: readonly string[] = []): Promise<Da
   });
 }
 
-/** Runs one statement. */
-export async function query(url: string, text: string, values: readonly unknown[] = []): Promise<unknown[]> {
+/** A connection to the database. */
+export function connect(url: string): Promise<Connection> {
   const { port } = new URL(url);
-  const connection = await createConnection({
+  return createConnection({
     host: '127.0.0.1',
     port: Number(port),
     user: 'root',
     database: 'codeforge',
     bigIntAsNumber: true,
   });
+}
+
+/** Runs one statement. */
+export async function query(url: string, text: string, values: readonly unknown[] = []): Promise<unknown[]> {
+  const connection = await connect(url);
   try {
     return await connection.query(text, [...values]);
   } finally {

@@ -2,8 +2,8 @@
  * Queries in MariaDB or MySQL.
  *
  * InnoDB does not take the list of open transactions at one instant. So a plain read may see a transaction, and not see the one
- * that committed before it. A reader of the feed would then skip changes. But a transaction gives up its locks after it became
- * visible: whoever holds a share lock on the tenant's counter sees all changes up to the number that it reads.
+ * that committed before it. A reader of the feed would then skip changes. But a transaction releases its locks after it became
+ * visible. So a reader that holds a share lock on the tenant's counter sees all changes up to the number that it reads.
  */
 import type { Connection } from 'mariadb';
 import { bytesOf, endOf, textOf } from '../bytes.ts';

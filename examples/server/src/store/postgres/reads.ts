@@ -1,8 +1,8 @@
 /**
  * Queries in PostgreSQL. Each is one statement, which sees one committed state.
  *
- * The lock of the tenant's counter orders its writers, and a transaction is visible before it gives up its locks. So whoever
- * sees a number sees all changes up to it.
+ * The lock of the tenant's counter orders its writers, and a transaction is visible before it releases its locks. So a
+ * reader that sees a number sees all changes up to it.
  */
 import type pg from 'pg';
 import { bytesOf, endOf, textOf } from '../bytes.ts';

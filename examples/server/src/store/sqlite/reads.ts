@@ -178,9 +178,9 @@ function openState(database: DatabaseSync, tenant: string) {
 type Row = Record<string, SQLOutputValue>;
 
 /**
- * Pages of what `itemOf` makes of the rows after the last clear. Between two pages, the event loop serves others.
+ * Makes items of the rows after the last clear, and yields them in pages. Other requests are served between two pages.
  *
- * @param itemOf Returns `undefined` for a row that is no entry.
+ * @param itemOf Returns `undefined` to leave a row out.
  */
 async function* pagesOf<Item>(
   rows: Iterable<Row>,
