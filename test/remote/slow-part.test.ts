@@ -11,12 +11,20 @@ import * as transfer from '../../src/transfer/index.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { withoutIndexedDb } from '../support/without-indexeddb.ts';
 
-const TIMEOUT_MS = 5000;
+const TIMEOUT_MS = 3000;
+/** More than the part of its time limit that a call has at least. */
+const HEALTH_MS = 900;
 
 withoutIndexedDb();
 
 it('a call whose part loads for longer than its time limit is answered by the server', async () => {
-  const { url, close } = await startOldServer();
+  const oldServer = await startOldServer();
+  const { url } = oldServer;
+  oldServer.intercept = (request, response) => {
+    if (request.url !== '/health') return false;
+    setTimeout(() => response.writeHead(404).end(), HEALTH_MS);
+    return true;
+  };
   const storage = buildStorage<Record<string, number>>(
     { useFlask: true, flaskUrl: url, timeout: TIMEOUT_MS, logger: false },
     {
@@ -31,5 +39,5 @@ it('a call whose part loads for longer than its time limit is answered by the se
   await storage.set('a', 1);
   expect(await storage.get('a')).toBe(1);
   await storage.close();
-  await close();
+  await oldServer.close();
 });
