@@ -15,7 +15,7 @@ export class ConflictError extends StorageError {
   readonly key: string;
   /** The value that was not stored; `undefined` for a delete. */
   readonly attempted: unknown;
-  /** The stored value and its revision; `undefined` if the key does not exist, or if the connection was lost before it was read. */
+  /** The stored value and its revision; `undefined` if the key does not exist. */
   readonly current: StoredEntry | undefined;
 
   /**

@@ -42,7 +42,7 @@ export function createIndexedDbBackend(
   const { read } = connection;
 
   async function runTogether(operations: readonly Operation[], options?: RunOptions): Promise<Outcome[]> {
-    const write: Connection['write'] = (work) => connection.write(work, options);
+    const write: Connection['write'] = (work) => connection.write(work, options?.durability);
     const transactions = { ...connection, write };
     if (operations.some(isDependent)) return runConditional(transactions, operations);
     if (hasManyGets(operations)) return runMany(transactions, operations);

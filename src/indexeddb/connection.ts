@@ -8,6 +8,7 @@
  * Spec: W3C Indexed Database API 3.0.
  */
 import { createStore, type UseStore } from 'idb-keyval';
+import type { Durability } from '../core/backend.ts';
 import { closedError, StorageError } from '../core/errors.ts';
 import { findIndexedDb } from '../core/platform.ts';
 import { withTimeLimit } from '../core/time.ts';
@@ -32,10 +33,7 @@ export interface Connection {
    * Runs one transaction and resolves on `complete`. A request that fails fails alone. `work` may await `settled` and nothing
    * else. It returns all of its requests, or none where more follow later.
    */
-  write<T extends readonly Requested[]>(
-    work: Work<T | Promise<T>>,
-    options?: IDBTransactionOptions,
-  ): Promise<T>;
+  write<T extends readonly Requested[]>(work: Work<T | Promise<T>>, durability?: Durability): Promise<T>;
   /**
    * Reads, and resolves when the requests are done. A read that follows the success of another one shares its transaction. A
    * writer waits for the end of that transaction, so nothing was written in between.
@@ -71,13 +69,13 @@ const running = new WeakMap<IDBTransaction, Running>();
  * A connection to a database of this origin.
  *
  * @param timeout Milliseconds that opening may take, and that a transaction may take without progress.
- * @param durability Of write transactions, unless one asks for another.
+ * @param usualDurability Of write transactions, unless one asks for another.
  * @param onLost Called when the browser, or another tab, has closed the open database: it may be deleted then.
  */
 export function createConnection(
   database: string,
   timeout: number,
-  durability: IDBTransactionDurability = 'relaxed',
+  usualDurability: Durability = 'relaxed',
   onLost: () => void = ignore,
 ): Connection {
   let connection: Promise<IDBDatabase> | undefined;
@@ -238,15 +236,12 @@ export function createConnection(
 
   return {
     open: () => attempt(async () => {}),
-    write: <T extends readonly Requested[]>(
-      work: Work<T | Promise<T>>,
-      options: IDBTransactionOptions = { durability },
-    ) =>
+    write: <T extends readonly Requested[]>(work: Work<T | Promise<T>>, durability = usualDurability) =>
       attempt(
         (db) =>
           new Promise<T>((resolve, reject) => {
             let failure: unknown;
-            const store = begin(db, 'readwrite', options, (isComplete) =>
+            const store = begin(db, 'readwrite', { durability }, (isComplete) =>
               isComplete
                 ? resolve(working)
                 : // The engine's own reason, if it has one, is what made the work fail.

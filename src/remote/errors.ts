@@ -47,6 +47,10 @@ export const ofStranger = (subject: string, answered: string): string =>
 export const ofTimeout = (subject: string, limitMs: number): string =>
   `${subject} did not answer within ${Math.round(limitMs)} ms.`;
 
+/** The message for a request that is not sent, because the requests before it took all the time of their call. */
+export const ofNoTime = (subject: string): string =>
+  `${subject} did not answer in time: requests before this one took all the time of the call.`;
+
 /** The message for a connection that failed. Node.js gives codes, browsers give nothing. */
 export function ofSilence(subject: string, codes: readonly string[]): string {
   const [code = 'no connection'] = codes;
@@ -86,6 +90,22 @@ export const otherAccountError = (): OtherAccountError =>
   new OtherAccountError(
     'The token is for another account now, so the server has applied nothing. Read the data of that account before you write to it.',
   );
+
+/**
+ * The server has refused a conditional write, and the value that the key has instead could not be read. Nothing was stored.
+ *
+ * It is not a `ConflictError`, whose `current` would say that the key does not exist. A class of its own, because the server has
+ * answered: such a write is not carried out on the device.
+ */
+export class UnreadConflictError extends StorageError {
+  constructor(key: string, cause: StorageError) {
+    super(
+      'unavailable',
+      `Key ${key} has another revision than this write requires; nothing was stored. Its value could not be read: ${cause.message}`,
+      { cause },
+    );
+  }
+}
 
 /** An answer that no storage server gives. */
 export const strangerError = (subject: string, answered: string): StorageError =>

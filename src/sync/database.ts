@@ -158,9 +158,6 @@ const STEPS = 4;
 /** The errors of a value whose file is lost: of Chromium, and of Firefox. */
 const UNREADABLE = /^(Unknown|NotReadable|Data)Error$/;
 
-const STRICT = { durability: 'strict' } as const;
-const RELAXED = { durability: 'relaxed' } as const;
-
 /** Transactions over `connection`. `owner` is stored with the meta. */
 export function createSyncDatabase(
   connection: Connection,
@@ -239,7 +236,7 @@ export function createSyncDatabase(
       }
       if (isAny) store.delete(CURSOR);
       return [];
-    }, RELAXED);
+    });
     return isAny;
   }
 
@@ -286,7 +283,7 @@ export function createSyncDatabase(
           finish();
           return [];
         };
-        await connection.write(write, strict ? STRICT : RELAXED).catch((error) => {
+        await connection.write(write, strict ? 'strict' : 'relaxed').catch((error) => {
           throw failure === undefined ? error : asStorageError(failure, 'The outbox');
         });
         if (written) remembered(written);

@@ -205,7 +205,8 @@ describe('other tabs and lost connections', () => {
     await make('storage', (store) => store.put(1, 'a'));
     const holder = await settled(indexedDB.open(name()));
     const deleting = settled(indexedDB.deleteDatabase(name()));
-    const storage = open({ timeout: 200 });
+    // Long enough for a slow machine to open it afterwards.
+    const storage = open({ timeout: 2000 });
     await expect(storage.set('a', 2)).rejects.toMatchObject({ code: 'blocked' });
     holder.close();
     await deleting;

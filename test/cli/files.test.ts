@@ -14,7 +14,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { json, type OldServer, startOldServer } from '../support/old-server.ts';
-import { freePort } from '../support/running-server.ts';
+import { freePort } from '../support/ports.ts';
 import { freshFolder, run, start } from './command.ts';
 import { textsOf } from './data.ts';
 

@@ -4,7 +4,7 @@ import { createWriteStream, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { always, json, type OldServer, startOldServer } from '../support/old-server.ts';
-import { freePort } from '../support/running-server.ts';
+import { freePort } from '../support/ports.ts';
 import { freshFolder, run, start } from './command.ts';
 import { asObject } from './data.ts';
 

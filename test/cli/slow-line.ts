@@ -1,6 +1,6 @@
 /** A line on which what is sent to a server takes its time. */
 import { connect, createServer, type Socket } from 'node:net';
-import { listen } from '../support/proxy.ts';
+import { listen } from '../support/ports.ts';
 
 /** One that runs. */
 export interface SlowLine {

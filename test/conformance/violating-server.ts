@@ -1,7 +1,7 @@
 /** A server that breaks clauses on purpose: a proxy in front of one that keeps them. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
-import { listen } from '../support/proxy.ts';
+import { listen } from '../support/ports.ts';
 import { type Answer, exchange, open } from './http.ts';
 
 /** A request as it came, with its whole body. */

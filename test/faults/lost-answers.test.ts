@@ -147,13 +147,13 @@ for (const { name, start, skip, losses, endings } of SUBJECTS)
       for (const [second, { write, leaves }] of Object.entries(later))
         for (const ending of endings)
           it(`lets no ${first} that timed out (${ending}) overtake the ${second} after it`, async () => {
-            const deliver = holdWrites(impatient, ending);
+            const held = holdWrites(impatient, ending);
             await expect(straggle(impatient.storage)).rejects.toMatchObject({ code: /timeout|unavailable/ });
-            impatient.faults = undefined;
+            held.letOthersPass();
             await write(impatient.storage);
             expect(await direct.get('key')).toEqual(leaves);
             const before = await seq();
-            const answers = await deliver();
+            const answers = await held.deliver();
             expect(answers.length).toBeGreaterThan(0);
             for (const answer of answers) expect(answer).toMatch(/urn:codeforge-storage:(?:void|settled)/);
             expect(await direct.get('key')).toEqual(leaves);
@@ -161,16 +161,24 @@ for (const { name, start, skip, losses, endings } of SUBJECTS)
           });
   });
 
-/**
- * Hold all writes of a lane on their way, and let its connections end.
- *
- * @returns Delivers them, and resolves with what the server answered.
- */
-function holdWrites(lane: Lane, ending: Ending): () => Promise<string[]> {
+/** Writes of a lane that are held on their way. */
+interface Held {
+  /** Holds those that were held, also when they are sent again, and no others. */
+  letOthersPass(): void;
+  /** Delivers them. Resolves with the server's answers. */
+  deliver(): Promise<string[]>;
+}
+
+/** Holds all writes of a lane, and lets its connections end. */
+function holdWrites(lane: Lane, ending: Ending): Held {
   const release = Promise.withResolvers<void>();
   const answers: Array<Promise<string>> = [];
+  const mutations = new Set<string | undefined>();
+  let passes = false;
   lane.faults = (request) => {
-    if (!isWrite(request)) return undefined;
+    const [mutation] = /"m":\d+/.exec(request.body) ?? [];
+    if (!isWrite(request) || (passes && !mutations.has(mutation))) return undefined;
+    mutations.add(mutation);
     const answered = Promise.withResolvers<string>();
     answers.push(answered.promise);
     return {
@@ -178,8 +186,13 @@ function holdWrites(lane: Lane, ending: Ending): () => Promise<string[]> {
       observe: (answer) => answered.resolve(answer.toString()),
     };
   };
-  return () => {
-    release.resolve();
-    return Promise.all(answers);
+  return {
+    letOthersPass() {
+      passes = true;
+    },
+    deliver() {
+      release.resolve();
+      return Promise.all(answers);
+    },
   };
 }

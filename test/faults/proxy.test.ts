@@ -4,7 +4,8 @@ import { Agent, createServer, request as httpRequest, type IncomingMessage } fro
 import { text as textOf } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { requestHeld } from '../support/faults.ts';
-import { listen, startProxy, type TcpProxy } from '../support/proxy.ts';
+import { listen } from '../support/ports.ts';
+import { startProxy, type TcpProxy } from '../support/proxy.ts';
 
 const BODY = 'x'.repeat(100_000);
 const http = createServer((request, response) => {

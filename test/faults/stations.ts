@@ -2,7 +2,7 @@
  * Clients of a server, each behind a faulty proxy of its own that loses, cuts, delays and reorders.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import { createStorage, type KeyValueStorage } from '../../src/index.ts';
 import {
   answerCutAfter,
@@ -52,7 +52,8 @@ export async function openStation(url: string, chance: () => Random | undefined)
     },
   });
   const storage = createStorage({ useFlask: true, flaskUrl: proxy.url, logger: false, timeout: TIMEOUT });
-  await storage.ready();
+  // Its time limit is short, and many open at once.
+  await vi.waitFor(() => storage.ready(), { timeout: 30_000, interval: 100 });
   expect(storage.getBackendType()).toBe('flask');
   return { storage, proxy };
 }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { brotliCompressSync } from 'node:zlib';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import type { RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { BUNDLERS, buildApp, plainPages } from './bundlers.ts';
@@ -83,7 +83,8 @@ for (const [name, folder, path, isSplit] of ROWS)
     await context.setOffline(true);
     await page.evaluate(() => storage.set('while away', { when: new Date(6) }));
     await context.setOffline(false);
-    await page.evaluate(() => storage.flush());
+    // Chromium is online a moment later.
+    await vi.waitFor(() => page.evaluate(() => storage.flush()), { timeout: 20_000, interval: 100 });
     const listed = await fetch(`${server.url}/api/storage/keys`);
     expect(await listed.json()).toEqual({ keys: ['n', 'value', 'while away'] });
     await context.close();

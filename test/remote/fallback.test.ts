@@ -5,7 +5,7 @@
 import { createServer as createTcpServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { always, html, json, type OldServer, startOldServer } from '../support/old-server.ts';
-import { listen } from '../support/proxy.ts';
+import { listen } from '../support/ports.ts';
 import { syncedStorages } from '../support/synced-storages.ts';
 
 const open = syncedStorages();

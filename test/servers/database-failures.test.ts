@@ -4,7 +4,8 @@ import { describe, expect, it, type TestContext } from 'vitest';
 import { startMariadb } from '../support/databases/mariadb.ts';
 import { query, startPostgres, startPostgresPair } from '../support/databases/postgres.ts';
 import { DATABASES, databaseSkipReason } from '../support/databases/programs.ts';
-import { freePort, type RunningServer } from '../support/running-server.ts';
+import { freePort } from '../support/ports.ts';
+import type { RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { Storm } from './storm.ts';
 

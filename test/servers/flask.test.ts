@@ -13,7 +13,8 @@ import { DatabaseSync } from 'node:sqlite';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
-import { freePort, type RunningServer } from '../support/running-server.ts';
+import { freePort } from '../support/ports.ts';
+import type { RunningServer } from '../support/running-server.ts';
 import { SERVER_MAIN, startTypescriptServer } from '../support/typescript-server.ts';
 import { level0 } from './level0.ts';
 

@@ -5,8 +5,9 @@
 import { cp, rm } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { ownDatabase } from '../support/own-database.ts';
+import { freePort } from '../support/ports.ts';
 import { startProxy } from '../support/proxy.ts';
-import { freePort, type RunningServer } from '../support/running-server.ts';
+import type { RunningServer } from '../support/running-server.ts';
 import { syncedStorages } from '../support/synced-storages.ts';
 
 const open = syncedStorages();

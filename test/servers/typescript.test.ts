@@ -14,8 +14,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { makeOldFile } from '../support/old-file.ts';
 import { ownDatabase } from '../support/own-database.ts';
+import { freePort } from '../support/ports.ts';
 import { sendUntilReceived } from '../support/received.ts';
-import { freePort, type RunningServer } from '../support/running-server.ts';
+import type { RunningServer } from '../support/running-server.ts';
 import { SERVER_MAIN, startTypescriptServer } from '../support/typescript-server.ts';
 import { level0 } from './level0.ts';
 

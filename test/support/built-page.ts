@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import type { Browser } from 'playwright';
 import { build, preview } from 'vite';
 import { launchChromium } from './library-page.ts';
-import { freePort } from './running-server.ts';
+import { freePort } from './ports.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 

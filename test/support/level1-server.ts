@@ -3,7 +3,7 @@
  * client, changing its epoch, announcing small limits. Written plainly from docs/contract.md, sections 4 to 6.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { listen } from './proxy.ts';
+import { listen } from './ports.ts';
 
 /** A request as the server saw it. */
 export interface Level1Request {

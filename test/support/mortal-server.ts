@@ -1,5 +1,6 @@
 /** A reference server that dies and comes back: one address and one database, however often it is killed. */
-import { freePort, type RunningServer } from './running-server.ts';
+import { freePort } from './ports.ts';
+import type { RunningServer } from './running-server.ts';
 import { startTypescriptServer } from './typescript-server.ts';
 
 /** A server that may be away. */

@@ -3,7 +3,7 @@
  * again with their keys sorted, any failure a 500. It counts requests, and a test can answer in its place.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { listen } from './proxy.ts';
+import { listen } from './ports.ts';
 
 /** A request as the server saw it. */
 export interface SeenRequest {

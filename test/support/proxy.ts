@@ -5,9 +5,10 @@
  * It passes bytes on as they come, or, where it is given faults, one request a connection (see faults.ts).
  */
 import { createServer as createHttpServer } from 'node:http';
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Fault, Faults, ProxiedRequest } from './faults.ts';
+import { listen } from './ports.ts';
 
 /** What a proxy has seen. Bytes are counted with the heads, as they left their sender. */
 export interface Traffic {
@@ -89,12 +90,6 @@ export async function startProxy(url: string, options: ProxyOptions = {}): Promi
       await Promise.all([proxy, control].map((server) => new Promise((done) => server.close(done))));
     },
   };
-}
-
-/** Listen on a free loopback port. */
-export async function listen(server: Server): Promise<number> {
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  return (server.address() as AddressInfo).port;
 }
 
 /** Bytes as they come, later by the latency. */

@@ -1,6 +1,6 @@
 /** A load balancer as simple as one can be: each new TCP connection goes to the next server. */
 import { connect, createServer, type Socket } from 'node:net';
-import { listen } from './proxy.ts';
+import { listen } from './ports.ts';
 
 /** Passes connections to the servers at `urls` in turns. */
 export async function startRoundRobin(

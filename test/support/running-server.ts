@@ -3,9 +3,8 @@
  * answers, and never left behind when the test run ends.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { freePort } from './ports.ts';
 
 /** A server process that runs. */
 export interface RunningServer {
@@ -97,16 +96,6 @@ export async function startServer(
   if (ready) return server;
   await server.kill();
   throw new Error(`${command} ${args.join(' ')} did not start:\n${output}`);
-}
-
-/** A loopback port that nothing listens on. */
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
 }
 
 async function answersHealth(url: string): Promise<boolean> {

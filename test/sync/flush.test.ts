@@ -68,6 +68,24 @@ it('flush() rejects with the reason while the server is away, and everything is 
   expect(server.applied).toEqual(['put a 1']);
 });
 
+it('flush() tries again where an attempt has failed that began before it', async () => {
+  const storage = open(server.url);
+  await storage.set('a', 1);
+  server.before = wants('none');
+  await storage.set('a', 2);
+  expect(storage.status()).toMatchObject({ state: 'auth-required', pending: 1 });
+  const refusals: Array<() => boolean> = [];
+  server.before = ({ url }, response) => url !== '/health' && refusals.push(() => refuse(response, 401)) > 0;
+  const early = storage.flush().catch(() => undefined);
+  await expect.poll(() => refusals.length).toBeGreaterThan(0);
+  server.before = undefined;
+  const late = storage.flush();
+  for (const send of refusals) send();
+  await late;
+  expect(server.data.get('a')?.value).toBe(2);
+  await early;
+});
+
 it('flush() resolves where what waited went to the conflicts', async () => {
   await server.stop();
   const storage = open(server.url);

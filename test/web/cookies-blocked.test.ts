@@ -8,7 +8,7 @@ import { firefox } from 'playwright';
 import { expect, it, onTestFinished } from 'vitest';
 import { browserPath } from '../support/browsers.ts';
 import { serveLibrary } from '../support/library-page.ts';
-import { listen } from '../support/proxy.ts';
+import { listen } from '../support/ports.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 
 const executablePath = browserPath('firefox');

@@ -3,8 +3,8 @@
  */
 import { describe, expect, it } from 'vitest';
 import { chromiumSkipReason } from '../support/library-page.ts';
+import { freePort } from '../support/ports.ts';
 import { startProxy } from '../support/proxy.ts';
-import { freePort } from '../support/running-server.ts';
 import {
   address,
   answer,

@@ -8,8 +8,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { type BuiltPage, startBuiltPage } from '../support/built-page.ts';
 import type { Faults } from '../support/faults.ts';
 import { chromiumSkipReason } from '../support/library-page.ts';
+import { freePort } from '../support/ports.ts';
 import { startProxy, type TcpProxy } from '../support/proxy.ts';
-import { freePort, type RunningServer } from '../support/running-server.ts';
+import type { RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 
 /** An address where nothing listens. */

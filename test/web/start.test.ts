@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import type { Browser, Page } from 'playwright';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chromiumSkipReason, launchChromium } from '../support/library-page.ts';
-import { freePort } from '../support/running-server.ts';
+import { freePort } from '../support/ports.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 let folder = '';

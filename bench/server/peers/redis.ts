@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort, type RunningServer, startServer } from '../../../test/support/running-server.ts';
+import { freePort } from '../../../test/support/ports.ts';
+import { type RunningServer, startServer } from '../../../test/support/running-server.ts';
 
 /** Start both. Rejects where one of them is not installed. */
 export async function startRedis(): Promise<RunningServer & { readonly pids: readonly number[] }> {

@@ -1,9 +1,8 @@
 /**
  * An atomic unit: one batch that the server carries out as a whole, or not at all (docs/contract.md, 5.4).
  */
-import { type AtomicPart, fulfilled, type Outcome, rejected, type StoredEntry } from '../../core/backend.ts';
-import { ConflictError } from '../../core/conflict.ts';
-import { type Delivery, entryOf, errorOf } from './batches.ts';
+import { type AtomicPart, fulfilled, type Outcome, rejected } from '../../core/backend.ts';
+import { conflictOf, type Delivery, errorOf } from './batches.ts';
 import type { Delivered, Result, Undelivered, WireOp } from './protocol.ts';
 
 /** Carries out all parts or none. One outcome for each part: all are rejected if the condition of one is not met. */
@@ -37,14 +36,16 @@ export async function runAtomic(delivery: Delivery, parts: readonly AtomicPart[]
     if (status === 200 || status === 404 || status === 424) continue;
     if (status !== 412) return all(rejected(errorOf(part.key, result)));
     const attempted = part.type === 'put' ? part.value : undefined;
-    return all(rejected(new ConflictError(part.key, attempted, await currentOf(delivery, part.key, result))));
+    const read = await withValue(delivery, part.key, result);
+    return all(rejected(await conflictOf(part.key, attempted, read)));
   }
   return all(fulfilled());
 }
 
-/** What a condition has met. An answer may have had no room for the value. */
-async function currentOf(delivery: Delivery, key: string, result: Result): Promise<StoredEntry | undefined> {
-  if (result.value !== undefined || result.revision === undefined) return entryOf(key, result);
+/** A refusal with the value that its condition has met: the answer may have had no room for it. */
+async function withValue(delivery: Delivery, key: string, refusal: Result): Promise<Result> {
+  if (refusal.value !== undefined || refusal.revision === undefined) return refusal;
   const [read] = await delivery.deliver([{ op: 'get', key }]);
-  return read?.status === undefined ? undefined : entryOf(key, read);
+  if (read?.status === undefined) return { ...refusal, unread: read?.error };
+  return read.status === 200 || read.status === 404 ? read : { ...refusal, unread: errorOf(key, read) };
 }

@@ -8,11 +8,12 @@
  */
 import type { Snapshot, StoredEntry } from '../../core/backend.ts';
 import { chunksOf, createBisection } from '../../core/chunks.ts';
+import { ConflictError } from '../../core/conflict.ts';
 import { StorageError } from '../../core/errors.ts';
 import { decodeAt, encodeAt } from '../../core/json.ts';
 import { utf8Length } from '../../core/keys.ts';
 import type { Deadline } from '../../core/time.ts';
-import { codeOf, ofOperation, sizeError } from '../errors.ts';
+import { codeOf, ofOperation, sizeError, UnreadConflictError } from '../errors.ts';
 import { BatchFailure, type Writer } from './mutations.ts';
 import {
   type Delivered,
@@ -190,6 +191,12 @@ export const errorOf = (key: string | undefined, { status, error }: Result): Sto
     codeOf(status, error),
     ofOperation(key === undefined ? 'clear()' : `Key ${key}`, status, error),
   );
+
+/** The error of a conditional write that the server has refused. */
+export async function conflictOf(key: string, attempted: unknown, refusal: Result): Promise<StorageError> {
+  if (refusal.unread) return new UnreadConflictError(key, refusal.unread);
+  return new ConflictError(key, attempted, await entryOf(key, refusal));
+}
 
 /** The entry that a result shows. */
 export async function entryOf(key: string, { value, revision }: Result): Promise<StoredEntry | undefined> {

@@ -5,13 +5,12 @@
  */
 import type { Condition, Outcome, Protocol, ProtocolOperation } from '../../core/backend.ts';
 import { fulfilled, rejected } from '../../core/backend.ts';
-import { ConflictError } from '../../core/conflict.ts';
 import type { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
 import type { Deadline } from '../../core/time.ts';
 import type { Exchange } from '../http.ts';
 import { runAtomic } from './atomic.ts';
-import { createDelivery, type Delivery, entryOf, errorOf, lostOf } from './batches.ts';
+import { conflictOf, createDelivery, type Delivery, entryOf, errorOf, lostOf } from './batches.ts';
 import { createLists } from './lists.ts';
 import { BatchFailure, createWriter } from './mutations.ts';
 import {
@@ -176,7 +175,7 @@ async function outcomeOf(operation: Simple['operation'], delivered: Delivered): 
   }
   if (status === 412 || status === 404) {
     const attempted = operation.type === 'put' ? operation.value : undefined;
-    return rejected(new ConflictError(key, attempted, await entryOf(key, delivered)));
+    return rejected(await conflictOf(key, attempted, delivered));
   }
   return rejected(errorOf('key' in operation ? key : undefined, delivered));
 }

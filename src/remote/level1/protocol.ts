@@ -32,7 +32,7 @@ export interface Result {
   /** The parsed value, if the answer holds one. */
   readonly value?: { readonly json: unknown };
   /** Why the value could not be read that the answer had left out. */
-  readonly unread?: StorageError;
+  readonly unread?: StorageError | undefined;
 }
 
 /** The server's result of one operation, or why there is none. */

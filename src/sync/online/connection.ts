@@ -27,6 +27,8 @@ export interface ServerConnection {
   state(): SyncState;
   /** Why it is not `online`, in words for people. */
   reason(): string;
+  /** Whether an attempt to connect is under way. */
+  isConnecting(): boolean;
   /** Connects now, or waits for the attempt that is under way. Never rejects. */
   connect(): Promise<void>;
   /** Reports that the server cannot be reached, or rejects every request. */
@@ -106,6 +108,7 @@ export function createServerConnection(
   const serverConnection: ServerConnection = {
     state: () => state,
     reason: () => reason,
+    isConnecting: () => connecting !== undefined,
     connect() {
       connecting ??= attempt().finally(() => {
         connecting = undefined;

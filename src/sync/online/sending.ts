@@ -156,11 +156,11 @@ export function createSending(parts: SendingParts): Sending {
     idle: async () => sending,
     stopped: () => stopped,
     async flush(connect, reason) {
+      // What is under way may fail for what was so before this call.
+      let isUnderWay = serverConnection.isConnecting() || sending !== undefined;
       const connected = connect();
       const last = await database.read(async (transaction) => (await transaction.meta())?.lastOrder ?? 0);
       await connected;
-      // A replay under way may fail for what was so before this call.
-      let isUnderWay = sending !== undefined;
       if (isOnline()) void start();
       for (let left = await countUpTo(last); left > 0; ) {
         const stop = await round;
@@ -169,10 +169,11 @@ export function createSending(parts: SendingParts): Sending {
         // Later writes keep it busy, possibly without end.
         if (left === 0 || sending !== undefined) continue;
         // Another tab that sends is waited for as long as these writes become fewer.
-        const isTriedAgain = isOnline() && (isUnderWay || (stop?.why === 'busy' && left < before));
+        const isTriedAgain = isUnderWay || (isOnline() && stop?.why === 'busy' && left < before);
         if (!isTriedAgain) throw pendingError(reason());
         isUnderWay = false;
-        void start();
+        if (!isOnline()) await connect();
+        if (isOnline()) void start();
       }
     },
   };

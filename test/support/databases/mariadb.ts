@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Connection, createConnection } from 'mariadb';
-import { freePort } from '../running-server.ts';
+import { freePort } from '../ports.ts';
 import { type DatabaseServer, newFolder, runProgram, startDatabase } from './process.ts';
 import { programsOf } from './programs.ts';
 

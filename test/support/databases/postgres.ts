@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
-import { freePort } from '../running-server.ts';
+import { freePort } from '../ports.ts';
 import { type DatabaseServer, newFolder, runProgram, startDatabase } from './process.ts';
 import { programsOf } from './programs.ts';
 
