@@ -175,6 +175,34 @@ describe('an answer that was lost', () => {
     }
   });
 
+  it('never makes a conflict claim that the key is missing, where its value could not be read', async () => {
+    await open({ timeout: 500 });
+    server.apply({ ops: [{ op: 'put', key: 'k', value: 'theirs' }] });
+    server.answerBytes = 0;
+    server.before = ({ batch }, response) => {
+      const isRead = batch?.ops[0]?.op === 'get';
+      if (isRead) response.socket?.destroy();
+      return isRead;
+    };
+    const refused = {
+      name: 'StorageError',
+      code: 'unavailable',
+      message: expect.stringMatching(
+        /^Key k has another revision .* nothing was stored\. .* could not be read/,
+      ),
+    };
+    expect(await rejection(storage.set('k', 'mine', { ifRevision: null }))).toMatchObject(refused);
+    expect(await rejection(storage.atomic([{ set: 'k', value: 'mine', ifRevision: null }]))).toMatchObject(
+      refused,
+    );
+    server.before = undefined;
+    server.answerBytes = 1000;
+    expect(await rejection(storage.set('k', 'mine', { ifRevision: null }))).toMatchObject({
+      code: 'conflict',
+      current: { value: 'theirs' },
+    });
+  });
+
   it('lets an update go on from what is there, though the answer that it lost named no value', async () => {
     await open();
     await storage.set('n', 1);
