@@ -65,7 +65,7 @@ for (const { name, start, skip, histories } of SUBJECTS)
       expect(recorded.flatMap(({ ambiguous }) => ambiguous)).toEqual([]);
       for (const which of ['answered', 'conflicts', 'unknown'] as const)
         expect(sum(which)).toBeGreaterThan(0);
-    }, 90_000);
+    }, 240_000);
   });
 
 /** A history for reading. */

@@ -4,6 +4,7 @@
  * Invariant: the balances and the holds, which are worth {@link HOLD} each, have one sum in every read. Each unit also writes an entry of
  * a log, so that at the end it is known of each whether it has applied.
  */
+import { vi } from 'vitest';
 import {
   type AtomicOperation,
   ConflictError,
@@ -52,6 +53,8 @@ interface Setting {
   readonly clients: readonly KeyValueStorage[];
   /** Sets up, and looks at the end. Nothing fails for it. */
   readonly witness: KeyValueStorage;
+  /** Ends the faults, so that the writes in doubt can be settled. */
+  heal(): void;
   /** What the keys begin with. */
   readonly prefix: string;
   /** Of each client. */
@@ -63,6 +66,7 @@ interface Setting {
 export async function recordTransfers({
   clients,
   witness,
+  heal,
   prefix,
   steps,
   random,
@@ -159,6 +163,11 @@ export async function recordTransfers({
     }),
   );
 
+  heal();
+  // A write that may still arrive is settled before the next one. Otherwise it could apply between the reads.
+  await Promise.all(
+    clients.map((storage) => vi.waitFor(() => storage.delete(`${prefix}/none`), { timeout: 30_000 })),
+  );
   const last = await read(clients.length, witness);
   const log = await witness.getMany([...units.keys()].map((name) => `${prefix}/log/${name}`));
   const balances = new Map(accounts.map((key) => [key, OPENING]));
