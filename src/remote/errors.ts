@@ -47,10 +47,6 @@ export const ofStranger = (subject: string, answered: string): string =>
 export const ofTimeout = (subject: string, limitMs: number): string =>
   `${subject} did not answer within ${Math.round(limitMs)} ms.`;
 
-/** The message for a request that is not sent, because the requests before it took all the time of their call. */
-export const ofNoTime = (subject: string): string =>
-  `${subject} did not answer in time: requests before this one took all the time of the call.`;
-
 /** The message for a connection that failed. Node.js gives codes, browsers give nothing. */
 export function ofSilence(subject: string, codes: readonly string[]): string {
   const [code = 'no connection'] = codes;

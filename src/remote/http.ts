@@ -19,7 +19,7 @@ import {
   retryAfterMs,
   withTimeLimit,
 } from '../core/time.ts';
-import { codeOf, ofNoTime, ofSilence, ofStatus, ofTimeout, platformCodes, strangerError } from './errors.ts';
+import { codeOf, ofSilence, ofStatus, ofTimeout, platformCodes, strangerError } from './errors.ts';
 
 /** One request. */
 export interface HttpRequest<T> {
@@ -90,7 +90,9 @@ export function createExchange(
     const { method, path, body, repeats, isAnonymous = false, checkToken } = request;
     const given = isAnonymous ? undefined : (request.token ?? token);
     const timeoutMs = Math.min(request.timeoutMs ?? defaultTimeoutMs, defaultTimeoutMs);
-    if (timeoutMs <= 0) return failed(new StorageError('timeout', ofNoTime(base)), { isSent: false });
+    // The requests before it have taken all the time of their call.
+    if (timeoutMs <= 0)
+      return failed(new StorageError('timeout', ofTimeout(base, defaultTimeoutMs)), { isSent: false });
     const deadline = performance.now() + timeoutMs;
     /** The attempt that is under way, or that was the last. */
     const last: { reply?: Reply<T> | undefined; isSent: boolean } = { isSent: false };
