@@ -1,5 +1,5 @@
 // `npm test` runs everything: lint, types, and all tests in Node.js, Chromium, Firefox and WebKitGTK. It installs the browsers,
-// the database servers and Python's packages where they are missing and where it may. At its end it names what failed, and
+// the database servers, strace and Python's packages where they are missing and where it may. At its end it names what failed, and
 // what was skipped and why, and prints `N passed, N failed, N skipped`. With CI=true a skip is a failure.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { browserPath, ENGINES } from '../test/support/browsers.ts';
 import { DATABASES, programsOf } from '../test/support/databases/programs.ts';
+import { hasStrace, STRACE_PACKAGE } from '../test/support/strace.ts';
 import { ensurePython } from './python.mjs';
 
 const root = resolve(import.meta.dirname, '..');
@@ -72,10 +73,12 @@ function ensureBrowsers() {
   );
 }
 
-/** Install the database servers that are missing. Their tests name what still is. */
-function ensureDatabases() {
-  const missing = Object.keys(DATABASES).filter((name) => programsOf(name) === undefined);
-  if (missing.length > 0) install(missing.map((name) => DATABASES[name].packages));
+/** Install the database servers and strace where they are missing. Their tests name what still is. */
+function ensurePrograms() {
+  const databases = Object.keys(DATABASES).filter((name) => programsOf(name) === undefined);
+  const missing = databases.map((name) => DATABASES[name].packages);
+  if (process.platform === 'linux' && !hasStrace()) missing.push([STRACE_PACKAGE]);
+  if (missing.length > 0) install(missing);
 }
 
 function vitest(project, env) {
@@ -104,7 +107,7 @@ check('build', '../scripts/build.mjs');
 
 const skippedBrowsers = ensureBrowsers();
 for (const [name, reason] of skippedBrowsers) skip(`everything in ${ENGINES[name].title}`, reason);
-ensureDatabases();
+ensurePrograms();
 const python = ensurePython();
 if (python.skipped) skip('the Flask server', python.skipped);
 
