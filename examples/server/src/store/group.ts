@@ -79,3 +79,40 @@ export function createGroup<Call, Outcome>(
     },
   };
 }
+
+/** A group for each name that has calls under way. */
+export interface NamedGroups<Call, Outcome> {
+  /** The number of names that have calls under way. */
+  readonly size: number;
+  /** See `Group.submit`. */
+  submit(name: string, call: Call): Promise<Outcome>;
+  /** Carries out all waiting calls now. Resolves when they are settled. */
+  flush(): Promise<void>;
+}
+
+/** @param run Carries out calls of one name, like `run` of `createGroup`. Names do not wait for each other. */
+export function createNamedGroups<Call, Outcome>(
+  run: (name: string, calls: readonly Call[]) => Promise<readonly Outcome[]>,
+): NamedGroups<Call, Outcome> {
+  const groups = new Map<string, { readonly group: Group<Call, Outcome>; calls: number }>();
+
+  return {
+    get size() {
+      return groups.size;
+    },
+    async submit(name, call) {
+      const named = groups.get(name) ?? { group: createGroup((calls) => run(name, calls)), calls: 0 };
+      groups.set(name, named);
+      named.calls += 1;
+      try {
+        return await named.group.submit(call);
+      } finally {
+        named.calls -= 1;
+        if (named.calls === 0) groups.delete(name);
+      }
+    },
+    async flush() {
+      await Promise.all([...groups.values()].map(({ group }) => group.flush()));
+    },
+  };
+}

@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { runBatches } from './batch.ts';
 import { createChangeNotice } from './change-notice.ts';
 import { type Address, type Driver, UnknownOutcome } from './driver.ts';
-import { createGroup, type Group } from './group.ts';
+import { createGroup, createNamedGroups } from './group.ts';
 import {
   type Batch,
   type Change,
@@ -35,27 +35,17 @@ const READ_GROUPS = 4;
 
 /** @param answerBytes Bytes of values in the results of one batch, or on one page of changes. */
 export function createPooledStore(driver: Driver, answerBytes: number): Store {
-  const groups = new Map<string, Group<Batch, Outcome>>();
   const notice = createChangeNotice(driver);
   let isClosing = false;
 
-  function groupOf(tenant: string): Group<Batch, Outcome> {
-    let group = groups.get(tenant);
-    if (group === undefined) {
-      group = createGroup((batches) => write(tenant, batches));
-      groups.set(tenant, group);
-    }
-    return group;
-  }
-
-  async function write(tenant: string, batches: readonly Batch[]): Promise<Outcome[]> {
+  const writes = createNamedGroups(async (tenant, batches: readonly Batch[]): Promise<Outcome[]> => {
     const tenantBatches = batches.map((batch) => ({ tenant, batch }));
     const outcomes = await repeatedly(() =>
       driver.write((transaction) => runBatches(transaction, tenantBatches, answerBytes)),
     );
     notice.committed(tenant);
     return outcomes;
-  }
+  });
 
   const entries = createGroup(
     (addresses: readonly Address[]): Promise<ReadonlyArray<Entry | undefined>> =>
@@ -84,7 +74,7 @@ export function createPooledStore(driver: Driver, answerBytes: number): Store {
     seq: async (tenant) => (await repeatedly(() => driver.seqs([tenant]))).get(tenant) ?? 0,
     read: (tenant, key) => entries.submit({ tenant, key }),
     async run(tenant, batch) {
-      if (needsWriting(batch)) return groupOf(tenant).submit(batch);
+      if (needsWriting(batch)) return writes.submit(tenant, batch);
       const [outcome] = await repeatedly(() =>
         driver.read((transaction) => runBatches(transaction, [{ tenant, batch }], answerBytes)),
       );
@@ -109,7 +99,7 @@ export function createPooledStore(driver: Driver, answerBytes: number): Store {
     onCommit: notice.listen,
     expire: () => repeatedly(() => driver.expire(Date.now() - RETENTION)),
     async close() {
-      await Promise.all([entries.flush(), ...[...groups.values()].map((group) => group.flush())]);
+      await Promise.all([entries.flush(), writes.flush()]);
       isClosing = true;
       notice.stop();
       await driver.close();
