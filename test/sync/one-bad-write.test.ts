@@ -35,7 +35,7 @@ it('a waiting write that is never accepted keeps no other one waiting, whatever 
     const server = await startLevel1Server();
     try {
       await server.stop();
-      const storage = open(server.url, { timeout: 1000 });
+      const storage = open(server.url);
       for (let i = 0; i < 10; i += 1) await storage.set(`k${i}`, i === 4 ? POISON : i);
       server.before = (request, response) => isPoisoned(request) && Boolean(answer(response));
       await server.start();
@@ -69,7 +69,7 @@ it('a waiting write that is never accepted keeps no other one waiting, whatever 
 it('a later write of the same key waits behind it, and arrives in its place', async () => {
   const server = await startLevel1Server();
   try {
-    const storage = open(server.url, { timeout: 500 });
+    const storage = open(server.url);
     await storage.ready();
     await server.stop();
     await storage.set('k', POISON);
@@ -93,7 +93,7 @@ it('a later write of the same key waits behind it, and arrives in its place', as
 it('a write that a proxy answers with a page is rejected alone, and the page goes on', async () => {
   const server = await startLevel1Server();
   try {
-    const storage = open(server.url, { timeout: 500 });
+    const storage = open(server.url);
     await storage.ready();
     server.before = (request, response) =>
       isPoisoned(request) && Boolean(REFUSALS['403 as HTML']?.(response));
@@ -113,7 +113,7 @@ it('a server that takes no writes for a while keeps everything waiting, and noth
     const server = await startLevel1Server();
     try {
       await server.stop();
-      const storage = open(server.url, { timeout: 300 });
+      const storage = open(server.url, { timeout: 2000 });
       for (let i = 0; i < 3; i += 1) await storage.set(`k${i}`, i);
       server.before = ({ batch }, response) => {
         if (batch?.m === undefined) return false;

@@ -99,6 +99,8 @@ export interface BatchHead {
   readonly client?: string | undefined;
   /** Whether the batch is for the data of any account. It is otherwise for the data of the account that is known. */
   readonly isForAnyAccount?: true;
+  /** How often it is sent at most while there is no answer. Default: as often as its time limit allows. */
+  readonly attempts?: number | undefined;
 }
 
 /** The limits that a server announced. */
@@ -123,6 +125,8 @@ export interface Unanswered {
   readonly isInDoubt: boolean;
   /** Whether the last attempt had a status: somebody answers there. */
   readonly isHeard: boolean;
+  /** Milliseconds that the last answer asks to wait (`Retry-After`). */
+  readonly retryAfterMs: number;
 }
 
 /**
@@ -252,7 +256,7 @@ export function createLevel1({
         const sent = await ask(exchange, { ...batchOf({}, []), ...left() });
         if (!sent.answer) return { ...sent, isInDoubt: false };
       }
-      return ask(exchange, { ...batchOf(head, ops), ...left() });
+      return ask(exchange, { ...batchOf(head, ops), ...left() }, head.attempts);
     },
     voidMutation({ client, m }, limitMs = GIVE_UP_MS) {
       return ask(exchange, {
@@ -285,14 +289,16 @@ export function createLevel1({
 const LOST: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 /** After so many attempts in a row without any answer there is no server. They take about 1.5 s. */
 const SILENT = 6;
-const REPEATS: Omit<Repeats, 'after'> = {
-  // However long the time limit is.
-  limit: 1000,
-  pauses: { firstMs: 50, longestMs: 1000, jitter: 'equal' },
-};
+/** However long the time limit is. */
+const MOST_ATTEMPTS = 1000;
+const PAUSES: Repeats['pauses'] = { firstMs: 50, longestMs: 1000, jitter: 'equal' };
 
-/** Sends a request until it has an answer. */
-async function ask<T>(exchange: Exchange, request: HttpRequest<T>): Promise<Settled<T>> {
+/** Sends a request until it has an answer, or was sent `attempts` times. */
+async function ask<T>(
+  exchange: Exchange,
+  request: HttpRequest<T>,
+  attempts = MOST_ATTEMPTS,
+): Promise<Settled<T>> {
   let isInDoubt = false;
   let silent = 0;
   let lost: StorageError | undefined;
@@ -303,19 +309,19 @@ async function ask<T>(exchange: Exchange, request: HttpRequest<T>): Promise<Sett
     silent = lost.code === 'unavailable' && lost.cause !== undefined ? silent + 1 : 0;
     return silent < SILENT;
   };
-  const reply = await exchange({ ...request, repeats: { ...REPEATS, after } });
+  const reply = await exchange({ ...request, repeats: { limit: attempts - 1, pauses: PAUSES, after } });
   if (reply.ok) return { answer: reply.answer };
-  const { error, status, json, isSent } = reply;
-  const isHeard = status !== undefined;
+  const { error, status, json, isSent, retryAfterMs } = reply;
+  const heard = { isHeard: status !== undefined, retryAfterMs };
   if (isDefinite(reply))
-    return { error: errorOf(reply), refused: status, type: json?.type, isInDoubt, isHeard };
+    return { ...heard, error: errorOf(reply), refused: status, type: json?.type, isInDoubt };
   return {
+    ...heard,
     // That the last attempt ran out of time says less than what came before it.
     error: error.code === 'timeout' ? (lost ?? error) : error,
     refused: undefined,
     type: undefined,
     isInDoubt: isInDoubt || isSent,
-    isHeard,
   };
 }
 

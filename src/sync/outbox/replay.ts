@@ -5,11 +5,12 @@
  * If there is no answer, or the tab is gone, the next replay voids the mutation. The results tell whether it was applied; otherwise it
  * never will be.
  *
- * One write never blocks the others. If the server answers other requests but not this batch, its halves are sent, and a single write
- * is skipped. After three such replays it is kept as a conflict.
+ * One write never blocks the others. If the server answers other requests but not this batch, its halves are sent. A write that fails
+ * alone is sent again after all others, once in each replay. After three such replays it is kept as a conflict.
  */
 
 import type { StorageError } from '../../core/errors.ts';
+import { sleep } from '../../core/time.ts';
 import { OtherAccountError } from '../../remote/errors.ts';
 import {
   type BatchAnswer,
@@ -50,8 +51,10 @@ import { restoredMeanwhile, type Stop, stopOf } from './stop.ts';
 
 /** The most writes of a request. */
 const MOST = 500;
-/** How often a write is sent that the server does not answer although it answers everything else. */
+/** In how many replays a write is sent alone that the server does not answer although it answers everything else. */
 const PASSES = 3;
+/** How often a request with such a write is sent in each of them. Any other request is sent once: its writes can be sent in parts. */
+const ATTEMPTS = 4;
 /** Milliseconds for a request after one had no answer although the server answers others. */
 const SUSPICIOUS_MS = 2000;
 /** After so many writes that the server forbids, the rest is not tried: the caller may only read. */
@@ -79,18 +82,29 @@ export interface Replay {
 export async function replay(work: Replay, last: number): Promise<Stop | undefined> {
   const { level1, signal } = work;
   const most = Math.min(MOST, level1.limits.batchOps);
-  const selection: Selection = { most, last, aside: new Set() };
+  const selection: Selection = {
+    most,
+    last,
+    postponed: new Set(),
+    skipped: new Set(),
+    isLate: false,
+    isAgainNext: false,
+  };
   /** The last write that the server has refused for good. */
   let refusal: Refusal | undefined;
   /** Why writes are left. */
   let left: StorageError | undefined;
   let isSuspicious = false;
+  /** Whether the server has accepted something since the last failure. */
+  let isAnswering = false;
+  /** Batches in a row that were answered. */
+  let answered = 0;
   let denied = 0;
   let voided = 0;
   while (!signal.aborted) {
     const next = await take(work, selection);
     if (!next) break;
-    const { writes, meta, sentAs } = next;
+    const { writes, meta, sentAs, isPostponed } = next;
     if (next.wasSent) {
       const given = await level1.voidMutation(sentAs);
       // If it was settled long ago, its results are forgotten. The writes are sent again, and their condition is their base.
@@ -98,7 +112,8 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
         // A caller that may only read cannot give it up either.
         const attempts = writes[0]?.failed?.attempts ?? 0;
         if (given.refused === 403) await noteFailure(work, writes, { attempts, error: given.error.message });
-        return stopOf(given);
+        const isBusy = given.isHeard && (await blameOf(level1, given, signal)) === 'busy';
+        return isBusy ? { why: 'refused', error: given.error } : stopOf(given);
       }
       if (given.answer && given.answer.epoch !== meta.epoch) return restoredMeanwhile();
       await recordVoided(work, writes, meta, given.answer, refusal);
@@ -106,16 +121,21 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
     }
     const ops = opsOf(writes, meta);
     const unit = writes[0]?.unit;
+    const isAlone = writes.length === 1 || unit !== undefined;
+    const isAgain = isAlone && isPostponed;
     const sent = await level1.batch(
-      { epoch: meta.epoch, mutation: sentAs, atomic: unit && true },
+      { epoch: meta.epoch, mutation: sentAs, atomic: unit && true, attempts: isAgain ? ATTEMPTS : 1 },
       ops,
-      isSuspicious ? SUSPICIOUS_MS : undefined,
+      isSuspicious && !isAgain ? SUSPICIOUS_MS : undefined,
     );
     if (sent.answer) {
       if (sent.answer.epoch !== meta.epoch) return restoredMeanwhile();
       const stop = await record(work, next, ops, sent.answer);
       if (stop) return stop;
-      selection.most = Math.min(most, 2 * selection.most);
+      isAnswering = true;
+      answered += 1;
+      // One answer after a failure: the other half probably holds what has failed.
+      if (answered > 1) selection.most = Math.min(most, 2 * selection.most);
       continue;
     }
     if (nameOf(sent.type) === 'epoch-changed' || sent.error instanceof OtherAccountError) return stopOf(sent);
@@ -124,7 +144,10 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       voided += 1;
       continue;
     }
-    const blame = await blameOf(level1, sent);
+    answered = 0;
+    const isAsked: boolean = isAgain || !isAnswering || sent.refused !== undefined;
+    const blame = isAsked ? await blameOf(level1, sent, signal) : 'unknown';
+    isAnswering = isAsked;
     if (blame === 'server') return stopOf(sent);
     if (blame === 'busy') return { why: 'refused', error: sent.error };
     // Then no attempt of it can still arrive.
@@ -135,17 +158,24 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       left = sent.error;
       if (selection.deletesOnly) break;
       selection.deletesOnly = true;
-    } else if (writes.length > 1 && !unit) selection.most = Math.ceil(writes.length / 2);
+    } else if (!isAlone) selection.most = Math.ceil(writes.length / 2);
     else {
-      const attempts = (write.failed?.attempts ?? 0) + (blame === 'unknown' ? 1 : 0);
+      const isFirstAttempt = blame === 'unknown' && !isPostponed;
+      // Writes that are queued meanwhile could keep this replay busy without end.
+      if (isFirstAttempt && write.order <= last) {
+        for (const { version } of writes) selection.postponed.add(version);
+        continue;
+      }
+      const isCounted = blame === 'unknown' && isPostponed;
+      const attempts = (write.failed?.attempts ?? 0) + (isCounted ? 1 : 0);
       const isClear = write.key === ALL_KEYS;
-      if (blame === 'write' || attempts >= PASSES || (isClear && blame !== 'access')) {
+      if (blame === 'write' || attempts >= PASSES || (isClear && isCounted)) {
         refusal = { sentAs, detail: sent.error.message };
         if (isOver) await recordVoided(work, writes, meta, undefined, refusal);
         continue;
       }
       left = sent.error;
-      selection.aside.add(write.key);
+      for (const { version } of writes) selection.skipped.add(version);
       await noteFailure(work, writes, { attempts, error: sent.error.message });
       if (blame === 'access') denied += 1;
       // What was written after a clear is not sent before it.
@@ -163,9 +193,15 @@ interface Refusal {
 /** Which queued writes are sent. */
 interface Selection {
   most: number;
-  readonly last: number;
-  /** Keys whose writes are skipped in this replay. */
-  readonly aside: Set<string>;
+  last: number;
+  /** Versions of writes that were not accepted alone. They are sent after all others, as those that earlier replays have sent in vain. */
+  readonly postponed: Set<number>;
+  /** Versions of writes that this replay does not send again. */
+  readonly skipped: Set<number>;
+  /** Whether a postponed write was sent again. */
+  isLate: boolean;
+  /** Whether a postponed write is sent again as soon as all others up to `last` are sent. */
+  isAgainNext: boolean;
   /** Whether the server's disk is full: only deletes are sent. */
   deletesOnly?: boolean;
 }
@@ -177,10 +213,12 @@ interface Selection {
  */
 async function blameOf(
   level1: Level1,
-  { refused }: Unanswered,
+  { refused, retryAfterMs }: Unanswered,
+  signal: AbortSignal,
 ): Promise<'server' | 'busy' | 'write' | 'room' | 'access' | 'unknown'> {
   if (refused === 507) return 'room';
   if (refused === 401 || refused === 429 || refused === 503) return 'server';
+  if (retryAfterMs > 0) await sleep(Math.min(retryAfterMs, SUSPICIOUS_MS), signal);
   // A check changes nothing, but a server that accepts no writes for a while refuses it too.
   const check: WireOp = { op: 'check', key: 'probe', ifRevision: NEVER };
   const probe = await level1.batch({ mutation: { client: newClient(), m: 1 } }, [check], SUSPICIOUS_MS);
@@ -200,29 +238,27 @@ interface Next {
   readonly sentAs: SentAs;
   /** Whether they may have been sent before. */
   readonly wasSent: boolean;
+  /** Whether they were not accepted before. */
+  readonly isPostponed: boolean;
 }
 
 /** Selects the writes of the next request, and records their mutation. */
 const take = ({ database, level1 }: Replay, selection: Selection): Promise<Next | undefined> =>
   makingRoom(database, async (writing) => {
     const meta = await writing.meta();
+    if (!meta) return undefined;
     checkAccount(meta, { account: level1.account() });
     const sent = await writing.sentWrites();
-    const { most, last, aside, deletesOnly } = selection;
-    const queued =
+    const { queued, isPostponed } =
       sent.length > 0
-        ? sent
-        : fitting(
-            withoutBlocked(
-              await writing.firstWrites(deletesOnly ? ALL_RECORDS : MOST + aside.size),
-              selection,
-            ),
-            level1.limits.bodyBytes,
-          );
-    const planned = meta && queued[0] && queued[0].order <= last && planRequest(queued, newClient(), most);
+        ? { queued: sent, isPostponed: false }
+        : await select(writing, selection, meta.lastOrder);
+    const first = fitting(queued, level1.limits.bodyBytes);
+    const planned =
+      first[0] && first[0].order <= selection.last && planRequest(first, newClient(), selection.most);
     if (!planned) return undefined;
     if ('settle' in planned)
-      return { writes: planned.settle, meta, sentAs: sentAsOf(planned.settle), wasSent: true };
+      return { writes: planned.settle, meta, sentAs: sentAsOf(planned.settle), wasSent: true, isPostponed };
     const writes = planned.send;
     const keyStates = await writing.keyStates(writes.map(({ key }) => key));
     for (const write of writes) {
@@ -232,27 +268,61 @@ const take = ({ database, level1 }: Replay, selection: Selection): Promise<Next 
       );
       writing.setWrites(write.key, before, after);
     }
-    return { writes, meta, sentAs: sentAsOf(writes), wasSent: false };
+    return { writes, meta, sentAs: sentAsOf(writes), wasSent: false, isPostponed };
   });
+
+/** Selects the writes that can be sent next: those that were not accepted before come after all others. */
+async function select(
+  writing: WriteTransaction,
+  selection: Selection,
+  lastOrder: number,
+): Promise<{ readonly queued: readonly QueuedWrite[]; readonly isPostponed: boolean }> {
+  const { postponed, skipped, deletesOnly } = selection;
+  const isSkipped = ({ version, value }: QueuedWrite): boolean =>
+    skipped.has(version) || Boolean(deletesOnly && value);
+  const isPostponed = ({ version, failed }: QueuedWrite): boolean =>
+    failed !== undefined || postponed.has(version);
+  for (const most of [MOST, ALL_RECORDS]) {
+    const writes = await writing.firstWrites(most);
+    const others = withoutBlocked(writes, (write) => isSkipped(write) || isPostponed(write));
+    const areLeft = (): boolean => others[0] !== undefined && others[0].order <= selection.last;
+    if (areLeft()) return { queued: others, isPostponed: false };
+    if (writes.length === most) continue;
+    const again = withoutBlocked(writes, isSkipped).filter(isPostponed);
+    if (again.length > 0 && !selection.isAgainNext) {
+      // What was queued meanwhile is sent before the next of them.
+      selection.isAgainNext = true;
+      selection.last = lastOrder;
+      if (areLeft()) return { queued: others, isPostponed: false };
+    }
+    if (!selection.isLate) selection.most = 1;
+    selection.isLate = true;
+    selection.isAgainNext = false;
+    return { queued: again, isPostponed: true };
+  }
+  return { queued: [], isPostponed: false };
+}
 
 const sentAsOf = ([write]: readonly QueuedWrite[]): SentAs => write?.sentAs as SentAs;
 
-/** Leaves out skipped keys, and the writes that follow a skipped one. */
+/** Leaves out blocked writes, and those that follow a blocked one. */
 function withoutBlocked(
   writes: readonly QueuedWrite[],
-  { aside, deletesOnly = false }: Selection,
+  isBlocked: (write: QueuedWrite) => boolean,
 ): readonly QueuedWrite[] {
-  const blocked = new Set(aside);
+  const blocked = new Set<string>();
   const units = new Map<number, QueuedWrite[]>();
   for (const write of writes)
     if (write.unit) units.set(write.unit.order, [...(units.get(write.unit.order) ?? []), write]);
   return writes.filter((write) => {
+    // What was written after a clear is not sent before it.
+    if (blocked.has(ALL_KEYS)) return false;
     // A unit is left out as a whole.
     const parts = (write.unit && units.get(write.unit.order)) ?? [write];
-    const isBlocked = parts.some(({ key, value }) => blocked.has(key) || (deletesOnly && value));
+    if (!parts.some((part) => blocked.has(part.key) || isBlocked(part))) return true;
     // The keys that it checks must not change before it is sent.
-    if (isBlocked) for (const { key } of [...parts, ...(write.unit?.checks ?? [])]) blocked.add(key);
-    return !isBlocked;
+    for (const { key } of [...parts, ...(write.unit?.checks ?? [])]) blocked.add(key);
+    return false;
   });
 }
 

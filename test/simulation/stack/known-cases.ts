@@ -210,6 +210,39 @@ export const KNOWN_CASES: readonly KnownCase[] = [
       },
     }),
   ),
+  ...(['500 json', '503 html', 'lose-request'] as const).map(
+    (fate): KnownCase => ({
+      name: `A10 many ${fate.split(' ')[0]}`,
+      title: `10 of 50 writes are always answered ${fate}: all others arrive before one of them is sent alone again`,
+      async play(world) {
+        const tab = await tabWith(world);
+        tab.device.network = 'lose-request';
+        for (let i = 0; i < 50; i++) await world.do(tab, set(`k${i}`, i % 5 === 2 ? `bad${i}` : `v${i}`));
+        const sentAlone = new Map<string, Set<string>>();
+        let arrived: number | undefined;
+        world.network.rules.push(({ text }) => {
+          const batch = text.includes('"bad') ? JSON.parse(text) : undefined;
+          if (!batch) return undefined;
+          const [{ value }] = batch.ops;
+          const clients = sentAlone.get(value) ?? new Set();
+          if (batch.ops.length === 1) sentAlone.set(value, clients.add(batch.client));
+          if (clients.size > 1)
+            arrived ??= [...world.server.content().values()].filter((one) => /^v\d/.test(String(one))).length;
+          return fate;
+        });
+        tab.device.network = 'deliver';
+        await world.wait(600_000);
+        // Besides the write that the tab has begun with.
+        world.expect(arrived === 41, 'not recovered', `${arrived} of 41 have arrived before`);
+        const { pending, conflicts } = tab.storage.status();
+        world.expect(
+          pending === 0 && conflicts === 10,
+          'not recovered',
+          `after 600 s there are ${pending} writes in the outbox, and ${conflicts} conflicts`,
+        );
+      },
+    }),
+  ),
   {
     name: 'A11',
     title: 'a tab that is suspended while it holds the lock: other tabs are served',

@@ -267,9 +267,15 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'one bad write holds up the batch': {
     file: 'src/sync/outbox/replay.ts',
-    find: '} else if (writes.length > 1 && !unit) selection.most = Math.ceil(writes.length / 2);',
-    replace: '} else if (writes.length > 1 && !unit) return stopOf(sent);',
+    find: '} else if (!isAlone) selection.most = Math.ceil(writes.length / 2);',
+    replace: '} else if (!isAlone) return stopOf(sent);',
     shownBy: 'case A10 500',
+  },
+  'a write that was not accepted is sent again before the others': {
+    file: 'src/sync/outbox/replay.ts',
+    find: 'if (isFirstAttempt && write.order <= last) {',
+    replace: 'if (isFirstAttempt && write.order <= last) continue; else if (false as boolean) {',
+    shownBy: 'case A10 many 500',
   },
   'writes of another tab meanwhile are not noticed': {
     file: 'src/sync/outbox/append.ts',
