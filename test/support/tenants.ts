@@ -93,6 +93,25 @@ export async function startTenants(): Promise<Tenants> {
   return tenants;
 }
 
+/** Calls `onProgress` of a copy with this: the token becomes that of `b`, and another call is told so, once the copy has begun. */
+interface AccountChange {
+  readonly onProgress: (progress: { readonly phase: string; readonly done: number }) => void;
+  /** Resolves when the other call has been told. */
+  told(): Promise<unknown>;
+}
+
+function changeOfAccount(tenants: Tenants, storage: KeyValueStorage): AccountChange {
+  const told: Array<Promise<unknown>> = [];
+  return {
+    onProgress({ phase, done }) {
+      if (phase !== 'copy' || done === 0 || told.length > 0) return;
+      tenants.current = TOKENS.b;
+      told.push(rejection(storage.get('k0')).then(() => storage.get('k0')));
+    },
+    told: () => Promise.all(told),
+  };
+}
+
 /** An import of `a`, during which the token becomes that of `b`, and another call is told so. Returns why the import rejects. */
 export async function importWhileAccountChanges(
   tenants: Tenants,
@@ -101,15 +120,16 @@ export async function importWhileAccountChanges(
   await storage.setMany(Array.from({ length: 2000 }, (_, i) => [`k${i}`, i]));
   const backup = await storage.export({ as: 'blob' });
   await storage.clear();
-  const told: Array<Promise<unknown>> = [];
-  const importing = storage.import(backup, {
-    onProgress({ phase, done }) {
-      if (phase !== 'copy' || done === 0 || told.length > 0) return;
-      tenants.current = TOKENS.b;
-      told.push(rejection(storage.get('k0')).then(() => storage.get('k0')));
-    },
-  });
-  const error = await rejection(importing);
-  await Promise.all(told);
+  const { onProgress, told } = changeOfAccount(tenants, storage);
+  const error = await rejection(storage.import(backup, { onProgress }));
+  await told();
+  return error;
+}
+
+/** The same for the adoption of an old database. */
+export async function adoptWhileAccountChanges(tenants: Tenants, storage: KeyValueStorage): Promise<unknown> {
+  const { onProgress, told } = changeOfAccount(tenants, storage);
+  const error = await rejection(storage.adopt('codeforge-storage', { onProgress }));
+  await told();
   return error;
 }

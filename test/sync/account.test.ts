@@ -2,12 +2,19 @@
  * One device, two accounts (docs/guarantees.md, 9.3): what one account has written or read here never reaches the other. The peer is a
  * real server with two tenants.
  */
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished } from 'vitest';
 import type { StorageOptions } from '../../src/index.ts';
 import { answerLost } from '../support/faults.ts';
+import { contentsOf, deleteDatabase, makeCodeForgeStorage } from '../support/old-databases.ts';
 import { rejection } from '../support/rejection.ts';
 import { type SyncedStorage, syncedStorages } from '../support/synced-storages.ts';
-import { importWhileAccountChanges, startTenants, type Tenants, TOKENS } from '../support/tenants.ts';
+import {
+  adoptWhileAccountChanges,
+  importWhileAccountChanges,
+  startTenants,
+  type Tenants,
+  TOKENS,
+} from '../support/tenants.ts';
 
 let tenants: Tenants;
 const openStorage = syncedStorages();
@@ -336,3 +343,92 @@ it('an import that is under way when the account changes rejects', async () => {
     message: expect.stringMatching(/another account/),
   });
 });
+
+/** An old database with `k0` to `k1999`, which is deleted after the test. */
+async function leaveOldDatabase(): Promise<Record<string, unknown>> {
+  const entries = Array.from({ length: 2000 }, (_, i) => [`k${i}`, `old ${i}`] as const);
+  await makeCodeForgeStorage(entries);
+  onTestFinished(() => deleteDatabase('codeforge-storage'));
+  return Object.fromEntries(entries);
+}
+
+it('an adoption that is under way when the account changes rejects, and gives the other account nothing', async () => {
+  const old = await leaveOldDatabase();
+  const before = await contentsOf('codeforge-storage');
+  const storage = open();
+  expect(await adoptWhileAccountChanges(tenants, storage)).toMatchObject({
+    code: 'migration',
+    message: expect.stringMatching(/another account/),
+    cause: { code: 'forbidden' },
+  });
+  const copied = Object.keys(await tenants.data('a')).length;
+  expect(copied).toBeGreaterThan(0);
+  expect(copied).toBeLessThan(2000);
+  expect(await tenants.data('b')).toEqual({});
+  expect(await contentsOf('codeforge-storage')).toEqual(before);
+  // With the token of the first account it can be called again.
+  tenants.current = TOKENS.a;
+  await rejection(storage.get('k0'));
+  expect(await storage.adopt('codeforge-storage')).toBe(2000);
+  expect([await tenants.data('a'), await tenants.data('b')]).toEqual([old, {}]);
+}, 60_000);
+
+it('an adoption that itself meets the change rejects, and leaves out no entry', async () => {
+  const old = await leaveOldDatabase();
+  const storage = open();
+  await storage.ready();
+  const leftOut: string[] = [];
+  let isChanged = false;
+  tenants.faults = ({ body }) => {
+    // From its second page on.
+    if (body.includes('"put"') && isChanged) tenants.current = TOKENS.b;
+    isChanged ||= body.includes('"put"');
+    return undefined;
+  };
+  const error = await rejection(
+    storage.adopt('codeforge-storage', { onRefused: ({ key }) => void leftOut.push(key) }),
+  );
+  expect(error).toMatchObject({ code: 'migration', cause: { code: 'forbidden' }, failed: [] });
+  expect(leftOut).toEqual([]);
+  tenants.faults = undefined;
+  expect(await tenants.data('b')).toEqual({});
+  // What it has copied belongs to the first account.
+  const copied = await tenants.data('a');
+  expect(Object.keys(copied).length).toBeLessThan(2000);
+  expect(old).toMatchObject(copied);
+}, 60_000);
+
+it('what an adoption has added to the outbox is sent for the account whose outbox it is', async () => {
+  const storage = await away();
+  const old = await leaveOldDatabase();
+  expect(await storage.adopt('codeforge-storage')).toBe(2000);
+  expect(storage.status().pending).toBe(2000);
+  tenants.current = TOKENS.b;
+  tenants.restore();
+  await storage.reaches('auth-required');
+  // Nor is an adoption added to it with the token of the other account.
+  expect(await rejection(storage.adopt('codeforge-storage'))).toMatchObject({
+    cause: { code: 'forbidden', message: expect.stringMatching(/2000 writes of another account/) },
+  });
+  expect(storage.status().pending).toBe(2000);
+  tenants.current = TOKENS.a;
+  await storage.sent();
+  expect([await tenants.data('a'), await tenants.data('b')]).toEqual([{ seen: 'by a', ...old }, {}]);
+  expect(await storage.conflicts()).toEqual([]);
+}, 60_000);
+
+it('an adoption during which the account changes and changes back mixes nothing', async () => {
+  const old = await leaveOldDatabase();
+  const storage = open();
+  await storage.ready();
+  let pages = 0;
+  const adopting = storage.adopt('codeforge-storage', {
+    onProgress({ phase }) {
+      if (phase === 'copy') pages += 1;
+      tenants.current = pages % 2 === 1 ? TOKENS.b : TOKENS.a;
+    },
+  });
+  await adopting.catch((error) => expect(error).toMatchObject({ cause: { code: 'forbidden' } }));
+  expect(await tenants.data('b')).toEqual({});
+  expect(old).toMatchObject(await tenants.data('a'));
+}, 60_000);
