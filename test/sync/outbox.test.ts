@@ -225,3 +225,37 @@ it('discard() of a write that had arrived, its answer lost, leaves later writes 
     await storage.close();
   }
 });
+
+it('discard() of a write in doubt is not undone by a later write of its key that is under way', async () => {
+  const storage = open(server.url);
+  await storage.set('k', 'old');
+  server.before = ({ text }, response) => text.includes('discarded value') && Boolean(response.destroy());
+  await storage.set('k', 'discarded value');
+  shut(server);
+  let letGo = (): void => {};
+  const goesOn = new Promise<void>((resolve) => {
+    letGo = resolve;
+  });
+  let begin = (): void => {};
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
+  const blob = Object.assign(new Blob(['later']), {
+    async arrayBuffer() {
+      begin();
+      await goesOn;
+      return new ArrayBuffer(1);
+    },
+  });
+  const updating = storage.update('k', () => blob).catch((error) => error.code);
+  await begun;
+  const [entry] = await storage.outbox();
+  await storage.discard(String(entry?.id), { forget: true });
+  letGo();
+  // It is not known whether the discarded write was applied.
+  expect(await updating).toBe('unavailable');
+  expect(await storage.outbox()).toEqual([]);
+  reopen(server);
+  await storage.flush();
+  expect(held()).toEqual({ k: 'old' });
+});

@@ -235,12 +235,14 @@ const stampOf = ({ keyStates, meta }: Draft): string =>
       key,
       serverState?.generation,
       serverState?.seq,
-      writes.map(({ order, version, sentAs, base, stale }) => [
+      writes.map(({ order, version, sentAs, base, stale, rejected, failed }) => [
         order,
         version,
         sentAs?.client,
         base?.seq,
         stale,
+        rejected,
+        failed,
       ]),
     ]),
   ]);
