@@ -1,7 +1,8 @@
 /**
  * What the package contains, each built by itself:
  * - `index.js`, `full.js`: ES modules for bundlers and Node.js; dependencies are imported.
- * - `index.cjs`: CommonJS for `require` and Jest, both entries in one file. It contains its ESM-only dependencies, and no `import()`.
+ * - `index.cjs`: CommonJS for `require` and Jest, both entries of the storage in one file. It contains its ESM-only dependencies, and no
+ *   `import()`. Each other entry is a file beside it.
  * - `codeforge-storage.js`, `codeforge-storage.global.js`: one file each, for pages without a bundler.
  * - `cli.js`: the command, with the libraries that only it needs.
  */
@@ -10,13 +11,26 @@ import { join } from 'node:path';
 import { defineConfig, type Options } from 'tsup';
 import packageJson from './package.json' with { type: 'json' };
 
+const targets = Object.values(packageJson.exports).filter((target) => typeof target !== 'string');
+
 /** Each `exports` path of package.json, `./dist/x.js`, is built from `src/x.ts`: the two cannot drift. */
-const entry = Object.values(packageJson.exports)
-  .filter((target) => typeof target !== 'string')
-  .map((target) => target.import.default.replace('./dist/', 'src/').replace(/\.js$/, '.ts'));
+const entry = targets.map((target) =>
+  target.import.default.replace('./dist/', 'src/').replace(/\.js$/, '.ts'),
+);
+
+/** The entries that have a CommonJS file of their own, by the name of that file. */
+const besideIndex = Object.fromEntries(
+  targets
+    .map((target) => target.require.default.replace('./dist/', '').replace(/\.cjs$/, ''))
+    .filter((name) => name !== 'index')
+    .map((name) => [name, `src/${name}.ts`]),
+);
 
 /** The entry whose imports are all static. */
 const FULL = 'src/full.ts';
+
+/** Where the error class is. */
+const ERRORS = join(import.meta.dirname, 'src/core/errors.ts');
 
 const common: Options = { splitting: false, clean: false };
 
@@ -48,9 +62,26 @@ const commonJs: Options = {
   ...library,
   entry: { index: FULL },
   format: 'cjs',
-  dts,
+  // All of them together, so that their types are the same types.
+  dts: { ...dts, entry: { index: FULL, ...besideIndex } },
   // `require` of an ES module fails in Jest, and in Node.js before 20.19.
   noExternal: ['ky', 'devalue', /^@noble\/hashes/],
+};
+
+const commonJsBesideIndex: Options = {
+  ...library,
+  entry: besideIndex,
+  format: 'cjs',
+  esbuildPlugins: [
+    {
+      name: 'shared-errors',
+      // The class is that of index.cjs, so that `instanceof` holds.
+      setup: (build) =>
+        build.onResolve({ filter: /\/errors\.ts$/ }, ({ path, resolveDir }) =>
+          join(resolveDir, path) === ERRORS ? { path: '../index.cjs', external: true } : undefined,
+        ),
+    },
+  ],
 };
 
 const withoutBundler: Options = {
@@ -113,4 +144,4 @@ async function licencesOf(files: readonly string[]): Promise<string> {
   return texts.join(`\n${'-'.repeat(80)}\n\n`);
 }
 
-export default defineConfig([modules, commonJs, withoutBundler, command]);
+export default defineConfig([modules, commonJs, commonJsBesideIndex, withoutBundler, command]);

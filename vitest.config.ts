@@ -5,7 +5,7 @@ import type { BrowserProviderOption } from 'vitest/node';
 import { browserPath, type EngineName } from './test/support/browsers.ts';
 import { webkit } from './test/support/webkit.ts';
 
-const source = fileURLToPath(new URL('./src/index.ts', import.meta.url));
+const source = (path: string): string => fileURLToPath(new URL(`./src/${path}`, import.meta.url));
 
 /** The tests that run inside a browser, in one engine. */
 function inBrowser(browser: EngineName, provider: BrowserProviderOption): TestProjectInlineConfiguration {
@@ -40,7 +40,13 @@ const launched = (browser: EngineName, channel?: string): BrowserProviderOption 
 };
 
 export default defineConfig({
-  resolve: { alias: { '@codeforge/storage': source } },
+  // An alias is for everything below it too: the longer one comes first.
+  resolve: {
+    alias: {
+      '@codeforge/storage/adapters': source('adapters/index.ts'),
+      '@codeforge/storage': source('index.ts'),
+    },
+  },
   test: {
     reporters: ['default', './test/support/reporter.ts'],
     // One more than the cores of a small machine: most tests wait for servers.
@@ -50,7 +56,10 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'node',
-          include: ['test/{unit,remote,sync}/**/*.test.ts', 'test/contract/{indexeddb,level0}.test.ts'],
+          include: [
+            'test/{unit,remote,sync,adapters}/**/*.test.ts',
+            'test/contract/{indexeddb,level0}.test.ts',
+          ],
           setupFiles: ['fake-indexeddb/auto'],
           testTimeout: 20_000,
         },

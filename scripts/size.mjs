@@ -9,8 +9,11 @@ import { build } from 'vite';
 const root = resolve(import.meta.dirname, '..');
 const APP = resolve(root, 'app.js');
 
-/** The chunks of an app that calls `createStorage()` of an entry, by name. */
-async function bundle(entry) {
+/** The code of an app that calls `createStorage()` of an entry. */
+const using = (entry) => `import { createStorage } from '${entry}'; globalThis.storage = createStorage();`;
+
+/** The chunks of an app, by name. */
+async function bundle(code) {
   const { output } = await build({
     root,
     configFile: false,
@@ -22,10 +25,7 @@ async function bundle(entry) {
         name: 'app',
         enforce: 'pre',
         resolveId: (id) => (id === APP ? APP : undefined),
-        load: (id) =>
-          id === APP
-            ? `import { createStorage } from '${entry}'; globalThis.storage = createStorage();`
-            : undefined,
+        load: (id) => (id === APP ? code : undefined),
         transform: (_, id) =>
           id.endsWith('vite/preload-helper.js')
             ? 'export const __vitePreload = (load) => load();'
@@ -35,6 +35,10 @@ async function bundle(entry) {
   });
   return new Map(output.map((chunk) => [chunk.fileName, chunk]));
 }
+
+/** The code of an app that also uses an adapter. */
+const adapting = (adapter) =>
+  `import { ${adapter} } from '@codeforge/storage/adapters'; ${using('@codeforge/storage')} globalThis.adapter = ${adapter}(storage);`;
 
 /** The codes of the chunks that hold these modules, and of all that they import statically. */
 function loaded(chunks, ...modules) {
@@ -52,8 +56,8 @@ function loaded(chunks, ...modules) {
   return [...found].map((name) => chunks.get(name).code);
 }
 
-const main = await bundle('@codeforge/storage');
-const full = await bundle('@codeforge/storage/full');
+const main = await bundle(using('@codeforge/storage'));
+const full = await bundle(using('@codeforge/storage/full'));
 const codes = (chunks) => [...chunks.values()].map(({ code }) => code);
 const file = (name) => [readFileSync(resolve(root, 'dist', name))];
 
@@ -72,16 +76,26 @@ const rows = [
     bytes: 55_500,
     files: 3,
   },
+  ...(await Promise.all(
+    ['asAsyncStorage', 'asStateStorage', 'asUnstorageDriver'].map(async (adapter) => ({
+      name: `what ${adapter} adds to the main entry`,
+      codes: loaded(await bundle(adapting(adapter)), APP_CODE),
+      without: loaded(main, APP_CODE),
+      bytes: 700,
+      files: 1,
+    })),
+  )),
   { name: 'with transfer too: everything', codes: codes(main) },
   { name: './full in an app: everything', codes: codes(full), files: 1 },
   { name: 'codeforge-storage.js, for pages without a bundler', codes: file('codeforge-storage.js') },
   { name: 'codeforge-storage.global.js, for script tags', codes: file('codeforge-storage.global.js') },
 ];
 
+const compressed = (codes) => codes.reduce((sum, code) => sum + brotliCompressSync(code).length, 0);
 const number = (value) => value.toLocaleString('en');
 let over = 0;
 for (const row of rows) {
-  const bytes = row.codes.reduce((sum, code) => sum + brotliCompressSync(code).length, 0);
+  const bytes = compressed(row.codes) - compressed(row.without ?? []);
   const files = row.codes.length;
   const isOver = bytes > (row.bytes ?? bytes) || files > (row.files ?? files);
   if (isOver) over += 1;

@@ -17,7 +17,7 @@ beforeEach(async () => {
   await storage.close();
 });
 
-for (const document of ['README.md', 'docs/guide.md']) {
+for (const document of ['README.md', 'docs/guide.md', 'docs/adapters.md']) {
   const text = await readFile(new URL(document, root), 'utf8');
   const blocks = [...text.matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code ?? '');
 

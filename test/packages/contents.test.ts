@@ -49,6 +49,13 @@ it('the CommonJS build requires only what is CommonJS too, and contains no impor
   ]);
 });
 
+it('the CommonJS build of the adapters requires nothing but the main one', async () => {
+  const imports = await importsOf('dist/adapters/index.cjs');
+  expect([...new Set(imports.map(({ kind, path }) => `${kind} ${path}`))]).toEqual([
+    'require-call dist/index.cjs',
+  ]);
+});
+
 it('the builds for pages are one file each, with everything inside', async () => {
   for (const path of ['dist/codeforge-storage.js', 'dist/codeforge-storage.global.js']) {
     expect(await importsOf(path)).toEqual([]);

@@ -43,18 +43,21 @@ for (const { name, path } of nodeVersions())
         ));
     }
 
-    it('the classes are the same in both entries', async () => {
-      const esm = `import * as a from '@codeforge/storage'; import * as b from '@codeforge/storage/full';`;
-      const cjs = `const [a, b] = [require('@codeforge/storage'), require('@codeforge/storage/full')];`;
-      const print = `process.stdout.write(String(a.StorageError === b.StorageError));`;
-      for (const [type, code] of [
-        ['module', esm],
-        ['commonjs', cjs],
-      ])
-        expect(await run(path, [`--input-type=${type}`, '-e', code + print], { cwd: alone })).toMatchObject({
-          stdout: 'true',
-        });
-    });
+    const ENTRIES = ['@codeforge/storage', '@codeforge/storage/full', '@codeforge/storage/adapters'];
+    const sources = {
+      module: ENTRIES.map((entry, i) => `import * as ${'abc'[i]} from '${entry}';`).join(' '),
+      commonjs: `const [a, b, c] = ${JSON.stringify(ENTRIES)}.map((entry) => require(entry));`,
+    };
+    for (const [type, imports] of Object.entries(sources))
+      it(`the classes are the same in all entries, as ${type}`, async () => {
+        const code = `
+          let thrown;
+          try { c.asAsyncStorage(); } catch (error) { thrown = error; }
+          process.stdout.write(String([a.StorageError === b.StorageError, thrown instanceof a.StorageError]));`;
+        expect(await run(path, [`--input-type=${type}`, '-e', imports + code], { cwd: alone })).toMatchObject(
+          { stdout: 'true,true' },
+        );
+      });
 
     it('the command', async () => {
       const command = async (...args: string[]): Promise<string> => {

@@ -25,11 +25,31 @@ const RESOLUTIONS = [
   ['esnext', 'bundler', ['mts']],
 ] as const;
 
-const ENTRIES = ['@codeforge/storage', '@codeforge/storage/full'];
+const ADAPT = `
+  const storage = createStorage<{ n: number }>();
+  asAsyncStorage(storage, { prefix: 'a:' }).getItem('a').then((text) => text?.length);
+  asStateStorage<Date>(storage.namespace('b:')).getItem('a').then((stored) => stored?.state.getTime());
+  asUnstorageDriver(storage, { base: 'c' }).getKeys().then((keys) => keys.length);`;
+
+const [MAIN, FULL] = ['@codeforge/storage', '@codeforge/storage/full'];
+
+/** What files import from which entries, and do with it. */
+const FILES = [
+  [{ [MAIN]: 'createStorage, StorageError' }, USE],
+  [{ [FULL]: 'createStorage, StorageError' }, USE],
+  [
+    {
+      [MAIN]: 'createStorage',
+      '@codeforge/storage/adapters': 'asAsyncStorage, asStateStorage, asUnstorageDriver',
+    },
+    ADAPT,
+  ],
+] as const;
 
 const IMPORTS = {
-  mts: (entry: string) => `import { createStorage, StorageError } from '${entry}';`,
-  cts: (entry: string) => `import sdk = require('${entry}');\nconst { createStorage, StorageError } = sdk;`,
+  mts: (names: string, entry: string) => `import { ${names} } from '${entry}';\n`,
+  cts: (names: string, entry: string, i: number) =>
+    `import sdk${i} = require('${entry}');\nconst { ${names} } = sdk${i};\n`,
 };
 
 for (const [name, compiler] of Object.entries(COMPILERS))
@@ -40,7 +60,12 @@ for (const [name, compiler] of Object.entries(COMPILERS))
       const folder = join(alone, 'types', `${name} ${module}`);
       await mkdir(folder, { recursive: true });
       const files = extensions.flatMap((extension) =>
-        ENTRIES.map((entry, i) => [`${i}.${extension}`, `${IMPORTS[extension](entry)}${USE}`] as const),
+        FILES.map(([imports, use], i) => {
+          const lines = Object.entries(imports).map(([entry, names], n) =>
+            IMPORTS[extension](names, entry, n),
+          );
+          return [`${i}.${extension}`, lines.join('') + use] as const;
+        }),
       );
       for (const [file, code] of files) await writeFile(join(folder, file), code);
       const compilerOptions = {

@@ -16,6 +16,8 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
   remote: ['core/', 'ky'],
   sync: ['remote/', 'indexeddb/', 'core/'],
   transfer: ['sync/', 'remote/', 'indexeddb/', 'backup-format/', 'core/'],
+  // Of the storage that an adapter is handed it knows the types only.
+  adapters: ['api.ts', 'core/errors.ts', 'core/options.ts'],
   cli: ['transfer/', 'remote/', 'backup-format/', 'core/', 'node:', 'commander', 'croner', 'cli-progress'],
 };
 

@@ -1,40 +1,24 @@
 /**
- * What unstorage asks of a driver, over a driver of some lines. unstorage does not publish its suite: these tests say in our own words
+ * What unstorage asks of a driver, over the package's own. unstorage does not publish its suite: these tests say in our own words
  * what `test/drivers/utils.ts` of github.com/unjs/unstorage checks, each clause of it.
  */
 import 'fake-indexeddb/auto';
 import { createStorage as createSdk } from '@codeforge/storage';
+import { asUnstorageDriver } from '@codeforge/storage/adapters';
 import { createStorage, restoreSnapshot } from 'unstorage';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 
-function driver() {
-  const sdk = createSdk({ database: 'unstorage', logger: false });
-  return {
-    name: 'codeforge-storage',
-    hasItem: (key) => sdk.has(key),
-    getItem: async (key) => (await sdk.get(key)) ?? null,
-    getItemRaw: async (key) => (await sdk.get(key)) ?? null,
-    getItems: async (items) => {
-      const values = await sdk.getMany(items.map(({ key }) => key));
-      return items.map(({ key }, i) => ({ key, value: values[i] ?? null }));
-    },
-    setItem: (key, value) => sdk.set(key, value),
-    setItemRaw: (key, value) => sdk.set(key, value),
-    setItems: (items) => sdk.setMany(items.map(({ key, value }) => [key, value])),
-    removeItem: (key) => sdk.delete(key),
-    getKeys: (base) => sdk.keys({ prefix: base }),
-    clear: async (base) => sdk.deleteMany(await sdk.keys({ prefix: base })),
-    dispose: () => sdk.close(),
-  };
-}
-
-const storage = createStorage({ driver: driver() });
+const sdk = createSdk({ database: 'unstorage', logger: false });
+const storage = createStorage({ driver: asUnstorageDriver(sdk) });
 const sorted = async (keys) => (await keys).sort();
 
 afterEach(() => storage.clear());
-afterAll(() => storage.dispose());
+afterAll(async () => {
+  await storage.dispose();
+  await sdk.close();
+});
 
-describe('a driver of unstorage', () => {
+describe('the driver of unstorage', () => {
   it('takes a snapshot', async () => {
     await restoreSnapshot(storage, { first: 'from a snapshot' });
     expect(await storage.getItem('first')).toBe('from a snapshot');

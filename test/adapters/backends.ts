@@ -1,0 +1,60 @@
+/** Storages over IndexedDB and over the reference server, which tests close and open again. */
+import { afterAll, afterEach, beforeAll, describe } from 'vitest';
+import { createStorage, type KeyValueStorage } from '../../src/index.ts';
+import type { RunningServer } from '../support/running-server.ts';
+import { startTypescriptServer } from '../support/typescript-server.ts';
+
+/**
+ * Opens a storage over the data that the storages of the same test have written, and closes the one before it: as a page does that is
+ * loaded again, or another device at the same server.
+ */
+export type Reopen = () => Promise<KeyValueStorage>;
+
+let databases = 0;
+const nextDatabase = (): string => {
+  databases += 1;
+  return `adapters-${databases}`;
+};
+
+/** Runs the same tests over each backend. */
+export function onEachBackend(tests: (reopen: Reopen) => void): void {
+  describe('over IndexedDB', () => {
+    let database = nextDatabase();
+    const { reopen, close } = opener(() => createStorage({ database, logger: false }));
+    afterEach(async () => {
+      await close();
+      database = nextDatabase();
+    });
+    tests(reopen);
+  });
+
+  describe('over the reference server', () => {
+    let server: RunningServer;
+    // Each has a database of its own: what it reads comes from the server.
+    const { reopen, close } = opener(() =>
+      createStorage({ useFlask: true, flaskUrl: server.url, database: nextDatabase(), logger: false }),
+    );
+    beforeAll(async () => {
+      server = await startTypescriptServer();
+    });
+    afterEach(async () => {
+      await (await reopen()).clear();
+      await close();
+    });
+    afterAll(() => server.stop());
+    tests(reopen);
+  });
+}
+
+function opener(open: () => KeyValueStorage): { readonly reopen: Reopen; close(): Promise<void> } {
+  let current: KeyValueStorage | undefined;
+  const close = async (): Promise<void> => current?.close();
+  return {
+    close,
+    async reopen() {
+      await close();
+      current = open();
+      return current;
+    },
+  };
+}
