@@ -151,7 +151,7 @@ function createItems<Value>(
 /** The same object, but without the functions of its `state`. A function at any other place is rejected by the storage, with its path. */
 function withoutActions(value: object): object {
   const { state } = value as { readonly state?: unknown };
-  if (Object.getPrototypeOf(Object(state)) !== Object.prototype) return value;
+  if (Object(state) !== state || Object.getPrototypeOf(state) !== Object.prototype) return value;
   const members = Object.entries(state as object).filter(([, member]) => typeof member !== 'function');
   return { ...value, state: Object.fromEntries(members) };
 }

@@ -29,19 +29,24 @@ export function onEachBackend(tests: (reopen: Reopen) => void): void {
   });
 
   describe('over the reference server', () => {
-    let server: RunningServer;
+    let server: RunningServer | undefined;
     // Each has a database of its own: what it reads comes from the server.
     const { reopen, close } = opener(() =>
-      createStorage({ useFlask: true, flaskUrl: server.url, database: nextDatabase(), logger: false }),
+      createStorage({
+        useFlask: true,
+        flaskUrl: String(server?.url),
+        database: nextDatabase(),
+        logger: false,
+      }),
     );
     beforeAll(async () => {
       server = await startTypescriptServer();
-    });
+    }, 60_000);
     afterEach(async () => {
       await (await reopen()).clear();
       await close();
     });
-    afterAll(() => server.stop());
+    afterAll(() => server?.stop());
     tests(reopen);
   });
 }

@@ -45,6 +45,7 @@ onEachBackend((reopen) => {
     const after = await open({ ...config, storage: asAsyncStorage(again, { prefix: 'redux:' }) });
     expect(after.store.getState().count).toBe(1);
     after.persistor.pause();
+    await after.persistor.flush();
     await after.persistor.purge();
     expect(await again.keys()).toEqual([]);
   });
@@ -60,5 +61,6 @@ onEachBackend((reopen) => {
     const after = await open({ ...config, storage: asStateStorage(await reopen(), { prefix: 'redux:' }) });
     expect(after.store.getState()).toMatchObject({ count: 1, last: new Date(5), tags: new Set(['a']) });
     after.persistor.pause();
+    await after.persistor.flush();
   });
 });

@@ -32,29 +32,35 @@ async function supabase(input: RequestInfo | URL): Promise<Response> {
   throw new TypeError(`No network: ${pathname}`);
 }
 
-const open = (storage: KeyValueStorage, prefix = 'auth:') =>
-  createClient('http://project.example', 'key', {
+/** A client that has read its session: it does so by itself, and nobody can wait for that otherwise. */
+async function open(storage: KeyValueStorage, prefix = 'auth:') {
+  const client = createClient('http://project.example', 'key', {
     auth: { storage: asAsyncStorage(storage, { prefix }), autoRefreshToken: false, persistSession: true },
     global: { fetch: supabase },
   });
+  await new Promise<void>((resolve) => {
+    client.auth.onAuthStateChange((event) => event === 'INITIAL_SESSION' && resolve());
+  });
+  return client;
+}
 
 onEachBackend((reopen) => {
   it('a client that is created again has the session of before, without a request; signOut() deletes it', async () => {
-    const login = await open(await reopen()).auth.signInWithPassword({
-      email: user.email,
-      password: 'secret',
-    });
+    const before = await open(await reopen());
+    const login = await before.auth.signInWithPassword({ email: user.email, password: 'secret' });
     expect(login.error).toBeNull();
 
     const storage = await reopen();
     expect(await storage.keys({ prefix: 'auth:sb-project-auth-token' })).toHaveLength(1);
-    const { data } = await open(storage).auth.getSession();
+    const after = await open(storage);
+    const { data } = await after.auth.getSession();
     expect(data.session).toMatchObject({ access_token: accessToken, user: { email: user.email } });
-    const other = await open(storage, 'other:').auth.getSession();
-    expect(other).toMatchObject({ data: { session: null }, error: null });
+    const other = await open(storage, 'other:');
+    expect(await other.auth.getSession()).toMatchObject({ data: { session: null }, error: null });
 
-    expect(await open(storage).auth.signOut({ scope: 'local' })).toEqual({ error: null });
+    expect(await after.auth.signOut({ scope: 'local' })).toEqual({ error: null });
     expect(await storage.keys()).toEqual([]);
-    expect((await open(await reopen()).auth.getSession()).data.session).toBeNull();
+    const again = await open(await reopen());
+    expect((await again.auth.getSession()).data.session).toBeNull();
   });
 });
