@@ -14,6 +14,7 @@ export {
 export {
   asUnstorageDriver,
   type UnstorageDriver,
+  type UnstorageItem,
   type UnstorageOptions,
   type UnstorageValue,
 } from './unstorage-driver.ts';

@@ -15,6 +15,14 @@ export interface UnstorageOptions {
 /** What unstorage reads: text, or the value itself if the app has stored it with the storage or with `setItemRaw`. */
 export type UnstorageValue = null | string | number | boolean | object;
 
+/** A key and what is stored under it. */
+export interface UnstorageItem {
+  /** The key, as it was asked for. */
+  key: string;
+  /** The value, or `null` if there is none. */
+  value: UnstorageValue;
+}
+
 /** unstorage's `Driver`, as far as this driver has it. Each method rejects with the {@link StorageError} of the storage's own call. */
 export interface UnstorageDriver {
   /** `codeforge-storage` */
@@ -26,11 +34,12 @@ export interface UnstorageDriver {
   /** Reads a value as `setItemRaw` has stored it, or `null` if there is none. */
   getItemRaw(key: string): Promise<unknown>;
   /** Reads many values. */
-  getItems(
-    items: ReadonlyArray<{ readonly key: string }>,
-  ): Promise<Array<{ key: string; value: UnstorageValue }>>;
+  getItems(items: ReadonlyArray<{ readonly key: string }>): Promise<UnstorageItem[]>;
   /** Reads the revision of the key as `etag`: `null` if there is no key, or if the server has no revisions (level 0). */
-  getMeta(key: string): Promise<{ readonly etag: string } | null>;
+  getMeta(key: string): Promise<{
+    /** The revision, as `getEntry` of the storage returns it. */
+    readonly etag: string;
+  } | null>;
   /** Stores the text that unstorage makes of a value. */
   setItem(key: string, value: string): Promise<void>;
   /** Stores the value itself. Everything that the storage can hold survives: Date, Map, Uint8Array, Blob and others. */
