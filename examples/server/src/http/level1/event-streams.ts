@@ -19,7 +19,7 @@ import { changeText, eventText } from './change-text.ts';
 const GATHER_TIME = 50;
 
 /** So many times longer than sending took, events are gathered: other requests have the rest of the time. */
-const GATHER_FACTOR = 5;
+const GATHER_FACTOR = 10;
 
 /** The most changes in one page of events. */
 const PAGE = 500;
@@ -126,7 +126,7 @@ class TenantStreams {
   #hasMore = false;
   #isSending = false;
   #sentAt = 0;
-  /** Milliseconds that it took to send the last page to all streams. */
+  /** Milliseconds that it took to send something to all streams the last time. */
   #sendTime = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #unsubscribe: () => void;
@@ -158,7 +158,7 @@ class TenantStreams {
   /** Sends soon: immediately, or when the time to gather is over. */
   #schedule(): void {
     if (this.#timer !== undefined || this.#isSending || this.#behind.size === 0) return;
-    const gatherTime = this.#hasMore ? 0 : Math.max(GATHER_TIME, GATHER_FACTOR * this.#sendTime);
+    const gatherTime = Math.max(this.#hasMore ? 0 : GATHER_TIME, GATHER_FACTOR * this.#sendTime);
     const wait = Math.max(0, this.#sentAt + gatherTime - Date.now());
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
@@ -178,6 +178,7 @@ class TenantStreams {
     const ready = [...this.#behind].filter(({ untaken }) => untaken === undefined);
     this.#behind = new Set();
     this.#hasMore = false;
+    this.#sendTime = 0;
     const byCursor = Map.groupBy(ready, ({ cursor }) => cursor);
     await Promise.all(Array.from(byCursor, ([cursor, streams]) => this.#sendPage(cursor, streams)));
   }
@@ -197,7 +198,7 @@ class TenantStreams {
       this.#behind.add(stream);
       this.#hasMore = true;
     }
-    this.#sendTime = performance.now() - begun;
+    this.#sendTime += performance.now() - begun;
   }
 
   async #pageAfter(cursor: number | undefined): Promise<(Page & { readonly hasMore: boolean }) | undefined> {
