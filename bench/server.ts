@@ -22,12 +22,14 @@ import { ITSELF, measureDatabases } from './server/databases.ts';
 import { findGenerator, type Generator } from './server/load.ts';
 import { load, type Peer, type Run, seed, type Workload } from './server/measure.ts';
 import { BARE, BATCH, FLASK, findKinds, type Kind, OURS, REDIS, UNSTORAGE } from './server/servers.ts';
+import { measureStreams, WITHOUT } from './server/streams.ts';
 
 const ROUNDS = 7;
 
 /** Milliseconds of load. */
 const TIME = 1000;
 const QUICK_TIME = 200;
+const STREAM_TIME = 3000;
 const WARM_UP = 2000;
 
 const WORKLOADS: Readonly<Record<Exclude<Workload, 'batch'>, { title: string; targets: readonly Target[] }>> =
@@ -99,7 +101,18 @@ export async function benchServer(quick: boolean): Promise<Section> {
     const main = section(kinds, results, batches, leftOut, await versions(generator, kinds));
     // The other servers are gone by then: these have a database each.
     await Promise.all(started.splice(0).map(({ stop }) => stop()));
-    return { ...main, tables: [...main.tables, await databaseTable(generator, quick)] };
+    const streams = await measureStreams(generator, quick ? QUICK_TIME : STREAM_TIME, quick ? 1 : ROUNDS);
+    const measured = [{ ...streams.measured, targets: [{ than: WITHOUT, atLeast: 0.8 }] }];
+    return {
+      ...main,
+      tables: [
+        ...main.tables,
+        await databaseTable(generator, quick),
+        ratioTable('Event streams', [WITHOUT], measured, SCALE),
+        streams.table,
+      ],
+      verdicts: [...main.verdicts, ...verdictsOf(measured, SCALE)],
+    };
   } finally {
     await Promise.all(started.map(({ stop }) => stop()));
   }
