@@ -154,7 +154,7 @@ it('writes before and after a unit keep their order, and are not made part of it
 
 it('a unit without conditions whose answer was lost applies once', async () => {
   for (const isApplied of [true, false]) {
-    const storage = open(server.url, { timeout: 500 });
+    const storage = open(server.url);
     await storage.ready();
     const lose = ({ batch }: Level1Request, response: { destroy(): unknown }): boolean =>
       batch?.atomic === true && Boolean(response.destroy());
@@ -174,7 +174,7 @@ it('a unit without conditions whose answer was lost applies once', async () => {
 });
 
 it('a unit with a condition whose answer was lost rejects, and is not sent again', async () => {
-  const storage = open(server.url, { timeout: 500 });
+  const storage = open(server.url);
   await storage.set('a', 1);
   server.before = ({ batch }, response) => batch?.atomic === true && Boolean(response.destroy());
   const error = await rejection(
@@ -190,7 +190,7 @@ it('a unit with a condition whose answer was lost rejects, and is not sent again
 });
 
 it('a unit that the server never takes is kept as a whole, and all others arrive', async () => {
-  const storage = await signedOut({ timeout: 1000 });
+  const storage = await signedOut();
   await storage.atomic([
     { set: 'a', value: 'never' },
     { set: 'b', value: 'mine' },
@@ -273,7 +273,7 @@ it('what was written after a unit that is in conflict is stored, unless it was m
 });
 
 it('a write before a unit, whose answer was lost, is not made part of it', async () => {
-  const storage = open(server.url, { timeout: 500 });
+  const storage = open(server.url);
   await storage.set('a', 1);
   server.before = ({ batch }, response) => batch?.m !== undefined && Boolean(response.destroy());
   await storage.set('a', 'before');
@@ -292,7 +292,7 @@ it('a write before a unit, whose answer was lost, is not made part of it', async
 });
 
 it('a write of a key that a waiting unit checks is sent after the unit', async () => {
-  const storage = await signedOut({ timeout: 1000 });
+  const storage = await signedOut();
   const c = await storage.getEntry('c');
   await storage.atomic([
     { set: 'a', value: 'unit' },
@@ -349,7 +349,7 @@ it('a unit is rejected as a whole where the server has become one of level 0', a
 });
 
 it('a unit that is too large for the outbox, its answer lost, is not said to be refused', async () => {
-  const storage = open(server.url, { timeout: 500 });
+  const storage = open(server.url);
   await storage.ready();
   server.after = ({ batch }, response) => batch?.atomic === true && Boolean(response.destroy());
   const unit = Array.from({ length: 300 }, (_, i) => ({ set: `k${i}`, value: i }));

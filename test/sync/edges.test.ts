@@ -116,7 +116,7 @@ it('a conflict in a namespace names the key as its caller knows it, whatever the
 it('an entry of the outbox names the server by the URL that the app gave', () =>
   withServer(async (server) => {
     for (const url of [server.url, `${server.url}/`, `${server.url}/path`]) {
-      const storage = open(url, { timeout: 500, database: `named by ${url}` });
+      const storage = open(url, { database: `named by ${url}` });
       await storage.set('k', 1).catch(() => {});
       const entries = await storage.outbox();
       expect(
@@ -124,7 +124,7 @@ it('an entry of the outbox names the server by the URL that the app gave', () =>
       ).toEqual(url.endsWith('path') ? [url] : []);
     }
     await server.stop();
-    const storage = open(server.url, { timeout: 500, database: 'named while away' });
+    const storage = open(server.url, { database: 'named while away' });
     await storage.set('k', 1);
     expect(await storage.outbox()).toContainEqual(
       expect.objectContaining({ database: 'named while away', serverUrl: server.url }),

@@ -188,7 +188,7 @@ it('is left alone when it asks for more than timers can count', async () => {
 });
 
 it('is left alone for as long as it asks to be with Retry-After', async () => {
-  const storage = open(server.url, { timeout: 500 });
+  const storage = open(server.url, { timeout: 2000 });
   await storage.set('a', 1);
   const since = performance.now();
   server.seen.length = 0;

@@ -91,7 +91,7 @@ it('outbox() lists what other servers and databases have left here, also to a st
 
 it('outbox() says why the server did not take a write, and how often it was tried', async () => {
   await server.stop();
-  const storage = open(server.url, { timeout: 1000 });
+  const storage = open(server.url);
   await storage.set('k', 'poison');
   server.before = ({ text }, response) => {
     if (!text.includes('poison')) return false;
@@ -206,7 +206,7 @@ it('forget() of a storage without a server closes it, and keeps its data', async
 
 it('discard() of a write that had arrived, its answer lost, leaves later writes without a conflict', async () => {
   for (const isApplied of [true, false]) {
-    const storage = open(server.url, { timeout: 300 });
+    const storage = open(server.url);
     await storage.set('k', 'old');
     const lose: Level1Server['before'] = ({ text }, response) =>
       text.includes('discarded value') && Boolean(response.destroy());

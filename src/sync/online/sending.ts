@@ -175,6 +175,8 @@ export function createSending(parts: SendingParts): Sending {
         if (!isOnline()) await connect();
         if (isOnline()) void start();
       }
+      // The status counts what is left, before the app reads it.
+      await parts.replayed();
     },
   };
 }
