@@ -58,6 +58,10 @@ const WORKLOADS: Readonly<Record<Exclude<Workload, 'batch'>, { title: string; ta
     },
   };
 
+const STREAMS_NOTE =
+  '64 connections write as fast as they can, and every write is sent to every stream: each PUT means 1,000 events of about 1 KB, ' +
+  'whose clients run on the same machine.';
+
 /** Our own PUTs one by one, beside our batches. */
 const SINGLE = 'single PUTs';
 
@@ -102,16 +106,14 @@ export async function benchServer(quick: boolean): Promise<Section> {
     // The other servers are gone by then: these have a database each.
     await Promise.all(started.splice(0).map(({ stop }) => stop()));
     const streams = await measureStreams(generator, quick ? QUICK_TIME : STREAM_TIME, quick ? 1 : ROUNDS);
-    const measured = [{ ...streams.measured, targets: [{ than: WITHOUT, atLeast: 0.8 }] }];
     return {
       ...main,
       tables: [
         ...main.tables,
         await databaseTable(generator, quick),
-        ratioTable('Event streams', [WITHOUT], measured, SCALE),
+        ratioTable('Event streams beside writes', [WITHOUT], [streams.measured], SCALE, STREAMS_NOTE),
         streams.table,
       ],
-      verdicts: [...main.verdicts, ...verdictsOf(measured, SCALE)],
     };
   } finally {
     await Promise.all(started.map(({ stop }) => stop()));
