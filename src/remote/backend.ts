@@ -20,7 +20,15 @@ import { detect, type Found } from './detection.ts';
 import { askToken, createExchange, type Exchange } from './http.ts';
 import { createLevel0Protocol } from './level0/batches.ts';
 import { createLevel1Protocol, type Protocol1 } from './level1/operations.ts';
-import type { BatchAnswer, KnownAccount, Level1, Mutation, Observer, Settled } from './level1/protocol.ts';
+import type {
+  BatchAnswer,
+  KnownAccount,
+  Level1,
+  Mutation,
+  Observer,
+  Result,
+  Settled,
+} from './level1/protocol.ts';
 
 /** A server that was detected. */
 export interface Detected {
@@ -49,8 +57,13 @@ export interface FlaskBackend extends Backend, Pick<Protocol, 'deletesOf'> {
    * @returns `undefined` on level 0.
    */
   handshake(limitMs?: number): Promise<Settled<BatchAnswer>> | undefined;
-  /** Gives up a write of level 1 that may still arrive. @throws {StorageError} if the server does not answer. */
-  settle(): Promise<void>;
+  /**
+   * Gives up a mutation of level 1 that may still arrive.
+   *
+   * @returns Its results, if it was applied.
+   * @throws {StorageError} if the server does not answer.
+   */
+  settle(): Promise<readonly Result[]>;
   /** Says that the outbox holds the writes of a mutation in doubt, and voids it. */
   release(mutation: Mutation): void;
   /** How long the server has asked to wait, in milliseconds from now (`Retry-After`). */
@@ -124,7 +137,7 @@ export function createFlaskBackend(
     detected: () => detected,
     level1: () => current?.level1,
     handshake: (limitMs) => current && handshake(current, limitMs),
-    settle: async () => current?.settle(),
+    settle: async () => current?.settle() ?? [],
     release: (mutation) => current?.release(mutation),
     askedToWaitMs: () => Math.max(0, askedToWaitUntil - performance.now()),
     async open(deadline) {

@@ -50,9 +50,10 @@ export interface Writer {
   /**
    * Voids a mutation in doubt, if there is one.
    *
+   * @returns Its results, if it was applied.
    * @throws {BatchFailure} if the server does not answer.
    */
-  settle(): Promise<void>;
+  settle(): Promise<readonly Result[]>;
   /** The writes of a mutation in doubt are in the outbox, which voids it: this writer need not. */
   release(mutation: Mutation): void;
 }
@@ -76,11 +77,12 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     next = 1;
   }
 
-  async function settleDoubt(deadline?: Deadline): Promise<void> {
-    if (!inDoubt) return;
+  async function settleDoubt(deadline?: Deadline): Promise<readonly Result[]> {
+    if (!inDoubt) return [];
     const given = await level1.voidMutation(inDoubt, until(deadline));
     if (!given.answer && !isSettled(given)) throw new BatchFailure(given.error);
     inDoubt = undefined;
+    return given.answer?.results ?? [];
   }
 
   /** The name of a new mutation. All earlier ones are settled. */

@@ -21,6 +21,7 @@ import {
   type Limits,
   type Mutation,
   type Observer,
+  type Result,
   type WireOp,
 } from './protocol.ts';
 import { runUpdates, type Update } from './update.ts';
@@ -28,8 +29,8 @@ import { runUpdates, type Update } from './update.ts';
 /** The protocol, and its requests. */
 export interface Protocol1 extends Protocol {
   readonly level1: Level1;
-  /** Voids a mutation in doubt. @throws {StorageError} if the server does not answer. */
-  settle(): Promise<void>;
+  /** Voids a mutation in doubt. Resolves with its results, if it was applied. @throws {StorageError} if the server does not answer. */
+  settle(): Promise<readonly Result[]>;
   /** Says that the outbox voids a mutation in doubt. */
   release(mutation: Mutation): void;
 }

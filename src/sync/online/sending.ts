@@ -7,12 +7,16 @@
 import { StorageError } from '../../core/errors.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
 import { OtherAccountError } from '../../remote/errors.ts';
-import type { SyncDatabase } from '../database.ts';
+import type { Result } from '../../remote/level1/protocol.ts';
+import { clearsOf, type SyncDatabase } from '../database.ts';
 import { checkAccount } from '../mirror/account.ts';
+import { seqOf } from '../mirror/update.ts';
 import { type Replay, replay } from '../outbox/replay.ts';
 import { replayFull } from '../outbox/replay-full.ts';
 import { replayLevel0 } from '../outbox/replay-level0.ts';
 import type { Stop } from '../outbox/stop.ts';
+import { withOwnWrites } from '../rules/outbox.ts';
+import { ALL_KEYS } from '../rules/state.ts';
 import type { TabLock } from '../tabs/lock.ts';
 import type { ServerConnection } from './connection.ts';
 import type { Handshake } from './handshake.ts';
@@ -93,12 +97,30 @@ export function createSending(parts: SendingParts): Sending {
     const level1 = flask.level1();
     if (!level1) return replayLevel0(work, flask, last);
     // A write whose call has rejected, and which may still arrive, must not overtake these.
-    await flask.settle();
-    return replay({ ...work, level1 }, last).catch((error: StorageError) => {
+    const settled = await flask.settle();
+    const sendAll = async (): Promise<Stop | undefined> => {
+      if (settled.length > 0) await clearSettled(settled);
+      return replay({ ...work, level1 }, last);
+    };
+    return sendAll().catch((error: StorageError) => {
       if (error.code !== 'quota') throw error;
       return replayFull({ ...work, level1 }, handshake.lastMeta(), last, error);
     });
   }
+
+  /** Lets queued clears delete what writes have stored whose calls have rejected. */
+  const clearSettled = (settled: readonly Result[]): Promise<void> =>
+    database.write(async (writing) => {
+      const meta = await writing.meta();
+      const clears = clearsOf(await writing.keyStates([ALL_KEYS]));
+      const seqs = settled.map(({ revision }) => seqOf(revision));
+      if (meta)
+        writing.setWrites(
+          ALL_KEYS,
+          clears,
+          clears.map((clear) => withOwnWrites(clear, seqs, meta)),
+        );
+    }, true);
 
   async function replayUntilEmpty(): Promise<void> {
     let restores = 0;

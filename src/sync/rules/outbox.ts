@@ -114,6 +114,24 @@ export function enqueueClear(
   return { writes, meta: { ...counted, lastOrder: order } };
 }
 
+/**
+ * A queued clear, after writes of this device were settled that may have been called before it: it deletes them too if nobody has written
+ * in between. None of them was acknowledged.
+ *
+ * @param seqs The sequence numbers of these writes.
+ */
+export function withOwnWrites(
+  clear: QueuedWrite,
+  seqs: readonly number[],
+  { generation }: Meta,
+): QueuedWrite {
+  const { base } = clear;
+  if (base?.generation !== generation) return clear;
+  let { seq } = base;
+  for (const own of [...seqs].sort((a, b) => a - b)) if (own === seq + 1) seq = own;
+  return seq === base.seq ? clear : { ...clear, base: { ...base, seq } };
+}
+
 /** The next request: writes to settle, or writes to send. */
 export type Plan =
   | { readonly settle: readonly QueuedWrite[] }

@@ -665,4 +665,17 @@ export const KNOWN_CASES: readonly KnownCase[] = [
       world.expect(world.server.content().has('k'), 'not recovered', 'set() did not reach the server');
     },
   },
+  {
+    name: 'S30',
+    title:
+      'a set in doubt that the full disk has no room for, then clear(): the clear() deletes what the set has stored',
+    async play(world) {
+      const tab = await tabWith(world);
+      world.network.next(['lose-answer'], 'lose-request');
+      tab.device.disk.isFull = true;
+      await world.do(tab, set('k', 'v1'));
+      tab.device.disk.isFull = false;
+      await world.do(tab, clear);
+    },
+  },
 ];

@@ -261,13 +261,7 @@ function judgeOneWriter(facts: Facts, report: Report): void {
   if (conflicts.length > 0 && !isInDoubt && !isUnknown)
     report('conflict with itself', `${key}: ${JSON.stringify(conflicts[0])}`);
   const kept = facts.conflictsOf(client).map(({ local }) => local?.value);
-  // What may have arrived could not be noted, so a later clear() of the outbox does not know of it.
-  const isNoted = !facts.writes.some((call) => effectOf(call) === 'maybe' && isDiskFailing(call));
-  if (
-    isNoted &&
-    facts.hasTexts &&
-    ![final, ...kept].some((value) => values.some((one) => isSame(one, value)))
-  )
+  if (facts.hasTexts && ![final, ...kept].some((value) => values.some((one) => isSame(one, value))))
     report(
       'lost',
       `${key} is ${show(final)} at the server, and ${values.map(show).join(' or ')} was acknowledged`,
