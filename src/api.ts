@@ -9,8 +9,12 @@ import type {
   ForgetOptions,
   ListOptions,
   SetOptions,
+  WatchKeyOptions,
+  WatchOptions,
+  WatchRange,
 } from './call-options.ts';
 import type { BackendType, StorageStats, StoredEntry } from './core/backend.ts';
+import type { ChangeSource } from './core/changes.ts';
 import type { ConflictOf, Resolution } from './core/conflict.ts';
 import type { OutboxEntry } from './core/outbox.ts';
 import type { StorageStatus } from './core/session.ts';
@@ -112,6 +116,45 @@ export type ValueOf<Schema extends object, Key, Value = never> = [Value] extends
 /** What a caller may name as the type of a value: everything without a schema, nothing with one. */
 export type Unchecked<Schema extends object> =
   string extends KeyOf<Schema> ? (unknown extends Schema[KeyOf<Schema>] ? unknown : never) : never;
+
+/**
+ * A committed change. It is frozen, and every listener gets the same value: do not change it.
+ *
+ * `clear` has no key: everything was deleted. What `clear({ prefix })` deletes is told key by key.
+ */
+export type Change<
+  Schema extends object = Record<string, unknown>,
+  Key extends KeyOf<Schema> = KeyOf<Schema>,
+> =
+  | {
+      [One in Key]: {
+        readonly type: 'set';
+        readonly key: One;
+        /** The value that is stored now. */
+        readonly value: Schema[One];
+        /** The value before, if it is known without reading it: to a listener of one key that has heard it. */
+        readonly previous?: Schema[One];
+        /** As `getEntry` returns it; `undefined` on a server without revisions (level 0). */
+        readonly revision: string | undefined;
+        readonly source: ChangeSource;
+      };
+    }[Key]
+  | {
+      [One in Key]: {
+        readonly type: 'delete';
+        readonly key: One;
+        readonly value?: undefined;
+        readonly previous?: Schema[One];
+        readonly source: ChangeSource;
+      };
+    }[Key]
+  | {
+      readonly type: 'clear';
+      readonly key?: undefined;
+      readonly value?: undefined;
+      readonly previous?: Schema[Key];
+      readonly source: ChangeSource;
+    };
 
 /** A conflict of a storage with a schema. Its `key` decides the type of its values. */
 export type Conflict<Schema extends object = Record<string, unknown>> =
@@ -316,6 +359,36 @@ export interface NamespacedStorage<Schema extends object = Record<string, unknow
    * @throws {StorageError} `invalid-option`, synchronously, if `listener` is not a function.
    */
   watchStatus(listener: (status: StorageStatus) => void): () => void;
+  /**
+   * Calls `listener` with each committed change of a key, of the keys with a prefix, or of all keys: of this tab, of the other tabs and
+   * workers of this origin, and of other clients of the server.
+   *
+   * - The changes of a key come in the order of their commits, each once. Writes of one turn are one commit: of several writes of a
+   *   key the last one is told.
+   * - Changes of this origin are all told. Of quick changes by other clients only the latest may be. A value that another client
+   *   stores again unchanged is not told.
+   * - A write in the outbox is told when it is made, not again when it is sent. If it loses a conflict, the server's value is told.
+   * - If changes may have been missed, for example because a tab was killed between its commit and its message, a listener of a key
+   *   gets its present state if that differs, and every other listener a `clear` and then each entry that exists.
+   * - Listening to the other tabs begins a moment after the call. Code that writes to the database without the SDK is not heard.
+   *
+   * A listener that throws is logged, and does not stop the others.
+   *
+   * @param keys A key, `{ prefix }`, or `undefined` for all keys.
+   * @returns A function that ends this. `close()` ends it too.
+   * @throws {StorageError} `invalid-option`, `invalid-key`, synchronously.
+   */
+  watch<Key extends KeyOf<Schema>>(
+    keys: Key,
+    listener: (change: Change<Schema, Key>) => void,
+    options?: WatchKeyOptions,
+  ): () => void;
+  /** Calls `listener` with each committed change of the keys with a prefix, or of all keys. */
+  watch<const Prefix extends string = string>(
+    keys: WatchRange<Prefix> | undefined,
+    listener: (change: Change<Schema, KeyWith<Schema, NoInfer<Prefix>>>) => void,
+    options?: WatchOptions,
+  ): () => void;
   /**
    * Sends the outbox now, of the whole storage.
    *

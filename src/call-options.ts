@@ -46,6 +46,24 @@ export interface DeleteOptions {
   readonly ifRevision?: string;
 }
 
+/** Which keys to watch. */
+export interface WatchRange<Prefix extends string = string> {
+  /** Only keys that begin with this text. */
+  readonly prefix: Prefix;
+}
+
+/** How to watch. */
+export interface WatchOptions {
+  /** Ends the watching when it aborts. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How to watch one key. */
+export interface WatchKeyOptions extends WatchOptions {
+  /** Whether the listener first gets the present state of the key: a `set`, or a `delete` if it does not exist. Default `false`. */
+  readonly immediate?: boolean | undefined;
+}
+
 /** What becomes of an entry that is taken out of the outbox. */
 export interface DiscardOptions {
   /** Whether the value is dropped. Default `false`: it is kept in `conflicts()` as `discarded`. */

@@ -3,6 +3,7 @@
  */
 export type {
   AtomicOperation,
+  Change,
   Conflict,
   EntryOf,
   KeyOf,
@@ -23,9 +24,13 @@ export type {
   ForgetOptions,
   ListOptions,
   SetOptions,
+  WatchKeyOptions,
+  WatchOptions,
+  WatchRange,
 } from './call-options.ts';
 export { readConfig, type StorageOptions } from './config.ts';
 export type { BackendType, StorageStats, StoredEntry, SyncState } from './core/backend.ts';
+export type { ChangeSource } from './core/changes.ts';
 export {
   ConflictError,
   type ConflictOf,

@@ -11,6 +11,8 @@ import type {
   ForgetOptions,
   ListOptions,
   SetOptions,
+  WatchKeyOptions,
+  WatchRange,
 } from './call-options.ts';
 import { resolveOptions, type StorageOptions } from './config.ts';
 import type { AtomicPart, Condition, Operation, Snapshot } from './core/backend.ts';
@@ -28,6 +30,7 @@ import { createIndexedDbBackend } from './indexeddb/backend.ts';
 import { createLocalSession } from './indexeddb/session.ts';
 import { guarded, type Parts } from './parts.ts';
 import type { Closable, TransferContext } from './transfer/context.ts';
+import { createWatchers, type Watcher } from './watch/watchers.ts';
 
 /**
  * Builds a storage from options and the parts that it may need.
@@ -93,6 +96,13 @@ export function buildStorage<Schema extends object>(
     opened.delete(one);
   }
 
+  const watchers = createWatchers((error) => log('warn', `has a listener of watch() that fails: ${error}`));
+  /** Listeners hear what a session does from its first call on. */
+  function watching(session: Session): Session {
+    watchers.attach(session);
+    return session;
+  }
+
   /** The session with the configured server. It is made once, and opened again after a failure. */
   let serverSession: Session | undefined;
   async function choose(deadline: Deadline): Promise<Session> {
@@ -132,7 +142,7 @@ export function buildStorage<Schema extends object>(
   const queue = createQueue((deadline) => {
     isFirst = choosing === undefined;
     if (choosing === undefined) {
-      choosing = choose(deadline).catch((error) => {
+      choosing = choose(deadline).then(watching, (error) => {
         choosing = undefined;
         throw error;
       });
@@ -170,7 +180,7 @@ export function buildStorage<Schema extends object>(
       serverSession = undefined;
       serverUrl = givenUrl = url;
       readStatus = statusBefore;
-      choosing = choose(performance.now() + timeout);
+      choosing = choose(performance.now() + timeout).then(watching);
       await choosing;
       changed();
       if (before) await letGo(before);
@@ -274,6 +284,32 @@ export function buildStorage<Schema extends object>(
         listeners.add(listener);
         return () => void listeners.delete(listener);
       },
+      watch: ((keys: unknown, listener: unknown, options: unknown) => {
+        if (typeof listener !== 'function')
+          throw invalidOption('watch() takes a key, { prefix } or undefined, and a function.');
+        const isKey = typeof keys === 'string';
+        const rules = { signal: RULES.signal, ...(isKey && { immediate: RULES.boolean }) };
+        const { signal, immediate = false } = checkOptions<WatchKeyOptions>('watch()', options, rules);
+        const watched = isKey
+          ? { key: readKey(keys) }
+          : {
+              prefix:
+                prefix + (checkOptions<WatchRange>('watch()', keys, { prefix: RULES.text }).prefix ?? ''),
+            };
+        if (closing.signal.aborted) throw closedError();
+        if (signal?.aborted) return () => {};
+        const remove = watchers.add(
+          { keys: watched, prefixLength: prefix.length, listener: listener as Watcher['listener'] },
+          immediate,
+        );
+        signal?.addEventListener('abort', remove);
+        // Opens the session if no call has done that yet.
+        context.session().catch(() => {});
+        return () => {
+          signal?.removeEventListener('abort', remove);
+          remove();
+        };
+      }) as NamespacedStorage['watch'],
       flush: async () => (await context.session()).flush(),
       async conflicts() {
         const all = await (await context.session()).conflicts();
@@ -331,6 +367,7 @@ export function buildStorage<Schema extends object>(
       transfer((part) => part.adopt(context, name, options))) as KeyValueStorage['adopt'],
     async close() {
       closing.abort();
+      watchers.close();
       const settled = queue.close();
       await Promise.all(Array.from(opened, (one) => one.close()));
       await settled;

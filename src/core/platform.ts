@@ -40,6 +40,23 @@ export const findBaseUrl = (): string | undefined =>
 /** Whether this is a page that nobody sees now. */
 export const isHidden = (): boolean => available(() => document.visibilityState) === 'hidden';
 
+/** Calls `listener` when this page becomes visible, or comes back from the back/forward cache. Returns what ends that. */
+export function onShown(listener: () => void): () => void {
+  const look = (): void => {
+    if (!isHidden()) listener();
+  };
+  const add = (): void => {
+    document.addEventListener('visibilitychange', look);
+    globalThis.addEventListener('pageshow', look);
+  };
+  const remove = (): void => {
+    document.removeEventListener('visibilitychange', look);
+    globalThis.removeEventListener('pageshow', look);
+  };
+  available(add);
+  return () => available(remove);
+}
+
 /** Calls `listener` when the browser says that the network is back. Returns what ends that. */
 export function onNetworkBack(listener: () => void): () => void {
   available(() => globalThis.addEventListener('online', listener));

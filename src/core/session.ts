@@ -5,6 +5,7 @@
  * outbox and a mirror (sync/session.ts). A storage has exactly one session at a time.
  */
 import type { Backend, BackendType, SyncState } from './backend.ts';
+import type { Watched } from './changes.ts';
 import type { ConflictOf, Resolution } from './conflict.ts';
 import type { ResolvedOptions } from './options.ts';
 import type { Deadline } from './time.ts';
@@ -28,7 +29,7 @@ export interface StorageStatus {
 }
 
 /** The backend in use, with the methods of a storage that concern its server. */
-export interface Session extends Backend {
+export interface Session extends Backend, Watched {
   status(): StorageStatus;
   /** The account whose data is used; `undefined` until the server has named it, or if it names none. */
   account(): string | undefined;

@@ -154,7 +154,7 @@ function entryOf(key: string, value: unknown): StoredEntry {
 }
 
 /** Two 53-bit hashes of the value's text. */
-function revisionOf(value: unknown): string {
+export function revisionOf(value: unknown): string {
   const { plain, value: copy } = snapshot(value);
   // The marks keep a plain value apart from the description of another one.
   const text = plain ? `p${JSON.stringify(copy)}` : `r${describe(copy)}`;

@@ -1,14 +1,20 @@
 /**
  * A session over IndexedDB alone: no server is configured, so the outbox is always empty and there are no conflicts.
  */
-import type { Backend } from '../core/backend.ts';
 import { StorageError } from '../core/errors.ts';
 import { type Session, statusOf } from '../core/session.ts';
+import type { WatchedBackend } from './backend.ts';
 
 /** A session over a backend of this origin, and why it is this one. The caller closes the backend. */
-export const createLocalSession = (backend: Backend, reason: string): Session => ({
+export const createLocalSession = (backend: WatchedBackend, reason: string): Session => ({
   ...backend,
-  status: () => statusOf({ state: 'local', reason }),
+  status: () =>
+    statusOf({
+      state: 'local',
+      reason: backend.hearsOthers()
+        ? reason
+        : `${reason}; watch() hears only this tab, because other tabs cannot be heard without BroadcastChannel`,
+    }),
   account: () => undefined,
   ready: () => backend.open(),
   flush: async () => {},

@@ -4,10 +4,12 @@
  * If the token comes to be that of another account, one call rejects with `forbidden`, so that nothing that was computed from the data
  * of one account is written to another. The next call goes on with the other account.
  */
-import type { Outcome } from '../core/backend.ts';
+import { fulfilled, type Operation, type Outcome } from '../core/backend.ts';
+import { type Commit, changesOf, type KeySnapshot, type SessionChange } from '../core/changes.ts';
 import { StorageError } from '../core/errors.ts';
 import { type ServerSessionOptions, type Session, statusOf } from '../core/session.ts';
 import { type Deadline, deadlineWithOwnPart } from '../core/time.ts';
+import { snapshot } from '../core/values.ts';
 import { createFlaskBackend } from './backend.ts';
 import { OtherAccountError } from './errors.ts';
 
@@ -49,16 +51,61 @@ export function createRemoteSession({ serverUrl, timeout, token, log }: ServerSe
   const by = (deadline: Deadline | undefined): Deadline | undefined =>
     deadline === undefined ? undefined : deadlineWithOwnPart(deadline, timeout);
 
+  /** There are no other tabs to tell. */
+  const listeners = new Set<(commit: Commit) => void>();
+  function tell(operations: readonly Operation[], outcomes: readonly Outcome[]): void {
+    if (listeners.size === 0) return;
+    // The app may change what a call has returned.
+    const changes = changesOf(operations, outcomes, ({ value }) => snapshot(value).value).map(
+      (change): SessionChange =>
+        change.type === 'set'
+          ? { type: 'set', key: change.key, value: change.stored, revision: undefined, source: 'local' }
+          : { ...change, source: 'local' },
+    );
+    for (const listener of listeners) listener({ number: undefined, changes });
+  }
+
   return {
     ...backend,
+    watch(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    async snapshot(keys) {
+      const entries: Array<KeySnapshot['entries'][number]> = [];
+      if ('key' in keys) {
+        const { key } = keys;
+        const [has, get] = await backend.run([
+          { type: 'has', key },
+          { type: 'get', key },
+        ]);
+        for (const outcome of [has, get]) if (outcome?.status === 'rejected') throw outcome.reason;
+        if ((has as PromiseFulfilledResult<unknown>).value)
+          entries.push({ key, value: (get as PromiseFulfilledResult<unknown>).value, revision: undefined });
+      } else
+        for await (const page of backend.entries(keys))
+          for (const [key, value] of page) entries.push({ key, value, revision: undefined });
+      return { number: undefined, entries };
+    },
+    hearsOthers: () => true,
     get type() {
       return status().backend;
     },
     status,
     account: () => (isAccountChanged ? undefined : backend.level1()?.account()),
-    run: async (operations, { deadline, ...options } = {}) =>
-      noting(await call(() => backend.run(operations, { ...options, deadline: by(deadline) }))),
-    atomic: (parts, deadline) => call(() => backend.atomic(parts, by(deadline))),
+    async run(operations, { deadline, ...options } = {}) {
+      const outcomes = await call(() => backend.run(operations, { ...options, deadline: by(deadline) }));
+      tell(operations, outcomes);
+      return noting(outcomes);
+    },
+    async atomic(parts, deadline) {
+      await call(() => backend.atomic(parts, by(deadline)));
+      const writes = parts.filter((part) => part.type !== 'check');
+      tell(
+        writes,
+        writes.map(() => fulfilled()),
+      );
+    },
     keys: (range, deadline) => call(() => backend.keys(range, by(deadline))),
     async *entries(range) {
       await call(async () => {});

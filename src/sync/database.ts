@@ -4,20 +4,25 @@
  * There is one object store, as idb-keyval creates it. The first member of each key is the record type. A transaction applies as a
  * whole: a request that fails aborts it. Acknowledged writes are stored with durability `strict`.
  */
+import type { ChangeFeed } from '../core/change-feed.ts';
+import type { StoredChange } from '../core/changes.ts';
 import { StorageError } from '../core/errors.ts';
 import { LONGEST_DELAY_MS, withTimeLimit } from '../core/time.ts';
+import { lastNumberIn, takingNumber } from '../indexeddb/commits.ts';
 import { type Connection, settled } from '../indexeddb/connection.ts';
 import { asStorageError } from '../indexeddb/errors.ts';
 import { createSentWrites, type SentMutation, type SentWrites } from './rules/sent.ts';
 import {
   ALL_KEYS,
   type ConflictRecord,
+  INITIAL_META,
   type KeyState,
   type Meta,
   type Owner,
   type QueuedWrite,
   type ServerState,
 } from './rules/state.ts';
+import { createViews, type Origin, type Views } from './rules/views.ts';
 
 /** The type of a record. */
 export type RecordType =
@@ -74,6 +79,8 @@ export interface ReadTransaction {
   records<T>(type: RecordType): Promise<T[]>;
   count(type: RecordType): Promise<number>;
   lease(): Promise<Lease | undefined>;
+  /** The number of the last commit that was told. */
+  lastCommit(): Promise<number>;
 }
 
 /** What a transaction can write. No request is awaited: a failure aborts the transaction. */
@@ -102,8 +109,13 @@ export interface WriteTransaction extends ReadTransaction {
  */
 export interface SyncDatabase {
   read<T>(work: (transaction: ReadTransaction) => Promise<T>): Promise<T>;
-  /** @param strict Whether the data is on disk when it resolves. */
-  write<T>(work: (writing: WriteTransaction) => Promise<T>, strict?: boolean): Promise<T>;
+  /**
+   * @param strict Whether the data is on disk when it resolves.
+   * @param origin Where its changes come from. They are told to the listeners of `watch()` after the commit.
+   */
+  write<T>(work: (writing: WriteTransaction) => Promise<T>, strict?: boolean, origin?: Origin): Promise<T>;
+  /** Tells changes that could not be stored here. */
+  tell(changes: readonly StoredChange[]): void;
   /** Keeps the meta in memory, because it cannot be stored. */
   remember(meta: Meta): void;
   /**
@@ -158,11 +170,12 @@ const STEPS = 4;
 /** The errors of a value whose file is lost: of Chromium, and of Firefox. */
 const UNREADABLE = /^(Unknown|NotReadable|Data)Error$/;
 
-/** Transactions over `connection`. `owner` is stored with the meta. */
+/** Transactions over `connection`. `owner` is stored with the meta, and `feed` tells the changes. */
 export function createSyncDatabase(
   connection: Connection,
   owner?: Owner,
   events?: DatabaseEvents,
+  feed?: ChangeFeed,
 ): SyncDatabase {
   const memory: Memory = {};
   let isDeleted = false;
@@ -259,20 +272,24 @@ export function createSyncDatabase(
     },
     read: (work) =>
       transact(() => connection.readInSteps((store) => work(readTransactionOf(store, remembered)))),
-    write: (work, strict = false) =>
+    tell: (changes) => feed?.publish(undefined, changes),
+    write: (work, strict = false, origin = undefined) =>
       transact(async () => {
         let result: Awaited<ReturnType<typeof work>> | undefined;
+        let told: Told | undefined;
         let failure: unknown;
         let written: Meta | undefined;
         const write = async (store: IDBObjectStore): Promise<[]> => {
-          failure = written = undefined;
+          failure = written = told = undefined;
           // A failed request aborts the whole transaction. The connection alone would let it fail by itself.
           const fail = (error: unknown): void => {
             failure ??= error;
             store.transaction.abort();
           };
-          const { writing, finish } = writeTransactionOf(store, fail, owner, remembered);
+          const views = feed?.isWatched() ? createViews(origin) : undefined;
+          const { writing, finish } = writeTransactionOf(store, fail, owner, remembered, views);
           const { setMeta } = writing;
+          const before = views && (await stateOf(store, writing));
           result = await work({
             ...writing,
             setMeta(meta) {
@@ -280,6 +297,7 @@ export function createSyncDatabase(
               setMeta(meta);
             },
           });
+          if (views && before) told = await tellingOf(store, views, before, await stateOf(store, writing));
           finish();
           return [];
         };
@@ -287,6 +305,7 @@ export function createSyncDatabase(
           throw failure === undefined ? error : asStorageError(failure, 'The outbox');
         });
         if (written) remembered(written);
+        if (told) feed?.publish(told.number, told.changes);
         return result as Awaited<ReturnType<typeof work>>;
       }),
     async withPatience(work, patienceMs = events?.patienceMs() ?? LONGEST_DELAY_MS) {
@@ -328,6 +347,37 @@ async function results(requests: readonly IDBRequest[]): Promise<unknown[]> {
 const recordsOf = (type: RecordType, from: string | number = Number.NEGATIVE_INFINITY): IDBKeyRange =>
   // Every list sorts after every text.
   IDBKeyRange.bound([type, from], [type, []]);
+
+/** What a transaction tells, and its number. */
+interface Told {
+  readonly number: number;
+  readonly changes: readonly StoredChange[] | undefined;
+}
+
+/** What decides how key states are seen. */
+interface Seen {
+  readonly meta: Meta;
+  readonly clears: readonly QueuedWrite[];
+}
+
+const stateOf = async (store: IDBObjectStore, writing: WriteTransaction): Promise<Seen> => {
+  const [clears] = await results([store.get(['pending', ALL_KEYS])]);
+  return { meta: (await writing.meta()) ?? INITIAL_META, clears: (clears ?? []) as QueuedWrite[] };
+};
+
+/** The changes of a transaction at its end. It takes a number if there are any. */
+async function tellingOf(
+  store: IDBObjectStore,
+  views: Views,
+  before: Seen,
+  after: Seen,
+): Promise<Told | undefined> {
+  const clears = { before: before.clears, after: after.clears };
+  const changes = views.changes(before.meta, after.meta, clears);
+  if (changes?.length === 0) return undefined;
+  const { number } = await takingNumber(store, () => undefined);
+  return { number, changes };
+}
 
 function readTransactionOf(
   store: IDBObjectStore,
@@ -409,6 +459,7 @@ function readTransactionOf(
     records: async <T>(type: RecordType) => (await results([store.getAll(recordsOf(type))]))[0] as T[],
     count: async (type) => (await results([store.count(recordsOf(type))]))[0] as number,
     lease: async () => (await results([store.get(LEASE)]))[0] as Lease | undefined,
+    lastCommit: () => lastNumberIn(store),
   };
   return transaction;
 }
@@ -436,6 +487,7 @@ function writeTransactionOf(
   fail: (error: unknown) => void,
   owner: Owner | undefined,
   remembered: Remembering,
+  views: Views | undefined,
 ): { readonly writing: WriteTransaction; finish(): void } {
   let sentWrites: SentWrites | undefined;
   const read = sentWritesIn(store);
@@ -453,6 +505,11 @@ function writeTransactionOf(
   const remove = (...key: Key): void => check(store.delete(key as unknown as IDBValidKey));
   const writing: WriteTransaction = {
     ...transaction,
+    async keyStates(keys) {
+      const keyStates = await transaction.keyStates(keys);
+      views?.seen(keyStates);
+      return keyStates;
+    },
     setMeta({ cursor, ...meta }) {
       check(store.put({ ...meta, ...(owner && { owner }) }, META));
       check(cursor === undefined ? store.delete(CURSOR) : store.put(cursor, CURSOR));
@@ -461,6 +518,7 @@ function writeTransactionOf(
       check(store.put(lease, LEASE));
     },
     setServerState(key, serverState) {
+      views?.setServerState(key, serverState);
       put(serverState, serverState.value ? 'mirror' : 'absent', key);
       remove(serverState.value ? 'absent' : 'mirror', key);
     },
@@ -471,9 +529,12 @@ function writeTransactionOf(
       check(store.delete(CURSOR));
     },
     erase() {
+      views?.erased();
       check(store.clear());
     },
     async forgetBefore(generation, seq) {
+      const deleted = new Map<string, ServerState>();
+      const left = new Map<string, ServerState>();
       for (const type of ['mirror', 'absent'] as const) {
         const keys = await transaction.keys<string>(type);
         const serverState = await transaction.records<ServerState>(type);
@@ -481,9 +542,12 @@ function writeTransactionOf(
         check(store.delete(recordsOf(type)));
         for (const [i, key] of keys.entries()) {
           const known = serverState[i] as ServerState;
-          if (known.generation !== generation || known.seq >= seq) put(known, type, key);
+          const stays = known.generation !== generation || known.seq >= seq;
+          if (stays) put(known, type, key);
+          (stays ? left : deleted).set(key, known);
         }
       }
+      views?.cleared(deleted, left);
     },
     drop(key, n) {
       remove('pending', key);
@@ -491,6 +555,7 @@ function writeTransactionOf(
       remove('checked', n);
     },
     setWrites(key, before, writes) {
+      views?.setWrites(key, writes);
       const same =
         writes.length === before.length &&
         writes.every((write, i) => isSameButSentAs(write, before[i] as QueuedWrite));

@@ -6,19 +6,23 @@
  * answered 2xx, or when the write is in the outbox on disk.
  */
 import { type Backend, runWithClears, type SyncState } from '../core/backend.ts';
+import { createChangeFeed } from '../core/change-feed.ts';
 import { StorageError } from '../core/errors.ts';
 import { hash } from '../core/hash.ts';
 import { isHidden, onNetworkBack, unref } from '../core/platform.ts';
 import { type ServerSessionOptions, type Session, type StorageStatus, statusOf } from '../core/session.ts';
 import { type Deadline, remainingMs, withTimeLimit } from '../core/time.ts';
+import { lastNumberIn } from '../indexeddb/commits.ts';
 import { createConnection, deleteDatabase } from '../indexeddb/connection.ts';
 import { createFlaskBackend } from '../remote/backend.ts';
 import { OtherAccountError } from '../remote/errors.ts';
 import { askToken } from '../remote/http.ts';
 import { createSyncDatabase, isLocal } from './database.ts';
 import { checkAccount } from './mirror/account.ts';
+import { commitOf } from './mirror/commit.ts';
 import { createMirrorObserver } from './mirror/observer.ts';
 import { pull } from './mirror/pull.ts';
+import { snapshotOf } from './mirror/snapshot.ts';
 import { createAccount } from './online/account.ts';
 import { createCalls } from './online/calls.ts';
 import { createServerConnection } from './online/connection.ts';
@@ -52,11 +56,17 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   const name = `${DATABASE_PREFIX}${hash(`${serverUrl}\n${owner.database}`, FORMAT).toString(36)}`;
   const connection = createConnection(name, timeout, undefined, () => void counts.refresh(false));
   const limits = createLimits(timeout, () => counts.current.pending > 0);
-  const database = createSyncDatabase(connection, owner, {
-    patienceMs: limits.databaseMs,
-    deleted: () => void repeatHandshake(),
-    recovered: () => void repeatHandshake(),
-  });
+  const feed = createChangeFeed(name, () => connection.readInSteps(lastNumberIn));
+  const database = createSyncDatabase(
+    connection,
+    owner,
+    {
+      patienceMs: limits.databaseMs,
+      deleted: () => void repeatHandshake(),
+      recovered: () => void repeatHandshake(),
+    },
+    feed,
+  );
   const lock = createTabLock(name, database, signal);
   const counts = createOutboxCounts(database, (now, before, isOwn) => {
     if (now.account !== undefined && !account.known()) account.use({ account: now.account });
@@ -351,6 +361,15 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     async check(key, value) {
       if (isOnline()) await flask.check(key, value);
     },
+    watch(listener) {
+      let telling = Promise.resolve();
+      return feed.subscribe((heard) => {
+        const commit = heard && commitOf(heard, (error) => log('warn', `cannot tell a change: ${error}`));
+        telling = telling.then(async () => listener(await commit));
+      });
+    },
+    snapshot: (keys) => snapshotOf(database, keys, (key) => run([{ type: 'get', key }])),
+    hearsOthers: feed.hearsOthers,
     flush: () => account.call(flush),
     conflicts: () =>
       account.list(async () => {
@@ -389,6 +408,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       ignoreNetwork();
       clearInterval(pulling);
       tabs.close();
+      feed.close();
       await flask.close();
       await sending.idle();
       await mirrorObserver.whenUpdated();

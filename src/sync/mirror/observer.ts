@@ -3,12 +3,14 @@
  */
 
 import { isRead, type Operation, type Outcome } from '../../core/backend.ts';
+import type { StoredChange } from '../../core/changes.ts';
 import { storedJsonOf } from '../../core/json.ts';
 import { snapshot } from '../../core/values.ts';
-import type { Mutation, Observer } from '../../remote/level1/protocol.ts';
+import type { BatchAnswer, Mutation, Observer, WireOp } from '../../remote/level1/protocol.ts';
 import { isWrite } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase, WriteTransaction } from '../database.ts';
-import { isOfOtherAccount, type ServerState, type StoredJson } from '../rules/state.ts';
+import { ALL_KEYS, isOfOtherAccount, revisionOf, type ServerState, type StoredJson } from '../rules/state.ts';
+import type { Origin } from '../rules/views.ts';
 import { type Observation, observationsOf, storeObservations } from './update.ts';
 
 /** The server's data as the last handshake has found it. */
@@ -68,8 +70,13 @@ export function createMirrorObserver(
     if (unstored.size > MOST_UNSTORED && oldest !== undefined) unstored.delete(oldest);
   }
 
-  /** Updates the mirror, after the updates before. */
-  function store(observations: readonly Observation[], generation: number, seq: number): Promise<void> {
+  /** Updates the mirror, after the updates before. `own` are the keys that the app has written by this. */
+  function store(
+    observations: readonly Observation[],
+    generation: number,
+    seq: number,
+    own: ReadonlySet<string>,
+  ): Promise<void> {
     const unknown = observations.filter(
       (one) =>
         !('key' in one) || one.serverState.seq === 0 || mirrored.get(one.key) !== stampOf(one.serverState),
@@ -79,7 +86,7 @@ export function createMirrorObserver(
         try {
           // Another tab has begun a new generation: this tab needs a handshake too. If it was for another account, the mirror
           // stays that of the other tab until this one connects again: two tabs must not delete it alternately.
-          if (!(await storeObservations(database, unknown, generation, seq))) {
+          if (!(await storeObservations(database, unknown, generation, seq, { own }))) {
             const meta = await database.read((transaction) => transaction.meta());
             return isOfOtherAccount(meta, session && { account: session.account }) ? undefined : other();
           }
@@ -92,6 +99,7 @@ export function createMirrorObserver(
           const keys = unknown.flatMap((one) => ('key' in one ? [one.key] : []));
           for (const one of unknown) if ('key' in one) remember(one.key, one.serverState);
           mirrored.clear();
+          database.tell(unknown.flatMap((one) => ('key' in one && own.has(one.key) ? [changeOf(one)] : [])));
           await database.write(async (writing) => writing.forget(keys)).catch(() => undefined);
         }
       });
@@ -124,7 +132,12 @@ export function createMirrorObserver(
       // A sequence number only grows.
       if (answer.epoch !== epoch || answer.seq < asked || isRestored) return other();
       reached = Math.max(reached, answer.seq);
-      const stored = store(observationsOf(ops, answer, generation, asked), generation, answer.seq);
+      const stored = store(
+        observationsOf(ops, answer, generation, asked),
+        generation,
+        answer.seq,
+        writtenKeys(ops, answer),
+      );
       // A write can be read back, even if the server does not answer any more.
       if (ops.some(isWrite)) await database.withPatience(stored).catch(() => undefined);
     },
@@ -132,18 +145,20 @@ export function createMirrorObserver(
       if (!session) return;
       const { generation } = session;
       const observations: Observation[] = [];
+      const own = new Set<string>();
       const observe = (key: string, value?: StoredJson): void => {
         observations.push({ key, serverState: { generation, epoch: '', seq: 0, value } });
       };
       for (const [i, operation] of operations.entries()) {
         const outcome = outcomes[i];
         if (outcome?.status !== 'fulfilled') continue;
+        if (operation.type === 'put' || operation.type === 'delete') own.add(operation.key);
         if (operation.type === 'put') observe(operation.key, await storedJsonOf(operation.key, operation));
         else if (operation.type === 'delete') observe(operation.key);
         else if (operation.type === 'has' && !outcome.value) observe(operation.key);
         else if (operation.type === 'clear') {
           observations.length = 0;
-          updating = updating.then(() => database.write(emptied)).catch(failed);
+          updating = updating.then(() => database.write(emptied, false, OWN_CLEAR)).catch(failed);
         } else if (operation.type === 'get' && outcome.value !== undefined) {
           const value = await storedJsonIfAny(operation.key, outcome.value);
           if (value) observe(operation.key, value);
@@ -153,11 +168,32 @@ export function createMirrorObserver(
               .catch(failed);
         }
       }
-      const stored = store(observations, generation, 0);
+      const stored = store(observations, generation, 0, own);
       if (!operations.every(isRead)) await database.withPatience(stored).catch(() => undefined);
     },
   };
 }
+
+const OWN_CLEAR: Origin = { own: new Set([ALL_KEYS]) };
+
+/** The keys that the server has written; {@link ALL_KEYS} for a clear. */
+const writtenKeys = (ops: readonly WireOp[], { results }: BatchAnswer): ReadonlySet<string> =>
+  new Set(
+    ops.flatMap((op, i) => {
+      if (!isWrite(op) || results[i]?.status !== 200) return [];
+      return ['key' in op ? op.key : ALL_KEYS];
+    }),
+  );
+
+const changeOf = ({ key, serverState }: Extract<Observation, { key: string }>): StoredChange =>
+  serverState.value
+    ? {
+        type: 'set',
+        key,
+        stored: serverState.value.json,
+        revision: revisionOf({ serverState, writes: [] }),
+      }
+    : { type: 'delete', key };
 
 /** One number for a server state. A key may be missing at the sequence number at which it was written. */
 const stampOf = ({ seq, value }: ServerState): number => (value ? seq : -seq);

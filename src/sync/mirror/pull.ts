@@ -62,7 +62,7 @@ export async function pull(
           : { key, serverState: { generation: meta.generation, epoch, seq: rev, value } },
     );
     for (const { key } of changes) listed?.add(key);
-    await storeObservations(database, observations, meta.generation, seq);
+    await storeObservations(database, observations, meta.generation, seq, { isFeed: !listed });
     cursor = seq;
     if (more && listed) continue;
     await remember(database, meta, { cursor, lastSyncAtMs: Date.now() }, listed);

@@ -14,6 +14,7 @@ import {
   restoreConflict,
   type ServerState,
 } from '../rules/state.ts';
+import type { Origin } from '../rules/views.ts';
 
 /** What an answer shows of one key, or that everything was deleted at a sequence number. */
 export type Observation =
@@ -119,15 +120,20 @@ const clearedAt = (meta: Meta, at: number, seq: number): Meta => ({
 
 const NEEDS_FLUSH = new StorageError('unavailable', 'A conflict has to be flushed to the disk.');
 
-/** The same in a transaction of its own. It is flushed to the disk only if a value becomes a conflict, which is its only copy then. */
+/** The same in a transaction of its own. `origin` says where the observations come from. It is flushed to the disk only if a value becomes a conflict, which is its only copy then. */
 export async function storeObservations(
   database: SyncDatabase,
   observations: readonly Observation[],
   generation: number,
   seq: number,
+  origin?: Origin,
 ): Promise<boolean> {
   const store = (isStrict: boolean): Promise<boolean> =>
-    database.write((writing) => updateMirror(writing, observations, generation, seq, isStrict), isStrict);
+    database.write(
+      (writing) => updateMirror(writing, observations, generation, seq, isStrict),
+      isStrict,
+      origin,
+    );
   try {
     return await store(false);
   } catch (error) {

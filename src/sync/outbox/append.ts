@@ -11,6 +11,7 @@ import {
   type AtomicPart,
   fulfilled,
   isDependent,
+  isRead,
   isRevised,
   type Outcome,
   type ProtocolOperation,
@@ -32,10 +33,11 @@ import {
   isNewer,
   isSame,
   type KeyState,
-  lastAcknowledged,
+  LOCAL,
   localView,
   type Meta,
   type QueuedWrite,
+  revisionOf,
   type SentAs,
   type ServerState,
   type StoredJson,
@@ -73,6 +75,15 @@ const keysOf = ({ operation }: LocalCall): readonly string[] => {
   if (operation.type === 'atomic') return operation.parts.map(({ key }) => key);
   return ['key' in operation ? operation.key : ALL_KEYS];
 };
+
+/** The keys that a call writes. */
+function writtenKeysOf(call: LocalCall): readonly string[] {
+  const { operation, isRejected } = call;
+  if (isRejected) return [];
+  if (operation.type === 'atomic')
+    return operation.parts.filter(({ type }) => type !== 'check').map(({ key }) => key);
+  return isRead(operation) ? [] : keysOf(call);
+}
 
 /** The most calls in one transaction: other tabs wait for its end. */
 const MAX_CALLS = 100;
@@ -148,28 +159,35 @@ export function createLocalCalls(
         outcomes.push(await carryOut(call, draft, values.get(call)).then(fulfilled, rejected));
       if ([...draft.keyStates].every(([key, keyState]) => before.keyStates.get(key) === keyState))
         return outcomes;
-      const stored = await database.write(async (writing) => {
-        const now = await read(writing, calls);
-        // It would follow writes of later calls.
-        if (isOver()) throw new StorageError('unavailable', 'The time limit of the call was over.');
-        if (stampOf(now) !== stampOf(before)) return false;
-        // Other tabs have used numbers meanwhile.
-        const given = before.meta.lastOrder;
-        const shift = now.meta.lastOrder - given;
-        // The revisions in outcomes are made of them.
-        if (shift > 0 && calls.some(isRevisedCall)) return false;
-        for (const [key, { writes }] of draft.keyStates) {
-          const had = before.keyStates.get(key)?.writes ?? [];
-          if (had !== writes)
-            writing.setWrites(
-              key,
-              had,
-              writes.map((write) => shifted(write, given, shift)),
-            );
-        }
-        writing.setMeta({ ...now.meta, lastOrder: draft.meta.lastOrder + shift });
-        return true;
-      }, true);
+      const own = new Set(
+        calls.flatMap((call, i) => (outcomes[i]?.status === 'fulfilled' ? writtenKeysOf(call) : [])),
+      );
+      const stored = await database.write(
+        async (writing) => {
+          const now = await read(writing, calls);
+          // It would follow writes of later calls.
+          if (isOver()) throw new StorageError('unavailable', 'The time limit of the call was over.');
+          if (stampOf(now) !== stampOf(before)) return false;
+          // Other tabs have used numbers meanwhile.
+          const given = before.meta.lastOrder;
+          const shift = now.meta.lastOrder - given;
+          // The revisions in outcomes are made of them.
+          if (shift > 0 && calls.some(isRevisedCall)) return false;
+          for (const [key, { writes }] of draft.keyStates) {
+            const had = before.keyStates.get(key)?.writes ?? [];
+            if (had !== writes)
+              writing.setWrites(
+                key,
+                had,
+                writes.map((write) => shifted(write, given, shift)),
+              );
+          }
+          writing.setMeta({ ...now.meta, lastOrder: draft.meta.lastOrder + shift });
+          return true;
+        },
+        true,
+        { own },
+      );
       if (stored) return outcomes;
     }
   }
@@ -425,16 +443,6 @@ export function arrivedAs({ serverState, writes }: KeyState, revision: string | 
     serverState?.version !== undefined &&
     revision === `${LOCAL}${serverState.version}`;
   return arrived ? `${serverState.epoch}.${serverState.seq}` : undefined;
-}
-
-/** The prefix of revisions that only this device knows. */
-export const LOCAL = 'local.';
-
-/** The revision of a key: that of the server, or that of its last queued write. */
-function revisionOf(keyState: KeyState): string {
-  const { serverState } = keyState;
-  const last = lastAcknowledged(keyState);
-  return last ? `${LOCAL}${last.version}` : `${serverState?.epoch}.${serverState?.seq}`;
 }
 
 function clearKnown(draft: Draft, atMs: number): void {

@@ -50,35 +50,41 @@ export async function resolveConflicts(
       : undefined;
   if (!other && choice !== 'local' && choice !== 'server')
     throw new StorageError('invalid-option', "resolve() takes 'local', 'server' or { value }.");
-  await database.write(async (writing) => {
-    const meta = await writing.meta();
-    const all = await writing.records<ConflictRecord>('conflict');
-    const last = all.filter((one) => one.key === key).at(-1);
-    if (!meta || !last)
-      throw new StorageError('invalid-option', `Key ${key} has no conflict: see conflicts().`);
-    if (choice !== 'server') {
-      if (key === ALL_KEYS)
-        throw new StorageError(
-          'invalid-option',
-          'Resolve the conflict of a clear() by calling clear() again, or with resolve("", "server").',
-        );
-      const parts = last.unit === undefined ? [last] : all.filter(({ unit }) => unit === last.unit);
-      const keyStates = await writing.keyStates([...parts.map((part) => part.key), ALL_KEYS]);
-      const unit =
-        last.unit === undefined ? undefined : { order: meta.lastOrder + 1, size: parts.length, checks: [] };
-      let counted = meta;
-      for (const part of parts) {
-        const keyState = keyStates.get(part.key) as KeyState;
-        const value = other && part.key === key ? other : part.local;
-        const write = { key: part.key, value, unit, atMs: Date.now() };
-        const queued = enqueue(keyState, clearsOf(keyStates), counted, write);
-        writing.setWrites(part.key, keyState.writes, queued.writes);
-        counted = queued.meta;
+  const own = new Set<string>();
+  await database.write(
+    async (writing) => {
+      const meta = await writing.meta();
+      const all = await writing.records<ConflictRecord>('conflict');
+      const last = all.filter((one) => one.key === key).at(-1);
+      if (!meta || !last)
+        throw new StorageError('invalid-option', `Key ${key} has no conflict: see conflicts().`);
+      if (choice !== 'server') {
+        if (key === ALL_KEYS)
+          throw new StorageError(
+            'invalid-option',
+            'Resolve the conflict of a clear() by calling clear() again, or with resolve("", "server").',
+          );
+        const parts = last.unit === undefined ? [last] : all.filter(({ unit }) => unit === last.unit);
+        const keyStates = await writing.keyStates([...parts.map((part) => part.key), ALL_KEYS]);
+        const unit =
+          last.unit === undefined ? undefined : { order: meta.lastOrder + 1, size: parts.length, checks: [] };
+        let counted = meta;
+        for (const part of parts) {
+          const keyState = keyStates.get(part.key) as KeyState;
+          const value = other && part.key === key ? other : part.local;
+          const write = { key: part.key, value, unit, atMs: Date.now() };
+          const queued = enqueue(keyState, clearsOf(keyStates), counted, write);
+          own.add(part.key);
+          writing.setWrites(part.key, keyState.writes, queued.writes);
+          counted = queued.meta;
+        }
+        writing.setMeta(counted);
       }
-      writing.setMeta(counted);
-    }
-    await writing.removeConflicts(
-      (one) => one.unit === last.unit && (last.unit !== undefined || one.key === key),
-    );
-  }, true);
+      await writing.removeConflicts(
+        (one) => one.unit === last.unit && (last.unit !== undefined || one.key === key),
+      );
+    },
+    true,
+    { own },
+  );
 }

@@ -3,10 +3,12 @@
  *
  * Each outbox is opened by itself: its storage may be open in this tab, in another one, or in none.
  */
+import { createChangeFeed } from '../../core/change-feed.ts';
 import { StorageError } from '../../core/errors.ts';
 import { utf8Length } from '../../core/keys.ts';
 import type { OutboxEntry } from '../../core/outbox.ts';
 import { findIndexedDb } from '../../core/platform.ts';
+import { lastNumberIn } from '../../indexeddb/commits.ts';
 import { createConnection } from '../../indexeddb/connection.ts';
 import { clearsOf, createSyncDatabase, type SyncDatabase } from '../database.ts';
 import { applyDecision } from '../rules/outbox.ts';
@@ -79,9 +81,11 @@ async function withDatabase(
   work: (database: SyncDatabase) => Promise<void>,
 ): Promise<void> {
   const connection = createConnection(name, timeout);
+  const feed = createChangeFeed(name, () => connection.readInSteps(lastNumberIn));
   try {
-    await work(createSyncDatabase(connection));
+    await work(createSyncDatabase(connection, undefined, undefined, feed));
   } finally {
+    feed.close();
     connection.close();
   }
 }

@@ -192,6 +192,16 @@ export function restoreConflict(
 export const lastAcknowledged = ({ writes }: KeyState): QueuedWrite | undefined =>
   writes.findLast(({ rejected }) => !rejected);
 
+/** The prefix of revisions that only this device knows. */
+export const LOCAL = 'local.';
+
+/** The revision of a key: that of the server, or that of its last queued write. */
+export function revisionOf(keyState: KeyState): string {
+  const { serverState } = keyState;
+  const last = lastAcknowledged(keyState);
+  return last ? `${LOCAL}${last.version}` : `${serverState?.epoch}.${serverState?.seq}`;
+}
+
 /** What a reader sees of a key: its queued writes over the mirror. `undefined` if this device cannot know that. */
 export function localView(
   keyState: KeyState,

@@ -1,0 +1,118 @@
+/**
+ * What a transaction changes of what readers see, for the listeners of `watch()`.
+ *
+ * A reader sees the queued writes over the mirror. So a write is a change when it is queued, not when it is sent, and an answer of the
+ * server is one if it shows another value than before.
+ */
+import type { StoredChange } from '../../core/changes.ts';
+import {
+  ALL_KEYS,
+  isSame,
+  type KeyState,
+  lastAcknowledged,
+  localView,
+  type Meta,
+  type QueuedWrite,
+  revisionOf,
+  type ServerState,
+} from './state.ts';
+
+/** Whose changes a transaction stores. */
+export interface Origin {
+  /** The keys that a call of the app writes; {@link ALL_KEYS} for a clear. They are told in any case. */
+  readonly own?: ReadonlySet<string>;
+  /** Whether the server's change feed has named the changes: then a key that was not known has changed too. */
+  readonly isFeed?: boolean;
+}
+
+/** The key states of a transaction, before and after. */
+export interface Views {
+  seen(keyStates: ReadonlyMap<string, KeyState>): void;
+  setServerState(key: string, serverState: ServerState): void;
+  setWrites(key: string, writes: readonly QueuedWrite[]): void;
+  /** Some server states were deleted because the server was cleared; the others are in `left`. */
+  cleared(deleted: ReadonlyMap<string, ServerState>, left: ReadonlyMap<string, ServerState>): void;
+  /** Everything was deleted. */
+  erased(): void;
+  /**
+   * The changes. `undefined` if every key may have changed.
+   *
+   * @param clears The queued clears before and after the transaction.
+   */
+  changes(
+    before: Meta,
+    after: Meta,
+    clears: { readonly before: readonly QueuedWrite[]; readonly after: readonly QueuedWrite[] },
+  ): StoredChange[] | undefined;
+}
+
+/** The views of a transaction whose changes come from `origin`. */
+export function createViews({ own = new Set(), isFeed = false }: Origin = {}): Views {
+  const before = new Map<string, KeyState>();
+  const now = new Map<string, KeyState>();
+  /** Keys that the server has deleted, whatever the mirror knows. */
+  const gone = new Set<string>();
+  let left: ReadonlyMap<string, ServerState> | undefined;
+  let isErased = false;
+  const stateOf = (key: string): KeyState => now.get(key) ?? before.get(key) ?? { writes: [] };
+
+  return {
+    seen(keyStates) {
+      for (const [key, keyState] of keyStates) if (!before.has(key)) before.set(key, keyState);
+    },
+    setServerState(key, serverState) {
+      gone.delete(key);
+      now.set(key, { ...stateOf(key), serverState });
+    },
+    setWrites(key, writes) {
+      now.set(key, { ...stateOf(key), writes });
+    },
+    cleared(deleted, others) {
+      left = others;
+      for (const [key, serverState] of deleted) {
+        if (!before.has(key)) before.set(key, { serverState, writes: [] });
+        gone.add(key);
+        now.set(key, { writes: stateOf(key).writes });
+      }
+    },
+    erased() {
+      isErased = true;
+    },
+    changes(metaBefore, metaAfter, clears) {
+      if (isErased) return undefined;
+      const isClearDone = clears.after.length < clears.before.length;
+      // Values that a queued clear has hidden are seen again.
+      if (isClearDone && !left) return undefined;
+      if (isClearDone)
+        for (const [key, serverState] of left ?? []) {
+          if (!before.has(key)) before.set(key, { serverState, writes: [] });
+          if (!now.has(key)) now.set(key, before.get(key) as KeyState);
+        }
+      const hasValue = [...(left?.values() ?? [])].some(({ value }) => value !== undefined);
+      const isOwnClear = own.has(ALL_KEYS);
+      const isCleared = isOwnClear || (left !== undefined && !isClearDone && !hasValue);
+      const changes: StoredChange[] = isCleared
+        ? [{ type: 'clear', ...(!isOwnClear && { isRemote: true }) }]
+        : [];
+      for (const [key, keyState] of now) {
+        if (key === ALL_KEYS) continue;
+        const isOwn = own.has(key);
+        const old = localView(before.get(key) ?? { writes: [] }, clears.before, metaBefore);
+        const isGone = gone.has(key) && lastAcknowledged(keyState) === undefined;
+        const view = isGone ? { value: undefined } : localView(keyState, clears.after, metaAfter);
+        if (!view) continue;
+        const { value } = view;
+        // The clear has told it.
+        if (isCleared && value === undefined) continue;
+        if (!isOwn && !isCleared && (old ? isSame(old.value, value) : !isFeed && !isGone)) continue;
+        const isRemote = !isOwn && { isRemote: true };
+        changes.push(
+          value
+            ? { type: 'set', key, stored: value.json, revision: revisionOf(keyState), ...isRemote }
+            : { type: 'delete', key, ...isRemote },
+        );
+      }
+      return changes;
+    },
+  };
+}
