@@ -65,7 +65,7 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
   /** The number up to which everything was told; `undefined` until it is read. */
   let told: number | undefined;
   let patience: ReturnType<typeof setTimeout> | undefined;
-  let channel: BroadcastChannel | undefined;
+  let channel: ReturnType<typeof openChannel>;
   let isOpen = false;
   let isClosed = false;
   /** Whether another tab may be watching. */

@@ -13,7 +13,7 @@ export const createLocalSession = (backend: WatchedBackend, reason: string): Ses
       state: 'local',
       reason: backend.hearsOthers()
         ? reason
-        : `${reason}; watch() hears only this tab, because other tabs cannot be heard without BroadcastChannel`,
+        : `${reason}; watch() hears only this tab, because this browser has no channel to the others`,
     }),
   account: () => undefined,
   ready: () => backend.open(),

@@ -26,6 +26,7 @@ import { snapshotOf } from './mirror/snapshot.ts';
 import { createAccount } from './online/account.ts';
 import { createCalls } from './online/calls.ts';
 import { createServerConnection } from './online/connection.ts';
+import { createFollowing } from './online/following.ts';
 import { createHandshake } from './online/handshake.ts';
 import { createLimits } from './online/limits.ts';
 import { createLists } from './online/lists.ts';
@@ -42,6 +43,8 @@ import { createTabLock } from './tabs/lock.ts';
 
 /** Milliseconds between requests for the changes of others. */
 const PULL_MS = 30_000;
+/** The most milliseconds for which the server holds back an answer without changes. */
+const HOLD_MS = 20_000;
 /** The most milliseconds for a request without operations, as for those of the detection. */
 const REQUEST_MS = 2000;
 /** The version of the records. Another version has another database, so no tab reads records that it does not understand. */
@@ -196,6 +199,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   const tabs = createTabs(name, (message) => {
     if (message === 'online' && !isOnline()) void serverConnection.connect();
     if (message === 'forgotten') options.forgotten();
+    if (message === 'following') following.heard();
     if (message !== 'changed') return;
     void counts.refresh(false).then(() => {
       // The tab that has queued writes sends them, unless it is gone.
@@ -206,24 +210,39 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   /** Whether the disk has no room for the mirror. */
   let isDiskFull = false;
   /** Fills the mirror further. */
-  async function fillMirror(): Promise<void> {
+  async function fillMirror(holdMs: number): Promise<number | undefined> {
     const level1 = flask.level1();
     const meta = await database.read((transaction) => transaction.meta());
-    const isSameServer =
-      !level1?.tellsChanges ||
-      !meta ||
-      isOfOtherAccount(meta, { account: level1.account() }) ||
-      (await pull(database, level1, meta, signal));
-    await (isSameServer ? counts.refresh(false) : serverConnection.connect());
+    if (!level1?.tellsChanges || !meta || isOfOtherAccount(meta, { account: level1.account() })) {
+      await counts.refresh(false);
+      return undefined;
+    }
+    const { isSameEpoch, changes } = await pull(database, level1, meta, signal, holdMs);
+    await (isSameEpoch ? counts.refresh(false) : serverConnection.connect());
+    return changes;
   }
-  function pullSoon(): void {
-    if (isDiskFull) return;
-    fillMirror().catch((error: StorageError) => {
-      if (error instanceof OtherAccountError) return account.changed(error);
+  async function pullNow(holdMs = 0): Promise<number | undefined> {
+    if (isDiskFull) return undefined;
+    return fillMirror(holdMs).catch(async (error: StorageError) => {
+      if (error instanceof OtherAccountError) await account.changed(error);
       isDiskFull = error.code === 'quota';
       if (isUnreachable(error) && !signal.aborted) serverConnection.lost(error);
+      return undefined;
     });
   }
+  const pullSoon = (): void => void pullNow();
+  const following = createFollowing({
+    name,
+    signal,
+    // The answer must come within the time limit of a request.
+    holdMs: Math.min(HOLD_MS, Math.floor(timeout / 2000) * 1000),
+    isOnline: () => isOnline() && !account.blocked(),
+    pull: pullNow,
+    tell: () => tabs.tell('following'),
+    hearsOthers: feed.hearsOthers,
+  });
+  let watching = 0;
+  let stopFollowing = (): void => {};
   const pulling = unref(
     setInterval(() => {
       if (isOnline() && !isHidden()) pullSoon();
@@ -363,10 +382,17 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     },
     watch(listener) {
       let telling = Promise.resolve();
-      return feed.subscribe((heard) => {
+      const unsubscribe = feed.subscribe((heard) => {
         const commit = heard && commitOf(heard, (error) => log('warn', `cannot tell a change: ${error}`));
         telling = telling.then(async () => listener(await commit));
       });
+      watching += 1;
+      if (watching === 1) stopFollowing = following.start();
+      return () => {
+        unsubscribe();
+        watching -= 1;
+        if (watching === 0) stopFollowing();
+      };
     },
     snapshot: (keys) => snapshotOf(database, keys, (key) => run([{ type: 'get', key }])),
     hearsOthers: feed.hearsOthers,

@@ -353,7 +353,7 @@ describe('between tabs', () => {
     const heard = listen(storage);
     await storage.set('a', 1);
     await vi.waitFor(() => expect(heard).toEqual([['set', 'a', 1, 'local']]));
-    expect(storage.status().reason).toMatch(/other tabs .* BroadcastChannel/);
+    expect(storage.status().reason).toMatch(/watch\(\) hears only this tab/);
   });
 
   it('hears nothing of code that writes past the SDK', async () => {

@@ -25,7 +25,9 @@ const COMPARED = 500;
 /**
  * Continues at the cursor of the mirror.
  *
- * @returns Whether the epoch is still that of the handshake.
+ * @param holdMs Milliseconds for which the server is to hold back an answer without changes.
+ * @returns Whether the epoch is still that of the handshake, and how many changes there were; `undefined` if the mirror has no cursor
+ * afterwards, so that it cannot be continued.
  * @throws {StorageError} if the server does not answer, or the disk is full.
  */
 export async function pull(
@@ -33,28 +35,33 @@ export async function pull(
   level1: Level1,
   meta: Meta,
   signal: AbortSignal,
-): Promise<boolean> {
+  holdMs = 0,
+): Promise<{ readonly isSameEpoch: boolean; readonly changes: number | undefined }> {
+  const unfollowed = { isSameEpoch: true, changes: undefined };
+  let count = 0;
   if (meta.cursor === undefined) {
     const stats = await level1.read('stats', ({ sizeBytes }) =>
       typeof sizeBytes === 'number' ? sizeBytes : undefined,
     );
-    if (!(Number(stats.answer ?? MOST) < MOST)) return true;
+    if (!(Number(stats.answer ?? MOST) < MOST)) return unfollowed;
   }
   /** The keys that were listed, if the mirror is filled from the start: other keys are gone. */
   const listed = meta.cursor === undefined ? new Set<string>() : undefined;
   for (let cursor = meta.cursor; !signal.aborted; ) {
     const since = cursor === undefined ? '' : `since=${encodeURIComponent(`${meta.epoch}.${cursor}`)}&`;
-    const page = await level1.read(`changes?${since}limit=${PAGE}`, changesOf);
+    const wait = cursor === undefined || count > 0 ? '' : `&wait=${Math.floor(holdMs / 1000)}`;
+    const page = await level1.read(`changes?${since}limit=${PAGE}${wait}`, changesOf);
     if (!page.answer) {
       const problem = nameOf(page.type);
       // The cursor is too old: the next attempt fills the mirror from the start.
       if (problem === 'cursor-gone') await remember(database, meta, { cursor: undefined });
-      if (problem === 'epoch-changed') return false;
+      if (problem === 'epoch-changed') return { isSameEpoch: false, changes: undefined };
       if (problem !== 'cursor-gone') throw page.error;
-      return true;
+      return unfollowed;
     }
     const { epoch, changes, seq, more } = page.answer;
-    if (epoch !== meta.epoch) return false;
+    if (epoch !== meta.epoch) return { isSameEpoch: false, changes: undefined };
+    count += changes.length;
     const observations = changes.map(
       ({ key, value, rev, type }): Observation =>
         type === 'clear'
@@ -66,9 +73,9 @@ export async function pull(
     cursor = seq;
     if (more && listed) continue;
     await remember(database, meta, { cursor, lastSyncAtMs: Date.now() }, listed);
-    if (!more) return true;
+    if (!more) break;
   }
-  return true;
+  return { isSameEpoch: true, changes: count };
 }
 
 /** Stores the progress of the mirror, unless a new generation has begun. */

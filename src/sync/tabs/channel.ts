@@ -5,8 +5,11 @@
  */
 import { openChannel } from '../../core/platform.ts';
 
-/** `changed`: the outbox or the conflicts; `online`: the server answers; `forgotten`: this device's data was deleted. */
-export type Message = 'changed' | 'online' | 'forgotten';
+/**
+ * `changed`: the outbox or the conflicts; `online`: the server answers; `forgotten`: this device's data was deleted; `following`: the
+ * sender follows the server's change feed.
+ */
+export type Message = 'changed' | 'online' | 'forgotten' | 'following';
 
 /** The other tabs. */
 export interface Tabs {
