@@ -71,6 +71,9 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
   /** Whether another tab may be watching. */
   let isHeard = true;
   let lookedAt = 0;
+  /** How often another tab has said that it watches. */
+  let signs = 0;
+  let hasLock = false;
   let letGo = (): void => {};
   let ignoreShown = (): void => {};
 
@@ -83,7 +86,10 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
     channel.onmessage = ({ data }: MessageEvent<Message>) => {
       if (data.type === 'changes')
         take(data.number, data.changes && { number: data.number, changes: data.changes, isOwn: false });
-      else isHeard = true;
+      else {
+        signs += 1;
+        isHeard = true;
+      }
     };
     void look();
   }
@@ -98,10 +104,12 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
   /** Finds out whether another tab is watching. Where there are no locks, one may always be. */
   async function look(): Promise<void> {
     lookedAt = performance.now();
+    const before = signs;
     try {
       const { held = [] } = (await findLocks()?.query()) ?? {};
       const watching = held.filter((lock) => lock.name === feedName).length;
-      if (findLocks()) isHeard = watching > (listeners.size > 0 ? 1 : 0);
+      // A tab says that it watches when it has its lock: it may have done both meanwhile.
+      if (findLocks()) isHeard = watching > (hasLock ? 1 : 0) || signs > before;
     } catch {
       // Firefox forbids it in a page that may store nothing.
     }
@@ -189,10 +197,19 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
         const done = new Promise<void>((resolve) => {
           letGo = resolve;
         });
-        findLocks()
-          ?.request(feedName, { mode: 'shared' }, () => done)
-          .catch(() => undefined);
-        post({ type: 'watching' });
+        const say = (): void => post({ type: 'watching' });
+        const locks = findLocks();
+        if (!locks) say();
+        locks
+          ?.request(feedName, { mode: 'shared' }, () => {
+            hasLock = true;
+            say();
+            return done;
+          })
+          .catch(say)
+          .finally(() => {
+            hasLock = false;
+          });
         ignoreShown = onShown(() => void check());
         begin();
       }

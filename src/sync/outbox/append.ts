@@ -162,6 +162,7 @@ export function createLocalCalls(
       const own = new Set(
         calls.flatMap((call, i) => (outcomes[i]?.status === 'fulfilled' ? writtenKeysOf(call) : [])),
       );
+      const inDoubt = new Set(calls.flatMap((call) => (call.sentAs ? writtenKeysOf(call) : [])));
       const stored = await database.write(
         async (writing) => {
           const now = await read(writing, calls);
@@ -186,7 +187,7 @@ export function createLocalCalls(
           return true;
         },
         true,
-        { own },
+        { own, inDoubt },
       );
       if (stored) return outcomes;
     }

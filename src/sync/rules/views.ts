@@ -21,6 +21,8 @@ import {
 export interface Origin {
   /** The keys that a call of the app writes; {@link ALL_KEYS} for a clear. They are told in any case. */
   readonly own?: ReadonlySet<string>;
+  /** Those of them whose write may be at the server already, so that the feed may have told it. */
+  readonly inDoubt?: ReadonlySet<string>;
   /** Whether the server's change feed has named the changes: then a key that was not known has changed too. */
   readonly isFeed?: boolean;
 }
@@ -47,7 +49,7 @@ export interface Views {
 }
 
 /** The views of a transaction whose changes come from `origin`. */
-export function createViews({ own = new Set(), isFeed = false }: Origin = {}): Views {
+export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin = {}): Views {
   const before = new Map<string, KeyState>();
   const now = new Map<string, KeyState>();
   /** Keys that the server has deleted, whatever the mirror knows. */
@@ -104,7 +106,9 @@ export function createViews({ own = new Set(), isFeed = false }: Origin = {}): V
         const { value } = view;
         // The clear has told it.
         if (isCleared && value === undefined) continue;
-        if (!isOwn && !isCleared && (old ? isSame(old.value, value) : !isFeed && !isGone)) continue;
+        if (isSameState(before.get(key), keyState)) continue;
+        const isKnown = old ? isSame(old.value, value) : !isOwn && !isFeed && !isGone;
+        if (isKnown && !isCleared && (!isOwn || inDoubt?.has(key))) continue;
         const isRemote = !isOwn && { isRemote: true };
         changes.push(
           value
@@ -116,3 +120,15 @@ export function createViews({ own = new Set(), isFeed = false }: Origin = {}): V
     },
   };
 }
+
+/** Whether an answer has shown a state again. The change feed may have shown it before the answer to the write itself. */
+const isSameState = (before: KeyState | undefined, { serverState: now, writes }: KeyState): boolean =>
+  before?.serverState !== undefined &&
+  now !== undefined &&
+  // Level 0 has no revisions.
+  now.seq > 0 &&
+  now.seq === before.serverState.seq &&
+  now.generation === before.serverState.generation &&
+  (now.value === undefined) === (before.serverState.value === undefined) &&
+  writes.length === 0 &&
+  before.writes.length === 0;

@@ -1,0 +1,3 @@
+import { watchContract } from '../contract/watch.ts';
+
+watchContract();
