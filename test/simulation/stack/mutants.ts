@@ -141,8 +141,8 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'requests of the outbox share one client name, so that the server takes them for one mutation': {
     file: 'src/sync/outbox/replay.ts',
-    find: 'planRequest(queued, newClient(), most)',
-    replace: "planRequest(queued, 'f'.repeat(32), most)",
+    find: 'planRequest(first, newClient(), selection.most)',
+    replace: "planRequest(first, 'f'.repeat(32), selection.most)",
     shownBy: 'case A10 500',
   },
   'the base of a queued write is taken when it is sent': {
