@@ -310,6 +310,18 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     },
   },
   {
+    name: 'S31',
+    title:
+      'a conditional set whose answer is lost, then a set while the server is away: it is no conflict with the first one',
+    async play(world) {
+      const tab = await tabWith(world, 'k', 'v0');
+      await world.do(tab, getEntry('k'));
+      world.network.next(['lose-answer'], 'lose-request');
+      await world.do(tab, set('k', 'v1', 'seen'));
+      await world.do(tab, set('k', 'v2'));
+    },
+  },
+  {
     name: 'S4',
     title:
       'a disk that is full when the server is met for the first time: later nothing is missing while the server is away',

@@ -177,12 +177,6 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     replace: "{ op: 'put', key, text }",
     shownBy: 'case S19',
   },
-  'a server that does not answer does not count as away': {
-    file: 'src/sync/online/calls.ts',
-    find: 'if (lost && !(await isOfOneRequest(lost, deadline))) serverConnection.lost(lost);',
-    replace: '',
-    shownBy: 'case A10 500',
-  },
   'a refused condition is forgotten if the current value cannot be read': {
     file: 'src/remote/level1/batches.ts',
     find: 'before.status === 412 ? { ...before, unread: error } : { error }',
@@ -203,10 +197,10 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'a write of the outbox is not flushed to the disk': {
     file: 'src/sync/outbox/append.ts',
-    find: `return true;
-      }, true);`,
-    replace: `return true;
-      }, false);`,
+    find: `true,
+        { own, inDoubt },`,
+    replace: `false,
+        { own, inDoubt },`,
     shownBy: 'case S25',
   },
   'what replaces a record of the outbox is not flushed to the disk': {
@@ -221,13 +215,6 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   if (!sentAs)`,
     replace: 'const sentAs = undefined; if (!sentAs)',
     shownBy: 'case A1',
-  },
-  'a rejected write that may have arrived is not noted': {
-    file: 'src/sync/online/calls.ts',
-    find: 'return isHere ? [unanswered(operation, outcome, computed)] : [];',
-    replace:
-      'return isHere ? [unanswered(operation, outcome, computed)].filter((one) => !one.isRejected) : [];',
-    shownBy: 'case S3',
   },
   'an atomic unit that may have arrived is queued without its number': {
     file: 'src/sync/online/calls.ts',
