@@ -18,6 +18,9 @@ const newDatabase = (): string => {
   return `watch-${databases}`;
 };
 
+/** Waits for what follows a call. A slow machine may take a while. */
+const soon = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 20_000, interval: 20 });
+
 type Told = readonly [type: string, key: string | undefined, value: unknown, source: string];
 const short = ({ type, key, value, source }: Change): Told => [type, key, value, source];
 
@@ -58,7 +61,7 @@ export function watchContract(): void {
       ]);
       await storage.clear();
       const revision = expect.any(String);
-      await vi.waitFor(() => expect(heard).toHaveLength(8));
+      await soon(() => expect(heard).toHaveLength(8));
       expect(heard).toEqual([
         { type: 'set', key: 'a', value: { n: 1 }, revision, source: 'local' },
         { type: 'set', key: 'a', value: { n: 2 }, revision, source: 'local' },
@@ -90,7 +93,7 @@ export function watchContract(): void {
         storage.set('c', 1),
         storage.set('c', 2),
       ]);
-      await vi.waitFor(() =>
+      await soon(() =>
         expect(heard).toEqual([
           ['clear', undefined, undefined, 'local'],
           ['set', 'c', 2, 'local'],
@@ -115,7 +118,7 @@ export function watchContract(): void {
         ]),
       ).rejects.toMatchObject({ code: 'conflict' });
       await storage.set('end', 1);
-      await vi.waitFor(() => expect(heard).toEqual([['set', 'end', 1, 'local']]));
+      await soon(() => expect(heard).toEqual([['set', 'end', 1, 'local']]));
     });
 
     it('tells what clear({ prefix }) deletes key by key', async () => {
@@ -127,7 +130,7 @@ export function watchContract(): void {
       ]);
       const heard = listen(storage);
       await Promise.all([storage.set('a:3', 1), storage.clear({ prefix: 'a:' }), storage.set('a:2', 2)]);
-      await vi.waitFor(() => expect(heard).toHaveLength(3));
+      await soon(() => expect(heard).toHaveLength(3));
       expect(heard).toEqual([
         ['delete', 'a:1', undefined, 'local'],
         ['delete', 'a:3', undefined, 'local'],
@@ -144,7 +147,7 @@ export function watchContract(): void {
       await storage.set('a', 2);
       await storage.delete('a');
       await storage.set('a', 3);
-      await vi.waitFor(() => expect(previous).toEqual([undefined, 1, 2, undefined]));
+      await soon(() => expect(previous).toEqual([undefined, 1, 2, undefined]));
     });
 
     it('tells a namespace its own keys, without the prefix', async () => {
@@ -159,7 +162,7 @@ export function watchContract(): void {
       await notes.set('b', 2);
       await storage.clear();
       const cleared: Told = ['clear', undefined, undefined, 'local'];
-      await vi.waitFor(() => expect(all).toHaveLength(3));
+      await soon(() => expect(all).toHaveLength(3));
       expect(all).toEqual([['set', 'a1', 1, 'local'], ['set', 'b', 2, 'local'], cleared]);
       expect(some).toEqual([['set', 'a1', 1, 'local'], cleared]);
       expect(one).toEqual([['set', 'b', 2, 'local'], cleared]);
@@ -174,10 +177,10 @@ export function watchContract(): void {
       storage.watch('none', (change) => missing.push(short(change)), { immediate: true });
       void storage.set('a', 2);
       await storage.set('a', 3);
-      await vi.waitFor(() => expect(heard.at(-1)).toEqual(['set', 'a', 3, 'local']));
+      await soon(() => expect(heard.at(-1)).toEqual(['set', 'a', 3, 'local']));
       // It may have been read after the first write.
       expect([[1, 3], [3]]).toContainEqual(heard.map(([, , value]) => value));
-      await vi.waitFor(() => expect(missing).toEqual([['delete', 'none', undefined, 'local']]));
+      await soon(() => expect(missing).toEqual([['delete', 'none', undefined, 'local']]));
     });
 
     it('ends with the function that it returns, with its signal, and with close()', async () => {
@@ -194,9 +197,7 @@ export function watchContract(): void {
       await storage.set('a', 2);
       controller.abort();
       await storage.set('a', 3);
-      await vi.waitFor(() =>
-        expect(heard).toEqual(['returned', 'signal', 'closed', 'signal', 'closed', 'closed']),
-      );
+      await soon(() => expect(heard).toEqual(['returned', 'signal', 'closed', 'signal', 'closed', 'closed']));
       await storage.close();
       expect(() => storage.watch('a', () => {})).toThrow(expect.objectContaining({ code: 'closed' }));
     });
@@ -210,7 +211,7 @@ export function watchContract(): void {
       });
       const heard = listen(storage);
       await storage.set('a', 1);
-      await vi.waitFor(() => expect(heard).toHaveLength(1));
+      await soon(() => expect(heard).toHaveLength(1));
       expect(lines.join()).toMatch(/listener of watch\(\) that fails: Error: broken/);
     });
 
@@ -220,7 +221,7 @@ export function watchContract(): void {
       storage.watch('a', (change) => heard.push(change));
       const mine = (await storage.update('a', () => ({ list: [1] }))) as { list: number[] };
       mine.list.push(2);
-      await vi.waitFor(() => expect(heard).toHaveLength(1));
+      await soon(() => expect(heard).toHaveLength(1));
       expect(heard[0]?.value).toEqual({ list: [1] });
       expect(Object.isFrozen(heard[0])).toBe(true);
     });
@@ -260,9 +261,7 @@ export function watchContract(): void {
           for (let n = 0; n < 100; n += 1) await tab.set(`k${n % 3}`, `${i}.${n}`);
         }),
       );
-      await vi.waitFor(() => expect(heard.map(({ length }) => length)).toEqual([300, 300, 300]), {
-        timeout: 20_000,
-      });
+      await soon(() => expect(heard.map(({ length }) => length)).toEqual([300, 300, 300]));
       const [first, ...others] = heard.map((told) => told.map(([, key, value]) => `${key}=${value}`));
       for (const other of others) expect(other).toEqual(first);
       expect(new Set(first).size).toBe(300);
@@ -285,7 +284,7 @@ export function watchContract(): void {
         error: new TypeError('no'),
       };
       await one.set('a', value);
-      await vi.waitFor(() => expect(heard).toHaveLength(1));
+      await soon(() => expect(heard).toHaveLength(1));
       expect(heard[0]?.value).toEqual(value);
       expect(heard[0]?.value).toMatchObject({ error: expect.any(TypeError) });
     });
@@ -312,12 +311,12 @@ export function watchContract(): void {
       expect(await storage.stats()).toEqual({ keys: 1, sizeBytes: 1 });
       await storage.clear();
       await storage.set('b', 1);
-      await vi.waitFor(() => expect(heard).toHaveLength(3));
+      await soon(() => expect(heard).toHaveLength(3));
       const second = open(database);
       const later = listen(second);
       await ready(second);
       await storage.set('c', 1);
-      await vi.waitFor(() => expect(later).toEqual([['set', 'c', 1, 'tab']]));
+      await soon(() => expect(later).toEqual([['set', 'c', 1, 'tab']]));
     });
 
     it('tells what keys hold where a commit was never told: a listener of one key only if that differs', async () => {
@@ -332,14 +331,14 @@ export function watchContract(): void {
       two.watch('a', (change) => changed.push(short(change)), { immediate: true });
       two.watch('b', (change) => same.push(short(change)), { immediate: true });
       await Promise.all([ready(one), ready(two)]);
-      await vi.waitFor(() => expect(same).toHaveLength(1));
+      await soon(() => expect(same).toHaveLength(1));
       // A tab that is killed between its commit and its message.
       const post = vi.spyOn(BroadcastChannel.prototype, 'postMessage').mockImplementation(() => {});
       await one.set('a', 2);
       post.mockRestore();
       await one.set('c', 3);
-      await vi.waitFor(() => expect(changed.at(-1)).toEqual(['set', 'a', 2, 'tab']), { timeout: 10_000 });
-      await vi.waitFor(() =>
+      await soon(() => expect(changed.at(-1)).toEqual(['set', 'a', 2, 'tab']));
+      await soon(() =>
         expect(all).toEqual([
           ['clear', undefined, undefined, 'tab'],
           ['set', 'a', 2, 'tab'],
@@ -348,7 +347,7 @@ export function watchContract(): void {
         ]),
       );
       await one.set('c', 4);
-      await vi.waitFor(() => expect(all.at(-1)).toEqual(['set', 'c', 4, 'tab']));
+      await soon(() => expect(all.at(-1)).toEqual(['set', 'c', 4, 'tab']));
       expect(changed).toHaveLength(2);
       expect(same).toHaveLength(1);
     });
@@ -359,7 +358,7 @@ export function watchContract(): void {
       const storage = open(newDatabase());
       const heard = listen(storage);
       await storage.set('a', 1);
-      await vi.waitFor(() => expect(heard).toEqual([['set', 'a', 1, 'local']]));
+      await soon(() => expect(heard).toEqual([['set', 'a', 1, 'local']]));
       expect(storage.status().reason).toMatch(/watch\(\) hears only this tab/);
     });
 
@@ -370,7 +369,7 @@ export function watchContract(): void {
       await storage.set('a', 1);
       await foreignSet('a', 2, createStore(database, 'storage'));
       await storage.set('b', 1);
-      await vi.waitFor(() => expect(heard.map(([, key]) => key)).toEqual(['a', 'b']));
+      await soon(() => expect(heard.map(([, key]) => key)).toEqual(['a', 'b']));
     });
   });
 }
