@@ -221,14 +221,18 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     await (isSameEpoch ? counts.refresh(false) : serverConnection.connect());
     return changes;
   }
+  let filling: Promise<number | undefined> | undefined;
   async function pullNow(holdMs = 0): Promise<number | undefined> {
     if (isDiskFull) return undefined;
-    return fillMirror(holdMs).catch(async (error: StorageError) => {
+    // What is followed is continued after the first filling, which would otherwise be read twice.
+    if (holdMs > 0) await filling;
+    filling = fillMirror(holdMs).catch(async (error: StorageError) => {
       if (error instanceof OtherAccountError) await account.changed(error);
       isDiskFull = error.code === 'quota';
       if (isUnreachable(error) && !signal.aborted) serverConnection.lost(error);
       return undefined;
     });
+    return filling;
   }
   const pullSoon = (): void => void pullNow();
   const following = createFollowing({

@@ -91,7 +91,8 @@ describe('writes of one turn', () => {
     await storage.ready();
     const puts = vi.spyOn(IDBObjectStore.prototype, 'put');
     await Promise.all(Array.from({ length: 100 }, (_, i) => storage.set('hot', i)));
-    expect(puts).toHaveBeenCalledTimes(1);
+    // The number of the commit is no key of the app.
+    expect(puts.mock.calls.filter(([, key]) => key === 'hot')).toHaveLength(1);
     const [, read] = await Promise.all([
       storage.set('hot', 'a'),
       storage.get('hot'),
