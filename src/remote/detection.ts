@@ -41,7 +41,11 @@ const NEEDED = ['batch', 'keys'];
 export async function detect(send: Exchange, url: string, limitMs: number): Promise<Found> {
   const deadline = performance.now() + limitMs;
   const exchange: Exchange = (request) =>
-    send({ ...request, timeoutMs: Math.min(TIMEOUT_MS, deadline - performance.now()) });
+    send({
+      ...request,
+      timeoutMs: Math.min(TIMEOUT_MS, deadline - performance.now()),
+      sharedLimitMs: Math.min(TIMEOUT_MS, limitMs),
+    });
   const health = await askHealth(exchange);
   const found = health.ok ? announced(health.answer, url) : undefined;
   if (found) return found;

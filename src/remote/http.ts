@@ -30,6 +30,8 @@ export interface HttpRequest<T> {
   readonly body?: string | undefined;
   /** Milliseconds for all attempts, their pauses and bodies. Never more than the backend's, which is the default. */
   readonly timeoutMs?: number;
+  /** The time limit that this request shares with others, for its error message. Default: its own. */
+  readonly sharedLimitMs?: number | undefined;
   /** Default: it is sent once. */
   readonly repeats?: Repeats;
   /** Whether it is sent without the token. */
@@ -92,7 +94,9 @@ export function createExchange(
     const timeoutMs = Math.min(request.timeoutMs ?? defaultTimeoutMs, defaultTimeoutMs);
     // The requests before it have taken all the time of their call.
     if (timeoutMs <= 0)
-      return failed(new StorageError('timeout', ofTimeout(base, defaultTimeoutMs)), { isSent: false });
+      return failed(new StorageError('timeout', ofTimeout(base, request.sharedLimitMs ?? defaultTimeoutMs)), {
+        isSent: false,
+      });
     const deadline = performance.now() + timeoutMs;
     /** The attempt that is under way, or that was the last. */
     const last: { reply?: Reply<T> | undefined; isSent: boolean } = { isSent: false };
@@ -165,7 +169,10 @@ export function createExchange(
       // Where the limit passes during a pause, the failure before it says more.
       if (!last.reply)
         return isTimeoutError(cause)
-          ? failed(new StorageError('timeout', ofTimeout(base, timeoutMs), { cause }), { isSent })
+          ? failed(
+              new StorageError('timeout', ofTimeout(base, request.sharedLimitMs ?? timeoutMs), { cause }),
+              { isSent },
+            )
           : failed(new StorageError('unavailable', ofSilence(base, []), { cause }), { isSent });
     }
     return last.reply as Reply<T>;
