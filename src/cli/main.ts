@@ -7,6 +7,7 @@
 import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { Command, CommanderError } from 'commander';
+import { StorageError } from '../core/errors.ts';
 import { backupCommand } from './commands/backup.ts';
 import { exportCommand } from './commands/export.ts';
 import { importCommand } from './commands/import.ts';
@@ -97,9 +98,15 @@ function reportUsage({ message, code }: CommanderError, command: string | undefi
   terminal.failure({ ok: false, error: text, exitCode: EXIT.usage });
 }
 
+/** Says what helps against a server that was too slow, wherever the request was made. */
+const withTimeoutAdvice = (error: unknown): Error =>
+  error instanceof StorageError && error.code === 'timeout' && !error.message.includes('--timeout')
+    ? withAdvice(error, 'Try again, or set a longer --timeout.')
+    : (error as Error);
+
 function fail(error: unknown, ended: NodeJS.Signals | undefined): void {
   const code = ended === undefined ? exitCodeOf(error) : 128 + constants.signals[ended];
-  const reported = code === EXIT.refused ? withAdvice(error, TOKEN_ADVICE) : (error as Error);
+  const reported = code === EXIT.refused ? withAdvice(error, TOKEN_ADVICE) : withTimeoutAdvice(error);
   const { message } = reported;
   const details = reported instanceof CommandError ? reported.details : {};
   const terminal = createTerminal({ json: IS_JSON });
