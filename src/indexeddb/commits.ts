@@ -32,6 +32,8 @@ export async function takingNumber<T>(
   work: (store: IDBObjectStore) => T | Promise<T>,
 ): Promise<{ readonly number: number; readonly result: T }> {
   const reading = settled([store.get(COMMITS)] as const);
+  // If the work fails, nobody waits for it.
+  reading.catch(() => undefined);
   const result = await work(store);
   const [found] = await reading;
   const number = numberIn(found) + 1;

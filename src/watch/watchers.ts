@@ -106,9 +106,12 @@ export function createWatchers(failed: (error: unknown) => void): Watchers {
       tell(watcher, { type: 'set', ...entry, source });
   }
 
-  function connect(): void {
+  function disconnect(): void {
     stop();
     stop = () => {};
+  }
+  function connect(): void {
+    disconnect();
     if (session && all.size > 0)
       stop = session.watch((commit) => {
         for (const watcher of all) hear(watcher, commit);
@@ -124,7 +127,7 @@ export function createWatchers(failed: (error: unknown) => void): Watchers {
       if (isImmediate) watcher.held = [];
       if (isImmediate && session) void catchUp(watcher, true);
       return () => {
-        if (all.delete(watcher) && all.size === 0) stop();
+        if (all.delete(watcher) && all.size === 0) disconnect();
       };
     },
     attach(next) {
@@ -138,7 +141,7 @@ export function createWatchers(failed: (error: unknown) => void): Watchers {
       }
     },
     close() {
-      stop();
+      disconnect();
       all.clear();
     },
   };

@@ -152,6 +152,16 @@ describe('without any call', () => {
     expect(asked() - before).toBeLessThanOrEqual(1);
   }, 60_000);
 
+  it('hears them again where somebody watches after the last listener has ended', async () => {
+    const storage = open(server.url);
+    await storage.set('a', 1);
+    await storage.filled();
+    storage.watch('a', () => {})();
+    const heard = listen(storage);
+    theirs('a', 2);
+    await soon(() => expect(heard).toEqual([['set', 'a', 2, 'remote']]));
+  }, 60_000);
+
   it('asks from one tab for all, and from another one when that is closed', async () => {
     const tabs = [
       open(server.url, { database: 'follow' }),
