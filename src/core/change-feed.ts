@@ -151,19 +151,24 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
 
   function advance(): void {
     if (told === undefined) return;
+    const before = told;
     while (early.has(told + 1)) {
       told += 1;
       const heard = early.get(told);
       early.delete(told);
       tell(heard);
     }
-    clearTimeout(patience);
-    patience = undefined;
-    if (early.size > 0) patience = unref(setTimeout(missed, PATIENCE_MS));
+    // While a number is missing, what is heard after it does not prolong the wait for it.
+    if (early.size === 0 || told > before) {
+      clearTimeout(patience);
+      patience = undefined;
+    }
+    if (early.size > 0) patience ??= unref(setTimeout(missed, PATIENCE_MS));
   }
 
   /** A number did not come, or the database was deleted and counts anew. */
   function missed(): void {
+    patience = undefined;
     early.clear();
     begin();
     tell(undefined);

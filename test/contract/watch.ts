@@ -352,6 +352,23 @@ export function watchContract(): void {
       expect(same).toHaveLength(1);
     });
 
+    it('waits a moment for a commit that was never told, however many follow it', async () => {
+      const database = newDatabase();
+      const [one, two] = [open(database), open(database)];
+      const heard = listen(two);
+      await Promise.all([ready(one), ready(two)]);
+      const post = vi.spyOn(BroadcastChannel.prototype, 'postMessage').mockImplementation(() => {});
+      await one.set('lost', 1);
+      post.mockRestore();
+      // Less than the time for which a missing number is waited for lies between two of them.
+      for (let n = 0; n < 100 && heard.length === 0; n += 1) {
+        await one.set('a', n);
+        await new Promise((done) => setTimeout(done, 100));
+      }
+      expect(heard).not.toEqual([]);
+      await soon(() => expect(heard).toContainEqual(['set', 'lost', 1, 'tab']));
+    });
+
     it('tells this tab its own changes where there is no BroadcastChannel, and the status says so', async () => {
       vi.stubGlobal('BroadcastChannel', undefined);
       onTestFinished(() => void vi.unstubAllGlobals());

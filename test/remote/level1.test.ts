@@ -495,7 +495,7 @@ describe('update', () => {
   });
 
   it('rejects with both sides when others were faster until its time had passed', async () => {
-    await openReady({ timeout: 300 });
+    await openReady({ timeout: 1500 });
     let others = 0;
     server.before = ({ batch }) => {
       if (batch?.ops[0]?.op === 'put') server.apply({ ops: [{ op: 'put', key: 'n', value: ++others }] });
