@@ -18,6 +18,8 @@ export type Heard =
       readonly number: number | undefined;
       readonly changes: readonly StoredChange[];
       readonly isOwn: boolean;
+      /** Whose data it is, if the server has named an account. */
+      readonly account: string | undefined;
     }
   | undefined;
 
@@ -32,8 +34,9 @@ export interface ChangeFeed {
    *
    * @param number The number that the transaction has taken. Without one the changes are told at once.
    * @param changes `undefined` if everything may have changed.
+   * @param account Whose data it is, if the server has named an account.
    */
-  publish(number: number | undefined, changes: readonly StoredChange[] | undefined): void;
+  publish(number: number | undefined, changes: readonly StoredChange[] | undefined, account?: string): void;
   /** Calls `listener` with each transaction's changes, in the order of the commits. Returns what ends that. */
   subscribe(listener: (heard: Heard) => void): () => void;
   close(): void;
@@ -45,6 +48,7 @@ type Message =
       readonly type: 'changes';
       readonly number: number | undefined;
       readonly changes: readonly StoredChange[] | undefined;
+      readonly account: string | undefined;
     };
 
 /** Milliseconds to wait for a number that is missing. */
@@ -85,7 +89,15 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
     if (!channel) return;
     channel.onmessage = ({ data }: MessageEvent<Message>) => {
       if (data.type === 'changes')
-        take(data.number, data.changes && { number: data.number, changes: data.changes, isOwn: false });
+        take(
+          data.number,
+          data.changes && {
+            number: data.number,
+            changes: data.changes,
+            isOwn: false,
+            account: data.account,
+          },
+        );
       else {
         signs += 1;
         isHeard = true;
@@ -190,10 +202,10 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
       return isHeard;
     },
     hearsOthers: () => !isOpen || channel !== undefined,
-    publish(number, changes) {
+    publish(number, changes, account) {
       if (number === undefined && changes?.length === 0) return;
-      if (isHeard) post({ type: 'changes', number, changes });
-      take(number, changes && { number, changes, isOwn: true });
+      if (isHeard) post({ type: 'changes', number, changes, account });
+      take(number, changes && { number, changes, isOwn: true, account });
     },
     subscribe(listener) {
       open();

@@ -114,8 +114,8 @@ export interface SyncDatabase {
    * @param origin Where its changes come from. They are told to the listeners of `watch()` after the commit.
    */
   write<T>(work: (writing: WriteTransaction) => Promise<T>, strict?: boolean, origin?: Origin): Promise<T>;
-  /** Tells changes that could not be stored here. */
-  tell(changes: readonly StoredChange[]): void;
+  /** Tells changes of the data of an account that could not be stored here. */
+  tell(changes: readonly StoredChange[], account: string | undefined): void;
   /** Keeps the meta in memory, because it cannot be stored. */
   remember(meta: Meta): void;
   /**
@@ -272,7 +272,7 @@ export function createSyncDatabase(
     },
     read: (work) =>
       transact(() => connection.readInSteps((store) => work(readTransactionOf(store, remembered)))),
-    tell: (changes) => feed?.publish(undefined, changes),
+    tell: (changes, account) => feed?.publish(undefined, changes, account),
     write: (work, strict = false, origin = undefined) =>
       transact(async () => {
         let result: Awaited<ReturnType<typeof work>> | undefined;
@@ -305,7 +305,7 @@ export function createSyncDatabase(
           throw failure === undefined ? error : asStorageError(failure, 'The outbox');
         });
         if (written) remembered(written);
-        if (told) feed?.publish(told.number, told.changes);
+        if (told) feed?.publish(told.number, told.changes, told.account);
         return result as Awaited<ReturnType<typeof work>>;
       }),
     async withPatience(work, patienceMs = events?.patienceMs() ?? LONGEST_DELAY_MS) {
@@ -352,6 +352,7 @@ const recordsOf = (type: RecordType, from: string | number = Number.NEGATIVE_INF
 interface Told {
   readonly number: number;
   readonly changes: readonly StoredChange[] | undefined;
+  readonly account: string | undefined;
 }
 
 /** What decides how key states are seen. */
@@ -376,7 +377,7 @@ async function tellingOf(
   const changes = views.changes(before.meta, after.meta, clears);
   if (changes?.length === 0) return undefined;
   const { number } = await takingNumber(store, () => undefined);
-  return { number, changes };
+  return { number, changes, account: after.meta.account };
 }
 
 function readTransactionOf(

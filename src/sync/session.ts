@@ -387,6 +387,8 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     watch(listener) {
       let telling = Promise.resolve();
       const unsubscribe = feed.subscribe((heard) => {
+        // Another tab may be signed in with another account.
+        if (heard && isOfOtherAccount(heard, account.known())) return;
         const commit = heard && commitOf(heard, (error) => log('warn', `cannot tell a change: ${error}`));
         telling = telling.then(async () => listener(await commit));
       });
@@ -398,7 +400,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         if (watching === 0) stopFollowing();
       };
     },
-    snapshot: (keys) => snapshotOf(database, keys, (key) => run([{ type: 'get', key }])),
+    snapshot: (keys) => snapshotOf(database, keys, account.known, (key) => run([{ type: 'get', key }])),
     hearsOthers: feed.hearsOthers,
     flush: () => account.call(flush),
     conflicts: () =>

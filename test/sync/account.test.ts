@@ -2,7 +2,7 @@
  * One device, two accounts (docs/guarantees.md, 9.3): what one account has written or read here never reaches the other. The peer is a
  * real server with two tenants.
  */
-import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished, vi } from 'vitest';
 import type { StorageOptions } from '../../src/index.ts';
 import { answerLost } from '../support/faults.ts';
 import { contentsOf, deleteDatabase, makeCodeForgeStorage } from '../support/old-databases.ts';
@@ -305,6 +305,29 @@ it('two tabs with the tokens of two accounts both work online, and neither is sh
   expect(await a.get('secret')).toBe('of a');
   expect(await tenants.data('a')).not.toHaveProperty('later');
   expect(await tenants.data('b')).toMatchObject({ later: 'of b', secret: 'of b' });
+});
+
+it('watch() tells each of two tabs with the tokens of two accounts its own changes, and nothing of the other account', async () => {
+  const database = 'two-watching-tabs';
+  const a = open({ database, token: TOKENS.a });
+  await a.set('secret', 'of a');
+  await a.filled();
+  const heard = { a: [] as unknown[], b: [] as unknown[] };
+  a.watch(undefined, ({ value }) => heard.a.push(value));
+  await a.get('secret');
+  const b = open({ database, token: TOKENS.b });
+  b.watch(undefined, ({ value }) => heard.b.push(value));
+  for (let i = 0; i < 5; i += 1) {
+    await b.set('secret', `of b ${i}`);
+    await a.set('k', `of a ${i}`);
+  }
+  // What was committed, and what is read after changes may have been missed.
+  await vi.waitFor(() => expect([heard.a.at(-1), heard.b.at(-1)]).toEqual(['of a 4', 'of b 4']), {
+    timeout: 10_000,
+  });
+  await new Promise((done) => setTimeout(done, 1500));
+  expect(heard.a.filter((value) => String(value).startsWith('of b'))).toEqual([]);
+  expect(heard.b.filter((value) => String(value).startsWith('of a'))).toEqual([]);
 });
 
 it('a token that alternates between accounts mixes nothing', async () => {

@@ -70,6 +70,12 @@ export function createMirrorObserver(
     if (unstored.size > MOST_UNSTORED && oldest !== undefined) unstored.delete(oldest);
   }
 
+  /** Tells the writes of this tab that the mirror does not have. */
+  function tellOwn(observations: readonly Observation[], own: ReadonlySet<string>): void {
+    const changes = observations.flatMap((one) => ('key' in one && own.has(one.key) ? [changeOf(one)] : []));
+    database.tell(changes, session?.account);
+  }
+
   /** Updates the mirror, after the updates before. `own` are the keys that the app has written by this. */
   function store(
     observations: readonly Observation[],
@@ -88,7 +94,8 @@ export function createMirrorObserver(
           // stays that of the other tab until this one connects again: two tabs must not delete it alternately.
           if (!(await storeObservations(database, unknown, generation, seq, { own }))) {
             const meta = await database.read((transaction) => transaction.meta());
-            return isOfOtherAccount(meta, session && { account: session.account }) ? undefined : other();
+            if (!isOfOtherAccount(meta, session && { account: session.account })) return other();
+            return tellOwn(unknown, own);
           }
           if (mirrored.size > REMEMBERED) mirrored.clear();
           for (const one of unknown) if ('key' in one) mirrored.set(one.key, stampOf(one.serverState));
@@ -99,7 +106,7 @@ export function createMirrorObserver(
           const keys = unknown.flatMap((one) => ('key' in one ? [one.key] : []));
           for (const one of unknown) if ('key' in one) remember(one.key, one.serverState);
           mirrored.clear();
-          database.tell(unknown.flatMap((one) => ('key' in one && own.has(one.key) ? [changeOf(one)] : [])));
+          tellOwn(unknown, own);
           await database.write(async (writing) => writing.forget(keys)).catch(() => undefined);
         }
       });

@@ -4,6 +4,7 @@
 import type { KeySnapshot, WatchedKeys } from '../../core/changes.ts';
 import { StorageError } from '../../core/errors.ts';
 import { decodeAt } from '../../core/json.ts';
+import type { KnownAccount } from '../../remote/level1/protocol.ts';
 import { clearsOf, type ReadTransaction, type SyncDatabase } from '../database.ts';
 import {
   ALL_KEYS,
@@ -13,17 +14,21 @@ import {
   revisionOf,
   type StoredJson,
 } from '../rules/state.ts';
+import { checkAccount } from './account.ts';
 
 /**
+ * @param known Returns the account whose data may be shown.
  * @param read Reads a key from the server, so that the mirror knows it.
+ * @throws {OtherAccountError} if this device holds data of another account by now.
  * @throws {StorageError} `unavailable` if this device does not know the key, and the server does not answer.
  */
 export async function snapshotOf(
   database: SyncDatabase,
   keys: WatchedKeys,
+  known: () => KnownAccount | undefined,
   read: (key: string) => Promise<unknown>,
 ): Promise<KeySnapshot> {
-  const look = () => database.read((transaction) => viewsIn(transaction, keys));
+  const look = () => database.read((transaction) => viewsIn(transaction, keys, known()));
   let found = await look();
   if ('key' in keys && !found.isKnown) {
     await read(keys.key);
@@ -53,9 +58,14 @@ interface Views {
   }>;
 }
 
-async function viewsIn(transaction: ReadTransaction, keys: WatchedKeys): Promise<Views> {
+async function viewsIn(
+  transaction: ReadTransaction,
+  keys: WatchedKeys,
+  known: KnownAccount | undefined,
+): Promise<Views> {
   const number = await transaction.lastCommit();
   const meta = (await transaction.meta()) ?? INITIAL_META;
+  checkAccount(meta, known);
   const names = 'key' in keys ? [keys.key] : await knownKeys(transaction, keys.prefix);
   const keyStates = await transaction.keyStates([...names, ALL_KEYS]);
   const clears = clearsOf(keyStates);

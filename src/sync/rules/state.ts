@@ -248,7 +248,7 @@ export const inNextGeneration = (meta: Meta, epoch: string): Meta => ({
 type Account = Pick<Meta, 'account'>;
 
 /** Whether this device holds data of another account. Before the server has named an account, it does not. */
-export const isOfOtherAccount = (meta: Meta | undefined, known: Account | undefined): boolean =>
+export const isOfOtherAccount = (meta: Account | undefined, known: Account | undefined): boolean =>
   known !== undefined && meta?.account !== undefined && meta.account !== known.account;
 
 /** The meta of a server that is used for another account from now on. The same transaction deletes everything else. */
