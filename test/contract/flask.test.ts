@@ -7,7 +7,7 @@ import { contract } from './contract.ts';
 withoutIndexedDb();
 
 const open = (server: ServerAddress): KeyValueStorage =>
-  createStorage({ useFlask: true, flaskUrl: server.url, logger: false, timeout: 5000 });
+  createStorage({ useFlask: true, flaskUrl: server.url, logger: false, timeout: 30_000 });
 
 function runOn(name: string, server: ServerAddress): void {
   const openEmpty = async (): Promise<KeyValueStorage> => {

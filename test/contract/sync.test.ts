@@ -15,7 +15,7 @@ let databases = 0;
 function open(flaskUrl: string, options: StorageOptions = {}): KeyValueStorage {
   databases += 1;
   const database = `contract-sync-${Date.now()}-${databases}`;
-  return createStorage({ useFlask: true, flaskUrl, logger: false, timeout: 5000, database, ...options });
+  return createStorage({ useFlask: true, flaskUrl, logger: false, timeout: 30_000, database, ...options });
 }
 
 afterAll(deleteCopies);

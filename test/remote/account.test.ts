@@ -21,7 +21,6 @@ function open(options: StorageOptions = {}): KeyValueStorage {
     flaskUrl: tenants.url,
     token: tenants.token,
     logger: false,
-    timeout: 3000,
     ...options,
   });
   return storage;

@@ -19,7 +19,7 @@ import {
 let tenants: Tenants;
 const openStorage = syncedStorages();
 const open = (options: StorageOptions = {}): SyncedStorage =>
-  openStorage(tenants.url, { token: tenants.token, timeout: 3000, ...options });
+  openStorage(tenants.url, { token: tenants.token, ...options });
 
 beforeAll(async () => {
   tenants = await startTenants();

@@ -24,7 +24,7 @@ async function withServer(work: (server: Level1Server) => Promise<void>): Promis
 
 it('after forget() status() says so, and the listeners of all tabs are told once', () =>
   withServer(async (server) => {
-    const options = { database: 'forgotten in two tabs', timeout: 2000 };
+    const options = { database: 'forgotten in two tabs' };
     const [here, other] = [open(server.url, options), open(server.url, options)];
     await here.set('k', 1);
     await other.get('k');
@@ -54,7 +54,7 @@ describe('a token that may only read', () => {
   afterAll(() => tenants.stop());
 
   it('keeps a clear() of the outbox waiting like every other write, and status() says why', async () => {
-    const storage = open(tenants.url, { token: tenants.token, timeout: 2000 });
+    const storage = open(tenants.url, { token: tenants.token });
     await tenants.put('a', 'k', 1);
     await storage.get('k');
     await storage.filled();
@@ -81,7 +81,7 @@ describe('a token that may only read', () => {
 
 it('a conflict in a namespace names the key as its caller knows it, whatever the call', () =>
   withServer(async (server) => {
-    const storage = open(server.url, { timeout: 2000 });
+    const storage = open(server.url);
     const space = storage.namespace('n:').namespace('m:');
     await space.set('k', 1);
     const before = await space.getEntry('k');
