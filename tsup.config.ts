@@ -65,7 +65,7 @@ const commonJs: Options = {
   // All of them together, so that their types are the same types.
   dts: { ...dts, entry: { index: FULL, ...besideIndex } },
   // `require` of an ES module fails in Jest, and in Node.js before 20.19.
-  noExternal: ['ky', 'devalue', /^@noble\/hashes/],
+  noExternal: ['ky', 'devalue', 'eventsource-parser', /^@noble\/hashes/],
 };
 
 const commonJsBesideIndex: Options = {

@@ -11,7 +11,7 @@ const source = (path: string): string => fileURLToPath(new URL(`./src/${path}`, 
 function inBrowser(browser: EngineName, provider: BrowserProviderOption): TestProjectInlineConfiguration {
   return {
     extends: true,
-    optimizeDeps: { include: ['idb-keyval', 'ky', 'devalue', 'fast-check'] },
+    optimizeDeps: { include: ['idb-keyval', 'ky', 'devalue', 'eventsource-parser', 'fast-check'] },
     test: {
       name: browser,
       include: ['test/browser/**/*.test.ts', 'test/contract/{indexeddb,flask,sync}.test.ts'],

@@ -62,6 +62,7 @@ const codes = (chunks) => [...chunks.values()].map(({ code }) => code);
 const file = (name) => [readFileSync(resolve(root, 'dist', name))];
 
 const [APP_CODE, SERVER] = [/\/app\.js$/, /\/dist\/sync\/index\.js$/];
+// Of the server's, event streams are 2.0 kB, and 1.4 kB of that is their parser.
 // Limits a little above what was measured: they keep the sizes from growing unnoticed. The aims are 8,700 and 31,000 bytes.
 const rows = [
   {
@@ -73,7 +74,7 @@ const rows = [
   {
     name: 'with a server of level 1: all that is loaded',
     codes: loaded(main, APP_CODE, SERVER),
-    bytes: 60_000,
+    bytes: 62_000,
     files: 3,
   },
   ...(await Promise.all(

@@ -46,6 +46,16 @@ export interface HttpRequest<T> {
    * @param token The token that was sent.
    */
   answerOf(json: JsonObject, token: string | undefined): T | undefined;
+  /** Of a request whose answer is read as it comes. */
+  readonly stream?: Streaming<T>;
+}
+
+/** An answer that is read as it comes. The time limit of its request ends when `open` has settled. */
+export interface Streaming<T> {
+  /** The media type that is asked for. */
+  readonly type: string;
+  /** What the body of a 2xx answer of that type is. Rejects if it is cut. */
+  open(body: ReadableStream<Uint8Array>): Promise<T>;
 }
 
 /** When an attempt that failed is repeated. Nothing is repeated for which the time limit leaves no room. */
@@ -89,7 +99,7 @@ export function createExchange(
   token: Token | undefined,
 ): Exchange {
   return async <T>(request: HttpRequest<T>) => {
-    const { method, path, body, repeats, isAnonymous = false, checkToken } = request;
+    const { method, path, body, repeats, isAnonymous = false, checkToken, stream } = request;
     const given = isAnonymous ? undefined : (request.token ?? token);
     const timeoutMs = Math.min(request.timeoutMs ?? defaultTimeoutMs, defaultTimeoutMs);
     // The requests before it have taken all the time of their call.
@@ -135,7 +145,7 @@ export function createExchange(
         // Only where there is something to cache: a request past the cache is one past a page's remembered preflights too.
         ...(method === 'GET' && { cache: 'no-store' }),
         headers: {
-          accept: 'application/json',
+          accept: stream?.type ?? 'application/json',
           ...(body !== undefined && { 'content-type': 'application/json' }),
         },
         timeout: false,
@@ -192,12 +202,13 @@ export function exchangeBy(exchange: Exchange, deadline: Deadline | undefined): 
 /** What an answer is worth. Rejects where its body is cut. */
 async function replyOf<T>(
   response: Response,
-  { answerOf }: HttpRequest<T>,
+  { answerOf, stream }: HttpRequest<T>,
   base: string,
   token: string | undefined,
 ): Promise<Reply<T>> {
   const { ok, status, headers } = response;
   const type = headers.get('content-type')?.split(';')[0]?.trim() || 'nothing';
+  if (ok && stream?.type === type && response.body) return { ok, answer: await stream.open(response.body) };
   // The status of a refusal says enough where its body cannot be read.
   const text = await (ok ? response.text() : response.text().catch(() => ''));
   const found = objectOf(text, type);

@@ -21,7 +21,6 @@ import { createSyncDatabase, isLocal } from './database.ts';
 import { checkAccount } from './mirror/account.ts';
 import { commitOf } from './mirror/commit.ts';
 import { createMirrorObserver } from './mirror/observer.ts';
-import { pull } from './mirror/pull.ts';
 import { snapshotOf } from './mirror/snapshot.ts';
 import { createAccount } from './online/account.ts';
 import { createCalls } from './online/calls.ts';
@@ -30,6 +29,7 @@ import { createFollowing } from './online/following.ts';
 import { createHandshake } from './online/handshake.ts';
 import { createLimits } from './online/limits.ts';
 import { createLists } from './online/lists.ts';
+import { createPulling } from './online/pulling.ts';
 import { createSending } from './online/sending.ts';
 import { createLocalCalls } from './outbox/append.ts';
 import { listConflicts, resolveConflicts } from './outbox/conflicts.ts';
@@ -41,8 +41,8 @@ import { isOfOtherAccount } from './rules/state.ts';
 import { createTabs } from './tabs/channel.ts';
 import { createTabLock } from './tabs/lock.ts';
 
-/** Milliseconds between requests for the changes of others. */
-const PULL_MS = 30_000;
+/** Milliseconds between requests for the changes of others, while no tab follows them. */
+const POLL_MS = 30_000;
 /** The most milliseconds for which the server holds back an answer without changes. */
 const HOLD_MS = 20_000;
 /** The most milliseconds for a request without operations, as for those of the detection. */
@@ -207,50 +207,31 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     });
   });
 
-  /** Whether the disk has no room for the mirror. */
-  let isDiskFull = false;
-  /** Fills the mirror further. */
-  async function fillMirror(holdMs: number): Promise<number | undefined> {
-    const level1 = flask.level1();
-    const meta = await database.read((transaction) => transaction.meta());
-    if (!level1?.tellsChanges || !meta || isOfOtherAccount(meta, { account: level1.account() })) {
-      await counts.refresh(false);
-      return undefined;
-    }
-    const { isSameEpoch, changes } = await pull(database, level1, meta, signal, holdMs);
-    await (isSameEpoch ? counts.refresh(false) : serverConnection.connect());
-    return changes;
-  }
-  let filling: Promise<number | undefined> | undefined;
-  async function pullNow(holdMs = 0): Promise<number | undefined> {
-    if (isDiskFull) return undefined;
-    // What is followed is continued after the first filling, which would otherwise be read twice.
-    if (holdMs > 0) await filling;
-    filling = fillMirror(holdMs).catch(async (error: StorageError) => {
-      if (error instanceof OtherAccountError) await account.changed(error);
-      isDiskFull = error.code === 'quota';
-      if (isUnreachable(error) && !signal.aborted) serverConnection.lost(error);
-      return undefined;
-    });
-    return filling;
-  }
-  const pullSoon = (): void => void pullNow();
-  const following = createFollowing({
-    name,
+  const pulling = createPulling({
+    flask,
+    database,
+    serverConnection,
     signal,
     // The answer must come within the time limit of a request.
     holdMs: Math.min(HOLD_MS, Math.floor(timeout / 2000) * 1000),
+    account,
+    stored: () => counts.refresh(false),
+  });
+  const pullSoon = (): void => void pulling.now();
+  const following = createFollowing({
+    name,
+    signal,
     isOnline: () => isOnline() && !account.blocked(),
-    pull: pullNow,
+    follow: pulling.follow,
     tell: () => tabs.tell('following'),
     hearsOthers: feed.hearsOthers,
   });
   let watching = 0;
   let stopFollowing = (): void => {};
-  const pulling = unref(
+  const polling = unref(
     setInterval(() => {
-      if (isOnline() && !isHidden()) pullSoon();
-    }, PULL_MS),
+      if (isOnline() && !isHidden() && !following.isFollowed()) pullSoon();
+    }, POLL_MS),
   );
   const ignoreNetwork = onNetworkBack(() => {
     if (!isOnline()) void serverConnection.connect();
@@ -438,7 +419,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     async close() {
       controller.abort();
       ignoreNetwork();
-      clearInterval(pulling);
+      clearInterval(polling);
       tabs.close();
       feed.close();
       await flask.close();

@@ -37,7 +37,7 @@ export async function serveLibrary(): Promise<{ server: ViteDevServer; url: stri
     configFile: false,
     logLevel: 'error',
     server: { host: '127.0.0.1', port: 0, hmr: false, watch: null },
-    optimizeDeps: { noDiscovery: true, include: ['idb-keyval', 'ky', 'devalue'] },
+    optimizeDeps: { noDiscovery: true, include: ['idb-keyval', 'ky', 'devalue', 'eventsource-parser'] },
     plugins: [
       {
         name: 'library-page',

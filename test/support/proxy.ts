@@ -28,6 +28,8 @@ export interface TcpProxy {
   /** Reset every connection, and each new one, until `restore()`. */
   cut(): void;
   restore(): void;
+  /** Let no byte of the connections pass any more that there are now, without a sign of it. New ones work. */
+  stall(): void;
   close(): Promise<void>;
 }
 
@@ -72,6 +74,9 @@ export async function startProxy(url: string, options: ProxyOptions = {}): Promi
   const restore = (): void => {
     isCut = false;
   };
+  const stall = (): void => {
+    for (const socket of sockets) socket.removeAllListeners('data').pause();
+  };
   const control = createHttpServer((request, response) => {
     if (request.url === '/cut') cut();
     else restore();
@@ -84,6 +89,7 @@ export async function startProxy(url: string, options: ProxyOptions = {}): Promi
     traffic,
     cut,
     restore,
+    stall,
     async close() {
       for (const socket of sockets) socket.destroy();
       control.closeAllConnections();

@@ -162,6 +162,45 @@ describe('without any call', () => {
     await soon(() => expect(heard).toEqual([['set', 'a', 2, 'remote']]));
   }, 60_000);
 
+  it('compares everything where the server no longer knows the cursor, or was restored', async () => {
+    const storage = open(server.url);
+    await storage.setMany([
+      ['a', 1],
+      ['b', 1],
+      ['c', 1],
+    ]);
+    await storage.filled();
+    const all = listen(storage);
+    const one: unknown[] = [];
+    storage.watch('b', ({ value }) => one.push(value), { immediate: true });
+    const state = (): unknown => {
+      const from = all.findLastIndex(([type]) => type === 'clear');
+      return Object.fromEntries(all.slice(from + 1).map(([, key, value]) => [key, value]));
+    };
+    await soon(() => expect(one).toEqual([1]));
+    let isGone = true;
+    server.before = ({ url }, response) => {
+      if (!isGone || !url.startsWith('/api/v1/changes?since')) return false;
+      isGone = false;
+      theirs('new', 1);
+      theirs('a', 2);
+      server.apply({ ops: [{ op: 'delete', key: 'c' }] });
+      const json = { error: 'gone', type: 'urn:codeforge-storage:cursor-gone' };
+      response.writeHead(410, { 'content-type': 'application/json' }).end(JSON.stringify(json));
+      return true;
+    };
+    await soon(() => expect(state()).toEqual({ a: 2, b: 1, new: 1 }));
+    // A restore: fewer changes, in another epoch.
+    server.epoch = 'second';
+    server.seq = 0;
+    server.data.clear();
+    server.changes = [];
+    theirs('b', 0);
+    theirs('other', 1);
+    await soon(() => expect(state()).toEqual({ b: 0, other: 1 }));
+    expect(one).toEqual([1, 0]);
+  }, 60_000);
+
   it('asks from one tab for all, and from another one when that is closed', async () => {
     const tabs = [
       open(server.url, { database: 'follow' }),

@@ -13,7 +13,7 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
   core: ['devalue'],
   'backup-format': ['core/', '@noble/hashes/'],
   indexeddb: ['core/', 'idb-keyval'],
-  remote: ['core/', 'ky'],
+  remote: ['core/', 'ky', 'eventsource-parser'],
   sync: ['remote/', 'indexeddb/', 'core/'],
   watch: ['core/'],
   transfer: ['sync/', 'remote/', 'indexeddb/', 'backup-format/', 'core/'],

@@ -2,7 +2,9 @@
  * The change feed of a server of level 1, from a cursor on (docs/contract.md, section 7).
  */
 import { isObject, type JsonObject } from '../../core/json.ts';
-import { type Level1, nameOf } from './protocol.ts';
+import { strangerError } from '../errors.ts';
+import { openEventStream } from './event-stream.ts';
+import { type Level1, nameOf, type Unanswered } from './protocol.ts';
 
 /** A page of changes. */
 export interface Changes {
@@ -18,6 +20,12 @@ export interface Changes {
   readonly seq: number;
   readonly more: boolean;
 }
+
+/** Why a feed cannot go on at its cursor. Everything is to be read again. */
+export type Lost = 'epoch-changed' | 'cursor-gone';
+
+/** Pages of changes. Throws {@link StorageError} if the server does not answer. */
+export type Feed = AsyncGenerator<Changes, Lost | undefined>;
 
 /** What an answer to `changes` holds, or `undefined` if it is not a whole one. */
 export function changesOf({ epoch, changes, next, more }: JsonObject): Changes | undefined {
@@ -53,6 +61,57 @@ export async function position(level1: Level1): Promise<string> {
   return `${answer.epoch}.${answer.seq}`;
 }
 
+/** Why a request for changes was refused. @throws {StorageError} if that is not the cursor. */
+function lostBy({ type, error }: Unanswered): Lost {
+  const problem = nameOf(type);
+  if (problem === 'epoch-changed' || problem === 'cursor-gone') return problem;
+  throw error;
+}
+
+/**
+ * The changes after a cursor that there are by now, page by page.
+ *
+ * @param since The cursor. Without one: everything.
+ * @param holdMs Milliseconds for which the server is to hold back an answer without changes.
+ */
+export async function* changesSince(level1: Level1, since: string | undefined, holdMs = 0): Feed {
+  let wait = holdMs > 0 ? `&wait=${Math.floor(holdMs / 1000)}` : '';
+  for (let from = since; ; wait = '') {
+    const cursor = from === undefined ? '' : `since=${encodeURIComponent(from)}&`;
+    const page = await level1.read(`changes?${cursor}limit=${PAGE}${wait}`, changesOf);
+    if (!page.answer) return lostBy(page);
+    yield page.answer;
+    if (!page.answer.more) return undefined;
+    from = `${page.answer.epoch}.${page.answer.seq}`;
+  }
+}
+
+/** The same as an event stream, which goes on until the connection ends or `until` aborts. */
+export async function* streamedSince(level1: Level1, since: string, until: AbortSignal): Feed {
+  const stream = await openEventStream(level1, `changes?since=${encodeURIComponent(since)}`, until);
+  if (!stream.answer) return lostBy(stream);
+  for await (const events of stream.answer) {
+    const next = events.at(-1)?.id;
+    const reset = events.find(({ event }) => event === 'reset');
+    const changes = events.flatMap(({ event, data }) => (event === 'reset' ? [] : [jsonOf(data)]));
+    if (reset) return jsonOf(reset.data)?.reason === 'cursor-gone' ? 'cursor-gone' : 'epoch-changed';
+    const page = changesOf({ epoch: next?.slice(0, next.lastIndexOf('.')), changes, next, more: false });
+    if (!page) throw strangerError('The server', 'an event of an unexpected shape');
+    yield page;
+  }
+  return undefined;
+}
+
+/** The object that a text is, if it is one. */
+function jsonOf(text: string): JsonObject | undefined {
+  try {
+    const json: unknown = JSON.parse(text);
+    return isObject(json) ? json : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * The keys that were written since a cursor, and the cursor after them. `undefined` if every key may have been written: the server was
  * cleared or restored, or no longer knows that cursor.
@@ -62,16 +121,12 @@ export async function changedSince(
   from: string,
 ): Promise<{ readonly keys: ReadonlySet<string>; readonly position: string } | undefined> {
   const keys = new Set<string>();
-  for (let since = from; ; ) {
-    const page = await level1.read(`changes?since=${encodeURIComponent(since)}&limit=${PAGE}`, changesOf);
-    if (!page.answer) {
-      if (/^(cursor-gone|epoch-changed)$/.test(nameOf(page.type) ?? '')) return undefined;
-      throw page.error;
-    }
-    const { epoch, changes, seq, more } = page.answer;
-    if (changes.some(({ type }) => type === 'clear')) return undefined;
-    for (const { key } of changes) keys.add(key);
-    since = `${epoch}.${seq}`;
-    if (!more) return { keys, position: since };
+  const feed = changesSince(level1, from);
+  for (let position = from; ; ) {
+    const { value, done } = await feed.next();
+    if (done) return value ? undefined : { keys, position };
+    if (value.changes.some(({ type }) => type === 'clear')) return undefined;
+    for (const { key } of value.changes) keys.add(key);
+    position = `${value.epoch}.${value.seq}`;
   }
 }

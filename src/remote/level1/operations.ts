@@ -49,8 +49,16 @@ export function createLevel1Protocol(
 ): Protocol1 {
   const epoch = typeof health.epoch === 'string' ? health.epoch : undefined;
   const limits = limitsOf(health);
-  const tellsChanges = Array.isArray(health.capabilities) && health.capabilities.includes('changes');
-  const level1 = createLevel1({ exchange, epoch, limits, tellsChanges, ...caller });
+  const has = (capability: string): boolean =>
+    Array.isArray(health.capabilities) && health.capabilities.includes(capability);
+  const level1 = createLevel1({
+    exchange,
+    epoch,
+    limits,
+    tellsChanges: has('changes'),
+    streamsChanges: has('changes') && has('sse'),
+    ...caller,
+  });
   const writer = createWriter(level1, observer);
   const delivery = createDelivery(writer, limits);
   const deliveryBy = (deadline?: Deadline): Delivery => createDelivery(writer, limits, deadline);

@@ -9,7 +9,7 @@ import type { StorageError } from '../../core/errors.ts';
 import { isObject, type JsonObject } from '../../core/json.ts';
 import { remainingMs } from '../../core/time.ts';
 import { otherAccountError } from '../errors.ts';
-import type { Exchange, Failure, HttpRequest, Repeats } from '../http.ts';
+import type { Exchange, Failure, HttpRequest, Repeats, Streaming } from '../http.ts';
 
 /** One operation in a request. */
 export type WireOp =
@@ -139,6 +139,8 @@ export interface Level1 {
   readonly limits: Limits;
   /** Whether there is a change feed. */
   readonly tellsChanges: boolean;
+  /** Whether it is also an event stream. */
+  readonly streamsChanges: boolean;
   /** The epoch of the data, as the last answer named it. */
   readonly epoch: () => string | undefined;
   /** The account, once an answer has named it. */
@@ -156,6 +158,8 @@ export interface Level1 {
   voidMutation(mutation: Mutation, limitMs?: number): Promise<Settled<Voided>>;
   /** GET of a path of this level. `check` returns what the answer holds, or `undefined` if it is not a whole one. */
   read<T>(path: string, check: (json: JsonObject) => T | undefined, limitMs?: number): Promise<Settled<T>>;
+  /** The same for an answer that is read as it comes. It is sent once. */
+  stream<T>(path: string, streaming: Streaming<T>, limitMs: number): Promise<Settled<T>>;
 }
 
 const API = 'api/v1/';
@@ -171,6 +175,7 @@ export interface Level1Options {
   readonly epoch: string | undefined;
   readonly limits: Limits;
   readonly tellsChanges: boolean;
+  readonly streamsChanges: boolean;
   /** Returns the token, if it is a function, so that it may come to be the token of another account. */
   readonly askToken?: (() => Promise<string>) | undefined;
   /** Whose data this is for. Default: that of the account that the first answer names. */
@@ -188,6 +193,7 @@ export function createLevel1({
   epoch: first,
   limits,
   tellsChanges,
+  streamsChanges,
   askToken,
   known: given,
 }: Level1Options): Level1 {
@@ -241,6 +247,7 @@ export function createLevel1({
   return {
     limits,
     tellsChanges,
+    streamsChanges,
     epoch: () => epoch,
     account: () => known?.account,
     async verify(limitMs) {
@@ -282,6 +289,20 @@ export function createLevel1({
         ...(limitMs !== undefined && { timeoutMs: limitMs }),
         answerOf: withEpoch(check),
       }),
+    stream: <T>(path: string, stream: Streaming<T>, timeoutMs: number) =>
+      ask<T>(
+        exchange,
+        {
+          method: 'GET',
+          path: API + path,
+          ...(askToken && { checkToken }),
+          timeoutMs,
+          stream,
+          // JSON is not what was asked for.
+          answerOf: () => undefined,
+        },
+        1,
+      ),
   };
 }
 

@@ -10,8 +10,8 @@ import type { StorageError } from '../../core/errors.ts';
 import { storedJsonOf } from '../../core/json.ts';
 import { snapshot } from '../../core/values.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
-import { changesOf } from '../../remote/level1/changes.ts';
-import { type Level1, nameOf } from '../../remote/level1/protocol.ts';
+import { changesSince, type Feed } from '../../remote/level1/changes.ts';
+import type { Level1 } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase } from '../database.ts';
 import type { KeyState, Meta } from '../rules/state.ts';
 import { type Observation, storeObservations } from './update.ts';
@@ -19,63 +19,65 @@ import { type Observation, storeObservations } from './update.ts';
 /** The most bytes of values that are mirrored as a whole. On level 0 all of them are read at each start. */
 const MOST = 64 * 1024 * 1024;
 const MOST_LEVEL0 = 8 * 1024 * 1024;
-const PAGE = 1000;
 const COMPARED = 500;
 
 /**
- * Continues at the cursor of the mirror.
+ * Continues at the cursor of the mirror, or fills it from the start.
  *
- * @param holdMs Milliseconds for which the server is to hold back an answer without changes.
- * @returns Whether the epoch is still that of the handshake, and how many changes there were; `undefined` if the mirror has no cursor
- * afterwards, so that it cannot be continued.
+ * @param feedAt The changes after a cursor.
+ * @param stored Is called after each page.
+ * @returns How many changes there were; `undefined` if this server cannot be followed, because the mirror has no room for its data. If the
+ * server was restored or has forgotten the cursor, the mirror has no cursor afterwards.
  * @throws {StorageError} if the server does not answer, or the disk is full.
  */
 export async function pull(
   database: SyncDatabase,
   level1: Level1,
   meta: Meta,
-  signal: AbortSignal,
-  holdMs = 0,
+  feedAt: (since: string) => Feed,
+  stored: () => void,
 ): Promise<{ readonly isSameEpoch: boolean; readonly changes: number | undefined }> {
-  const unfollowed = { isSameEpoch: true, changes: undefined };
-  let count = 0;
   if (meta.cursor === undefined) {
     const stats = await level1.read('stats', ({ sizeBytes }) =>
       typeof sizeBytes === 'number' ? sizeBytes : undefined,
     );
-    if (!(Number(stats.answer ?? MOST) < MOST)) return unfollowed;
+    if (!(Number(stats.answer ?? MOST) < MOST)) return { isSameEpoch: true, changes: undefined };
   }
   /** The keys that were listed, if the mirror is filled from the start: other keys are gone. */
   const listed = meta.cursor === undefined ? new Set<string>() : undefined;
-  for (let cursor = meta.cursor; !signal.aborted; ) {
-    const since = cursor === undefined ? '' : `since=${encodeURIComponent(`${meta.epoch}.${cursor}`)}&`;
-    const wait = cursor === undefined || count > 0 ? '' : `&wait=${Math.floor(holdMs / 1000)}`;
-    const page = await level1.read(`changes?${since}limit=${PAGE}${wait}`, changesOf);
-    if (!page.answer) {
-      const problem = nameOf(page.type);
-      // The cursor is too old: the next attempt fills the mirror from the start.
-      if (problem === 'cursor-gone') await remember(database, meta, { cursor: undefined });
-      if (problem === 'epoch-changed') return { isSameEpoch: false, changes: undefined };
-      if (problem !== 'cursor-gone') throw page.error;
-      return unfollowed;
+  const feed = listed ? changesSince(level1, undefined) : feedAt(`${meta.epoch}.${meta.cursor}`);
+  try {
+    for (let count = 0; ; ) {
+      const { value, done } = await feed.next();
+      if (done) {
+        // The cursor is too old: the next attempt fills the mirror from the start.
+        if (value === 'cursor-gone') await remember(database, meta, { cursor: undefined });
+        return { isSameEpoch: value !== 'epoch-changed', changes: count };
+      }
+      const { epoch, changes, seq, more } = value;
+      const { generation } = meta;
+      const observations = changes.map(
+        ({ key, value, rev, type }): Observation =>
+          type === 'clear'
+            ? { generation, clearedAt: rev }
+            : { key, serverState: { generation, epoch, seq: rev, value } },
+      );
+      const isCurrent =
+        epoch === meta.epoch &&
+        (await storeObservations(database, observations, generation, seq, { isFeed: !listed }));
+      if (!isCurrent) {
+        await feed.return(undefined);
+        return { isSameEpoch: epoch === meta.epoch, changes: count };
+      }
+      count += changes.length;
+      for (const { key } of changes) listed?.add(key);
+      if (more && listed) continue;
+      await remember(database, meta, { cursor: seq, lastSyncAtMs: Date.now() }, listed);
+      stored();
     }
-    const { epoch, changes, seq, more } = page.answer;
-    if (epoch !== meta.epoch) return { isSameEpoch: false, changes: undefined };
-    count += changes.length;
-    const observations = changes.map(
-      ({ key, value, rev, type }): Observation =>
-        type === 'clear'
-          ? { generation: meta.generation, clearedAt: rev }
-          : { key, serverState: { generation: meta.generation, epoch, seq: rev, value } },
-    );
-    for (const { key } of changes) listed?.add(key);
-    await storeObservations(database, observations, meta.generation, seq, { isFeed: !listed });
-    cursor = seq;
-    if (more && listed) continue;
-    await remember(database, meta, { cursor, lastSyncAtMs: Date.now() }, listed);
-    if (!more) break;
+  } finally {
+    await feed.return(undefined);
   }
-  return { isSameEpoch: true, changes: count };
 }
 
 /** Stores the progress of the mirror, unless a new generation has begun. */
@@ -88,7 +90,7 @@ const remember = (
   database.write(async (writing) => {
     const meta = await writing.meta();
     if (meta?.generation !== generation) return;
-    writing.setMeta({ ...meta, ...found });
+    writing.setMeta({ ...meta, ...found, wasComplete: meta.wasComplete || listed !== undefined });
     if (!listed) return;
     const keys = await writing.keys<string>('mirror');
     const seq = Number(found.cursor);

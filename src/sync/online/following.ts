@@ -1,8 +1,8 @@
 /**
  * Follows the server's change feed while somebody watches, so that changes of other clients are heard at once.
  *
- * One tab of the origin asks, under a lock, and the server holds its answer back until there is a change (docs/contract.md, 7.3). The
- * tab says every few seconds that it is still there. A tab that was suspended does not, so a visible tab takes the lock from it.
+ * One tab of the origin does, under a lock, and says every few seconds that it is still there. A tab that was suspended does not, so a
+ * visible tab takes the lock from it.
  *
  * Spec: W3C Web Locks API.
  */
@@ -13,15 +13,13 @@ import { sleep } from '../../core/time.ts';
 export interface FollowingParts {
   readonly name: string;
   readonly signal: AbortSignal;
-  /** Milliseconds for which the server is asked to hold an answer back. */
-  readonly holdMs: number;
   isOnline(): boolean;
   /**
-   * Stores what has changed at the server. Never rejects.
+   * Follows the server for some time, at most until `until` aborts. Never rejects.
    *
-   * @returns How many changes there were; `undefined` if the server cannot be followed now.
+   * @returns Milliseconds until it is to be called again; `undefined` if the server cannot be followed now.
    */
-  pull(holdMs: number): Promise<number | undefined>;
+  follow(until: AbortSignal): Promise<number | undefined>;
   /** Tells the other tabs that this one follows. */
   tell(): void;
   /** Whether the other tabs can be heard. */
@@ -34,34 +32,37 @@ export interface Following {
   start(): () => void;
   /** Another tab follows. */
   heard(): void;
+  /** Whether a tab follows. */
+  isFollowed(): boolean;
 }
 
 /** Milliseconds between signs of life, and after which a tab counts as suspended. */
 const BEAT_MS = 3000;
 const SILENCE_MS = 10_000;
-/** Milliseconds until the next request: while there are changes, after an answer that was not held back, and where nothing is to be had. */
+/** Milliseconds until the lock is asked for again, and until the server is: while it is away, and where it cannot be followed. */
 const PAUSE_MS = 50;
-const UNHELD_MS = 1000;
 const AWAY_MS = 1000;
 const UNFOLLOWED_MS = 30_000;
 
 /** Follows the server of the tabs that share `name`. */
 export function createFollowing(parts: FollowingParts): Following {
-  const { name, signal, holdMs, pull } = parts;
-  let heardAt = performance.now();
+  const { name, signal } = parts;
+  let heardAt = Number.NEGATIVE_INFINITY;
+  const isFollowed = (): boolean => performance.now() - heardAt < SILENCE_MS;
+
+  const beat = (): void => {
+    heardAt = performance.now();
+    parts.tell();
+  };
 
   async function follow(until: AbortSignal): Promise<void> {
+    beat();
+    const beating = unref(setInterval(beat, BEAT_MS));
     while (!until.aborted) {
-      if (!parts.isOnline()) {
-        await sleep(AWAY_MS, until);
-        continue;
-      }
-      const askedAt = performance.now();
-      const changes = await pull(holdMs);
-      const wasHeld = performance.now() - askedAt > holdMs / 2;
-      if (changes === undefined) await sleep(parts.isOnline() ? UNFOLLOWED_MS : AWAY_MS, until);
-      else await sleep(changes > 0 || wasHeld ? PAUSE_MS : UNHELD_MS, until);
+      const pauseMs = parts.isOnline() ? await parts.follow(until) : AWAY_MS;
+      await sleep(pauseMs ?? (parts.isOnline() ? UNFOLLOWED_MS : AWAY_MS), until);
     }
+    clearInterval(beating);
   }
 
   /** Waits for the lock and follows, until `ended` aborts or another tab takes the lock. */
@@ -69,15 +70,8 @@ export function createFollowing(parts: FollowingParts): Following {
     const leading = new AbortController();
     const stop = (): void => leading.abort();
     ended.addEventListener('abort', stop);
-    const beat = (): void => {
-      heardAt = performance.now();
-      parts.tell();
-    };
     const work = async (): Promise<void> => {
-      if (ended.aborted) return;
-      beat();
-      const beating = unref(setInterval(beat, BEAT_MS));
-      await follow(leading.signal).finally(() => clearInterval(beating));
+      if (!ended.aborted) await follow(leading.signal);
     };
     await locks.request(`${name}#following`, options, work).catch(() => undefined);
     stop();
@@ -86,8 +80,7 @@ export function createFollowing(parts: FollowingParts): Following {
 
   /** Leads, or waits until the tab that leads ends or is silent. */
   async function takePart(locks: LockManager, ended: AbortSignal): Promise<void> {
-    const isSilent = (): boolean =>
-      performance.now() - heardAt > SILENCE_MS && !isHidden() && parts.hearsOthers();
+    const isSilent = (): boolean => !isFollowed() && !isHidden() && parts.hearsOthers();
     for (let steal = false; !ended.aborted; ) {
       const waiting = new AbortController();
       const stop = (): void => waiting.abort();
@@ -104,6 +97,7 @@ export function createFollowing(parts: FollowingParts): Following {
   }
 
   return {
+    isFollowed,
     heard() {
       heardAt = performance.now();
     },

@@ -84,6 +84,8 @@ export interface Meta {
   readonly seq: number;
   /** The mirror is complete up to this sequence number; `undefined` while it may lack keys. */
   readonly cursor?: number | undefined;
+  /** Whether the mirror was complete once. When it is filled again, keys may have changed that it did not know. */
+  readonly wasComplete?: boolean | undefined;
   /** Server states before this sequence number were deleted by a clear. */
   readonly clearedAt: number;
   /** The level of the server; `undefined` until it was reached once. */
@@ -254,6 +256,7 @@ export const isOfOtherAccount = (meta: Account | undefined, known: Account | und
 /** The meta of a server that is used for another account from now on. The same transaction deletes everything else. */
 export const inAccount = (meta: Meta, epoch: string, account: string | undefined): Meta => ({
   ...inNextGeneration(meta, epoch),
+  wasComplete: false,
   needsComparison: false,
   account,
 });

@@ -83,6 +83,9 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
     changes(metaBefore, metaAfter, clears) {
       if (isErased) return undefined;
       const isClearDone = clears.after.length < clears.before.length;
+      const isFilledAgain =
+        metaBefore.wasComplete && metaBefore.cursor === undefined && metaAfter.cursor !== undefined;
+      if (isFilledAgain && !left) return undefined;
       // Values that a queued clear has hidden are seen again.
       if (isClearDone && !left) return undefined;
       if (isClearDone)

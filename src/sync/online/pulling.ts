@@ -1,0 +1,114 @@
+/**
+ * Keeps the mirror current: with what has changed at the server by now, or with what changes while it is followed.
+ *
+ * A server is followed by an event stream where it announces one. Where a proxy on the way lets none through, it is followed by requests
+ * that the server holds back until there is a change (docs/contract.md, 7.3 and 7.6).
+ */
+import type { StorageError } from '../../core/errors.ts';
+import type { FlaskBackend } from '../../remote/backend.ts';
+import { OtherAccountError } from '../../remote/errors.ts';
+import { changesSince, type Feed, streamedSince } from '../../remote/level1/changes.ts';
+import type { Level1 } from '../../remote/level1/protocol.ts';
+import type { SyncDatabase } from '../database.ts';
+import { pull } from '../mirror/pull.ts';
+import { isUnreachable } from '../outbox/stop.ts';
+import { isOfOtherAccount } from '../rules/state.ts';
+import type { Account } from './account.ts';
+import type { ServerConnection } from './connection.ts';
+
+/** What pulling needs. */
+export interface PullingParts {
+  readonly flask: FlaskBackend;
+  readonly database: SyncDatabase;
+  readonly serverConnection: ServerConnection;
+  readonly account: Account;
+  readonly signal: AbortSignal;
+  /** Milliseconds for which the server is asked to hold back an answer without changes. */
+  readonly holdMs: number;
+  /** Is called when changes were stored. */
+  stored(): Promise<void>;
+}
+
+/** Pulls changes into the mirror. Nothing here rejects. */
+export interface Pulling {
+  /** Stores what has changed by now. */
+  now(): Promise<void>;
+  /**
+   * Stores what changes, until the server or `until` ends it.
+   *
+   * @returns Milliseconds until it is to be called again; `undefined` if the server cannot be followed.
+   */
+  follow(until: AbortSignal): Promise<number | undefined>;
+}
+
+/** Milliseconds until the next request: after changes, or an answer that was held back; and after others. */
+const PAUSE_MS = 50;
+const UNHELD_MS = 1000;
+/** Milliseconds for which no event stream is tried where one has failed. */
+const UNSTREAMED_MS = 600_000;
+
+export function createPulling(parts: PullingParts): Pulling {
+  const { flask, database, serverConnection, account, signal, holdMs, stored } = parts;
+  /** Whether the disk has no room for the mirror. */
+  let isDiskFull = false;
+  let streamsAgainAt = Number.NEGATIVE_INFINITY;
+
+  async function fill(feedAt: (level1: Level1, since: string) => Feed): Promise<number | undefined> {
+    const level1 = flask.level1();
+    const meta = await database.read((transaction) => transaction.meta());
+    if (!level1?.tellsChanges || !meta || isOfOtherAccount(meta, { account: level1.account() })) {
+      await stored();
+      return undefined;
+    }
+    const found = await pull(
+      database,
+      level1,
+      meta,
+      (since) => feedAt(level1, since),
+      () => void stored(),
+    );
+    await (found.isSameEpoch ? stored() : serverConnection.connect());
+    return found.changes;
+  }
+  let filling: Promise<number | undefined> | undefined;
+  async function pullBy(feedAt: (level1: Level1, since: string) => Feed): Promise<number | undefined> {
+    if (isDiskFull) return undefined;
+    return fill(feedAt).catch(async (error: StorageError) => {
+      if (error instanceof OtherAccountError) await account.changed(error);
+      isDiskFull = error.code === 'quota';
+      if (isUnreachable(error) && !signal.aborted) serverConnection.lost(error);
+      return undefined;
+    });
+  }
+
+  /** An event stream. If none can be opened although the server answers, none is tried for a while. */
+  async function* streamed(level1: Level1, since: string, until: AbortSignal): Feed {
+    try {
+      return yield* streamedSince(level1, since, until);
+    } catch {
+      const lost = yield* changesSince(level1, since);
+      streamsAgainAt = performance.now() + UNSTREAMED_MS;
+      return lost;
+    }
+  }
+
+  return {
+    async now() {
+      filling = pullBy(changesSince);
+      await filling;
+    },
+    async follow(until) {
+      // It is continued after the first filling, which would otherwise be read twice.
+      await filling;
+      const streams = flask.level1()?.streamsChanges && performance.now() > streamsAgainAt;
+      const askedAt = performance.now();
+      const changes = await pullBy((level1, since) =>
+        streams ? streamed(level1, since, until) : changesSince(level1, since, holdMs),
+      );
+      if (changes === undefined) return undefined;
+      // Many clients lose their streams together.
+      if (streams) return Math.random() * UNHELD_MS;
+      return changes > 0 || performance.now() - askedAt > holdMs / 2 ? PAUSE_MS : UNHELD_MS;
+    },
+  };
+}

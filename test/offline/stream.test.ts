@@ -1,0 +1,141 @@
+/**
+ * How the real server is followed while somebody watches: by an event stream, or by held requests where a proxy lets none through. What
+ * becomes of a stream that is cut, that is silent, and whose server is restarted (docs/guarantees.md, 5.4).
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it, onTestFinished, vi } from 'vitest';
+import { createStorage, type KeyValueStorage } from '../../src/index.ts';
+import type { Faults } from '../support/faults.ts';
+import { type MortalServer, mortalServer } from '../support/mortal-server.ts';
+import { startProxy, type TcpProxy } from '../support/proxy.ts';
+
+let folder = '';
+let server: MortalServer;
+let proxy: TcpProxy;
+let databases = 0;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'codeforge-stream-'));
+  server = await mortalServer(join(folder, 'test.db'), {});
+  await server.start();
+});
+afterEach(async () => {
+  await proxy.close();
+  await server.kill();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** A tab behind a proxy, whose copy is filled. */
+async function openTab(faults?: Faults): Promise<KeyValueStorage> {
+  proxy = await startProxy(server.url, faults ? { faults } : {});
+  databases += 1;
+  const storage = createStorage({
+    useFlask: true,
+    flaskUrl: proxy.url,
+    database: `stream-${databases}`,
+    logger: false,
+  });
+  onTestFinished(() => storage.close());
+  await storage.set('a', 0);
+  return storage;
+}
+/** Another client, with a line of its own. */
+async function theirs(key: string, value: unknown): Promise<void> {
+  const { status } = await fetch(`${server.url}/api/storage/${key}`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ value }),
+  });
+  expect(status).toBe(200);
+}
+const soon = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 40_000, interval: 20 });
+
+/** What a listener of `a` hears, once it hears changes of others. */
+async function follow(storage: KeyValueStorage): Promise<unknown[]> {
+  const heard: unknown[] = [];
+  storage.watch('a', ({ value }) => heard.push(value));
+  await theirs('a', 'first');
+  await soon(() => expect(heard).toEqual(['first']));
+  return heard;
+}
+
+it('hears all changes of others by one request', async () => {
+  const heard = await follow(await openTab());
+  // The requests of the start, if any are left.
+  await new Promise((done) => setTimeout(done, 500));
+  const { requests } = proxy.traffic;
+  const values = Array.from({ length: 30 }, (_, i) => i);
+  for (const value of values) {
+    await theirs('a', value);
+    await soon(() => expect(heard.at(-1)).toBe(value));
+  }
+  expect(heard).toEqual(['first', ...values]);
+  expect(proxy.traffic.requests).toBe(requests);
+});
+
+it('hears them by held requests where a proxy gathers answers, and tries no stream again for a while', async () => {
+  const targets: string[] = [];
+  const heard = await follow(
+    await openTab(({ target }) => {
+      targets.push(target);
+      return undefined;
+    }),
+  );
+  for (const value of [1, 2, 3]) {
+    await theirs('a', value);
+    await soon(() => expect(heard.at(-1)).toBe(value));
+  }
+  const streams = targets.filter((target) => target.includes('/changes?since') && !target.includes('limit'));
+  expect(streams).toHaveLength(1);
+  expect(targets.at(-1)).toMatch(/wait=\d/);
+});
+
+it('a stream that brings nothing is cut and resumed, as after the sleep of a device', async () => {
+  const heard = await follow(await openTab());
+  proxy.stall();
+  await theirs('a', 'missed');
+  await new Promise((done) => setTimeout(done, 500));
+  expect(heard).toEqual(['first']);
+  const now = Date.now();
+  const clock = vi.spyOn(Date, 'now').mockImplementation(() => now + 3_600_000);
+  onTestFinished(() => clock.mockRestore());
+  await soon(() => expect(heard).toEqual(['first', 'missed']));
+});
+
+it('goes on where it was after the server was killed, and what it was told meanwhile is heard', async () => {
+  const heard = await follow(await openTab());
+  for (const value of [1, 2, 3]) {
+    await server.kill();
+    await server.start();
+    await theirs('a', value);
+    await soon(() => expect(heard.at(-1)).toBe(value));
+  }
+  expect(heard).toEqual(['first', 1, 2, 3]);
+});
+
+it('compares everything where another database has taken the place of the one that was', async () => {
+  const storage = await openTab();
+  await storage.setMany([
+    ['b', 0],
+    ['c', 0],
+  ]);
+  const all: unknown[] = [];
+  const heard = await follow(storage);
+  storage.watch(undefined, ({ type, key, value }) => all.push([type, key, value]));
+  await server.kill();
+  for (const file of ['', '-wal', '-shm']) await rm(join(folder, `test.db${file}`), { force: true });
+  await server.start();
+  await theirs('b', 0);
+  await theirs('new', 1);
+  await soon(() => expect(all).toContainEqual(['set', 'new', 1]));
+  const from = all.findLastIndex((change) => (change as unknown[])[0] === 'clear');
+  await soon(() =>
+    expect(all.slice(from + 1).sort()).toEqual([
+      ['set', 'b', 0],
+      ['set', 'new', 1],
+    ]),
+  );
+  await soon(() => expect(heard).toEqual(['first', undefined]));
+});
