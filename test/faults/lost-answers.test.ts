@@ -107,7 +107,7 @@ for (const { name, start, skip, losses, endings } of SUBJECTS)
       server = await start();
       direct = createStorage({ useFlask: true, flaskUrl: server.url, logger: false });
       patient = await openLane(server.url, 10_000);
-      impatient = await openLane(server.url, 400);
+      impatient = await openLane(server.url, 1000);
     });
     afterAll(async () => {
       await closeLanes([patient, impatient]);

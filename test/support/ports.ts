@@ -7,22 +7,22 @@
 import { createServer, type Server } from 'node:net';
 
 const FIRST = 11_000;
-/** Processes with different remainders of their ids take different ports. */
-const SLICES = 100;
-const PORTS_PER_SLICE = 200;
+const COUNT = 20_000;
 
-let taken = 0;
+/** Ports that this process has had before. */
+const taken = new Set<number>();
 
-/** A port of this process's slice that it has not returned before, until all were returned. */
+/** Any of them: processes that look for ports at the same time hardly ever find the same one. */
 function nextPort(): number {
-  const slice = process.pid % SLICES;
-  taken += 1;
-  return FIRST + slice * PORTS_PER_SLICE + (taken % PORTS_PER_SLICE);
+  const port = FIRST + Math.floor(Math.random() * COUNT);
+  if (taken.has(port)) return nextPort();
+  taken.add(port);
+  return port;
 }
 
 /** Makes a server listen on a free loopback port. Returns the port. */
 export async function listen(server: Server): Promise<number> {
-  for (let tries = 0; tries < PORTS_PER_SLICE; tries += 1) {
+  for (let tries = 0; tries < 100; tries += 1) {
     const port = nextPort();
     const isFree = await new Promise<boolean>((resolve, reject) => {
       const failed = (error: NodeJS.ErrnoException): void =>
@@ -35,7 +35,7 @@ export async function listen(server: Server): Promise<number> {
     });
     if (isFree) return port;
   }
-  throw new Error(`No port is free from ${FIRST} on.`);
+  throw new Error(`No port from ${FIRST} to ${FIRST + COUNT - 1} was free.`);
 }
 
 /** A loopback port that nothing listens on. */
