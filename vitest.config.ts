@@ -44,6 +44,7 @@ export default defineConfig({
   resolve: {
     alias: {
       '@codeforge/storage/adapters': source('adapters/index.ts'),
+      '@codeforge/storage/observe': source('observe/index.ts'),
       '@codeforge/storage': source('index.ts'),
     },
   },
@@ -57,7 +58,7 @@ export default defineConfig({
         test: {
           name: 'node',
           include: [
-            'test/{unit,remote,sync,adapters}/**/*.test.ts',
+            'test/{unit,remote,sync,adapters,observe}/**/*.test.ts',
             'test/contract/{indexeddb,level0}.test.ts',
           ],
           setupFiles: ['fake-indexeddb/auto'],

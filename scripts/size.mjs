@@ -36,9 +36,17 @@ async function bundle(code) {
   return new Map(output.map((chunk) => [chunk.fileName, chunk]));
 }
 
-/** The code of an app that also uses an adapter. */
-const adapting = (adapter) =>
-  `import { ${adapter} } from '@codeforge/storage/adapters'; ${using('@codeforge/storage')} globalThis.adapter = ${adapter}(storage);`;
+/** The code of an app that also uses a function of another entry. */
+const adding = (name, entry) =>
+  `import { ${name} } from '${entry}'; ${using('@codeforge/storage')} globalThis.added = ${name}(storage, 'key');`;
+
+/** The functions of other entries, and the most that each of them may add. */
+const ADDED = {
+  asAsyncStorage: { entry: '@codeforge/storage/adapters', bytes: 700 },
+  asStateStorage: { entry: '@codeforge/storage/adapters', bytes: 700 },
+  asUnstorageDriver: { entry: '@codeforge/storage/adapters', bytes: 700 },
+  observe: { entry: '@codeforge/storage/observe', bytes: 1000 },
+};
 
 /** The codes of the chunks that hold these modules, and of all that they import statically. */
 function loaded(chunks, ...modules) {
@@ -78,11 +86,11 @@ const rows = [
     files: 3,
   },
   ...(await Promise.all(
-    ['asAsyncStorage', 'asStateStorage', 'asUnstorageDriver'].map(async (adapter) => ({
-      name: `what ${adapter} adds to the main entry`,
-      codes: loaded(await bundle(adapting(adapter)), APP_CODE),
+    Object.entries(ADDED).map(async ([name, { entry, bytes }]) => ({
+      name: `what ${name} adds to the main entry`,
+      codes: loaded(await bundle(adding(name, entry)), APP_CODE),
       without: loaded(main, APP_CODE),
-      bytes: 700,
+      bytes,
       files: 1,
     })),
   )),

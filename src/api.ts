@@ -128,7 +128,9 @@ export type Change<
 > =
   | {
       [One in Key]: {
+        /** The key has a new value. */
         readonly type: 'set';
+        /** The key, without the prefix of a namespace. */
         readonly key: One;
         /** The value that is stored now. */
         readonly value: Schema[One];
@@ -136,23 +138,34 @@ export type Change<
         readonly previous?: Schema[One];
         /** As `getEntry` returns it; `undefined` on a server without revisions (level 0). */
         readonly revision: string | undefined;
+        /** Where the change was made. */
         readonly source: ChangeSource;
       };
     }[Key]
   | {
       [One in Key]: {
+        /** The key does not exist any more. */
         readonly type: 'delete';
+        /** The key, without the prefix of a namespace. */
         readonly key: One;
+        /** There is none. */
         readonly value?: undefined;
+        /** As of a `set`. */
         readonly previous?: Schema[One];
+        /** Where the change was made. */
         readonly source: ChangeSource;
       };
     }[Key]
   | {
+      /** Everything was deleted. */
       readonly type: 'clear';
+      /** There is none: it is about all keys. */
       readonly key?: undefined;
+      /** There is none. */
       readonly value?: undefined;
+      /** As of a `set`. */
       readonly previous?: Schema[Key];
+      /** Where the change was made. */
       readonly source: ChangeSource;
     };
 
@@ -372,7 +385,7 @@ export interface NamespacedStorage<Schema extends object = Record<string, unknow
    *   gets its present state if that differs, and every other listener a `clear` and then each entry that exists.
    * - Listening to the other tabs begins a moment after the call. Code that writes to the database without the SDK is not heard.
    *
-   * A listener that throws is logged, and does not stop the others.
+   * A listener that throws is logged, and does not stop the others. If what the keys hold cannot be read, `onError` is called.
    *
    * @param keys A key, `{ prefix }`, or `undefined` for all keys.
    * @returns A function that ends this. `close()` ends it too.

@@ -1,6 +1,7 @@
 /**
  * Options of the methods of a storage that read, write and delete entries.
  */
+import type { StorageError } from './core/errors.ts';
 
 /**
  * Which entries to count: those whose keys meet every condition. The texts are compared by their UTF-8 bytes. They need not be keys.
@@ -56,6 +57,11 @@ export interface WatchRange<Prefix extends string = string> {
 export interface WatchOptions {
   /** Ends the watching when it aborts. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Is called when what the keys hold cannot be read: at first with `immediate`, or after changes may have been missed. Later changes
+   * are told nevertheless. Default: it is logged.
+   */
+  readonly onError?: ((error: StorageError) => void) | undefined;
 }
 
 /** How to watch one key. */

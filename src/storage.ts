@@ -96,7 +96,8 @@ export function buildStorage<Schema extends object>(
     opened.delete(one);
   }
 
-  const watchers = createWatchers((error) => log('warn', `has a listener of watch() that fails: ${error}`));
+  const failed = (error: unknown): void => log('warn', `has a listener of watch() that fails: ${error}`);
+  const watchers = createWatchers(failed);
   /** Listeners hear what a session does from its first call on. */
   function watching(session: Session): Session {
     watchers.attach(session);
@@ -288,8 +289,16 @@ export function buildStorage<Schema extends object>(
         if (typeof listener !== 'function')
           throw invalidOption('watch() takes a key, { prefix } or undefined, and a function.');
         const isKey = typeof keys === 'string';
-        const rules = { signal: RULES.signal, ...(isKey && { immediate: RULES.boolean }) };
-        const { signal, immediate = false } = checkOptions<WatchKeyOptions>('watch()', options, rules);
+        const rules = {
+          signal: RULES.signal,
+          onError: RULES.function,
+          ...(isKey && { immediate: RULES.boolean }),
+        };
+        const {
+          signal,
+          immediate = false,
+          onError = failed,
+        } = checkOptions<WatchKeyOptions>('watch()', options, rules);
         const watched = isKey
           ? { key: readKey(keys) }
           : {
@@ -299,12 +308,12 @@ export function buildStorage<Schema extends object>(
         if (closing.signal.aborted) throw closedError();
         if (signal?.aborted) return () => {};
         const remove = watchers.add(
-          { keys: watched, prefixLength: prefix.length, listener: listener as Watcher['listener'] },
+          { keys: watched, prefixLength: prefix.length, listener, onError } as Watcher,
           immediate,
+          // Opens the session if no call has done that yet.
+          context.session(),
         );
         signal?.addEventListener('abort', remove);
-        // Opens the session if no call has done that yet.
-        context.session().catch(() => {});
         return () => {
           signal?.removeEventListener('abort', remove);
           remove();

@@ -15,6 +15,8 @@ export interface Watcher {
   /** The length of the prefix that its keys are told without. */
   readonly prefixLength: number;
   listener(change: ToldChange): void;
+  /** Is called if what its keys hold cannot be read. */
+  onError(error: unknown): void;
 }
 
 /** All listeners of a storage. */
@@ -23,8 +25,9 @@ export interface Watchers {
    * Adds a listener. Returns what removes it.
    *
    * @param isImmediate Whether it first hears the current value of its key.
+   * @param opening Rejects if there is no session, and it cannot be opened.
    */
-  add(watcher: Watcher, isImmediate: boolean): () => void;
+  add(watcher: Watcher, isImmediate: boolean, opening: Promise<unknown>): () => void;
   /** Watches another session from now on. Its data may differ. */
   attach(session: Watched): void;
   close(): void;
@@ -66,6 +69,10 @@ export function createWatchers(failed: (error: unknown) => void): Watchers {
     }
   }
 
+  function unread(watcher: Listening, error: unknown): void {
+    if (all.has(watcher)) watcher.onError(error);
+  }
+
   function hear(watcher: Listening, commit: Commit | undefined): void {
     if (watcher.held) watcher.held.push(commit);
     else if (commit === undefined) void catchUp(watcher, false);
@@ -77,7 +84,10 @@ export function createWatchers(failed: (error: unknown) => void): Watchers {
   async function catchUp(watcher: Listening, isFirst: boolean): Promise<void> {
     watcher.held = [];
     const asked = session;
-    const snapshot = await session?.snapshot(watcher.keys).catch(failed);
+    const snapshot = await session
+      ?.snapshot(watcher.keys)
+      .catch((error) => unread(watcher, error))
+      .catch(failed);
     if (!all.has(watcher) || session !== asked) return;
     const { held } = watcher;
     watcher.held = undefined;
@@ -119,13 +129,14 @@ export function createWatchers(failed: (error: unknown) => void): Watchers {
   }
 
   return {
-    add(given, isImmediate) {
+    add(given, isImmediate, opening) {
       const watcher: Listening = { ...given, held: undefined, from: 0, last: undefined };
       all.add(watcher);
       if (all.size === 1) connect();
       // Without a session its snapshot is read when there is one.
       if (isImmediate) watcher.held = [];
       if (isImmediate && session) void catchUp(watcher, true);
+      opening.catch((error) => isImmediate && unread(watcher, error)).catch(failed);
       return () => {
         if (all.delete(watcher) && all.size === 0) disconnect();
       };

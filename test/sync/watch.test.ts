@@ -1,9 +1,11 @@
 /** `watch()` with a server: changes of this tab, of other tabs and of other clients, while the server answers and while it is away. */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Change, KeyValueStorage } from '../../src/index.ts';
+import type { Change, KeyValueStorage, StorageError } from '../../src/index.ts';
+import { openWithNothing } from '../contract/without-anything.ts';
 import { type Level1Server, startLevel1Server } from '../support/level1-server.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { reopen, shut, syncedStorages } from '../support/synced-storages.ts';
+import { withoutIndexedDb } from '../support/without-indexeddb.ts';
 
 const open = syncedStorages();
 let server: Level1Server;
@@ -319,6 +321,37 @@ describe('while the server is away', () => {
     const second: unknown[] = [];
     storage.watch('a', ({ value }) => second.push(value), { immediate: true });
     await soon(() => expect([first, second]).toEqual([[1, 2], [2]]));
+  });
+});
+
+it('says with onError that a key cannot be read at first, as long as somebody watches; without it that is logged', async () => {
+  const nowhere = 'http://127.0.0.1:9';
+  const storage = await openWithNothing(() => open(nowhere));
+  const lines = (storage as ReturnType<typeof open>).lines;
+  const errors: unknown[] = [];
+  const onError = ({ code }: StorageError): void => void errors.push(code);
+  const stop = storage.watch('a', () => {}, { immediate: true, onError: () => errors.push('stopped') });
+  stop();
+  storage.watch('a', () => {}, { immediate: true, onError });
+  await soon(() => expect(errors).toEqual(['unavailable']));
+  storage.watch('a', () => {}, { immediate: true });
+  await soon(() => expect(lines.join()).toMatch(/watch\(\) that fails: StorageError/));
+  storage.watch('a', () => {}, {
+    immediate: true,
+    onError() {
+      throw new Error('of the app');
+    },
+  });
+  await soon(() => expect(lines.join()).toMatch(/watch\(\) that fails: Error: of the app/));
+});
+
+describe('without IndexedDB', () => {
+  withoutIndexedDb();
+  it('says with onError that there is no server to read from', async () => {
+    const storage = open('http://127.0.0.1:9');
+    const errors: unknown[] = [];
+    storage.watch('a', () => {}, { immediate: true, onError: ({ code }) => errors.push(code) });
+    await soon(() => expect(errors).toEqual(['unavailable']));
   });
 });
 

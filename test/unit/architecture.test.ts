@@ -17,8 +17,9 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
   sync: ['remote/', 'indexeddb/', 'core/'],
   watch: ['core/'],
   transfer: ['sync/', 'remote/', 'indexeddb/', 'backup-format/', 'core/'],
-  // Of the storage that an adapter is handed it knows the types only.
+  // Of the storage that these are handed they know the types only.
   adapters: ['api.ts', 'core/errors.ts', 'core/options.ts'],
+  observe: ['api.ts', 'core/errors.ts'],
   cli: ['transfer/', 'remote/', 'backup-format/', 'core/', 'node:', 'commander', 'croner', 'cli-progress'],
 };
 
