@@ -66,9 +66,21 @@ export interface FlaskBackend extends Backend, Pick<Protocol, 'deletesOf'> {
   settle(): Promise<readonly Result[]>;
   /** Says that the outbox holds the writes of a mutation in doubt, and voids it. */
   release(mutation: Mutation): void;
+  /** When the server has last stored a value, in milliseconds since 1970; 0 if it has stored none. */
+  readonly storedAtMs: () => number;
   /** How long the server has asked to wait, in milliseconds from now (`Retry-After`). */
   readonly askedToWaitMs: () => number;
 }
+
+/** A key that apps do not use. */
+const PROBE = '_health_check';
+
+/** Asks a server of level 0 something that changes nothing. Returns why it does not answer, or `undefined` if it does. */
+export const probeLevel0 = ({ run }: FlaskBackend, limitMs: number): Promise<StorageError | undefined> =>
+  run([{ type: 'has', key: PROBE }], { deadline: performance.now() + limitMs }).then(
+    ([outcome]) => (outcome?.status === 'rejected' ? outcome.reason : undefined),
+    (error) => error,
+  );
 
 /**
  * A backend over the server at `url`.
@@ -86,6 +98,7 @@ export function createFlaskBackend(
   const controller = new AbortController();
   const { signal } = controller;
   let askedToWaitUntil = 0;
+  let storedAtMs = 0;
   const send = createExchange(url, timeout, signal, token);
   const exchange: Exchange = async (request) => {
     const reply = await send(request);
@@ -139,6 +152,7 @@ export function createFlaskBackend(
     handshake: (limitMs) => current && handshake(current, limitMs),
     settle: async () => current?.settle() ?? [],
     release: (mutation) => current?.release(mutation),
+    storedAtMs: () => storedAtMs,
     askedToWaitMs: () => Math.max(0, askedToWaitUntil - performance.now()),
     async open(deadline) {
       const limitMs = deadline === undefined ? timeout : Math.min(timeout, remainingMs(deadline));
@@ -157,7 +171,12 @@ export function createFlaskBackend(
       const { run, deletesOf } = await opened();
       return runWithClears(
         operations,
-        (part) => run(part, deadline),
+        async (part) => {
+          const outcomes = await run(part, deadline);
+          if (part.some(({ type }, i) => type === 'put' && outcomes[i]?.status === 'fulfilled'))
+            storedAtMs = Date.now();
+          return outcomes;
+        },
         async (prefix) => outcomeOfClear(await run(await deletesOf(prefix, deadline), deadline)),
       );
     },

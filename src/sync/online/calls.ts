@@ -88,7 +88,6 @@ export function createCalls(targets: CallTargets): Calls {
   const isOfOneRequest = async ({ code, cause }: StorageError, deadline: Deadline): Promise<boolean> =>
     code === 'unavailable' &&
     cause === undefined &&
-    flask.level1() !== undefined &&
     (await targets.answersOthers(limits.questionMs(deadline)));
 
   /** Sends a request. `by` is when it has to be answered. */

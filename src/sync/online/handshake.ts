@@ -3,7 +3,7 @@
  */
 
 import { StorageError } from '../../core/errors.ts';
-import type { FlaskBackend } from '../../remote/backend.ts';
+import { type FlaskBackend, probeLevel0 } from '../../remote/backend.ts';
 import { OtherAccountError } from '../../remote/errors.ts';
 import type { Level1 } from '../../remote/level1/protocol.ts';
 import type { ReadTransaction, SyncDatabase } from '../database.ts';
@@ -47,7 +47,7 @@ export interface Handshake {
   beginGeneration(before: Meta): Promise<Meta>;
   /** Whether the server rejects every request of this caller. */
   isAccessDenied(limitMs: number): Promise<boolean>;
-  /** Whether the server of level 1 answers a batch without operations. */
+  /** Whether the server answers a request that changes nothing. */
   answersOthers(limitMs: number): Promise<boolean>;
 }
 
@@ -219,19 +219,14 @@ export function createHandshake({
       const level1 = flask.level1();
       const sent = await level1?.batch({}, [], Math.min(limitMs, requestMs));
       if (sent?.error instanceof OtherAccountError) return false;
-      const code = sent
-        ? sent.error?.code
-        : await flask
-            .run([{ type: 'get', key: '_health_check' }], { deadline: performance.now() + limitMs })
-            .then(
-              ([outcome]) => (outcome?.status === 'rejected' ? outcome.reason.code : undefined),
-              (error) => error.code,
-            );
+      const { code } = (sent ? sent.error : await probeLevel0(flask, limitMs)) ?? {};
       return code === 'forbidden';
     },
     async answersOthers(limitMs) {
-      const sent = await flask.level1()?.batch({}, [], Math.min(limitMs, requestMs));
-      return sent?.answer !== undefined;
+      const level1 = flask.level1();
+      if (!level1) return (await probeLevel0(flask, limitMs)) === undefined;
+      const sent = await level1.batch({}, [], Math.min(limitMs, requestMs));
+      return sent.answer !== undefined;
     },
   };
 }

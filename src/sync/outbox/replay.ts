@@ -24,7 +24,7 @@ import {
   type Voided,
   type WireOp,
 } from '../../remote/level1/protocol.ts';
-import { ALL_RECORDS, clearsOf, type SyncDatabase, type WriteTransaction } from '../database.ts';
+import { clearsOf, type SyncDatabase, type WriteTransaction } from '../database.ts';
 import { checkAccount } from '../mirror/account.ts';
 import { type Observation, observationsOf, seqOf, updateMirror } from '../mirror/update.ts';
 import {
@@ -47,16 +47,17 @@ import {
 } from '../rules/state.ts';
 import { clearByRevision } from './clear-by-revision.ts';
 import { fitting, opsOf } from './outgoing.ts';
+import { createSelection, type Selection, select } from './selection.ts';
 import { restoredMeanwhile, type Stop, stopOf } from './stop.ts';
 
 /** The most writes of a request. */
 const MOST = 500;
 /** In how many replays a write is sent alone that the server does not answer although it answers everything else. */
-const PASSES = 3;
+export const PASSES = 3;
 /** How often a request with such a write is sent in each of them. Any other request is sent once: its writes can be sent in parts. */
 const ATTEMPTS = 4;
 /** Milliseconds for a request after one had no answer although the server answers others. */
-const SUSPICIOUS_MS = 2000;
+export const SUSPICIOUS_MS = 2000;
 /** After so many writes that the server forbids, the rest is not tried: the caller may only read. */
 const MOST_DENIED = 3;
 /** After so many mutations that were voided while they were sent, the replay stops. */
@@ -82,14 +83,7 @@ export interface Replay {
 export async function replay(work: Replay, last: number): Promise<Stop | undefined> {
   const { level1, signal } = work;
   const most = Math.min(MOST, level1.limits.batchOps);
-  const selection: Selection = {
-    most,
-    last,
-    postponed: new Set(),
-    skipped: new Set(),
-    isLate: false,
-    isAgainNext: false,
-  };
+  const selection = createSelection(most, last);
   /** The last write that the server has refused for good. */
   let refusal: Refusal | undefined;
   /** Why writes are left. */
@@ -190,22 +184,6 @@ interface Refusal {
   readonly detail: string;
 }
 
-/** Which queued writes are sent. */
-interface Selection {
-  most: number;
-  last: number;
-  /** Versions of writes that were not accepted alone. They are sent after all others, as those that earlier replays have sent in vain. */
-  readonly postponed: Set<number>;
-  /** Versions of writes that this replay does not send again. */
-  readonly skipped: Set<number>;
-  /** Whether a postponed write was sent again. */
-  isLate: boolean;
-  /** Whether a postponed write is sent again as soon as all others up to `last` are sent. */
-  isAgainNext: boolean;
-  /** Whether the server's disk is full: only deletes are sent. */
-  deletesOnly?: boolean;
-}
-
 /**
  * Why a batch was refused or not answered. `server`: the server or the connection. `busy`: the server accepts no writes for a while.
  * `write`: the content of the batch. `room`: the server's disk is full. `access`: this caller may not write. `unknown`: something on the
@@ -271,64 +249,11 @@ const take = ({ database, level1 }: Replay, selection: Selection): Promise<Next 
     return { writes, meta, sentAs: sentAsOf(writes), wasSent: false, isPostponed };
   });
 
-/** Selects the writes that can be sent next: those that were not accepted before come after all others. */
-async function select(
-  writing: WriteTransaction,
-  selection: Selection,
-  lastOrder: number,
-): Promise<{ readonly queued: readonly QueuedWrite[]; readonly isPostponed: boolean }> {
-  const { postponed, skipped, deletesOnly } = selection;
-  const isSkipped = ({ version, value }: QueuedWrite): boolean =>
-    skipped.has(version) || Boolean(deletesOnly && value);
-  const isPostponed = ({ version, failed }: QueuedWrite): boolean =>
-    failed !== undefined || postponed.has(version);
-  for (const most of [MOST, ALL_RECORDS]) {
-    const writes = await writing.firstWrites(most);
-    const others = withoutBlocked(writes, (write) => isSkipped(write) || isPostponed(write));
-    const areLeft = (): boolean => others[0] !== undefined && others[0].order <= selection.last;
-    if (areLeft()) return { queued: others, isPostponed: false };
-    if (writes.length === most) continue;
-    const again = withoutBlocked(writes, isSkipped).filter(isPostponed);
-    if (again.length > 0 && !selection.isAgainNext) {
-      // What was queued meanwhile is sent before the next of them.
-      selection.isAgainNext = true;
-      selection.last = lastOrder;
-      if (areLeft()) return { queued: others, isPostponed: false };
-    }
-    if (!selection.isLate) selection.most = 1;
-    selection.isLate = true;
-    selection.isAgainNext = false;
-    return { queued: again, isPostponed: true };
-  }
-  return { queued: [], isPostponed: false };
-}
-
 const sentAsOf = ([write]: readonly QueuedWrite[]): SentAs => write?.sentAs as SentAs;
 
-/** Leaves out blocked writes, and those that follow a blocked one. */
-function withoutBlocked(
-  writes: readonly QueuedWrite[],
-  isBlocked: (write: QueuedWrite) => boolean,
-): readonly QueuedWrite[] {
-  const blocked = new Set<string>();
-  const units = new Map<number, QueuedWrite[]>();
-  for (const write of writes)
-    if (write.unit) units.set(write.unit.order, [...(units.get(write.unit.order) ?? []), write]);
-  return writes.filter((write) => {
-    // What was written after a clear is not sent before it.
-    if (blocked.has(ALL_KEYS)) return false;
-    // A unit is left out as a whole.
-    const parts = (write.unit && units.get(write.unit.order)) ?? [write];
-    if (!parts.some((part) => blocked.has(part.key) || isBlocked(part))) return true;
-    // The keys that it checks must not change before it is sent.
-    for (const { key } of [...parts, ...(write.unit?.checks ?? [])]) blocked.add(key);
-    return false;
-  });
-}
-
 /** Records why writes that stay in the outbox were not accepted. */
-const noteFailure = (
-  { database }: Replay,
+export const noteFailure = (
+  { database }: Pick<Replay, 'database'>,
   writes: readonly QueuedWrite[],
   failed: QueuedWrite['failed'],
 ): Promise<void> =>

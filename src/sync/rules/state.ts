@@ -60,10 +60,19 @@ export interface QueuedWrite {
    * value.
    */
   readonly dependsOnBase?: boolean | undefined;
-  /** Present if the server did not accept it although it answered others: how often it had no answer, and why. */
-  readonly failed?: { readonly attempts: number; readonly error: string } | undefined;
+  /** Present if the server did not accept it although it answered others. */
+  readonly failed?: Failed | undefined;
   /** When the app made it, in milliseconds since 1970. */
   readonly atMs: number;
+}
+
+/** How often the server did not accept a write. */
+export interface Failed {
+  /** How often it had no answer although the server accepted others. */
+  readonly attempts: number;
+  readonly error: string;
+  /** When that was, in milliseconds since 1970. Present on level 0. */
+  readonly atMs?: number;
 }
 
 /** An atomic unit of writes. */
