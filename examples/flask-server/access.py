@@ -1,8 +1,8 @@
 """
 Access: which pages may call (by origin) and which clients (by token). On loopback without tokens every client may.
 
-The server knows only the SHA-256 hashes of tokens. A token belongs to a tenant, whose records are all that the caller
-can reach, and has a scope, which includes the scopes before it.
+A token belongs to a tenant, whose records are all that the caller can reach, and has a scope, which includes the scopes
+before it.
 
 Spec: docs/contract.md, 9.10 to 9.15; Fetch §3.2 (CORS); RFC 6750.
 """
@@ -10,23 +10,19 @@ Spec: docs/contract.md, 9.10 to 9.15; Fetch §3.2 (CORS); RFC 6750.
 import base64
 import functools
 import hashlib
-import hmac
 import os
 import re
 import sys
-from collections import namedtuple
 
 from flask import g, request
 
 from messages import refuse
 from records import ANONYMOUS_TENANT
+from tokens import SCOPES, TOKENS, is_expired
 
 HOST = (os.environ.get("HOST") or "127.0.0.1").strip("[]")
 LOOPBACK = r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])"
 LISTENS_ON_LOOPBACK = HOST == "::1" or re.fullmatch(LOOPBACK, HOST) is not None
-SCOPES = ["read", "write", "admin"]
-
-Token = namedtuple("Token", "tenant scope digest")
 
 
 def read_origins(listed):
@@ -38,31 +34,16 @@ def read_origins(listed):
     return re.compile(rf"(?:{named})\Z", re.IGNORECASE)
 
 
-def read_tokens(listed):
-    """Parses TOKENS. A wrong entry ends the process. The message does not show the entry: it may be a token."""
-    tokens = []
-    for number, entry in enumerate(filter(None, re.split(r"[\s,]+", listed)), 1):
-        match = re.fullmatch(r"([A-Za-z0-9_-]{1,64}):(read|write|admin):([0-9A-Fa-f]{64})", entry)
-        if not match:
-            sys.exit(
-                f"TOKENS: entry {number} is not <tenant>:<read|write|admin>:<SHA-256 of the token, 64 hex digits>."
-                " npm run token -- <tenant> <scope> creates one."
-            )
-        tokens.append(Token(match[1], match[2], match[3].lower()))
-    return tokens
-
-
 ORIGINS = read_origins(os.environ.get("ALLOWED_ORIGINS") or "")
-TOKENS = read_tokens(os.environ.get("TOKENS") or "")
 
 
 def check_host_setting():
     """Ends the process if HOST is reachable from other machines and no token protects the data."""
-    if not LISTENS_ON_LOOPBACK and not TOKENS and os.environ.get("ALLOW_ANONYMOUS") != "true":
+    if not LISTENS_ON_LOOPBACK and not TOKENS.required and os.environ.get("ALLOW_ANONYMOUS") != "true":
         sys.exit(
-            f"HOST={HOST} is reachable from other machines, and no TOKENS are set: anyone who can reach this server may"
-            " read, change and delete everything. Set TOKENS (npm run token), leave HOST unset, or set"
-            " ALLOW_ANONYMOUS=true if you want this."
+            f"HOST={HOST} is reachable from other machines, and no tokens are set: anyone who can reach this server may"
+            " read, change and delete everything. Set TOKENS_FILE or TOKENS (codeforge-storage token add), leave HOST"
+            " unset, or set ALLOW_ANONYMOUS=true if you want this."
         )
 
 
@@ -72,7 +53,7 @@ def reachability():
     if LISTENS_ON_LOOPBACK:
         lines.append(
             f"HOST is {HOST}: only programs on this machine can reach this server. For other machines, set HOST=0.0.0.0"
-            " and TOKENS (npm run token -- <tenant> <scope>)."
+            " and TOKENS_FILE or TOKENS (codeforge-storage token add)."
         )
     if not os.environ.get("ALLOWED_ORIGINS"):
         lines.append(
@@ -88,18 +69,21 @@ def check_access():
     loopback (DNS rebinding) sends that name as Host, and is refused.
     """
     host = addressed_host()
-    if LISTENS_ON_LOOPBACK and not TOKENS and not re.fullmatch(rf"{LOOPBACK}(?::\d*)?", host, re.IGNORECASE):
+    if LISTENS_ON_LOOPBACK and not TOKENS.required and not re.fullmatch(rf"{LOOPBACK}(?::\d*)?", host, re.IGNORECASE):
         refuse(403, "Host not allowed")
     origin = request.headers.get("Origin")
     foreign = origin is not None and ORIGINS != "*" and not ORIGINS.match(origin)
     if foreign and request.method not in ("GET", "HEAD", "OPTIONS"):
         refuse(403, "Origin not allowed")
 
-    g.tenant, g.scope = caller()
+    g.token = token_of_request() if TOKENS.required else None
+    expired = g.token is not None and is_expired(g.token)
+    g.tenant, g.scope = caller(None if expired else g.token)
     is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
     if g.tenant is None and not is_preflight and request.path != "/health":
         if "Authorization" in request.headers:
-            challenge(401, "The token is unknown", 'Bearer error="invalid_token"')
+            error = "The token has expired" if expired else "The token is unknown"
+            challenge(401, error, 'Bearer error="invalid_token"')
         challenge(401, "A token is needed", "Bearer")
 
 
@@ -115,19 +99,27 @@ def addressed_host():
     return target[1] if target else host
 
 
-def caller():
-    """(tenant, scope); both are None for an unknown caller. Compares every token, so that timing reveals nothing."""
-    if not TOKENS:
-        return ANONYMOUS_TENANT, "admin"
+def token_of_request():
+    """The entry of the token that the request has, or None."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    digest = hashlib.sha256(token.strip().encode("latin-1", "replace")).hexdigest()
-    found = [entry for entry in TOKENS if hmac.compare_digest(entry.digest, digest)]
-    return found[0][:2] if found and scheme.lower() == "bearer" else (None, None)
+    return TOKENS.find(token) if scheme.lower() == "bearer" else None
+
+
+def caller(entry):
+    """(tenant, scope); both are None for an unknown caller."""
+    if not TOKENS.required:
+        return ANONYMOUS_TENANT, "admin"
+    return (entry.tenant, entry.scope) if entry else (None, None)
+
+
+def is_still_allowed():
+    """Whether the token of the request is still good."""
+    return g.token is None or TOKENS.is_good(g.token)
 
 
 def account_of(tenant):
     """Names the tenant to clients: the same for all its tokens, and on the TypeScript server. None without tokens."""
-    if not TOKENS:
+    if not TOKENS.required:
         return None
     digest = hashlib.sha256(f"account:{tenant}".encode()).digest()
     return base64.urlsafe_b64encode(digest).decode()[:22]

@@ -25,12 +25,13 @@ import development
 import level1
 import messages
 import transfer
-from access import ORIGINS, TOKENS, check_access, requires
+from access import ORIGINS, check_access, requires
 from adoption import adopt_old_table
 from database import DATABASE_PATH, DiskFull, delete_expired_daily, forget_connection, is_result, prepare
 from json_text import to_json
 from messages import answer, check_key, failure, read_members, refuse, success
 from records import reading, writing
+from tokens import TOKENS
 
 KEY_PREFIX = "/api/storage/"
 
@@ -115,7 +116,7 @@ def health():
     if g.tenant is not None:
         with reading(g.tenant) as records:
             state.update(epoch=records.epoch, seq=records.seq)
-    state["capabilities"] = level1.CAPABILITIES + (["auth"] if TOKENS else [])
+    state["capabilities"] = level1.CAPABILITIES + (["auth"] if TOKENS.required else [])
     state["limits"] = level1.LIMITS
     return answer(to_json(state))
 

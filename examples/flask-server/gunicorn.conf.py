@@ -11,7 +11,8 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from access import HOST, LISTENS_ON_LOOPBACK, TOKENS, check_host_setting, reachability
+from access import HOST, LISTENS_ON_LOOPBACK, check_host_setting, reachability
+from tokens import TOKENS
 from worker import DRAIN_SECONDS, ENDING, StorageWorker
 
 OTHER_FILES = 200  # descriptors that a worker needs besides its connections: each thread has the database open
@@ -52,5 +53,5 @@ os.register_at_fork(after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UN
 def on_starting(server):
     for line in reachability():
         server.log.info(line)
-    if not LISTENS_ON_LOOPBACK and not TOKENS:
+    if not LISTENS_ON_LOOPBACK and not TOKENS.required:
         server.log.warning("No tokens are set: anyone who can reach %s may read, change and delete everything", bind)

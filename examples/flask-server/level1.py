@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from flask import Blueprint, g, request
 
 import batch as batches
-from access import account_of, check_scope, requires
+from access import account_of, check_scope, is_still_allowed, requires
 from database import data_version, database, stopping
 from json_text import to_json
 from messages import MAX_ANSWER_BYTES, MAX_BODY_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, answer, parse, read_body, refuse
@@ -164,7 +164,7 @@ def change_text(change):
 
 def commit_after(version, deadline):
     """Whether a commit came before the deadline. False also when the caller disconnects or the process stops."""
-    while time.monotonic() < deadline and not caller_is_gone():
+    while time.monotonic() < deadline and not caller_is_gone() and is_still_allowed():
         if stopping.wait(POLL_SECONDS):
             return False
         if data_version(database()) != version:

@@ -14,6 +14,7 @@ import { importCommand } from './commands/import.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { type Life, TOKEN_VARIABLE } from './commands/options.ts';
 import { statusCommand } from './commands/status.ts';
+import { tokenCommand } from './commands/token.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { removeTemporary } from './files/files.ts';
 import { CommandError, EXIT, EXIT_HELP, exitCodeOf, withAdvice } from './ui/errors.ts';
@@ -41,12 +42,14 @@ Environment:
   ${TOKEN_VARIABLE}       instead of --token
   CODEFORGE_STORAGE_FROM_TOKEN  instead of --from-token of migrate
   CODEFORGE_STORAGE_TO_TOKEN    instead of --to-token of migrate
+  TOKENS_FILE                   instead of --file of token
 ${EXIT_HELP}
 Examples:
   codeforge-storage status http://localhost:5001
   codeforge-storage export http://localhost:5001 today.ndjson
   codeforge-storage import http://localhost:5001 today.ndjson --mode skip --dry-run
-  codeforge-storage backup http://localhost:5001 --every 1h --keep 24 --dir backups`,
+  codeforge-storage backup http://localhost:5001 --every 1h --keep 24 --dir backups
+  codeforge-storage token add app-one write --file tokens.json`,
     );
   const commands = [
     statusCommand,
@@ -55,11 +58,17 @@ Examples:
     migrateCommand,
     verifyCommand,
     backupCommand,
+    tokenCommand,
   ];
   // With --json, the message is a member of the JSON line.
   program.configureOutput({ outputError: (text, write) => IS_JSON || write(text) });
   for (const create of commands) program.addCommand(create(life).copyInheritedSettings(program));
-  for (const command of [program, ...program.commands]) command.exitOverride();
+  for (const command of [
+    program,
+    ...program.commands,
+    ...program.commands.flatMap(({ commands: own }) => own),
+  ])
+    command.exitOverride();
   return program;
 }
 

@@ -11,10 +11,12 @@ const OPTIONS: Record<string, string[]> = {
   migrate: ['--from-token', '--to-token', '--timeout', '--mode', '--dry-run'],
   verify: [],
   backup: ['--token', '--timeout', '--every', '--once', '--keep', '--dir', '--name'],
+  'token add': ['--file', '--expires', '--note'],
+  'token rotate': ['--file', '--expires', '--grace'],
 };
 
 it.each(Object.keys(OPTIONS))('%s --help tells its options and the exit codes', async (name) => {
-  const { code, stdout } = await run([name, '--help']);
+  const { code, stdout } = await run([...name.split(' '), '--help']);
   expect(code).toBe(0);
   for (const option of ['--json', '--quiet', ...(OPTIONS[name] ?? [])]) expect(stdout).toContain(option);
   for (const exitCode of [0, 1, 2, 3, 4, 5]) expect(stdout).toMatch(new RegExp(`^  ${exitCode}  `, 'm'));
@@ -23,7 +25,8 @@ it.each(Object.keys(OPTIONS))('%s --help tells its options and the exit codes', 
 it('--help names every command', async () => {
   const { code, stdout } = await run(['--help']);
   expect(code).toBe(0);
-  for (const name of Object.keys(OPTIONS)) expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
+  for (const name of Object.keys(OPTIONS).map((words) => words.split(' ')[0]))
+    expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
 });
 
 it.each([

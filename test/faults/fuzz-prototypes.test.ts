@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { readConfig } from '../../examples/server/src/config.ts';
+import { createCallers } from '../../examples/server/src/http/access/callers.ts';
 import { createAccessCheck } from '../../examples/server/src/http/access/checks.ts';
 import { createApp } from '../../examples/server/src/http/routes.ts';
 import { limitsOf } from '../../examples/server/src/http/transport/limits.ts';
@@ -34,8 +35,10 @@ it('leaves the prototypes of its process alone', async ({ annotate }) => {
     limitsOf(config.maxBodyBytes).answerBytes,
   );
   const stopping = new AbortController();
-  const server = createHttpServer(createApp({ store, config, log, stopping: stopping.signal }), {
-    checkAccess: createAccessCheck(config),
+  const callers = createCallers(config, log);
+  const server = createHttpServer(createApp({ store, config, callers, log, stopping: stopping.signal }), {
+    checkAccess: createAccessCheck(config, callers),
+    callers,
     limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
     stallTime: config.stallTime,
     log,

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { readConfig } from '../../examples/server/src/config.ts';
+import { createCallers } from '../../examples/server/src/http/access/callers.ts';
 import { createAccessCheck } from '../../examples/server/src/http/access/checks.ts';
 import { createApp } from '../../examples/server/src/http/routes.ts';
 import { createLoadLimits } from '../../examples/server/src/http/transport/load.ts';
@@ -43,8 +44,10 @@ beforeEach(async () => {
   vi.spyOn(log, 'info');
   store = createSqliteStore(openDatabase(join(folder, 'test.db')), config.maxBodyBytes);
   stopping.now = new AbortController();
-  server = createHttpServer(createApp({ store, config, log, stopping: stopping.now.signal }), {
-    checkAccess: createAccessCheck(config),
+  const callers = createCallers(config, log);
+  server = createHttpServer(createApp({ store, config, callers, log, stopping: stopping.now.signal }), {
+    checkAccess: createAccessCheck(config, callers),
+    callers,
     limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
     stallTime: config.stallTime,
     log,

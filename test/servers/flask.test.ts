@@ -237,7 +237,7 @@ function ownPromises(): void {
   test('a deployment that sets only DATABASE_PATH and PORT is told what to set to be reachable', async () => {
     const { output } = await start();
     expect(output()).toMatch(
-      /only programs on this machine can reach this server.* set HOST=0\.0\.0\.0 and TOKENS/,
+      /only programs on this machine can reach this server.* set HOST=0\.0\.0\.0 and TOKENS_FILE or TOKENS/,
     );
     expect(output()).toMatch(/only pages from this machine may read and write.* set ALLOWED_ORIGINS=/);
     const told = await startFlaskServer({

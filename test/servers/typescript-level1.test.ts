@@ -4,11 +4,8 @@
  *
  * What every server of level 1 promises is in test/conformance.
  */
-import { execFile } from 'node:child_process';
 import { request } from 'node:http';
 import { DatabaseSync } from 'node:sqlite';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { ownDatabase } from '../support/own-database.ts';
 import { getUntilReceived } from '../support/received.ts';
@@ -130,31 +127,6 @@ it('compresses large answers for who takes it, and never those with an ETag', as
   expect(await ask('/api/storage/a', 'gzip')).toBeUndefined();
   const { results } = await batch(server, [{ op: 'get', key: 'a' }]);
   expect(results[0].value).toBe(text);
-});
-
-it('knows a token that npm run token made, and keeps only its hash', async () => {
-  const script = fileURLToPath(new URL('../../examples/server/src/token.ts', import.meta.url));
-  const { stdout } = await promisify(execFile)(process.execPath, [script, 'team', 'read']);
-  const token = /^token +(\S+)$/m.exec(stdout)?.[1] ?? '';
-  const entry = /^TOKENS +(\S+)$/m.exec(stdout)?.[1] ?? '';
-  expect(token.length).toBeGreaterThan(40);
-  expect(entry).not.toContain(token);
-  const server = await start({ TOKENS: entry, HOST: '127.0.0.1' });
-  const status = async (authorization: string, method = 'GET') =>
-    (await fetch(`${server.url}/api/storage/a`, { method, headers: { authorization } })).status;
-  expect(await status(`Bearer ${token}`)).toBe(404);
-  expect(await status(`Bearer ${token}`, 'DELETE')).toBe(403);
-  expect(await status(`Bearer ${token}x`)).toBe(401);
-  expect(await status(`Basic ${token}`)).toBe(401);
-});
-
-it('says how a token is made where the arguments make none', async () => {
-  const script = fileURLToPath(new URL('../../examples/server/src/token.ts', import.meta.url));
-  for (const args of [[], ['team'], ['team', 'owner'], ['a b', 'read']])
-    await expect(promisify(execFile)(process.execPath, [script, ...args])).rejects.toMatchObject({
-      code: 2,
-      stderr: expect.stringContaining('npm run token -- <tenant> <scope>'),
-    });
 });
 
 it('refuses a TOKENS entry that is none, and does not print it: it may be a token', async () => {

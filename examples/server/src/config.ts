@@ -18,6 +18,8 @@ export interface Config {
   readonly allowedOrigins: '*' | ((origin: string) => boolean);
   /** Who may call. Without tokens every caller may do everything. */
   readonly tokens: readonly TokenEntry[];
+  /** A file with more tokens, which is read again when it changes. It need not exist yet. */
+  readonly tokensFile: string | undefined;
   readonly maxBodyBytes: number;
   /** Requests that are worked on at once. Further requests are answered with 503. */
   readonly maxRequests: number;
@@ -45,9 +47,11 @@ const MAX_BODY_BYTES = 256 * 1024 * 1024;
  */
 export function readConfig(env: NodeJS.ProcessEnv): Config {
   const tokens = readTokens(env.TOKENS);
+  const tokensFile = env.TOKENS_FILE ? resolve(env.TOKENS_FILE) : undefined;
   return {
-    host: readHost(env, tokens.length > 0),
+    host: readHost(env, tokens.length > 0 || tokensFile !== undefined),
     tokens,
+    tokensFile,
     port: readInteger('PORT', env.PORT || '5001', 0, 65_535),
     database: readDatabase(env),
     poolSize: readInteger('DATABASE_POOL', env.DATABASE_POOL || '10', 1, 1000),
@@ -67,9 +71,9 @@ function readHost(env: NodeJS.ProcessEnv, hasTokens: boolean): string {
     throw new ConfigError(`HOST must be a host name or an address, not "${host}".`);
   if (!isLoopbackAddress(host) && !hasTokens && env.ALLOW_ANONYMOUS !== 'true') {
     throw new ConfigError(
-      `HOST=${host} is reachable from other machines, and no TOKENS are set: anyone who can reach this server may ` +
-        'read, change and delete everything. Set TOKENS (npm run token), leave HOST unset, or set ' +
-        'ALLOW_ANONYMOUS=true if you want this.',
+      `HOST=${host} is reachable from other machines, and no tokens are set: anyone who can reach this server may ` +
+        'read, change and delete everything. Set TOKENS_FILE or TOKENS (codeforge-storage token add), leave HOST unset, ' +
+        'or set ALLOW_ANONYMOUS=true if you want this.',
     );
   }
   return host;
@@ -96,7 +100,7 @@ function readTokens(text = ''): TokenEntry[] {
       // The message does not show the entry: it may be a token.
       throw new ConfigError(
         `TOKENS: entry ${i + 1} is not <tenant>:<read|write|admin>:<SHA-256 of the token, 64 hex digits>. ` +
-          'npm run token -- <tenant> <scope> creates one.',
+          'codeforge-storage token add <tenant> <scope> creates one.',
       );
     });
 }

@@ -3,6 +3,7 @@
  * way before it exits.
  */
 import { type Config, ConfigError, readConfig } from './config.ts';
+import { type Callers, createCallers } from './http/access/callers.ts';
 import { createAccessCheck } from './http/access/checks.ts';
 import { isLoopbackAddress, isLoopbackOrigin } from './http/access/loopback.ts';
 import { createApp } from './http/routes.ts';
@@ -26,11 +27,13 @@ async function main(): Promise<void> {
   const stopRequested = stopSignal();
   const config = configOrExit();
   const log = createLog(config.logLevel);
+  const callers = callersOrExit(config, log);
   const store = await storeOrExit(config, log);
   const stopping = new AbortController();
-  const app = createApp({ store, config, log, stopping: stopping.signal });
+  const app = createApp({ store, config, callers, log, stopping: stopping.signal });
   const server = createHttpServer(app, {
-    checkAccess: createAccessCheck(config),
+    checkAccess: createAccessCheck(config, callers),
+    callers,
     limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
     stallTime: config.stallTime,
     log,
@@ -47,13 +50,14 @@ async function main(): Promise<void> {
   log.info({ url, database: describeDatabase(config.database) }, 'listening');
   const advice = reachAdvice(config);
   if (advice !== '') log.info(advice);
-  if (!isLoopbackAddress(config.host) && config.tokens.length === 0)
+  if (!isLoopbackAddress(config.host) && !callers.needTokens)
     log.warn('no tokens are set: anyone who can reach this server may read, change and delete everything');
 
   await stopRequested;
   log.info('stopping');
   stopping.abort();
   await server.drain();
+  callers.stop();
   await store.close();
   log.info('stopped');
 }
@@ -64,6 +68,15 @@ function configOrExit(): Config {
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`${error.message}\n`);
+    process.exit(EXIT_MISCONFIGURED);
+  }
+}
+
+function callersOrExit(config: Config, log: Logger): Callers {
+  try {
+    return createCallers(config, log);
+  } catch (error) {
+    process.stderr.write(`TOKENS_FILE ${config.tokensFile} cannot be read: ${(error as Error).message}.\n`);
     process.exit(EXIT_MISCONFIGURED);
   }
 }
@@ -87,7 +100,7 @@ function reachAdvice({ host, allowedOrigins }: Config): string {
   const advice: string[] = [];
   if (isLoopbackAddress(host))
     advice.push(
-      'other machines cannot reach this server: set HOST=0.0.0.0 and TOKENS (npm run token) to serve them',
+      'other machines cannot reach this server: set HOST=0.0.0.0 and TOKENS_FILE or TOKENS (codeforge-storage token add) to serve them',
     );
   if (allowedOrigins === isLoopbackOrigin)
     advice.push('pages of other origins than loopback cannot call it: set ALLOWED_ORIGINS to serve them');

@@ -38,6 +38,7 @@ export interface Server extends Destination {
 interface Library {
   readonly createApp: typeof import('../../../examples/server/src/http/routes.ts').createApp;
   readonly errorAnswer: typeof import('../../../examples/server/src/http/errors.ts').errorAnswer;
+  readonly createCallers: typeof import('../../../examples/server/src/http/access/callers.ts').createCallers;
   readonly createAccessCheck: typeof import('../../../examples/server/src/http/access/checks.ts').createAccessCheck;
   readonly createLoadLimits: typeof import('../../../examples/server/src/http/transport/load.ts').createLoadLimits;
   readonly limitsOf: typeof import('../../../examples/server/src/http/transport/limits.ts').limitsOf;
@@ -50,6 +51,7 @@ interface Library {
 const SOURCE = `
   export { createApp } from './examples/server/src/http/routes.ts';
   export { errorAnswer } from './examples/server/src/http/errors.ts';
+  export { createCallers } from './examples/server/src/http/access/callers.ts';
   export { createAccessCheck } from './examples/server/src/http/access/checks.ts';
   export { createLoadLimits } from './examples/server/src/http/transport/load.ts';
   export { limitsOf } from './examples/server/src/http/transport/limits.ts';
@@ -203,14 +205,16 @@ export class ReferenceServer implements Server {
     const config = {
       host: '127.0.0.1',
       tokens: [],
+      tokensFile: undefined,
       allowedOrigins: '*',
       maxBodyBytes: MAX_BODY_BYTES,
       stallTime: STALL_TIME,
     } as const;
     const store = library.createSqliteStore(this.database, library.limitsOf(MAX_BODY_BYTES).answerBytes);
     const { signal } = new AbortController();
-    const app = library.createApp({ store, config, log: log as never, stopping: signal });
-    const check = library.createAccessCheck(config);
+    const callers = library.createCallers(config, log as never);
+    const app = library.createApp({ store, config, callers, log: log as never, stopping: signal });
+    const check = library.createAccessCheck(config, callers);
     const limits = library.createLoadLimits(MAX_REQUESTS, MAX_REQUESTS, MAX_BODY_BYTES);
     // As http/transport/server.ts does it, but for what HTTP itself refuses.
     return async (incomingObject, outgoingObject) => {

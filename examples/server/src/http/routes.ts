@@ -10,6 +10,7 @@
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { Store } from '../store/store.ts';
+import type { Callers } from './access/callers.ts';
 import { requireScope } from './access/tokens.ts';
 import type { Answer } from './answers.ts';
 import { failure } from './errors.ts';
@@ -35,7 +36,8 @@ const LEVEL_1 = '/api/v1/';
 /** What the app is made of. */
 export interface AppParts {
   readonly store: Store;
-  readonly config: Pick<Config, 'maxBodyBytes' | 'stallTime' | 'tokens'>;
+  readonly config: Pick<Config, 'maxBodyBytes' | 'stallTime'>;
+  readonly callers: Pick<Callers, 'needTokens'>;
   readonly log: Logger;
   /** Aborts when the server begins to stop. Requests that wait for changes are then answered. */
   readonly stopping: AbortSignal;
@@ -55,7 +57,7 @@ export function createApp(parts: AppParts): App {
   };
 }
 
-function createRouteTable({ store, config: { maxBodyBytes, stallTime, tokens }, log, stopping }: AppParts): {
+function createRouteTable({ store, config: { maxBodyBytes, stallTime }, callers, log, stopping }: AppParts): {
   /** The routes of every key. */
   readonly key: Methods;
   /** The routes of all other addresses. */
@@ -76,7 +78,7 @@ function createRouteTable({ store, config: { maxBodyBytes, stallTime, tokens }, 
   const fixed = new Map<string, Methods>([
     [
       '/health',
-      { GET: { isAlwaysServed: true, handle: createHealthHandler(store, limits, tokens.length > 0) } },
+      { GET: { isAlwaysServed: true, handle: createHealthHandler(store, limits, callers.needTokens) } },
     ],
 
     [`${KEY_PREFIX}keys`, { ...key, GET: { scope: 'read', compress: true, handle: all.keys } }],

@@ -12,8 +12,9 @@ import type { Config } from '../../config.ts';
 import { type Answer, COMMON_FIELDS, empty, type Fields } from '../answers.ts';
 import { failure } from '../errors.ts';
 import { hostOf, pathOf } from '../transport/target.ts';
+import type { Callers } from './callers.ts';
 import { isLoopbackAddress, isLoopbackHost } from './loopback.ts';
-import { ANONYMOUS, type Caller, callerOf } from './tokens.ts';
+import { ANONYMOUS, type Caller } from './tokens.ts';
 
 /** The caller (`undefined` in a public route without a token), or an answer that needs no route. */
 type Decision = { readonly caller: Caller | undefined } | { readonly answer: Answer };
@@ -34,12 +35,11 @@ const EXPOSED = { 'Access-Control-Expose-Headers': 'ETag, Retry-After, WWW-Authe
 /** The path that needs no token. */
 const PUBLIC_PATH = '/health';
 
-export function createAccessCheck({
-  host,
-  allowedOrigins,
-  tokens,
-}: Pick<Config, 'host' | 'allowedOrigins' | 'tokens'>): AccessCheck {
-  const checksHost = isLoopbackAddress(host) && tokens.length === 0;
+export function createAccessCheck(
+  { host, allowedOrigins }: Pick<Config, 'host' | 'allowedOrigins'>,
+  callers: Callers,
+): AccessCheck {
+  const checksHost = isLoopbackAddress(host) && !callers.needTokens;
 
   // Also on answers to requests without Origin: a cache must not give such an answer to a page.
   const common: Fields = allowedOrigins === '*' ? COMMON_FIELDS : { ...COMMON_FIELDS, Vary: 'Origin' };
@@ -48,13 +48,14 @@ export function createAccessCheck({
     allowedOrigins === '*' || allowedOrigins(origin.toLowerCase());
 
   function authenticate({ url = '', headers }: IncomingMessage): Decision {
-    if (tokens.length === 0) return { caller: ANONYMOUS };
+    if (!callers.needTokens) return { caller: ANONYMOUS };
     const token = /^Bearer +([\w.~+/-]+=*) *$/i.exec(headers.authorization ?? '')?.[1];
-    const caller = token === undefined ? undefined : callerOf(token, tokens);
-    if (caller || pathOf(url) === PUBLIC_PATH) return { caller };
-    return headers.authorization === undefined
-      ? { answer: unauthorized('A token is needed', 'Bearer') }
-      : { answer: unauthorized('The token is unknown', 'Bearer error="invalid_token"') };
+    const found = token === undefined ? undefined : callers.recognize(token);
+    if (found && 'caller' in found) return found;
+    if (pathOf(url) === PUBLIC_PATH) return { caller: undefined };
+    if (headers.authorization === undefined) return { answer: unauthorized('A token is needed', 'Bearer') };
+    const reason = found?.refused === 'expired' ? 'The token has expired' : 'The token is unknown';
+    return { answer: unauthorized(reason, 'Bearer error="invalid_token"') };
   }
 
   return (incoming) => {

@@ -1,6 +1,6 @@
 /**
  * Tokens: who the caller is, and what the caller may do. The server knows only their SHA-256 hashes. A token has 256
- * random bits (token.ts), so a leaked hash does not reveal it.
+ * random bits (token-file.ts), so a leaked hash does not reveal it.
  *
  * Spec: docs/contract.md, 9.10 to 9.12; RFC 6750.
  */
@@ -9,7 +9,7 @@ import { ANONYMOUS_TENANT } from '../../store/store.ts';
 import { HttpError } from '../errors.ts';
 
 /** Each scope includes those before it. */
-const SCOPES = ['read', 'write', 'admin'] as const;
+export const SCOPES = ['read', 'write', 'admin'] as const;
 
 /** What a caller may do. */
 export type Scope = (typeof SCOPES)[number];
@@ -22,10 +22,12 @@ export interface Caller {
   readonly scope: Scope;
 }
 
-/** One entry of TOKENS. */
+/** What the server knows about one token. */
 export interface TokenEntry extends Caller {
   /** SHA-256 of the token. */
   readonly hash: Buffer;
+  /** Milliseconds since 1970. From then on the token is refused. */
+  readonly expires?: number | undefined;
 }
 
 /** The caller of a server without tokens. */
@@ -44,16 +46,22 @@ export function hashOf(token: string): Buffer {
   return createHash('sha256').update(token).digest();
 }
 
+/** Whether a text may name a tenant. */
+export function isTenant(text: string): boolean {
+  return /^[\w-]{1,64}$/.test(text);
+}
+
 /** Parses `<tenant>:<scope>:<hash>`; `undefined` for any other text. */
 export function parseTokenEntry(text: string): TokenEntry | undefined {
-  const [, tenant, scope, hash] = /^([\w-]{1,64}):(read|write|admin):([\da-f]{64})$/i.exec(text) ?? [];
-  if (tenant === undefined || scope === undefined || hash === undefined) return undefined;
-  return {
-    tenant,
-    account: accountOf(tenant),
-    scope: scope.toLowerCase() as Scope,
-    hash: Buffer.from(hash, 'hex'),
-  };
+  const [, tenant, scope, hash] = /^([^:]+):(read|write|admin):([\da-f]{64})$/i.exec(text) ?? [];
+  if (tenant === undefined || scope === undefined || hash === undefined || !isTenant(tenant))
+    return undefined;
+  return tokenEntry(tenant, scope.toLowerCase() as Scope, hash);
+}
+
+/** @param hash SHA-256 of the token in hexadecimal digits. */
+export function tokenEntry(tenant: string, scope: Scope, hash: string, expires?: number): TokenEntry {
+  return { tenant, account: accountOf(tenant), scope, hash: Buffer.from(hash, 'hex'), expires };
 }
 
 /** The same for every token of a tenant, and for the Flask server. */
@@ -61,10 +69,15 @@ function accountOf(tenant: string): string {
   return createHash('sha256').update(`account:${tenant}`).digest('base64url').slice(0, 22);
 }
 
-/** Finds a token's caller. Compares every entry, each in constant time, so that timing reveals nothing. */
-export function callerOf(token: string, entries: readonly TokenEntry[]): Caller | undefined {
+/** Finds a token's entry. Compares every entry, each in constant time, so that timing reveals nothing. */
+export function entryOf(token: string, entries: Iterable<TokenEntry>): TokenEntry | undefined {
   const hash = hashOf(token);
-  let caller: Caller | undefined;
-  for (const entry of entries) if (timingSafeEqual(entry.hash, hash)) caller ??= entry;
-  return caller;
+  let found: TokenEntry | undefined;
+  for (const entry of entries) if (timingSafeEqual(entry.hash, hash)) found ??= entry;
+  return found;
+}
+
+/** Whether a token's time is over. */
+export function isExpired({ expires }: TokenEntry, now = Date.now()): boolean {
+  return expires !== undefined && expires <= now;
 }

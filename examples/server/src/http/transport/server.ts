@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Callers } from '../access/callers.ts';
 import type { AccessCheck } from '../access/checks.ts';
 import { type Answer, COMMON_FIELDS, type Fields } from '../answers.ts';
 import { errorAnswer, errorText, failure } from '../errors.ts';
@@ -47,11 +48,12 @@ export interface HttpServer {
 export interface HttpServerParts extends SlowClientLimits {
   /** Decides about a request before the app. */
   readonly checkAccess: AccessCheck;
+  readonly callers: Pick<Callers, 'cutWithToken'>;
   readonly limits: LoadLimits;
 }
 
 export function createHttpServer(app: App, parts: HttpServerParts): HttpServer {
-  const { checkAccess, limits, log } = parts;
+  const { checkAccess, callers, limits, log } = parts;
 
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const { answer, headers } = await answerTo(incoming, outgoing);
@@ -68,6 +70,7 @@ export function createHttpServer(app: App, parts: HttpServerParts): HttpServer {
     const decision = checkAccess(incoming);
     if ('answer' in decision) return decision;
     const { caller, headers } = decision;
+    callers.cutWithToken(caller, outgoing);
     try {
       const load = limits(incoming, outgoing, caller);
       return { answer: await app({ incoming, outgoing, caller, load }), headers };
