@@ -20,7 +20,17 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
   // Of the storage that these are handed they know the types only.
   adapters: ['api.ts', 'core/errors.ts', 'core/options.ts'],
   observe: ['api.ts', 'core/errors.ts'],
-  cli: ['transfer/', 'remote/', 'backup-format/', 'core/', 'node:', 'commander', 'croner', 'cli-progress'],
+  cli: [
+    'transfer/',
+    'remote/',
+    'backup-format/',
+    'core/',
+    'node:',
+    'commander',
+    'croner',
+    'cli-progress',
+    '@codeforge/storage-server/',
+  ],
 };
 
 /** What each part of `sync` may import besides itself. The entries `session.ts` and `index.ts` may import all of them. */
