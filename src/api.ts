@@ -408,7 +408,8 @@ export interface NamespacedStorage<Schema extends object = Record<string, unknow
    * Resolves when every write that was in the outbox at the call has left it: it is at the server, or it is a conflict. Resolves at
    * once if no server is configured.
    *
-   * @throws {StorageError} `unavailable` or `forbidden` if writes are still in the outbox; `status().reason` says why.
+   * @throws {StorageError} `unavailable` or `forbidden` if writes are still in the outbox; `status().reason` says why. `timeout` or
+   * `blocked` if the database of this device does not answer.
    */
   flush(): Promise<void>;
   /**

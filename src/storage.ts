@@ -319,7 +319,10 @@ export function buildStorage<Schema extends object>(
           remove();
         };
       }) as NamespacedStorage['watch'],
-      flush: async () => (await context.session()).flush(),
+      async flush() {
+        const deadline = performance.now() + timeout;
+        await (await context.session()).flush(deadline);
+      },
       async conflicts() {
         const all = await (await context.session()).conflicts();
         return all

@@ -40,8 +40,8 @@ export interface Session extends Backend, Watched {
    * @throws {StorageError} if neither the server nor IndexedDB can be used.
    */
   ready(isFirst: boolean, deadline: Deadline): Promise<void>;
-  /** Sends the outbox. @throws {StorageError} `unavailable`, `forbidden` */
-  flush(): Promise<void>;
+  /** Sends the outbox. @throws {StorageError} `unavailable`, `forbidden`, `timeout`, `blocked` */
+  flush(deadline?: Deadline): Promise<void>;
   conflicts(): Promise<ConflictOf[]>;
   /**
    * Deletes what this device keeps for the server: the mirror, the outbox and the conflicts. Storages of other tabs that share them

@@ -265,8 +265,14 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     return flask.detected()?.reason ?? '';
   };
 
-  async function flush(): Promise<void> {
-    if (!isStorageForbidden()) await sending.flush(() => connectAgain(deadlineFromNow()), reason);
+  async function flush(deadline = deadlineFromNow()): Promise<void> {
+    if (isStorageForbidden()) return;
+    await sending.flush({
+      calledAt: deadline - timeout,
+      databaseMs: () => limits.leftMs(deadline),
+      connect: () => connectAgain(deadline),
+      reason,
+    });
   }
 
   const calls = createCalls({
@@ -383,7 +389,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     },
     snapshot: (keys) => snapshotOf(database, keys, account.known, (key) => run([{ type: 'get', key }])),
     hearsOthers: feed.hearsOthers,
-    flush: () => account.call(flush),
+    flush: (deadline) => account.call(() => flush(deadline), deadline),
     conflicts: () =>
       account.list(async () => {
         if (isStorageForbidden()) return [];

@@ -42,6 +42,29 @@ async function took(call: Promise<unknown>): Promise<number> {
   return performance.now() - begin;
 }
 
+/** Holds a database in a transaction that does not end, as a tab does that is suspended inside one. Returns what ends it. */
+async function holdDatabase(name: string): Promise<() => Promise<void>> {
+  const database = await new Promise<IDBDatabase>((resolve, reject) => {
+    const opening = indexedDB.open(name);
+    opening.onsuccess = () => resolve(opening.result);
+    opening.onerror = () => reject(opening.error);
+  });
+  const transaction = database.transaction([...database.objectStoreNames], 'readwrite');
+  const store = transaction.objectStore(String(database.objectStoreNames[0]));
+  let isReleased = false;
+  const goOn = (): void => {
+    if (!isReleased) store.get('').onsuccess = goOn;
+  };
+  goOn();
+  return async () => {
+    isReleased = true;
+    await new Promise((done) => {
+      transaction.oncomplete = done;
+    });
+    database.close();
+  };
+}
+
 describe('level 1', () => {
   let server: Level1Server;
   beforeEach(async () => {
@@ -169,9 +192,35 @@ describe('level 1, while writes wait', () => {
     // The other tab still waits for its answer.
     expect(isOver).toBe(false);
     expect(ms).toBeGreaterThan(9000);
+    // The limit is one for the whole call: the lock is not waited for a second time.
+    expect(ms).toBeLessThan(10_000 + MANY.margin);
     expect(storage.status()).toMatchObject({ pending: 1, conflicts: 0 });
     server.before = undefined;
   }, 90_000);
+});
+
+describe('a database of this device that another tab holds', () => {
+  it('flush() in a new tab rejects within the limit', async () => {
+    const server = await startLevel1Server();
+    try {
+      const database = 'held in a transaction';
+      await server.stop();
+      const storage = open(server.url, { database, timeout });
+      await storage.set('a', 1);
+      await storage.close();
+      await server.start();
+      const [entry] = (await open(server.url).outbox()).filter(({ serverUrl }) => serverUrl === server.url);
+      const name = String(entry?.id).split(' ')[0] as string;
+      const release = await holdDatabase(name);
+      const flushing = open(server.url, { database, timeout }).flush();
+      const ms = await took(flushing);
+      await release();
+      await expect(flushing).rejects.toMatchObject({ code: 'timeout' });
+      expect(ms).toBeLessThan(timeout + MARGIN);
+    } finally {
+      await server.stop();
+    }
+  }, 60_000);
 });
 
 it('clear({ prefix }) settles after the limit of each further request, where a later one is not answered', async () => {

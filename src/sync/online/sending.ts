@@ -5,6 +5,7 @@
  * or if the server was restored meanwhile, another replay follows.
  */
 import { StorageError } from '../../core/errors.ts';
+import { remainingMs, withTimeLimit } from '../../core/time.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
 import { OtherAccountError } from '../../remote/errors.ts';
 import type { Result } from '../../remote/level1/protocol.ts';
@@ -17,7 +18,7 @@ import { replayLevel0 } from '../outbox/replay-level0.ts';
 import type { Stop } from '../outbox/stop.ts';
 import { withOwnWrites } from '../rules/outbox.ts';
 import { ALL_KEYS } from '../rules/state.ts';
-import type { TabLock } from '../tabs/lock.ts';
+import { busy, type TabLock } from '../tabs/lock.ts';
 import type { ServerConnection } from './connection.ts';
 import type { Handshake } from './handshake.ts';
 
@@ -47,13 +48,23 @@ export interface Sending {
   /**
    * Resolves when the writes that are queued now are sent.
    *
-   * @param reason Why they are not, in words for people.
-   * @throws {StorageError} `unavailable`, `forbidden`
+   * @throws {StorageError} `unavailable`, `forbidden`; `timeout` or `blocked` if the database of this device does not answer.
    */
-  flush(connect: () => Promise<void>, reason: () => string): Promise<void>;
+  flush(call: FlushCall): Promise<void>;
 }
 
-/** Milliseconds to wait for another tab that is sending. No call of the app waits for that. */
+/** A call of `flush()`. */
+export interface FlushCall {
+  /** When it was made, in the milliseconds of `performance.now()`. */
+  readonly calledAt: number;
+  /** Milliseconds in which the database of this device has to answer. */
+  databaseMs(): number;
+  connect(): Promise<void>;
+  /** Why writes are not sent, in words for people. */
+  reason(): string;
+}
+
+/** Milliseconds to wait for another tab that is sending. The only call of the app that waits for that is `flush()`. */
 const LOCK_MS = 10_000;
 /** Milliseconds for the question whether the server allows this caller anything. */
 const QUESTION_MS = 2000;
@@ -67,14 +78,18 @@ export function createSending(parts: SendingParts): Sending {
   let sending: Promise<void> | undefined;
   let isRepeated = false;
   let round: Promise<Stop | undefined> = Promise.resolve(undefined);
+  /** Whether it waits for another tab. */
+  let isWaiting = false;
   let stopped: StorageError | undefined;
 
   /** One replay, under the lock. Returns why writes are left. */
   async function replayOnce(): Promise<Stop | undefined> {
     let hasLock = false;
+    isWaiting = true;
     try {
       return await lock(async (signal) => {
         hasLock = true;
+        isWaiting = false;
         const before = (await database.read((transaction) => transaction.meta())) ?? handshake.lastMeta();
         checkAccount(before, flask.level1() && { account: flask.level1()?.account() });
         const stop = await replayAll({ ...parts, signal }, before.lastOrder);
@@ -89,6 +104,7 @@ export function createSending(parts: SendingParts): Sending {
       // The server answers. The result could not be stored on this device, or another tab is sending.
       return { why: hasLock ? 'refused' : 'busy', error: reason };
     } finally {
+      isWaiting = false;
       await parts.replayed();
     }
   }
@@ -177,21 +193,29 @@ export function createSending(parts: SendingParts): Sending {
     start,
     idle: async () => sending,
     stopped: () => stopped,
-    async flush(connect, reason) {
+    async flush({ calledAt, databaseMs, connect, reason }) {
       // What is under way may fail for what was so before this call.
       let isUnderWay = serverConnection.isConnecting() || sending !== undefined;
+      /** Until when another tab that sends is waited for: as long as these writes become fewer. */
+      let waitsUntil = calledAt + LOCK_MS;
+      const patiently = <T>(read: Promise<T>): Promise<T> => database.withPatience(read, databaseMs());
       const connected = connect();
-      const last = await database.read(async (transaction) => (await transaction.meta())?.lastOrder ?? 0);
+      const last = await patiently(
+        database.read(async (transaction) => (await transaction.meta())?.lastOrder ?? 0),
+      );
       await connected;
       if (isOnline()) void start();
-      for (let left = await countUpTo(last); left > 0; ) {
+      for (let left = await patiently(countUpTo(last)); left > 0; ) {
+        await withTimeLimit(round, remainingMs(waitsUntil), () => {
+          if (isWaiting) throw pendingError(busy().message);
+        });
         const stop = await round;
         const before = left;
         left = await countUpTo(last);
+        if (left < before) waitsUntil = performance.now() + LOCK_MS;
         // Later writes keep it busy, possibly without end.
         if (left === 0 || sending !== undefined) continue;
-        // Another tab that sends is waited for as long as these writes become fewer.
-        const isTriedAgain = isUnderWay || (isOnline() && stop?.why === 'busy' && left < before);
+        const isTriedAgain = stop?.why === 'busy' ? isOnline() && performance.now() < waitsUntil : isUnderWay;
         if (!isTriedAgain) throw pendingError(reason());
         isUnderWay = false;
         if (!isOnline()) await connect();

@@ -153,5 +153,6 @@ async function heartbeatOf(database: SyncDatabase, signal: AbortSignal): Promise
   return lease && `${lease.holder} ${lease.untilMs}`;
 }
 
-const busy = (): StorageError =>
+/** Another tab has the lock. */
+export const busy = (): StorageError =>
   new StorageError('timeout', 'Another tab of this app is still sending its writes.');
