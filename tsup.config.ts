@@ -4,7 +4,7 @@
  * - `index.cjs`: CommonJS for `require` and Jest, both entries of the storage in one file. It contains its ESM-only dependencies, and no
  *   `import()`. Each other entry is a file beside it.
  * - `codeforge-storage.js`, `codeforge-storage.global.js`: one file each, for pages without a bundler.
- * - `cli.js`: the command, with the libraries that only it needs.
+ * - `cli.js`: the command, with the libraries that only it needs. `server/run.js`: what its `serve` runs.
  */
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -110,7 +110,35 @@ const command: Options = {
   banner: {
     js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url);",
   },
-  esbuildPlugins: [licences('cli-licenses.txt', 'The codeforge-storage command contains these packages')],
+  esbuildPlugins: [
+    {
+      name: 'server',
+      // A file of its own: Node.js before 22 runs the other commands, and has no SQLite.
+      setup: (build) =>
+        build.onResolve({ filter: /^@codeforge\/storage-server\/run$/ }, () => ({
+          path: './server/run.js',
+          external: true,
+        })),
+    },
+    licences('cli-licenses.txt', 'The codeforge-storage command contains these packages'),
+  ],
+};
+
+/** The server that `codeforge-storage serve` runs. */
+const server: Options = {
+  ...command,
+  entry: { run: 'examples/server/src/run.ts' },
+  outDir: 'dist/server',
+  // The driver of a database, and SQLite, are loaded only where they are used.
+  splitting: true,
+  target: 'node22',
+  // There is no module 'sqlite' without its prefix.
+  removeNodeProtocol: false,
+  // Whoever uses a database server installs its driver.
+  external: ['pg', 'mariadb'],
+  esbuildPlugins: [
+    licences('server-licenses.txt', 'The server of the codeforge-storage command contains these packages'),
+  ],
 };
 
 /** Writes the licences of the packages that a build contains to a file of `dist`. */
@@ -144,4 +172,4 @@ async function licencesOf(files: readonly string[]): Promise<string> {
   return texts.join(`\n${'-'.repeat(80)}\n\n`);
 }
 
-export default defineConfig([modules, commonJs, commonJsBesideIndex, withoutBundler, command]);
+export default defineConfig([modules, commonJs, commonJsBesideIndex, withoutBundler, command, server]);

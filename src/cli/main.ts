@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The `codeforge-storage` command: backs up, restores, moves and inspects storage servers.
+ * The `codeforge-storage` command: runs, backs up, restores, moves and inspects storage servers.
  *
  * The process ends with one of the exit codes of ui/errors.ts. It leaves no temporary file, except when it is killed.
  */
@@ -13,6 +13,7 @@ import { exportCommand } from './commands/export.ts';
 import { importCommand } from './commands/import.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { type Life, TOKEN_VARIABLE } from './commands/options.ts';
+import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
 import { tokenCommand } from './commands/token.ts';
 import { verifyCommand } from './commands/verify.ts';
@@ -23,7 +24,7 @@ import { createTerminal, handleStreamErrors, reserveStdout } from './ui/terminal
 /** Read before the command line is parsed, because parsing may fail. */
 const IS_JSON = process.argv.includes('--json');
 
-/** How long the command may take to end after a signal, in milliseconds. */
+/** How long a command may take to end after a signal, in milliseconds, unless it asks for more. */
 const GRACE_MS = 5000;
 
 /** What to do when the server refuses access. */
@@ -33,7 +34,7 @@ const { version } = createRequire(import.meta.url)('@codeforge/storage/package.j
 
 function createProgram(life: Life): Command {
   const program = new Command('codeforge-storage')
-    .description('Back up, restore, move and inspect storage servers of @codeforge/storage.')
+    .description('Run, back up, restore, move and inspect storage servers of @codeforge/storage.')
     .version(version)
     .addHelpText(
       'after',
@@ -49,6 +50,7 @@ Examples:
   codeforge-storage export http://localhost:5001 today.ndjson
   codeforge-storage import http://localhost:5001 today.ndjson --mode skip --dry-run
   codeforge-storage backup http://localhost:5001 --every 1h --keep 24 --dir backups
+  codeforge-storage serve --port 5001 --database data.db
   codeforge-storage token add app-one write --file tokens.json`,
     );
   const commands = [
@@ -58,6 +60,7 @@ Examples:
     migrateCommand,
     verifyCommand,
     backupCommand,
+    serveCommand,
     tokenCommand,
   ];
   // With --json, the message is a member of the JSON line.
@@ -73,15 +76,16 @@ Examples:
 }
 
 async function main(): Promise<void> {
-  const life = new AbortController();
+  const controller = new AbortController();
+  const life: Life = { signal: controller.signal, graceMs: GRACE_MS };
   let ended: NodeJS.Signals | undefined;
   const end = (signal: NodeJS.Signals): void => {
     const code = 128 + constants.signals[signal];
     // A second signal ends the process at once.
     if (ended !== undefined) process.exit(code);
     ended = signal;
-    life.abort(new CommandError(EXIT.failed, `The command was ended by ${signal}.`));
-    setTimeout(() => process.exit(code), GRACE_MS).unref();
+    controller.abort(new CommandError(EXIT.failed, `The command was ended by ${signal}.`));
+    setTimeout(() => process.exit(code), life.graceMs).unref();
   };
   process.on('SIGINT', end).on('SIGTERM', end).on('SIGHUP', end).on('exit', removeTemporary);
   handleStreamErrors();

@@ -30,7 +30,7 @@ async function importsOf(path: string) {
 
 it('holds the builds, README, LICENSE, CHANGELOG and nothing else', () => {
   const allowed =
-    /^(dist\/(.+\.(js|cjs|d\.ts|d\.cts|map)|(cli-)?licenses\.txt)|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
+    /^(dist\/(.+\.(js|cjs|d\.ts|d\.cts|map)|(cli-|server-)?licenses\.txt)|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
   expect(files.filter((path) => !allowed.test(path))).toEqual([]);
 });
 
@@ -80,6 +80,7 @@ it('an app with the entry ./full is one file that loads nothing later', async ()
 it('the licences of the packages inside come along', () => {
   expect(licensed('dist/licenses.txt')).toEqual(Object.keys(manifest.dependencies).sort());
   expect(licensed('dist/cli-licenses.txt')).toEqual(expect.arrayContaining(['commander', 'croner']));
+  expect(licensed('dist/server-licenses.txt')).toEqual(expect.arrayContaining(['pino']));
 });
 
 it('declares the Node.js that its dependencies ask for', () => {

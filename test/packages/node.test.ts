@@ -1,7 +1,9 @@
 /** The package in Node.js without IndexedDB, and the command. */
+import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
 import type { RunningServer } from '../support/running-server.ts';
 import { startTypescriptServer } from '../support/typescript-server.ts';
 import { nodeVersions, run } from './nodes.ts';
@@ -81,6 +83,61 @@ for (const { name, path } of nodeVersions())
       expect(await command('backup', '--help')).toContain('--every <schedule>');
     });
   });
+
+it('serve runs the server with the package alone, and ends in order', async () => {
+  const database = `${randomUUID()}.db`;
+  const child = spawn(process.execPath, [PROGRAM, 'serve', '--port', '0', '--database', database], {
+    cwd: alone,
+  });
+  onTestFinished(() => {
+    child.kill('SIGKILL');
+  });
+  const ended = once(child, 'exit');
+  let output = '';
+  const url = await new Promise<string>((resolve, reject) => {
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+      const found = /"url":"(http[^"]+)"/.exec(output)?.[1];
+      if (found) resolve(found);
+    });
+    ended.then(() => reject(new Error(`It ended: ${output}`)));
+  });
+  const storage = await run(
+    process.execPath,
+    [
+      '--input-type=module',
+      '-e',
+      `import { createStorage } from '@codeforge/storage';
+       const storage = createStorage({ useFlask: true, flaskUrl: '${url}', logger: false });
+       await storage.set('greeting', 'hello');
+       await storage.close();`,
+    ],
+    { cwd: alone },
+  );
+  expect(storage.stderr).toBe('');
+  const status = await run(process.execPath, [PROGRAM, 'status', url, '--json'], { cwd: alone });
+  expect(JSON.parse(status.stdout)).toMatchObject({ level: 1, keys: 1 });
+  child.kill('SIGINT');
+  expect(await ended).toEqual([0, null]);
+  expect(output).toContain('"msg":"stopped"');
+});
+
+it('serve says which Node.js and which driver it needs', async () => {
+  const [, old] = nodeVersions();
+  const refused = await run(old?.path ?? '', [PROGRAM, 'serve'], { cwd: alone });
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(/needs Node\.js 22/) });
+  const wrong = await run(process.execPath, [PROGRAM, 'serve', '--port', '99999'], { cwd: alone });
+  expect(wrong.code).toBe(2);
+  for (const [url, driver] of [
+    ['postgres://user@127.0.0.1:1/x', 'pg'],
+    ['mysql://user@127.0.0.1:1/x', 'mariadb'],
+  ] as const) {
+    const { code, stdout } = await run(process.execPath, [PROGRAM, 'serve', '--database', url], {
+      cwd: alone,
+    });
+    expect([code, stdout]).toEqual([1, expect.stringContaining(`npm install ${driver}`)]);
+  }
+});
 
 it('npx finds the command', async () => {
   const { stdout } = await run('npx', ['--no-install', 'codeforge-storage', '--help'], { cwd: alone });

@@ -2,16 +2,18 @@
  * The reference server: level 0 like every server, and what is its own to promise as a process: to take over an old
  * server's file, to start only with a configuration that makes sense, and to end without losing a request.
  */
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { text as textOf } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { SETTINGS } from '../../examples/server/src/config.ts';
 import { makeOldFile } from '../support/old-file.ts';
 import { ownDatabase } from '../support/own-database.ts';
 import { freePort } from '../support/ports.ts';
@@ -300,6 +302,20 @@ describe('TypeScript server', () => {
       expect(errors).toHaveLength(4);
       for (const { err } of errors) expect(err.stack).toMatch(/no such table[\s\S]*at .*\.ts/);
     });
+  });
+
+  it('--help names each setting with its default, as the documentation does', async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, [SERVER_MAIN, '--help']);
+    const page = readFileSync(new URL('../../examples/server/README.md', import.meta.url), 'utf8');
+    const rows = [...page.matchAll(/^\| `([A-Z_]+)` \|(.*?)\|/gm)].map(([, name, fallback = '']) => [
+      name,
+      fallback.replaceAll('`', '').trim(),
+    ]);
+    expect(rows.map(([name]) => name).sort()).toEqual(SETTINGS.map(([name]) => name).sort());
+    for (const [name, fallback] of SETTINGS) {
+      expect(stdout).toMatch(new RegExp(`^  ${name} `, 'm'));
+      expect(rows).toContainEqual([name, fallback === 'false' ? '' : fallback]);
+    }
   });
 
   it('says what to set so that other machines and pages of other origins can call, as they could an old server', async () => {

@@ -30,6 +30,34 @@ export interface Config {
   readonly logLevel: string;
 }
 
+/** The settings, as `--help` names them: the name, the default and the meaning. */
+export const SETTINGS: ReadonlyArray<readonly [name: string, fallback: string, meaning: string]> = [
+  ['HOST', '127.0.0.1', 'the address to listen on'],
+  ['PORT', '5001', 'the port; 0: any free port'],
+  ['DATABASE_URL', '', 'sqlite:data.db, postgres://user:password@host/database or mysql://…'],
+  ['DATABASE_PATH', './codeforge.db', 'the SQLite file, if there is no DATABASE_URL'],
+  ['DATABASE_POOL', '10', 'connections to a database server'],
+  ['RESTORED', 'false', 'true for one start after the database was restored from a copy'],
+  ['ALLOWED_ORIGINS', 'loopback, any port', 'origins whose pages may call, with commas; *: all'],
+  ['TOKENS_FILE', '', 'the file of tokens: see codeforge-storage token'],
+  ['TOKENS', '', 'more tokens: <tenant>:<scope>:<SHA-256>, with commas'],
+  ['ALLOW_ANONYMOUS', 'false', 'true: other machines may call without tokens'],
+  ['MAX_BODY_BYTES', '8388608', 'bytes of a body, or of a line of an import'],
+  ['MAX_REQUESTS', '512', 'requests that are worked on at once'],
+  ['MAX_WAITING', '4000', 'event streams and long polls at once'],
+  ['STALL_SECONDS', '20', 'how long a client may lag behind 32 KiB/s'],
+  ['LOG_LEVEL', 'info', 'trace, debug, info, warn, error, fatal, silent'],
+];
+
+/** The settings as lines for a terminal. */
+export function settingsHelp(): string {
+  const lines = SETTINGS.map(([name, fallback, meaning]) => {
+    const end = fallback === '' ? '' : ` (default: ${fallback})`;
+    return `  ${name.padEnd(16)} ${meaning}${end}\n`;
+  });
+  return lines.join('');
+}
+
 /** A variable is wrong. The message names it and says which values it may have. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';

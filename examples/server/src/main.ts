@@ -1,127 +1,18 @@
-/**
- * The process: reads the configuration, opens the store, and serves until a signal. It then finishes all requests under
- * way before it exits.
- */
-import { type Config, ConfigError, readConfig } from './config.ts';
-import { type Callers, createCallers } from './http/access/callers.ts';
-import { createAccessCheck } from './http/access/checks.ts';
-import { isLoopbackAddress, isLoopbackOrigin } from './http/access/loopback.ts';
-import { createApp } from './http/routes.ts';
-import { limitsOf } from './http/transport/limits.ts';
-import { createLoadLimits } from './http/transport/load.ts';
-import { createHttpServer } from './http/transport/server.ts';
-import { createLog, type Logger } from './log.ts';
-import { describeDatabase, openStore } from './open-store.ts';
-import type { Store } from './store/store.ts';
+/** The process of the server: `node src/main.ts`, until SIGINT or SIGTERM. Further signals are ignored. */
+import { settingsHelp } from './config.ts';
+import { runServer } from './run.ts';
 
-/** Milliseconds. */
-const DAY = 24 * 60 * 60 * 1000;
-
-const EXIT_FAILED = 1;
-const EXIT_MISCONFIGURED = 2;
-
-await main();
-
-async function main(): Promise<void> {
-  // First, so that a signal during the start also ends the process in order.
-  const stopRequested = stopSignal();
-  const config = configOrExit();
-  const log = createLog(config.logLevel);
-  const callers = callersOrExit(config, log);
-  const store = await storeOrExit(config, log);
-  const stopping = new AbortController();
-  const app = createApp({ store, config, callers, log, stopping: stopping.signal });
-  const server = createHttpServer(app, {
-    checkAccess: createAccessCheck(config, callers),
-    callers,
-    limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
-    stallTime: config.stallTime,
-    log,
-  });
-  const expire = (): void => {
-    store.expire().catch((error) => log.error({ err: error }, 'could not delete expired tombstones'));
-  };
-  expire();
-  setInterval(expire, DAY).unref();
-
-  const url = await server.listen(config.port, config.host).catch((error) => {
-    exit(log, error, listenAdvice(error, config));
-  });
-  log.info({ url, database: describeDatabase(config.database) }, 'listening');
-  const advice = reachAdvice(config);
-  if (advice !== '') log.info(advice);
-  if (!isLoopbackAddress(config.host) && !callers.needTokens)
-    log.warn('no tokens are set: anyone who can reach this server may read, change and delete everything');
-
-  await stopRequested;
-  log.info('stopping');
-  stopping.abort();
-  await server.drain();
-  callers.stop();
-  await store.close();
-  log.info('stopped');
+if (process.argv.length > 2) {
+  const isHelp = ['--help', '-h'].includes(process.argv[2] as string);
+  process.stdout.write(
+    `${isHelp ? '' : 'The server takes no arguments. '}All settings are environment variables:\n\n${settingsHelp()}`,
+  );
+  process.exit(isHelp ? 0 : 2);
 }
 
-function configOrExit(): Config {
-  try {
-    return readConfig(process.env);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    process.stderr.write(`${error.message}\n`);
-    process.exit(EXIT_MISCONFIGURED);
-  }
-}
-
-function callersOrExit(config: Config, log: Logger): Callers {
-  try {
-    return createCallers(config, log);
-  } catch (error) {
-    process.stderr.write(`TOKENS_FILE ${config.tokensFile} cannot be read: ${(error as Error).message}.\n`);
-    process.exit(EXIT_MISCONFIGURED);
-  }
-}
-
-function storeOrExit(config: Config, log: Logger): Promise<Store> {
-  const { answerBytes } = limitsOf(config.maxBodyBytes);
-  return openStore(config, answerBytes, log).catch((error) => {
-    const where = describeDatabase(config.database);
-    exit(
-      log,
-      error,
-      config.database.kind === 'sqlite'
-        ? `cannot open ${where}, the file of DATABASE_PATH or DATABASE_URL: it must be a SQLite file, or a new file in an existing folder`
-        : `cannot open ${where}, the database of DATABASE_URL: it must be reachable, and the user must be allowed to create tables`,
-    );
-  });
-}
-
-/** Who cannot reach the server, and what to set for them: an old server without these settings served everyone. */
-function reachAdvice({ host, allowedOrigins }: Config): string {
-  const advice: string[] = [];
-  if (isLoopbackAddress(host))
-    advice.push(
-      'other machines cannot reach this server: set HOST=0.0.0.0 and TOKENS_FILE or TOKENS (codeforge-storage token add) to serve them',
-    );
-  if (allowedOrigins === isLoopbackOrigin)
-    advice.push('pages of other origins than loopback cannot call it: set ALLOWED_ORIGINS to serve them');
-  return advice.join('; ');
-}
-
-function listenAdvice(error: NodeJS.ErrnoException, { host, port }: Config): string {
-  if (error.code === 'EADDRINUSE')
-    return `port ${port} is taken: set PORT to another port, or to 0 for any free port`;
-  return `cannot listen on HOST ${host}, PORT ${port} (${error.code})`;
-}
-
-function exit(log: Logger, err: unknown, message: string): never {
-  log.fatal({ err }, message);
-  process.exit(EXIT_FAILED);
-}
-
-/** Resolves on the first signal. Further signals are ignored. */
-function stopSignal(): Promise<void> {
-  return new Promise((resolve) => {
-    process.on('SIGTERM', () => resolve());
-    process.on('SIGINT', () => resolve());
-  });
-}
+// Before the start, so that a signal meanwhile also ends the process in order.
+const stopRequested = new Promise<void>((resolve) => {
+  process.on('SIGTERM', () => resolve());
+  process.on('SIGINT', () => resolve());
+});
+await runServer(process.env, stopRequested);

@@ -32,6 +32,8 @@ const TIMEOUT_MS = 30_000;
 /** The process. `signal` aborts when a signal asks it to end. */
 export interface Life {
   readonly signal: AbortSignal;
+  /** How long the process may go on after that, in milliseconds. A command that needs longer says so. */
+  graceMs: number;
 }
 
 /** A command with the options that all commands have. */

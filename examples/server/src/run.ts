@@ -1,0 +1,125 @@
+/**
+ * The server from its start to its end: reads the configuration, opens the store, and serves until it is asked to stop. It then
+ * finishes all requests under way.
+ */
+import { type Config, ConfigError, readConfig } from './config.ts';
+import { type Callers, createCallers } from './http/access/callers.ts';
+import { createAccessCheck } from './http/access/checks.ts';
+import { isLoopbackAddress, isLoopbackOrigin } from './http/access/loopback.ts';
+import { createApp } from './http/routes.ts';
+import { limitsOf } from './http/transport/limits.ts';
+import { createLoadLimits } from './http/transport/load.ts';
+import { createHttpServer } from './http/transport/server.ts';
+import { createLog, type Logger } from './log.ts';
+import { describeDatabase, openStore } from './open-store.ts';
+import type { Store } from './store/store.ts';
+
+/** Milliseconds. */
+const DAY = 24 * 60 * 60 * 1000;
+
+const EXIT_FAILED = 1;
+const EXIT_MISCONFIGURED = 2;
+
+/**
+ * Runs the server. Ends the process with code 2 if the configuration is wrong, and with 1 if the server cannot start.
+ *
+ * @param env The settings: see `SETTINGS`.
+ * @param stopRequested When it resolves, the server stops.
+ * @returns When all requests are answered and the store is closed.
+ */
+export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<unknown>): Promise<void> {
+  const config = configOrExit(env);
+  const log = createLog(config.logLevel);
+  const callers = callersOrExit(config, log);
+  const store = await storeOrExit(config, log);
+  const stopping = new AbortController();
+  const app = createApp({ store, config, callers, log, stopping: stopping.signal });
+  const server = createHttpServer(app, {
+    checkAccess: createAccessCheck(config, callers),
+    callers,
+    limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
+    stallTime: config.stallTime,
+    log,
+  });
+  const expire = (): void => {
+    store.expire().catch((error) => log.error({ err: error }, 'could not delete expired tombstones'));
+  };
+  expire();
+  setInterval(expire, DAY).unref();
+
+  const url = await server.listen(config.port, config.host).catch((error) => {
+    exit(log, error, listenAdvice(error, config));
+  });
+  log.info({ url, database: describeDatabase(config.database) }, 'listening');
+  const advice = reachAdvice(config);
+  if (advice !== '') log.info(advice);
+  if (!isLoopbackAddress(config.host) && !callers.needTokens)
+    log.warn('no tokens are set: anyone who can reach this server may read, change and delete everything');
+
+  await stopRequested;
+  log.info('stopping');
+  stopping.abort();
+  await server.drain();
+  callers.stop();
+  await store.close();
+  log.info('stopped');
+}
+
+function configOrExit(env: NodeJS.ProcessEnv): Config {
+  try {
+    return readConfig(env);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exit(EXIT_MISCONFIGURED);
+  }
+}
+
+function callersOrExit(config: Config, log: Logger): Callers {
+  try {
+    return createCallers(config, log);
+  } catch (error) {
+    process.stderr.write(`TOKENS_FILE ${config.tokensFile} cannot be read: ${(error as Error).message}.\n`);
+    process.exit(EXIT_MISCONFIGURED);
+  }
+}
+
+function storeOrExit(config: Config, log: Logger): Promise<Store> {
+  const { answerBytes } = limitsOf(config.maxBodyBytes);
+  return openStore(config, answerBytes, log).catch((error) => {
+    const where = describeDatabase(config.database);
+    const [, driver] = /Cannot find package '(\w+)'/.exec(error.message) ?? [];
+    if (driver !== undefined)
+      exit(log, error, `cannot open ${where}: its driver is missing; npm install ${driver}`);
+    exit(
+      log,
+      error,
+      config.database.kind === 'sqlite'
+        ? `cannot open ${where}, the file of DATABASE_PATH or DATABASE_URL: it must be a SQLite file, or a new file in an existing folder`
+        : `cannot open ${where}, the database of DATABASE_URL: it must be reachable, and the user must be allowed to create tables`,
+    );
+  });
+}
+
+/** Who cannot reach the server, and what to set for them: an old server without these settings served everyone. */
+function reachAdvice({ host, allowedOrigins }: Config): string {
+  const advice: string[] = [];
+  if (isLoopbackAddress(host))
+    advice.push(
+      'other machines cannot reach this server: set HOST=0.0.0.0 and TOKENS_FILE or TOKENS (codeforge-storage token add) to serve them',
+    );
+  if (allowedOrigins === isLoopbackOrigin)
+    advice.push('pages of other origins than loopback cannot call it: set ALLOWED_ORIGINS to serve them');
+  return advice.join('; ');
+}
+
+function listenAdvice(error: NodeJS.ErrnoException, { host, port }: Config): string {
+  if (error.code === 'EADDRINUSE')
+    return `port ${port} is taken: set PORT to another port, or to 0 for any free port`;
+  return `cannot listen on HOST ${host}, PORT ${port} (${error.code})`;
+}
+
+function exit(log: Logger, err: unknown, message: string): never {
+  log.fatal({ err }, message);
+  process.exit(EXIT_FAILED);
+}
