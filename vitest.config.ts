@@ -11,7 +11,18 @@ const source = (path: string): string => fileURLToPath(new URL(`./src/${path}`, 
 function inBrowser(browser: EngineName, provider: BrowserProviderOption): TestProjectInlineConfiguration {
   return {
     extends: true,
-    optimizeDeps: { include: ['idb-keyval', 'ky', 'devalue', 'eventsource-parser', 'fast-check'] },
+    optimizeDeps: {
+      include: [
+        'idb-keyval',
+        'ky',
+        'devalue',
+        'eventsource-parser',
+        'fast-check',
+        'react',
+        'react-dom/client',
+        'react-dom/server',
+      ],
+    },
     test: {
       name: browser,
       include: ['test/browser/**/*.test.ts', 'test/contract/{indexeddb,flask,sync}.test.ts'],
@@ -45,7 +56,10 @@ export default defineConfig({
     alias: {
       '@codeforge/storage/adapters': source('adapters/index.ts'),
       '@codeforge/storage/observe': source('observe/index.ts'),
+      '@codeforge/storage/react': source('react/index.ts'),
       '@codeforge/storage': source('index.ts'),
+      // For Node.js it has a build for servers, in which nothing changes.
+      'solid-js': fileURLToPath(new URL('./node_modules/solid-js/dist/solid.js', import.meta.url)),
     },
   },
   test: {

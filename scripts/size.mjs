@@ -19,7 +19,12 @@ async function bundle(code) {
     configFile: false,
     publicDir: false,
     logLevel: 'error',
-    build: { write: false, target: 'es2022', modulePreload: false, rollupOptions: { input: APP } },
+    build: {
+      write: false,
+      target: 'es2022',
+      modulePreload: false,
+      rollupOptions: { input: APP, external: ['react'] },
+    },
     plugins: [
       {
         name: 'app',
@@ -38,21 +43,24 @@ async function bundle(code) {
 
 /** The code of an app that also uses a function of another entry. */
 const adding = (name, entry) =>
-  `import { ${name} } from '${entry}'; ${using('@codeforge/storage')} globalThis.added = ${name}(storage, 'key');`;
+  `import { ${name} } from '${entry}'; ${using('@codeforge/storage')} globalThis.added = [${name}];`;
 
 /** The functions of other entries, and the most that each of them may add. */
 const ADDED = {
   asAsyncStorage: { entry: '@codeforge/storage/adapters', bytes: 700 },
   asStateStorage: { entry: '@codeforge/storage/adapters', bytes: 700 },
   asUnstorageDriver: { entry: '@codeforge/storage/adapters', bytes: 700 },
-  observe: { entry: '@codeforge/storage/observe', bytes: 1000 },
+  observe: { entry: '@codeforge/storage/observe', bytes: 700 },
+  useStored: { entry: '@codeforge/storage/react', bytes: 1000 },
+  'useStored, useKeys, useStorageStatus': { entry: '@codeforge/storage/react', bytes: 1000 },
 };
 
 /** The codes of the chunks that hold these modules, and of all that they import statically. */
 function loaded(chunks, ...modules) {
   const found = new Set();
   const visit = (name) => {
-    if (found.has(name)) return;
+    // React is not counted: it is part of the app.
+    if (found.has(name) || !chunks.has(name)) return;
     found.add(name);
     chunks.get(name).imports.forEach(visit);
   };

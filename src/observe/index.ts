@@ -42,8 +42,8 @@ export interface Observed<Value, Initial = undefined> {
    */
   set(next: Value | ((current: Value | Initial) => Value)): Promise<void>;
   /**
-   * Calls `listener` at once, and again whenever the value or its state has changed. The first subscription begins to watch the key, and
-   * the last one ends that.
+   * Calls `listener` at once, and again whenever the value or its state has changed. The first subscription begins to watch the key. When
+   * the last one has ended, that ends too.
    *
    * @returns A function that ends this. It has itself as its method `unsubscribe`.
    */
@@ -85,7 +85,7 @@ export function observe(
   key: string,
   { initial }: ObserveOptions<unknown> = {},
 ): Observed<unknown, unknown> {
-  const entry = observeEntry(storage, key);
+  const entry = observeEntry(storage, key, { keptMs: 0, dropped() {} });
   const get = (): unknown => {
     const { value } = entry.get();
     return value === undefined ? initial : value;

@@ -6,6 +6,7 @@
  */
 import type { NamespacedStorage } from '../api.ts';
 import type { StorageError } from '../core/errors.ts';
+import { createSource, type Kept, type Source } from './source.ts';
 
 /** How a key and a view stand. */
 export interface EntryState {
@@ -31,10 +32,7 @@ export interface ShownEntry extends EntryState {
 export type Next = unknown | ((current: unknown) => unknown);
 
 /** A key that is watched while somebody listens. */
-export interface ObservedEntry {
-  get(): ShownEntry;
-  /** Calls `listener` after each change of what is shown. Returns what ends that. */
-  subscribe(listener: () => void): () => void;
+export interface ObservedEntry extends Source<ShownEntry> {
   /**
    * Stores a value. It is shown at once, and no longer if the write fails.
    *
@@ -43,88 +41,79 @@ export interface ObservedEntry {
   set(next: Next, initial: unknown): Promise<void>;
 }
 
+/** What is shown before a key was read. */
+export const NOT_READ: ShownEntry = { value: undefined, state: 'loading', error: undefined };
+
 /** Observes `key` of `storage`. */
-export function observeEntry(storage: NamespacedStorage, key: string): ObservedEntry {
-  const listeners = new Set<() => void>();
+export function observeEntry(storage: NamespacedStorage, key: string, kept: Kept): ObservedEntry {
   /** The values that are being written, the oldest first. */
   const writes: Array<{ value: unknown }> = [];
   let stored: unknown;
   let isKnown = false;
   let readError: StorageError | undefined;
   let writeError: StorageError | undefined;
-  let shown: ShownEntry = { value: undefined, state: 'loading', error: undefined };
-  let stop = (): void => {};
+  const { get, subscribe, show, isWatching, restart } = createSource(
+    storage,
+    kept,
+    NOT_READ,
+    (signal, isFirst) => {
+      /** Whether the storage could not tell the value. Where the database of this device fails, the server may answer. */
+      let isUntold = false;
+      const isNeeded = (): boolean => isUntold && !signal.aborted;
+      const read = (): Promise<unknown> =>
+        storage.get(key).then(
+          (value) => isNeeded() && accept(value),
+          (error) => isNeeded() && fail(error),
+        );
+      try {
+        storage.watch(
+          key,
+          ({ value }) => {
+            isUntold = false;
+            accept(value);
+          },
+          {
+            signal,
+            immediate: true,
+            onError() {
+              isUntold = true;
+              void read();
+            },
+          },
+        );
+      } catch (error) {
+        // Listeners hear it later, as of any other failed read.
+        Promise.reject(error).catch(fail);
+      }
+      // A server of level 0 does not tell what others change. What is read of it is told.
+      if (isFirst && storage.status().state !== 'local') void read();
+    },
+  );
 
-  function show(): void {
+  function update(): void {
     const write = writes.at(-1);
-    const value = write ? write.value : stored;
     const error = writeError ?? readError;
-    const state = error ? 'error' : write ? 'saving' : isKnown ? 'ready' : 'loading';
-    if (Object.is(value, shown.value) && state === shown.state && error === shown.error) return;
-    shown = { value, state, error };
-    for (const listener of [...listeners]) listener();
+    show({
+      value: write ? write.value : stored,
+      state: error ? 'error' : write ? 'saving' : isKnown ? 'ready' : 'loading',
+      error,
+    });
   }
-
   function accept(value: unknown): void {
     stored = value;
     isKnown = true;
     readError = undefined;
-    show();
+    update();
   }
-
   function fail(error: StorageError): void {
     readError = error;
-    show();
-  }
-
-  /** Watches the key from now on, beginning with its present value. */
-  function watch(): void {
-    const stopBefore = stop;
-    const ends = new AbortController();
-    const { signal } = ends;
-    let { state } = storage.status();
-    const unwatchStatus = storage.watchStatus((status) => {
-      const isBack = status.state === 'online' && state !== 'online';
-      state = status.state;
-      if (isBack && readError) watch();
-    });
-    stop = () => {
-      unwatchStatus();
-      ends.abort();
-    };
-    try {
-      let isUnread = false;
-      storage.watch(
-        key,
-        ({ value }) => {
-          isUnread = false;
-          accept(value);
-        },
-        {
-          signal,
-          immediate: true,
-          onError() {
-            // Where the database of this device fails, the server may answer.
-            isUnread = true;
-            const isNeeded = () => isUnread && !signal.aborted;
-            storage.get(key).then(
-              (value) => isNeeded() && accept(value),
-              (error) => isNeeded() && fail(error),
-            );
-          },
-        },
-      );
-    } catch (error) {
-      fail(error as StorageError);
-    }
-    // After the new one has begun, so that the storage goes on following the server.
-    stopBefore();
+    update();
   }
 
   async function save(write: { value: unknown }, storing: () => Promise<unknown>): Promise<void> {
     writeError = undefined;
     writes.push(write);
-    show();
+    update();
     try {
       await storing();
       stored = write.value;
@@ -134,31 +123,20 @@ export function observeEntry(storage: NamespacedStorage, key: string): ObservedE
       throw error;
     } finally {
       writes.splice(writes.indexOf(write), 1);
-      if (writes.length === 0 && listeners.size > 0) watch();
-      show();
+      if (writes.length === 0 && isWatching()) restart();
+      update();
     }
   }
 
   return {
-    get: () => shown,
-    subscribe(listener) {
-      const own = (): void => listener();
-      listeners.add(own);
-      if (listeners.size === 1 || readError) {
-        watch();
-        // A server of level 0 does not tell what others change. What is read of it is told.
-        if (storage.status().state !== 'local') storage.get(key).catch(() => {});
-      }
-      return () => {
-        if (listeners.delete(own) && listeners.size === 0) stop();
-      };
-    },
+    get,
+    subscribe,
     set(next, initial) {
       const write = { value: next };
       let storing = (): Promise<unknown> => storage.set(key, next);
       if (typeof next === 'function') {
         const change = (current: unknown): unknown => next(current === undefined ? initial : current);
-        write.value = change(shown.value);
+        write.value = change(get().value);
         storing = async () => {
           write.value = await storage.update(key, change);
         };

@@ -19,14 +19,14 @@ beforeEach(async () => {
 
 for (const document of ['README.md', 'docs/guide.md', 'docs/adapters.md', 'docs/frameworks.md']) {
   const text = await readFile(new URL(document, root), 'utf8');
-  const blocks = [...text.matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code ?? '');
+  const blocks = [...text.matchAll(/```(tsx?)\n(.*?)```/gs)];
 
   it(`${document} has examples`, () => expect(blocks).not.toEqual([]));
 
-  for (const [i, code] of blocks.entries()) {
+  for (const [i, [, extension, code = '']] of blocks.entries()) {
     it(`${document}: example ${i + 1} runs`, async () => {
       await mkdir(folder, { recursive: true });
-      const file = new URL(`${document.replaceAll('/', '-')}-${i + 1}.ts`, folder);
+      const file = new URL(`${document.replaceAll('/', '-')}-${i + 1}.${extension}`, folder);
       await writeFile(file, code.replaceAll('http://localhost:5001', server.url));
       await import(/* @vite-ignore */ fileURLToPath(file));
     });

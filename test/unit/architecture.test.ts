@@ -19,7 +19,8 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
   transfer: ['sync/', 'remote/', 'indexeddb/', 'backup-format/', 'core/'],
   // Of the storage that these are handed they know the types only.
   adapters: ['api.ts', 'core/errors.ts', 'core/options.ts'],
-  observe: ['api.ts', 'core/errors.ts'],
+  observe: ['api.ts', 'call-options.ts', 'core/errors.ts', 'core/platform.ts'],
+  react: ['observe/', 'api.ts', 'call-options.ts', 'core/errors.ts', 'core/session.ts', 'react'],
   cli: [
     'transfer/',
     'remote/',
