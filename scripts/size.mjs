@@ -78,7 +78,7 @@ const codes = (chunks) => [...chunks.values()].map(({ code }) => code);
 const file = (name) => [readFileSync(resolve(root, 'dist', name))];
 
 const [APP_CODE, SERVER] = [/\/app\.js$/, /\/dist\/sync\/index\.js$/];
-// Of the server's, event streams are 2.0 kB, and 1.4 kB of that is their parser.
+// Of the server's, event streams are 2.1 kB, and 1.4 kB of that is their parser.
 // Limits a little above what was measured: they keep the sizes from growing unnoticed. The aims are 8,700 and 31,000 bytes.
 const rows = [
   {

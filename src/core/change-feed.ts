@@ -10,7 +10,7 @@
  * Spec: HTML, Broadcasting to other browsing contexts; W3C Web Locks API.
  */
 import type { StoredChange } from './changes.ts';
-import { findLocks, onShown, openChannel, unref } from './platform.ts';
+import { type Channel, findLocks, onShown, openChannel, unref } from './platform.ts';
 
 /** Changes that were committed together, or `undefined` if changes may have been missed. */
 export type Heard =
@@ -42,10 +42,10 @@ export interface ChangeFeed {
   close(): void;
 }
 
+/** That the sender watches, or what it has committed. */
 type Message =
-  | { readonly type: 'watching' }
+  | 'watching'
   | {
-      readonly type: 'changes';
       readonly number: number | undefined;
       readonly changes: readonly StoredChange[] | undefined;
       readonly account: string | undefined;
@@ -69,7 +69,7 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
   /** The number up to which everything was told; `undefined` until it is read. */
   let told: number | undefined;
   let patience: ReturnType<typeof setTimeout> | undefined;
-  let channel: ReturnType<typeof openChannel>;
+  let channel: Channel | undefined;
   let isOpen = false;
   let isClosed = false;
   /** Whether another tab may be watching. */
@@ -84,33 +84,47 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
   function open(): void {
     if (isOpen || isClosed) return;
     isOpen = true;
-    channel = openChannel(feedName);
+    channel = openChannel<Message>(
+      feedName,
+      (message) => {
+        if (message === 'watching') {
+          signs += 1;
+          isHeard = true;
+        } else
+          take(message.number, message.changes && { ...message, changes: message.changes, isOwn: false });
+      },
+      () => letGo(),
+      () => {
+        if (listeners.size > 0) hold();
+      },
+    );
     isHeard = channel !== undefined;
-    if (!channel) return;
-    channel.onmessage = ({ data }: MessageEvent<Message>) => {
-      if (data.type === 'changes')
-        take(
-          data.number,
-          data.changes && {
-            number: data.number,
-            changes: data.changes,
-            isOwn: false,
-            account: data.account,
-          },
-        );
-      else {
-        signs += 1;
-        isHeard = true;
-      }
-    };
-    void look();
+    if (channel) void look();
   }
-  function post(message: Message): void {
-    try {
-      channel?.postMessage(message);
-    } catch {
-      // The channel is closed, or a value cannot be sent: the other tabs miss a number and look for themselves.
+  /** If a value cannot be sent, the other tabs miss a number and look for themselves. */
+  const post = (message: Message): void => channel?.post(message);
+
+  /** Holds the lock that says that this tab watches, until `letGo` is called. */
+  function hold(): void {
+    const say = (): void => post('watching');
+    const locks = findLocks();
+    if (!locks) {
+      say();
+      return;
     }
+    const done = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    locks
+      .request(feedName, { mode: 'shared' }, () => {
+        hasLock = true;
+        say();
+        return done;
+      })
+      .catch(say)
+      .finally(() => {
+        hasLock = false;
+      });
   }
 
   /** Finds out whether another tab is watching. Where there are no locks, one may always be. */
@@ -204,29 +218,14 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
     hearsOthers: () => !isOpen || channel !== undefined,
     publish(number, changes, account) {
       if (number === undefined && changes?.length === 0) return;
-      if (isHeard) post({ type: 'changes', number, changes, account });
+      if (isHeard) post({ number, changes, account });
       take(number, changes && { number, changes, isOwn: true, account });
     },
     subscribe(listener) {
       open();
       listeners.add(listener);
       if (listeners.size === 1) {
-        const done = new Promise<void>((resolve) => {
-          letGo = resolve;
-        });
-        const say = (): void => post({ type: 'watching' });
-        const locks = findLocks();
-        if (!locks) say();
-        locks
-          ?.request(feedName, { mode: 'shared' }, () => {
-            hasLock = true;
-            say();
-            return done;
-          })
-          .catch(say)
-          .finally(() => {
-            hasLock = false;
-          });
+        hold();
         ignoreShown = onShown(() => void check());
         begin();
       }

@@ -21,14 +21,83 @@ export const findIndexedDb = (): IDBFactory | undefined => available(() => globa
 /** The locks of this origin. Spec: W3C Web Locks API. */
 export const findLocks = (): LockManager | undefined => available(() => globalThis.navigator?.locks);
 
-/** A channel to the other tabs of this origin. Spec: HTML, 9.5 Broadcasting to other browsing contexts. */
-export const openChannel = (name: string): BroadcastChannel | undefined =>
-  available(() => {
-    const channel = new BroadcastChannel(name);
+/** Listens for an event, if the platform has its target. Returns what ends that. */
+function listen<E extends Event>(
+  target: () => EventTarget,
+  type: string,
+  listener: (event: E) => void,
+): () => void {
+  available(() => target().addEventListener(type, listener as (event: Event) => void));
+  return () => available(() => target().removeEventListener(type, listener as (event: Event) => void));
+}
+
+/**
+ * Calls `leave` when this page ends or goes into the back/forward cache, and `back` when it returns from there. Returns what ends that.
+ *
+ * In the cache nothing runs. Firefox does not let a page into it that holds a lock or has a request under way. Browsers remove a page from
+ * it that is sent a message, or whose lock another tab asks for. Spec: HTML, 7.4.6.2 The `PageTransitionEvent` interface.
+ */
+export function onAway(leave: () => void, back: () => void): () => void {
+  const stopHiding = listen(() => globalThis, 'pagehide', leave);
+  const stopShowing = listen(
+    () => globalThis,
+    'pageshow',
+    ({ persisted }: PageTransitionEvent) => persisted && back(),
+  );
+  return () => {
+    stopHiding();
+    stopShowing();
+  };
+}
+
+/** A channel to the other tabs of this origin. */
+export interface Channel {
+  /** Sends a message, if it can be sent. */
+  post(message: unknown): void;
+  close(): void;
+}
+
+/**
+ * Opens a channel. While the page is in the back/forward cache it is closed.
+ *
+ * @param leave Is called when it is closed for that.
+ * @param back Is called when it is open again. Messages were missed.
+ * @see HTML, 9.5 Broadcasting to other browsing contexts
+ */
+export function openChannel<M>(
+  name: string,
+  heard: (message: M) => void,
+  leave: () => void,
+  back: () => void,
+): Channel | undefined {
+  let channel: BroadcastChannel | undefined;
+  const open = (): void => {
+    channel = available(() => new BroadcastChannel(name));
+    if (!channel) return;
     // In Node.js an open channel keeps the program from ending.
-    (channel as { unref?: () => void }).unref?.();
-    return channel;
-  });
+    unref(channel);
+    channel.onmessage = ({ data }) => heard(data);
+  };
+  open();
+  if (!channel) return undefined;
+  const stop = onAway(
+    () => {
+      channel?.close();
+      leave();
+    },
+    () => {
+      open();
+      back();
+    },
+  );
+  return {
+    post: (message) => available(() => channel?.postMessage(message)),
+    close() {
+      stop();
+      channel?.close();
+    },
+  };
+}
 
 /** The address of this page or worker. */
 export const findLocation = (): Location | undefined => available(() => globalThis.location);
@@ -40,28 +109,17 @@ export const findBaseUrl = (): string | undefined =>
 /** Whether this is a page that nobody sees now. */
 export const isHidden = (): boolean => available(() => document.visibilityState) === 'hidden';
 
-/** Calls `listener` when this page becomes visible, or comes back from the back/forward cache. Returns what ends that. */
-export function onShown(listener: () => void): () => void {
-  const look = (): void => {
-    if (!isHidden()) listener();
-  };
-  const add = (): void => {
-    document.addEventListener('visibilitychange', look);
-    globalThis.addEventListener('pageshow', look);
-  };
-  const remove = (): void => {
-    document.removeEventListener('visibilitychange', look);
-    globalThis.removeEventListener('pageshow', look);
-  };
-  available(add);
-  return () => available(remove);
-}
+/** Calls `listener` when this page becomes visible, also when it comes back from the back/forward cache. Returns what ends that. */
+export const onShown = (listener: () => void): (() => void) =>
+  listen(
+    () => document,
+    'visibilitychange',
+    () => isHidden() || listener(),
+  );
 
 /** Calls `listener` when the browser says that the network is back. Returns what ends that. */
-export function onNetworkBack(listener: () => void): () => void {
-  available(() => globalThis.addEventListener('online', listener));
-  return () => available(() => globalThis.removeEventListener('online', listener));
-}
+export const onNetworkBack = (listener: () => void): (() => void) =>
+  listen(() => globalThis, 'online', listener);
 
 /** Whether the browser says that there is no network. */
 const isOffline = (): boolean => available(() => navigator.onLine) === false;

@@ -6,8 +6,8 @@
  *
  * Spec: W3C Web Locks API.
  */
-import { findLocks, isHidden, unref } from '../../core/platform.ts';
-import { sleep } from '../../core/time.ts';
+import { findLocks, isHidden, onAway, unref } from '../../core/platform.ts';
+import { LONGEST_DELAY_MS, sleep } from '../../core/time.ts';
 
 /** What following needs. */
 export interface FollowingParts {
@@ -71,7 +71,9 @@ export function createFollowing(parts: FollowingParts): Following {
     const stop = (): void => leading.abort();
     ended.addEventListener('abort', stop);
     const work = async (): Promise<void> => {
-      if (!ended.aborted) await follow(leading.signal);
+      // At its end the lock is released at once: where the page goes into the back/forward cache, nothing else is done before.
+      if (!ended.aborted)
+        await Promise.race([follow(leading.signal), sleep(LONGEST_DELAY_MS, leading.signal)]);
     };
     await locks.request(`${name}#following`, options, work).catch(() => undefined);
     stop();
@@ -102,15 +104,21 @@ export function createFollowing(parts: FollowingParts): Following {
       heardAt = performance.now();
     },
     start() {
-      const controller = new AbortController();
+      let controller = new AbortController();
       const stop = (): void => controller.abort();
-      if (signal.aborted) stop();
-      else signal.addEventListener('abort', stop);
-      const locks = findLocks();
-      heardAt = performance.now();
-      void (locks ? takePart(locks, controller.signal) : follow(controller.signal));
+      const begin = (): void => {
+        controller = new AbortController();
+        if (signal.aborted) stop();
+        const locks = findLocks();
+        heardAt = performance.now();
+        void (locks ? takePart(locks, controller.signal) : follow(controller.signal));
+      };
+      begin();
+      signal.addEventListener('abort', stop);
+      const ignorePage = onAway(stop, begin);
       return () => {
         stop();
+        ignorePage();
         signal.removeEventListener('abort', stop);
       };
     },

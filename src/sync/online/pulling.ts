@@ -67,7 +67,7 @@ export function createPulling(parts: PullingParts): Pulling {
       (since) => feedAt(level1, since),
       () => void stored(),
     );
-    await (found.isSameEpoch ? stored() : serverConnection.connect());
+    if (!found.isSameEpoch) await serverConnection.connect();
     return found.changes;
   }
   let filling: Promise<number | undefined> | undefined;

@@ -19,17 +19,14 @@ export interface Tabs {
 
 /** The tabs that share a name. */
 export function createTabs(name: string, heard: (message: Message) => void): Tabs {
-  const channel = openChannel(name);
-  if (!channel) return { tell: () => {}, close: () => {} };
-  channel.onmessage = ({ data }) => heard(data);
+  const channel = openChannel(
+    name,
+    heard,
+    () => {},
+    () => heard('changed'),
+  );
   return {
-    tell(message) {
-      try {
-        channel.postMessage(message);
-      } catch {
-        // The channel is closed.
-      }
-    },
-    close: () => channel.close(),
+    tell: (message) => channel?.post(message),
+    close: () => channel?.close(),
   };
 }
