@@ -10,7 +10,7 @@
  * Spec: HTML, Broadcasting to other browsing contexts; W3C Web Locks API.
  */
 import type { StoredChange } from './changes.ts';
-import { type Channel, findLocks, onShown, openChannel, unref } from './platform.ts';
+import { type Channel, findLocks, onAway, onShown, openChannel, post, unref } from './platform.ts';
 
 /** Changes that were committed together, or `undefined` if changes may have been missed. */
 export type Heard =
@@ -80,43 +80,41 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
   let hasLock = false;
   let letGo = (): void => {};
   let ignoreShown = (): void => {};
+  let ignorePage = (): void => {};
 
   function open(): void {
     if (isOpen || isClosed) return;
     isOpen = true;
-    channel = openChannel<Message>(
-      feedName,
-      (message) => {
-        if (message === 'watching') {
-          signs += 1;
-          isHeard = true;
-        } else
-          take(message.number, message.changes && { ...message, changes: message.changes, isOwn: false });
-      },
-      () => letGo(),
-      () => {
-        if (listeners.size > 0) hold();
-      },
-    );
+    connect();
+    ignorePage = onAway(disconnect, connect);
+    ignoreShown = onShown(() => void check());
     isHeard = channel !== undefined;
     if (channel) void look();
   }
-  /** If a value cannot be sent, the other tabs miss a number and look for themselves. */
-  const post = (message: Message): void => channel?.post(message);
+  function connect(): void {
+    channel = openChannel<Message>(feedName, (message) => {
+      if (message === 'watching') {
+        signs += 1;
+        isHeard = true;
+      } else take(message.number, message.changes && { ...message, changes: message.changes, isOwn: false });
+    });
+    if (listeners.size > 0) hold();
+  }
+  function disconnect(): void {
+    letGo();
+    channel?.close();
+  }
 
   /** Holds the lock that says that this tab watches, until `letGo` is called. */
   function hold(): void {
-    const say = (): void => post('watching');
-    const locks = findLocks();
-    if (!locks) {
-      say();
-      return;
-    }
+    const say = (): void => post(channel, 'watching');
     const done = new Promise<void>((resolve) => {
       letGo = resolve;
     });
+    const locks = findLocks();
+    if (!locks) say();
     locks
-      .request(feedName, { mode: 'shared' }, () => {
+      ?.request(feedName, { mode: 'shared' }, () => {
         hasLock = true;
         say();
         return done;
@@ -200,6 +198,14 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
     tell(undefined);
   }
 
+  /** Nobody in this tab watches any more. */
+  function rest(): void {
+    letGo();
+    clearTimeout(patience);
+    patience = told = undefined;
+    early.clear();
+  }
+
   /** A page that is seen again may have been suspended, so that messages were lost. */
   async function check(): Promise<void> {
     const number = await lastNumber().catch(() => told);
@@ -218,7 +224,7 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
     hearsOthers: () => !isOpen || channel !== undefined,
     publish(number, changes, account) {
       if (number === undefined && changes?.length === 0) return;
-      if (isHeard) post({ number, changes, account });
+      if (isHeard) post(channel, { number, changes, account });
       take(number, changes && { number, changes, isOwn: true, account });
     },
     subscribe(listener) {
@@ -226,24 +232,19 @@ export function createChangeFeed(name: string, lastNumber: () => Promise<number>
       listeners.add(listener);
       if (listeners.size === 1) {
         hold();
-        ignoreShown = onShown(() => void check());
         begin();
       }
       return () => {
         if (!listeners.delete(listener) || listeners.size > 0) return;
-        letGo();
-        ignoreShown();
-        clearTimeout(patience);
-        patience = undefined;
-        early.clear();
+        rest();
       };
     },
     close() {
       isClosed = true;
       listeners.clear();
-      letGo();
+      rest();
+      ignorePage();
       ignoreShown();
-      clearTimeout(patience);
       channel?.close();
     },
   };

@@ -21,15 +21,20 @@ export const findIndexedDb = (): IDBFactory | undefined => available(() => globa
 /** The locks of this origin. Spec: W3C Web Locks API. */
 export const findLocks = (): LockManager | undefined => available(() => globalThis.navigator?.locks);
 
-/** Listens for an event, if the platform has its target. Returns what ends that. */
+/** Listens for events, if the platform has their target. Returns what ends that. */
 function listen<E extends Event>(
   target: () => EventTarget,
-  type: string,
   listener: (event: E) => void,
+  ...types: readonly string[]
 ): () => void {
-  available(() => target().addEventListener(type, listener as (event: Event) => void));
-  return () => available(() => target().removeEventListener(type, listener as (event: Event) => void));
+  const forAll = (method: 'addEventListener' | 'removeEventListener'): void =>
+    available(() => {
+      for (const type of types) target()[method](type, listener as (event: Event) => void);
+    });
+  forAll('addEventListener');
+  return () => forAll('removeEventListener');
 }
+const here = (): EventTarget => globalThis;
 
 /**
  * Calls `leave` when this page ends or goes into the back/forward cache, and `back` when it returns from there. Returns what ends that.
@@ -37,67 +42,31 @@ function listen<E extends Event>(
  * In the cache nothing runs. Firefox does not let a page into it that holds a lock or has a request under way. Browsers remove a page from
  * it that is sent a message, or whose lock another tab asks for. Spec: HTML, 7.4.6.2 The `PageTransitionEvent` interface.
  */
-export function onAway(leave: () => void, back: () => void): () => void {
-  const stopHiding = listen(() => globalThis, 'pagehide', leave);
-  const stopShowing = listen(
-    () => globalThis,
+export const onAway = (leave: () => void, back: () => void): (() => void) =>
+  listen(
+    here,
+    ({ type, persisted }: PageTransitionEvent) => {
+      if (type === 'pagehide') leave();
+      else if (persisted) back();
+    },
+    'pagehide',
     'pageshow',
-    ({ persisted }: PageTransitionEvent) => persisted && back(),
   );
-  return () => {
-    stopHiding();
-    stopShowing();
-  };
-}
 
-/** A channel to the other tabs of this origin. */
-export interface Channel {
-  /** Sends a message, if it can be sent. */
-  post(message: unknown): void;
-  close(): void;
-}
+/** A channel to the other tabs of this origin. Spec: HTML, 9.5 Broadcasting to other browsing contexts. */
+export type Channel = BroadcastChannel;
 
-/**
- * Opens a channel. While the page is in the back/forward cache it is closed.
- *
- * @param leave Is called when it is closed for that.
- * @param back Is called when it is open again. Messages were missed.
- * @see HTML, 9.5 Broadcasting to other browsing contexts
- */
-export function openChannel<M>(
-  name: string,
-  heard: (message: M) => void,
-  leave: () => void,
-  back: () => void,
-): Channel | undefined {
-  let channel: BroadcastChannel | undefined;
-  const open = (): void => {
-    channel = available(() => new BroadcastChannel(name));
-    if (!channel) return;
-    // In Node.js an open channel keeps the program from ending.
-    unref(channel);
+export const openChannel = <M>(name: string, heard: (message: M) => void): Channel | undefined =>
+  available(() => {
+    const channel = new BroadcastChannel(name);
     channel.onmessage = ({ data }) => heard(data);
-  };
-  open();
-  if (!channel) return undefined;
-  const stop = onAway(
-    () => {
-      channel?.close();
-      leave();
-    },
-    () => {
-      open();
-      back();
-    },
-  );
-  return {
-    post: (message) => available(() => channel?.postMessage(message)),
-    close() {
-      stop();
-      channel?.close();
-    },
-  };
-}
+    // In Node.js an open channel keeps the program from ending.
+    return unref(channel);
+  });
+
+/** Sends a message, if the channel is open and the message can be sent. */
+export const post = (channel: Channel | undefined, message: unknown): void =>
+  available(() => channel?.postMessage(message));
 
 /** The address of this page or worker. */
 export const findLocation = (): Location | undefined => available(() => globalThis.location);
@@ -113,13 +82,12 @@ export const isHidden = (): boolean => available(() => document.visibilityState)
 export const onShown = (listener: () => void): (() => void) =>
   listen(
     () => document,
-    'visibilitychange',
     () => isHidden() || listener(),
+    'visibilitychange',
   );
 
 /** Calls `listener` when the browser says that the network is back. Returns what ends that. */
-export const onNetworkBack = (listener: () => void): (() => void) =>
-  listen(() => globalThis, 'online', listener);
+export const onNetworkBack = (listener: () => void): (() => void) => listen(here, listener, 'online');
 
 /** Whether the browser says that there is no network. */
 const isOffline = (): boolean => available(() => navigator.onLine) === false;

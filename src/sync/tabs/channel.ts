@@ -3,7 +3,7 @@
  *
  * They are hints: a tab that misses one sees the change in the database.
  */
-import { openChannel } from '../../core/platform.ts';
+import { onAway, openChannel, post } from '../../core/platform.ts';
 
 /**
  * `changed`: the outbox or the conflicts; `online`: the server answers; `forgotten`: this device's data was deleted; `following`: the
@@ -19,14 +19,20 @@ export interface Tabs {
 
 /** The tabs that share a name. */
 export function createTabs(name: string, heard: (message: Message) => void): Tabs {
-  const channel = openChannel(
-    name,
-    heard,
-    () => {},
-    () => heard('changed'),
+  let channel = openChannel(name, heard);
+  const stop = onAway(
+    () => channel?.close(),
+    () => {
+      channel = openChannel(name, heard);
+      // Messages were missed.
+      heard('changed');
+    },
   );
   return {
-    tell: (message) => channel?.post(message),
-    close: () => channel?.close(),
+    tell: (message) => post(channel, message),
+    close() {
+      stop();
+      channel?.close();
+    },
   };
 }
