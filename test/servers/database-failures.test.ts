@@ -58,7 +58,10 @@ for (const [name, startDatabase] of SERVERS) {
         await calm(storm);
         const began = performance.now();
         await database.kill();
-        expect(await statusOfRead(server.url)).toBe(503);
+        expect(await statusOf(`${server.url}/api/storage/writer-0-0`)).toBe(503);
+        expect([await statusOf(`${server.url}/ready`), await statusOf(`${server.url}/live`)]).toEqual([
+          503, 200,
+        ]);
         const goesOn = storm.nextAcknowledged();
         await database.restart();
         await goesOn;
@@ -160,8 +163,8 @@ describe.skipIf(skipped !== undefined)(
 );
 
 /** The status of a read; waits for none that is sent again by itself. */
-async function statusOfRead(url: string): Promise<number> {
-  const response = await fetch(`${url}/api/storage/writer-0-0`);
+async function statusOf(url: string): Promise<number> {
+  const response = await fetch(url);
   await response.body?.cancel();
   return response.status;
 }

@@ -27,6 +27,8 @@ export interface Config {
   readonly maxWaiting: number;
   /** Milliseconds that a client may lag behind the minimum rate while it sends a body or takes an answer. */
   readonly stallTime: number;
+  /** Where the metrics are served; `undefined`: nowhere. A port of 0: any free one. */
+  readonly metrics: { readonly host: string; readonly port: number } | undefined;
   readonly logLevel: string;
 }
 
@@ -46,6 +48,8 @@ export const SETTINGS: ReadonlyArray<readonly [name: string, fallback: string, m
   ['MAX_REQUESTS', '512', 'requests that are worked on at once'],
   ['MAX_WAITING', '4000', 'event streams and long polls at once'],
   ['STALL_SECONDS', '20', 'how long a client may lag behind 32 KiB/s'],
+  ['METRICS_PORT', '', 'serve metrics for Prometheus on this port; 0: any free port'],
+  ['METRICS_HOST', '127.0.0.1', 'the address of that port'],
   ['LOG_LEVEL', 'info', 'trace, debug, info, warn, error, fatal, silent'],
 ];
 
@@ -89,14 +93,13 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     maxRequests: readInteger('MAX_REQUESTS', env.MAX_REQUESTS || '512', 1, 100_000),
     maxWaiting: readInteger('MAX_WAITING', env.MAX_WAITING || '4000', 1, 1_000_000),
     stallTime: 1000 * readInteger('STALL_SECONDS', env.STALL_SECONDS || '20', 1, 3600),
+    metrics: readMetrics(env),
     logLevel: readLogLevel(env.LOG_LEVEL || 'info'),
   };
 }
 
 function readHost(env: NodeJS.ProcessEnv, hasTokens: boolean): string {
-  const host = (env.HOST || '127.0.0.1').replace(/^\[(.*)\]$/, '$1');
-  if (!/^[\w.:%-]+$/.test(host))
-    throw new ConfigError(`HOST must be a host name or an address, not "${host}".`);
+  const host = readAddress('HOST', env.HOST || '127.0.0.1');
   if (!isLoopbackAddress(host) && !hasTokens && env.ALLOW_ANONYMOUS !== 'true') {
     throw new ConfigError(
       `HOST=${host} is reachable from other machines, and no tokens are set: anyone who can reach this server may ` +
@@ -105,6 +108,20 @@ function readHost(env: NodeJS.ProcessEnv, hasTokens: boolean): string {
     );
   }
   return host;
+}
+
+function readMetrics({ METRICS_HOST: host, METRICS_PORT: port }: NodeJS.ProcessEnv): Config['metrics'] {
+  if (!port) return undefined;
+  return {
+    host: readAddress('METRICS_HOST', host || '127.0.0.1'),
+    port: readInteger('METRICS_PORT', port, 0, 65_535),
+  };
+}
+
+function readAddress(name: string, text: string): string {
+  const host = text.replace(/^\[(.*)\]$/, '$1');
+  if (/^[\w.:%-]+$/.test(host)) return host;
+  throw new ConfigError(`${name} must be a host name or an address, not "${host}".`);
 }
 
 function readDatabase({ DATABASE_URL: url, DATABASE_PATH: path }: NodeJS.ProcessEnv): DatabaseLocation {

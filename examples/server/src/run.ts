@@ -11,6 +11,7 @@ import { limitsOf } from './http/transport/limits.ts';
 import { createLoadLimits } from './http/transport/load.ts';
 import { createHttpServer } from './http/transport/server.ts';
 import { createLog, type Logger } from './log.ts';
+import { createMetrics } from './metrics.ts';
 import { describeDatabase, openStore } from './open-store.ts';
 import type { Store } from './store/store.ts';
 
@@ -31,12 +32,15 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
   const config = configOrExit(env);
   const log = createLog(config.logLevel);
   const callers = callersOrExit(config, log);
-  const store = await storeOrExit(config, log);
+  const metrics = config.metrics && createMetrics(config.database);
+  const opened = await storeOrExit(config, log);
+  const store = metrics?.measured(opened) ?? opened;
   const stopping = new AbortController();
   const app = createApp({ store, config, callers, log, stopping: stopping.signal });
   const server = createHttpServer(app, {
     checkAccess: createAccessCheck(config, callers),
     callers,
+    metrics,
     limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
     stallTime: config.stallTime,
     log,
@@ -51,6 +55,13 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
     exit(log, error, listenAdvice(error, config));
   });
   log.info({ url, database: describeDatabase(config.database) }, 'listening');
+  if (metrics && config.metrics) {
+    const { host, port } = config.metrics;
+    const address = await metrics.listen(port, host).catch((error) => {
+      exit(log, error, `cannot serve metrics on METRICS_HOST ${host}, METRICS_PORT ${port} (${error.code})`);
+    });
+    log.info({ url: address }, 'serving metrics');
+  }
   const advice = reachAdvice(config);
   if (advice !== '') log.info(advice);
   if (!isLoopbackAddress(config.host) && !callers.needTokens)
@@ -61,6 +72,7 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
   stopping.abort();
   await server.drain();
   callers.stop();
+  metrics?.close();
   await store.close();
   log.info('stopped');
 }

@@ -22,6 +22,7 @@ import { createChangesHandler } from './level1/changes.ts';
 import { createExportHandler } from './level1/export.ts';
 import { createImportHandler } from './level1/import.ts';
 import { createListHandlers } from './level1/lists.ts';
+import { createReadyHandler, live } from './probes.ts';
 import type { App, IncomingRequest, Route } from './request.ts';
 import { type BodyLimits, readJson } from './transport/body.ts';
 import { compressed } from './transport/compression.ts';
@@ -80,6 +81,8 @@ function createRouteTable({ store, config: { maxBodyBytes, stallTime }, callers,
       '/health',
       { GET: { isAlwaysServed: true, handle: createHealthHandler(store, limits, callers.needTokens) } },
     ],
+    ['/live', { GET: { isAlwaysServed: true, handle: live } }],
+    ['/ready', { GET: { isAlwaysServed: true, handle: createReadyHandler(store, stopping) } }],
 
     [`${KEY_PREFIX}keys`, { ...key, GET: { scope: 'read', compress: true, handle: all.keys } }],
     [`${KEY_PREFIX}export`, { ...key, GET: { scope: 'admin', compress: true, handle: all.export } }],

@@ -32,8 +32,8 @@ const PREFLIGHT = {
 
 const EXPOSED = { 'Access-Control-Expose-Headers': 'ETag, Retry-After, WWW-Authenticate' };
 
-/** The path that needs no token. */
-const PUBLIC_PATH = '/health';
+/** The paths that need no token. */
+const PUBLIC_PATHS = ['/health', '/live', '/ready'];
 
 export function createAccessCheck(
   { host, allowedOrigins }: Pick<Config, 'host' | 'allowedOrigins'>,
@@ -52,7 +52,7 @@ export function createAccessCheck(
     const token = /^Bearer +([\w.~+/-]+=*) *$/i.exec(headers.authorization ?? '')?.[1];
     const found = token === undefined ? undefined : callers.recognize(token);
     if (found && 'caller' in found) return found;
-    if (pathOf(url) === PUBLIC_PATH) return { caller: undefined };
+    if (PUBLIC_PATHS.includes(pathOf(url))) return { caller: undefined };
     if (headers.authorization === undefined) return { answer: unauthorized('A token is needed', 'Bearer') };
     const reason = found?.refused === 'expired' ? 'The token has expired' : 'The token is unknown';
     return { answer: unauthorized(reason, 'Bearer error="invalid_token"') };

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { RequestMetrics } from '../../metrics.ts';
 import type { Callers } from '../access/callers.ts';
 import type { AccessCheck } from '../access/checks.ts';
 import { type Answer, COMMON_FIELDS, type Fields } from '../answers.ts';
@@ -50,10 +51,11 @@ export interface HttpServerParts extends SlowClientLimits {
   readonly checkAccess: AccessCheck;
   readonly callers: Pick<Callers, 'cutWithToken'>;
   readonly limits: LoadLimits;
+  readonly metrics?: RequestMetrics | undefined;
 }
 
 export function createHttpServer(app: App, parts: HttpServerParts): HttpServer {
-  const { checkAccess, callers, limits, log } = parts;
+  const { checkAccess, callers, limits, metrics, log } = parts;
 
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const { answer, headers } = await answerTo(incoming, outgoing);
@@ -83,13 +85,15 @@ export function createHttpServer(app: App, parts: HttpServerParts): HttpServer {
   const pending = new WeakMap<Duplex, Set<ServerResponse>>();
   const logsRequests = log.isLevelEnabled('debug');
   const server = createServer(OPTIONS, (incoming, outgoing) => {
-    if (logsRequests) {
-      const { method, url } = incoming;
-      outgoing.once('close', () => log.debug({ method, url, status: outgoing.statusCode }, 'request'));
-    }
+    const measured = metrics?.begin(incoming);
     const answers = pending.get(incoming.socket) ?? new Set();
     pending.set(incoming.socket, answers.add(outgoing));
-    outgoing.once('close', () => answers.delete(outgoing));
+    outgoing.once('close', () => {
+      const { method, url } = incoming;
+      answers.delete(outgoing);
+      measured?.(outgoing.statusCode);
+      if (logsRequests) log.debug({ method, url, status: outgoing.statusCode }, 'request');
+    });
     handle(incoming, outgoing).catch((error) => {
       if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') log.error({ err: error }, 'answer failed');
       outgoing.destroy();
