@@ -2,7 +2,12 @@
  * A small app over `@codeforge/storage`: shows the backend in use and how its server stands, lists, adds, edits and deletes
  * entries, settles conflicts, migrates both ways, makes backups and restores them. It works on while the server is away.
  */
-import { createStorage, type StorageOptions, type StorageStatus } from '@codeforge/storage';
+import {
+  createStorage,
+  type KeyValueStorage,
+  type StorageOptions,
+  type StorageStatus,
+} from '@codeforge/storage';
 import { forgetAdoption, showOldDatabases, startAdoption } from './adoption.ts';
 import { startBackup } from './backup.ts';
 import { showConflicts } from './conflicts.ts';
@@ -25,7 +30,7 @@ let storage = createStorage(configured);
 /** The server that `storage` was created for. */
 let server = configured.flaskUrl ?? '';
 let shown = storage.status();
-let unwatch = storage.watchStatus(follow);
+let unwatch = watch(storage);
 let busy = false;
 
 /** Run what a button does, show how it ended, and then what is stored now. */
@@ -93,6 +98,26 @@ function follow(status: StorageStatus): void {
   if (sent || other) void show();
 }
 
+/** Follow a storage: how its server stands, and what this page, other tabs and other devices store. */
+function watch(storage: KeyValueStorage): () => void {
+  const ends = [storage.watchStatus(follow), storage.watch(undefined, showSoon)];
+  return () => {
+    for (const end of ends) end();
+  };
+}
+
+let isShowing = false;
+/** Show changes, those that come together once. While a button is at work they wait. */
+function showSoon(): void {
+  if (isShowing) return;
+  isShowing = true;
+  setTimeout(() => {
+    isShowing = false;
+    if (busy) showSoon();
+    else void show();
+  }, 100);
+}
+
 function edit(key: string, text: string): void {
   field(editor, 'key').value = key;
   field(editor, 'value').value = text;
@@ -124,7 +149,7 @@ async function connect(options: StorageOptions): Promise<string> {
   storage = next;
   server = options.flaskUrl ?? '';
   field(migration, 'url').value = server || field(migration, 'url').value;
-  unwatch = next.watchStatus(follow);
+  unwatch = watch(next);
   await before.close();
   rememberConnection(options.useFlask ? options.flaskUrl : undefined);
   const status = next.status();

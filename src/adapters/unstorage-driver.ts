@@ -52,6 +52,12 @@ export interface UnstorageDriver {
   getKeys(base?: string): Promise<string[]>;
   /** Deletes the keys below a base. */
   clear(base?: string): Promise<void>;
+  /**
+   * Calls `callback` with each committed change, as `watch` of the storage tells it: of this tab, of other tabs and of other clients.
+   *
+   * @returns A function that ends this.
+   */
+  watch(callback: (event: 'update' | 'remove', key: string) => unknown): Promise<() => void>;
 }
 
 /**
@@ -92,5 +98,27 @@ export function asUnstorageDriver(storage: AnyStorage, options?: UnstorageOption
     removeItem: (key) => part.delete(key),
     getKeys: (below) => part.keys({ prefix: below }),
     clear: (below) => (below ? part.clear({ prefix: below }) : part.clear()),
+    async watch(callback) {
+      // unstorage names each key that is gone, and a storage that is cleared does not.
+      const known = new Set<string>();
+      const unwatch = part.watch(undefined, ({ type, key }) => {
+        if (type === 'set') {
+          known.add(key);
+          callback('update', key);
+          return;
+        }
+        for (const gone of type === 'delete' ? [key] : [...known]) {
+          known.delete(gone);
+          callback('remove', gone);
+        }
+      });
+      try {
+        for (const key of await part.keys()) known.add(key);
+      } catch (error) {
+        unwatch();
+        throw error;
+      }
+      return unwatch;
+    },
   };
 }

@@ -16,29 +16,33 @@ const nextDatabase = (): string => {
   return `adapters-${databases}`;
 };
 
+/** Stores a value as another tab does, or another device at the same server. */
+export type StoreElsewhere = (key: string, value: unknown) => Promise<void>;
+
 /** Runs the same tests over each backend. */
-export function onEachBackend(tests: (reopen: Reopen) => void): void {
+export function onEachBackend(tests: (reopen: Reopen, storeElsewhere: StoreElsewhere) => void): void {
   describe('over IndexedDB', () => {
     let database = nextDatabase();
-    const { reopen, close } = opener(() => createStorage({ database, logger: false }));
+    const open = () => createStorage({ database, logger: false });
+    const { reopen, close } = opener(open);
     afterEach(async () => {
       await close();
       database = nextDatabase();
     });
-    tests(reopen);
+    tests(reopen, storeWith(open));
   });
 
   describe('over the reference server', () => {
     let server: RunningServer | undefined;
     // Each has a database of its own: what it reads comes from the server.
-    const { reopen, close } = opener(() =>
+    const open = () =>
       createStorage({
         useFlask: true,
         flaskUrl: String(server?.url),
         database: nextDatabase(),
         logger: false,
-      }),
-    );
+      });
+    const { reopen, close } = opener(open);
     beforeAll(async () => {
       server = await startTypescriptServer();
     }, 60_000);
@@ -47,9 +51,16 @@ export function onEachBackend(tests: (reopen: Reopen) => void): void {
       await close();
     });
     afterAll(() => server?.stop());
-    tests(reopen);
+    tests(reopen, storeWith(open));
   });
 }
+
+const storeWith =
+  (open: () => KeyValueStorage): StoreElsewhere =>
+  async (key, value) => {
+    await using storage = open();
+    await storage.set(key, value);
+  };
 
 function opener(open: () => KeyValueStorage): { readonly reopen: Reopen; close(): Promise<void> } {
   let current: KeyValueStorage | undefined;

@@ -1,13 +1,13 @@
 /** The driver of unstorage, as far as its own suite does not ask: that suite is in test/packages/tools/peers, over the packed package. */
 import { createStorage as createUnstorage, prefixStorage } from 'unstorage';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { asUnstorageDriver } from '../../src/adapters/index.ts';
 import { createStorage } from '../../src/index.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { rejection } from '../support/rejection.ts';
 import { onEachBackend } from './backends.ts';
 
-onEachBackend((reopen) => {
+onEachBackend((reopen, storeElsewhere) => {
   it('what was set is there for a driver that is created again', async () => {
     const before = createUnstorage({ driver: asUnstorageDriver(await reopen(), { base: 'app' }) });
     await before.setItem('user:1', { name: 'Ada' });
@@ -76,6 +76,36 @@ onEachBackend((reopen) => {
     await items.setItem('a', 'text');
     await items.dispose();
     expect(await storage.get('a')).toBe('text');
+  });
+
+  it('watch() reports changes of this tab and of others, with the keys below the base and the mount point', async () => {
+    const storage = await reopen();
+    await storage.set('app:old', 'stored before');
+    const items = createUnstorage().mount('kept', asUnstorageDriver(storage, { base: 'app' }));
+    const heard: string[] = [];
+    const unwatch = await items.watch((event, key) => heard.push(`${event} ${key}`));
+    await items.setItem('kept:a', 1);
+    await items.setItemRaw('kept:b', new Map());
+    await storage.set('app:c', 'by the app');
+    await storage.set('other', 'not below the base');
+    await items.removeItem('kept:a');
+    const own = ['update kept:a', 'update kept:b', 'update kept:c', 'remove kept:a'];
+    await vi.waitFor(() => expect(heard).toEqual(own), { timeout: 15_000 });
+    await storeElsewhere('app:d', 'of others');
+    await vi.waitFor(() => expect(heard.slice(own.length)).toEqual(['update kept:d']), { timeout: 30_000 });
+    await storage.clear();
+    const gone = ['b', 'c', 'd', 'old'].map((key) => `remove kept:${key}`);
+    await vi.waitFor(() => expect(heard.slice(own.length + 1).sort()).toEqual(gone), { timeout: 15_000 });
+    heard.length = 0;
+    await unwatch();
+    await items.setItem('kept:a', 2);
+    expect(heard).toEqual([]);
+  });
+
+  it('watch() rejects if the storage is closed', async () => {
+    const storage = await reopen();
+    await storage.close();
+    expect(await rejection(asUnstorageDriver(storage).watch(() => {}))).toMatchObject({ code: 'closed' });
   });
 
   it('setItems() checks all keys before it stores one', async () => {

@@ -57,7 +57,7 @@ async function hydrated<Store extends { readonly persist: { hasHydrated(): boole
   return store;
 }
 
-onEachBackend((reopen) => {
+onEachBackend((reopen, storeElsewhere) => {
   it('createJSONStorage: a store that is created again has the state of before', async () => {
     const storage = await reopen();
     const before = await hydrated(createBears(storage));
@@ -141,5 +141,27 @@ onEachBackend((reopen) => {
     expect(moved.getState().bears).toBe(1);
     moved.setState({ bears: 2 });
     expect(await storage.get('zustand:food-storage')).toEqual({ state: { bears: 2 }, version: 0 });
+  });
+
+  it('a store shows what another tab has stored, if it is hydrated again for changes that are not its own', async () => {
+    const storage = (await reopen()).namespace('zustand:');
+    const open = () =>
+      createStore<{ readonly bears: number }>()(
+        persist(() => ({ bears: 0 }), { name: 'bears', storage: asStateStorage(storage) }),
+      );
+    const store = await hydrated(open());
+    const sources: string[] = [];
+    const rehydrated: unknown[] = [];
+    store.persist.onFinishHydration(({ bears }) => rehydrated.push(bears));
+    storage.watch('bears', ({ type, source }) => {
+      if (type === 'set') sources.push(source);
+      if (source !== 'local') void store.persist.rehydrate();
+    });
+    store.setState({ bears: 1 });
+    await vi.waitFor(() => expect(sources).toEqual(['local']), { timeout: 15_000 });
+    await storeElsewhere('zustand:bears', { state: { bears: 2 }, version: 0 });
+    await vi.waitFor(() => expect(store.getState().bears).toBe(2), { timeout: 30_000 });
+    expect(sources.slice(1)).toEqual([expect.stringMatching(/^(tab|remote)$/)]);
+    expect(rehydrated).toContain(2);
   });
 });

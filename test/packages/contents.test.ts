@@ -49,11 +49,14 @@ it('the CommonJS build requires only what is CommonJS too, and contains no impor
   ]);
 });
 
-it('the CommonJS build of the adapters requires nothing but the main one', async () => {
-  const imports = await importsOf('dist/adapters/index.cjs');
-  expect([...new Set(imports.map(({ kind, path }) => `${kind} ${path}`))]).toEqual([
-    'require-call dist/index.cjs',
-  ]);
+it('the CommonJS builds of the other entries require nothing but the main one, and React', async () => {
+  const required = async (entry: string) => {
+    const imports = await importsOf(`dist/${entry}/index.cjs`);
+    return [...new Set(imports.map(({ kind, path }) => `${kind} ${path}`))];
+  };
+  expect(await required('adapters')).toEqual(['require-call dist/index.cjs']);
+  expect(await required('observe')).toEqual([]);
+  expect(await required('react')).toEqual(['require-call react']);
 });
 
 it('the builds for pages are one file each, with everything inside', async () => {

@@ -1,4 +1,4 @@
-/** A React component over the status of a storage. */
+/** React components over a storage, from the package. */
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as esbuild from 'esbuild';
@@ -10,7 +10,8 @@ afterAll(closeBrowser);
 
 const APP = `
   import * as sdk from '@codeforge/storage';
-  import { createElement, useSyncExternalStore } from 'react';
+  import { useStorageStatus, useStored } from '@codeforge/storage/react';
+  import { createElement } from 'react';
   import { createRoot } from 'react-dom/client';
 
   globalThis.sdk = sdk;
@@ -19,14 +20,18 @@ const APP = `
   globalThis.renders = 0;
   function Status() {
     globalThis.renders += 1;
-    const { state, pending } = useSyncExternalStore(storage.watchStatus, storage.status);
+    const { state, pending } = useStorageStatus(storage);
     return createElement('output', null, state + ', ' + pending + ' pending');
   }
+  function Value() {
+    const [value, , state] = useStored(storage, 'a', { initial: 'none' });
+    return createElement('p', null, value + ' ' + state);
+  }
   const onUncaughtError = (error) => { document.body.textContent = String(error); };
-  createRoot(document.body, { onUncaughtError }).render(createElement(Status));
+  createRoot(document.body, { onUncaughtError }).render([Status, Value].map((part, key) => createElement(part, { key })));
 `;
 
-it('useSyncExternalStore(storage.watchStatus, storage.status) shows each status and renders only for a change', async () => {
+it('the hooks show each status and each value, and render only for a change', async () => {
   const { tools } = inject('packages');
   const folder = await mkdtemp(join(tools, 'react-'));
   await esbuild.build({
@@ -46,9 +51,11 @@ it('useSyncExternalStore(storage.watchStatus, storage.status) shows each status 
   try {
     const { context, page } = await visit(`${site.url}/?server=${encodeURIComponent(server.url)}`);
     const shows = (text: string) => page.locator('output', { hasText: text }).waitFor({ timeout: 30_000 });
-    await shows('offline, 0 pending');
+    const showsValue = (text: string) => page.locator('p', { hasText: text }).waitFor({ timeout: 30_000 });
+    await showsValue('none ready');
     await page.evaluate(() => storage.set('a', 1));
     await shows('online, 0 pending');
+    await showsValue('1 ready');
     await context.setOffline(true);
     await page.evaluate(() => storage.set('b', 2));
     await shows('1 pending');

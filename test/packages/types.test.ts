@@ -31,6 +31,18 @@ const ADAPT = `
   asStateStorage<Date>(storage.namespace('b:')).getItem('a').then((stored) => stored?.state.getTime());
   asUnstorageDriver(storage, { base: 'c' }).getKeys().then((keys) => keys.length);`;
 
+const OBSERVE = `
+  const theme = observe(createStorage<{ theme: string }>(), 'theme', { initial: 'light' });
+  theme.subscribe((value, { state }) => value.length + state.length).unsubscribe();`;
+
+const HOOKS = `
+  const storage = createStorage<{ n: number }>();
+  const [n, setN] = useStored(storage, 'n', { initial: 0 });
+  setN((before) => before + n);
+  const [keys] = useKeys(storage, { limit: 5 });
+  useStorageStatus(storage).state satisfies string;
+  keys[0] satisfies 'n' | undefined;`;
+
 const [MAIN, FULL] = ['@codeforge/storage', '@codeforge/storage/full'];
 
 /** What files import from which entries, and do with it. */
@@ -44,6 +56,8 @@ const FILES = [
     },
     ADAPT,
   ],
+  [{ [MAIN]: 'createStorage', '@codeforge/storage/observe': 'observe' }, OBSERVE],
+  [{ [MAIN]: 'createStorage', '@codeforge/storage/react': 'useStored, useKeys, useStorageStatus' }, HOOKS],
 ] as const;
 
 const IMPORTS = {

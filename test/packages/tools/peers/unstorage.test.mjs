@@ -6,7 +6,7 @@ import 'fake-indexeddb/auto';
 import { createStorage as createSdk } from '@codeforge/storage';
 import { asUnstorageDriver } from '@codeforge/storage/adapters';
 import { createStorage, restoreSnapshot } from 'unstorage';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 
 const sdk = createSdk({ database: 'unstorage', logger: false });
 const storage = createStorage({ driver: asUnstorageDriver(sdk) });
@@ -116,5 +116,23 @@ describe('the driver of unstorage', () => {
       await storage.clear();
       expect(await storage.getKeys()).toEqual([]);
     }
+  });
+
+  // Of test/storage.test.ts, which asks the same of a driver without `watch`.
+  it('watches: each change once, until the function that watch() returns, or unwatch()', async () => {
+    const heard = [];
+    const mounted = createStorage().mount('/mnt', asUnstorageDriver(sdk));
+    const unwatch = await mounted.watch((event, key) => heard.push(`${event} ${key}`));
+    await restoreSnapshot(mounted, { 'etc:conf': 'test', 'data:foo': 123 }, 'mnt');
+    await vi.waitFor(() => expect(heard.sort()).toEqual(['update mnt:data:foo', 'update mnt:etc:conf']));
+    await unwatch();
+    await mounted.setItem('mnt:data:foo', 42);
+    expect(heard).toHaveLength(2);
+    await mounted.watch((event, key) => heard.push(`${event} ${key}`));
+    await mounted.removeItem('mnt:data:foo');
+    await vi.waitFor(() => expect(heard.at(-1)).toBe('remove mnt:data:foo'));
+    await mounted.unwatch();
+    await mounted.setItem('mnt:data:foo', 43);
+    expect(heard).toHaveLength(3);
   });
 });
