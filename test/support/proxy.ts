@@ -30,6 +30,8 @@ export interface TcpProxy {
   restore(): void;
   /** Let no byte of the connections pass any more that there are now, without a sign of it. New ones work. */
   stall(): void;
+  /** Reset the connection in whose answers the byte is of this number from now on, right before it. Not together with `faults`. */
+  cutAfter(bytes: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -47,6 +49,17 @@ export async function startProxy(url: string, options: ProxyOptions = {}): Promi
   const sockets = new Set<Socket>();
   const traffic: Traffic = { connections: 0, requests: 0, bytesUp: 0, bytesDown: 0 };
   let isCut = false;
+  let toCut: { bytes: number; readonly done: () => void } | undefined;
+  /** Whether a connection is to be reset within its next bytes, and after how many of them. */
+  const cutWithin = (length: number): number | undefined => {
+    if (!toCut) return undefined;
+    toCut.bytes -= length;
+    if (toCut.bytes > 0) return undefined;
+    const { bytes, done } = toCut;
+    toCut = undefined;
+    done();
+    return length + bytes;
+  };
 
   const track = (socket: Socket): Socket => {
     sockets.add(socket);
@@ -65,7 +78,7 @@ export async function startProxy(url: string, options: ProxyOptions = {}): Promi
     }
     traffic.connections += 1;
     if (faults) void exchange(client, dial, faults, traffic);
-    else passThrough(client, dial(), latencyMs, traffic);
+    else passThrough(client, dial(), latencyMs, traffic, cutWithin);
   });
   const cut = (): void => {
     isCut = true;
@@ -90,6 +103,10 @@ export async function startProxy(url: string, options: ProxyOptions = {}): Promi
     cut,
     restore,
     stall,
+    cutAfter: (bytes) =>
+      new Promise((done) => {
+        toCut = { bytes, done };
+      }),
     async close() {
       for (const socket of sockets) socket.destroy();
       control.closeAllConnections();
@@ -99,7 +116,13 @@ export async function startProxy(url: string, options: ProxyOptions = {}): Promi
 }
 
 /** Bytes as they come, later by the latency. */
-function passThrough(client: Socket, upstream: Socket, latencyMs: number, traffic: Traffic): void {
+function passThrough(
+  client: Socket,
+  upstream: Socket,
+  latencyMs: number,
+  traffic: Traffic,
+  cutWithin: (length: number) => number | undefined,
+): void {
   // Requests are not pipelined: the first bytes after an answer are the next request.
   let answering = true;
   relay(client, upstream, latencyMs, (bytes) => {
@@ -107,20 +130,39 @@ function passThrough(client: Socket, upstream: Socket, latencyMs: number, traffi
     if (answering) traffic.requests += 1;
     answering = false;
   });
-  relay(upstream, client, latencyMs, (bytes) => {
-    traffic.bytesDown += bytes;
-    answering = true;
-  });
+  relay(
+    upstream,
+    client,
+    latencyMs,
+    (bytes) => {
+      traffic.bytesDown += bytes;
+      answering = true;
+    },
+    cutWithin,
+  );
 }
 
-function relay(from: Socket, to: Socket, latencyMs: number, count: (bytes: number) => void): void {
+function relay(
+  from: Socket,
+  to: Socket,
+  latencyMs: number,
+  count: (bytes: number) => void,
+  cutWithin: (length: number) => number | undefined = () => undefined,
+): void {
   const later = (work: () => void): void => {
     if (latencyMs === 0) work();
     else setTimeout(work, latencyMs);
   };
-  from.on('data', (chunk) => {
+  from.on('data', (chunk: Buffer) => {
     count(chunk.length);
+    const cut = cutWithin(chunk.length);
     later(() => {
+      if (cut !== undefined) {
+        // The bytes before it arrive first.
+        to.write(chunk.subarray(0, cut), () => to.resetAndDestroy());
+        from.destroy();
+        return;
+      }
       if (to.destroyed || to.write(chunk)) return;
       from.pause();
       to.once('drain', () => from.resume());
