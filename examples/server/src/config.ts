@@ -25,6 +25,8 @@ export interface Config {
   readonly maxRequests: number;
   /** Requests that wait for changes at once. Further ones are answered with 503. */
   readonly maxWaiting: number;
+  /** Requests of one caller in a second; `undefined`: any number. */
+  readonly rateLimit: number | undefined;
   /** Milliseconds that a client may lag behind the minimum rate while it sends a body or takes an answer. */
   readonly stallTime: number;
   /** Where the metrics are served; `undefined`: nowhere. A port of 0: any free one. */
@@ -47,6 +49,7 @@ export const SETTINGS: ReadonlyArray<readonly [name: string, fallback: string, m
   ['MAX_BODY_BYTES', '8388608', 'bytes of a body, or of a line of an import'],
   ['MAX_REQUESTS', '512', 'requests that are worked on at once'],
   ['MAX_WAITING', '4000', 'event streams and long polls at once'],
+  ['RATE_LIMIT', '', 'requests of a tenant in a second; without tokens: of an address'],
   ['STALL_SECONDS', '20', 'how long a client may lag behind 32 KiB/s'],
   ['METRICS_PORT', '', 'serve metrics for Prometheus on this port; 0: any free port'],
   ['METRICS_HOST', '127.0.0.1', 'the address of that port'],
@@ -92,6 +95,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     maxBodyBytes: readInteger('MAX_BODY_BYTES', env.MAX_BODY_BYTES || '8388608', 1, MAX_BODY_BYTES),
     maxRequests: readInteger('MAX_REQUESTS', env.MAX_REQUESTS || '512', 1, 100_000),
     maxWaiting: readInteger('MAX_WAITING', env.MAX_WAITING || '4000', 1, 1_000_000),
+    rateLimit: env.RATE_LIMIT ? readInteger('RATE_LIMIT', env.RATE_LIMIT, 1, 1_000_000) : undefined,
     stallTime: 1000 * readInteger('STALL_SECONDS', env.STALL_SECONDS || '20', 1, 3600),
     metrics: readMetrics(env),
     logLevel: readLogLevel(env.LOG_LEVEL || 'info'),

@@ -9,6 +9,7 @@ import { isLoopbackAddress, isLoopbackOrigin } from './http/access/loopback.ts';
 import { createApp } from './http/routes.ts';
 import { limitsOf } from './http/transport/limits.ts';
 import { createLoadLimits } from './http/transport/load.ts';
+import { createRateLimit } from './http/transport/rate.ts';
 import { createHttpServer } from './http/transport/server.ts';
 import { createLog, type Logger } from './log.ts';
 import { createMetrics } from './metrics.ts';
@@ -41,7 +42,12 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
     checkAccess: createAccessCheck(config, callers),
     callers,
     metrics,
-    limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
+    limits: createLoadLimits(
+      config.maxRequests,
+      config.maxWaiting,
+      config.maxBodyBytes,
+      config.rateLimit === undefined ? undefined : createRateLimit(config.rateLimit),
+    ),
     stallTime: config.stallTime,
     log,
   });

@@ -10,6 +10,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Caller } from '../access/tokens.ts';
 import { tooManyRequests } from '../errors.ts';
+import type { RateLimit } from './rate.ts';
 
 /** Bytes of a body that counts as small. Small bodies have their own memory, so that large ones cannot use it up. */
 const SMALL_BODY = 64 * 1024;
@@ -38,7 +39,7 @@ interface Quota {
 
 /** What a request uses. Everything is given back when the answer is sent or the caller is gone. */
 export interface RequestLoad {
-  /** Counts the request as worked on. @throws {HttpError} 503 at the limit. */
+  /** Counts the request as worked on. @throws {HttpError} 503 at the limit; 429 if the caller makes too many requests. */
   work(): void;
   /** Counts the request as waiting for changes, and no longer as worked on. @throws {HttpError} 503 at the limit. */
   wait(): void;
@@ -62,8 +63,14 @@ export type LoadLimits = (
  * @param maxRequests Requests that are worked on at once.
  * @param maxWaiting Requests that wait for changes at once.
  * @param maxBodyBytes Bytes of one body. One caller can always send one.
+ * @param rate Requests of one caller in a second.
  */
-export function createLoadLimits(maxRequests: number, maxWaiting: number, maxBodyBytes: number): LoadLimits {
+export function createLoadLimits(
+  maxRequests: number,
+  maxWaiting: number,
+  maxBodyBytes: number,
+  rate?: RateLimit,
+): LoadLimits {
   const working = createQuota(maxRequests);
   const waiting = createQuota(maxWaiting);
   const smallBodies = createQuota(64 * MEBIBYTE);
@@ -86,7 +93,10 @@ export function createLoadLimits(maxRequests: number, maxWaiting: number, maxBod
       if (!usage.add(amount)) throw tooManyRequests();
     };
     return {
-      work: () => add(working, 1),
+      work() {
+        rate?.(user.tenant ?? user.network);
+        add(working, 1);
+      },
       wait() {
         add(waiting, 1);
         used.get(working)?.release();
