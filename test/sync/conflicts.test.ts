@@ -122,7 +122,7 @@ describe('keep-server', () => {
   });
 
   it('is not made of a write with ifRevision whose answer was lost: that rejects', async () => {
-    const storage = open(server.url, { timeout: 400 });
+    const storage = open(server.url, { timeout: 3000 });
     await storage.set('k', 'base');
     const entry = await storage.getEntry('k');
     theirs('k', 'theirs');
@@ -240,9 +240,9 @@ describe('a function', () => {
   }
 
   it('that never answers is waited for as long as a request is, and not when the storage is closed', async () => {
-    const storage = await disagree({ timeout: 300, conflict: () => new Promise(() => {}) });
+    const storage = await disagree({ timeout: 2000, conflict: () => new Promise(() => {}) });
     expect(await storage.conflicts()).toEqual([changed({})]);
-    expect(storage.lines.join('\n')).toMatch(/option conflict failed: Error: it took more than 300 ms/);
+    expect(storage.lines.join('\n')).toMatch(/option conflict failed: Error: it took more than 2000 ms/);
     const other = open(server.url, { database: 'never', conflict: () => new Promise(() => {}) });
     await other.set('k', 'base');
     shut(server);

@@ -11,6 +11,8 @@ export interface Report {
   readonly status: StorageStatus;
   readonly conflicts: readonly ConflictOf[];
   readonly content: ReadonlyMap<string, unknown>;
+  /** How much its listeners were told by then. */
+  readonly heard: readonly number[];
   /** What it answers for each key of the server while the server is away. Keys that it rejects are left out. */
   readonly offline: ReadonlyMap<string, unknown>;
 }
@@ -68,6 +70,7 @@ export async function end(world: World): Promise<Ending> {
       client,
       conflicts: conflicts ?? [],
       content: new Map(own.map((key, i) => [key, values?.[i]])),
+      heard: client.listeners.map(({ heard }) => heard.length),
     });
   }
   // By what a tab has read it may have noticed a restore, and connect once more.

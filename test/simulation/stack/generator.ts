@@ -158,6 +158,21 @@ const some = <T>(random: Random, items: readonly T[], count: number): T[] => {
   );
 };
 
+/** Lets tabs of some programs listen to keys, from some step on. With chance of its own: the rest of a program stays the same. */
+function addListeners(
+  program: Step[],
+  tabs: readonly string[],
+  keys: readonly string[],
+  random: Random,
+): void {
+  if (random.chance(0.5)) return;
+  for (let i = 0; i <= random.below(3); i++) {
+    const tab = random.pick(tabs);
+    const listener: Step = { type: 'watch', tab, ...(random.chance(0.6) && { key: random.pick(keys) }) };
+    program.splice(tabs.length + random.below(program.length - tabs.length), 0, listener);
+  }
+}
+
 /** The program of a seed. */
 export function generate(seed: number): Generated {
   const random = randomOf(seedOf(seed, 'program'));
@@ -197,6 +212,7 @@ export function generate(seed: number): Generated {
     else if (kind < 0.6) program.push(...tabs.map(burst));
     else program.push(burst(draw.tab()));
   }
+  addListeners(program, tabs, keys, randomOf(seedOf(seed, 'watch')));
   return {
     program,
     options: {

@@ -4,7 +4,7 @@
  *     npm run simulate -- --case A1                       known cases whose names begin so, with all that happens in them
  *     npm run simulate -- --cases                         every known case
  *     npm run simulate -- --all [--only 'one tab: present']  every small world, or those whose names contain a text
- *     npm run simulate -- --seeds 1000 [--from 5000]      random programs
+ *     npm run simulate -- --seeds 1000 [--from 5000] [--only 'watch']  random programs, or those that contain a text
  *     npm run simulate -- --seed 17                       one of them, with all that happens in it
  *     npm run simulate -- --mutants [--only 'mirror']      whether the oracle notices broken forms of the SDK
  *     npm run simulate -- --world 'one tab: …'            one small world, with all that happens in it
@@ -107,6 +107,7 @@ if (values.seeds !== undefined) {
   const from = Number(values.from);
   for (let seed = from; seed < from + Number(values.seeds); seed++) {
     const { program, options } = generate(seed);
+    if (!programText(program).includes(values.only)) continue;
     summary.add(`seed ${seed}`, programText(program), await run(scriptOf(program), options));
   }
   summary.print(Number(values.examples));

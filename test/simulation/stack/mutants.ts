@@ -295,4 +295,22 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     replace: 'const isRejected = false;',
     shownBy: 'case S29',
   },
+  'listeners of watch() do not look for commits that they have missed': {
+    file: 'src/watch/watchers.ts',
+    find: 'else if (commit === undefined) void catchUp(watcher, false);',
+    replace: 'else if (commit === undefined) return;',
+    shownBy: 'seed 20',
+  },
+  'a state that is shown again is told again': {
+    file: 'src/sync/rules/views.ts',
+    find: 'if (isSameState(before.get(key), keyState)) continue;',
+    replace: '',
+    shownBy: 'seed 31',
+  },
+  'changes of others are not told': {
+    file: 'src/sync/rules/views.ts',
+    find: 'if (isKnown && !isCleared && (!isOwn || inDoubt?.has(key))) continue;',
+    replace: 'if (!isOwn) continue;',
+    shownBy: 'seed 21',
+  },
 };

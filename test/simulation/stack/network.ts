@@ -154,6 +154,8 @@ export class Network {
     const fate = this.fateOf(sent);
     const name = `#${sent.number}`;
     clock.note(`${tab.name} ${name} ${method} ${sent.path} ${text} [${fate}]`);
+    // Something on the way gathers answers until they are complete, so an event stream delivers nothing: the SDK polls instead.
+    if (sent.headers.accept?.includes('text/event-stream')) return;
     const latency = (): number => 1 + clock.random.next() * LATENCY_MS;
     const fail = (): void => {
       clock.schedule(tab, latency(), () => reject(new TypeError('fetch failed')), `${name} fails`);

@@ -10,7 +10,7 @@
 import type { Ending } from './ending.ts';
 import { isRead, keysOf, type Operation, textOf, updated, writes } from './operations.ts';
 import type { Change } from './server.ts';
-import type { Call, Client, World } from './world.ts';
+import type { Call, Client, Listener, World } from './world.ts';
 
 /** What was broken. */
 export type Kind =
@@ -28,7 +28,10 @@ export type Kind =
   | 'limit'
   | 'raw error'
   | 'status'
-  | 'not recovered';
+  | 'not recovered'
+  | 'told twice'
+  | 'told in a wrong order'
+  | 'not told';
 
 /** A promise that was not kept. */
 export interface Violation {
@@ -54,6 +57,9 @@ export function judge(world: World, ending: Ending): Violation[] {
   for (const call of world.calls) judgeUnit(world, call, report);
   judgeCalls(world, report);
   judgeEnding(world, ending, report);
+  for (const { client, content, heard } of ending.reports)
+    for (const [i, listener] of client.listeners.entries())
+      judgeListener(world, client, listener, heard[i] ?? 0, content, report);
   const keys = new Set([
     ...world.calls.flatMap(({ operation }) => keysOf(operation)),
     ...world.server.history.map(({ key }) => key),
@@ -114,6 +120,57 @@ function judgeEnding({ options }: World, { reports, content, failures }: Ending,
           `${name}, while the server is away, has ${show(offline.get(key))} at ${key}, the server ${show(there)}`,
         );
     }
+  }
+}
+
+/**
+ * What a listener was told: no value twice, none after a later one, and at the end what its tab has (docs/guarantees.md, 5.4).
+ *
+ * @param count How much it was told when its tab has read `content`.
+ */
+function judgeListener(
+  { server }: World,
+  { tab }: Client,
+  { key, heard }: Listener,
+  count: number,
+  content: ReadonlyMap<string, unknown>,
+  report: Report,
+): void {
+  const name = `${tab.name} watches ${key ?? 'all keys'}`;
+  const state = new Map<string, unknown>();
+  /** The last value of each key that the server had too: its place in the history. */
+  const places = new Map<string, number>();
+  let isCleared = false;
+  for (const { type, key: told = '', value } of heard.slice(0, count)) {
+    if (told.startsWith('probe:')) continue;
+    if (type === 'clear') {
+      for (const one of state.keys()) state.set(one, undefined);
+      isCleared = true;
+      continue;
+    }
+    if (type === 'set' && isSame(state.get(told), value))
+      report('told twice', `${name}: ${show(value)} at ${told}`);
+    state.set(told, value);
+    const place = server.history.findLastIndex(
+      (change) => change.key === told && isSame(change.value, value),
+    );
+    if (value === undefined || place < 0 || server.isRestored) continue;
+    if (place < (places.get(told) ?? 0))
+      report(
+        'told in a wrong order',
+        `${name}: ${show(value)} at ${told} after ${show(server.history[places.get(told) ?? 0]?.value)}`,
+      );
+    places.set(told, place);
+  }
+  // A listener of all keys has not been told what there was before it, unless it was told that everything is gone.
+  const watched = key === undefined ? [...state.keys(), ...(isCleared ? content.keys() : [])] : [key];
+  for (const one of new Set(watched)) {
+    if (one.startsWith('probe:') || typeof content.get(one) === 'object') continue;
+    if (!isSame(state.get(one), content.get(one)))
+      report(
+        'not told',
+        `${name}, was last told ${show(state.get(one))} at ${one}, and has ${show(content.get(one))}`,
+      );
   }
 }
 

@@ -15,6 +15,8 @@ export type Step =
   | { readonly type: 'open'; readonly tab: string; readonly isOnline?: boolean }
   /** Calls in one turn of the event loop. */
   | { readonly type: 'call'; readonly tab: string; readonly calls: readonly Operation[] }
+  /** Listens to a key, or to all keys, until the tab ends. */
+  | { readonly type: 'watch'; readonly tab: string; readonly key?: string }
   | { readonly type: 'settle' }
   | { readonly type: 'wait'; readonly ms: number }
   | { readonly type: 'crash' | 'close' | 'freeze' | 'thaw' | 'disconnect'; readonly tab: string }
@@ -57,6 +59,9 @@ export const scriptOf =
           if (client && !client.tab.isFrozen) client.turn(...step.calls);
           // The turn ends; no time passes.
           await world.wait(0);
+          break;
+        case 'watch':
+          if (client && !client.tab.isFrozen) client.watch(step.key);
           break;
         case 'settle':
           await world.settle();

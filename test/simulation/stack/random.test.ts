@@ -9,7 +9,7 @@ import { unexplained } from './known-faults.ts';
 import { programText, scriptOf } from './program.ts';
 import { run } from './run.ts';
 
-const SEEDS = Number(process.env.SEEDS ?? 200);
+const SEEDS = Number(process.env.SEEDS ?? 170);
 const MS_PER_SEED = 1000;
 
 test('random programs keep the promises, but for known faults', {

@@ -3,7 +3,7 @@
  *
  * Scripts and generated programs act through it. Time passes only inside `wait`, `until`, `settle` and what is made of them.
  */
-import type { KeyValueStorage } from '../../../src/api.ts';
+import type { Change, KeyValueStorage } from '../../../src/api.ts';
 import type { StorageOptions } from '../../../src/config.ts';
 import type { Edit } from './bundle.ts';
 import { Clock } from './clock.ts';
@@ -34,6 +34,18 @@ export interface Call {
   settledAtMs: number | undefined;
   /** Milliseconds that it took. Time for which the tab was frozen does not count. */
   tookMs: number | undefined;
+}
+
+/** What a listener of `watch()` was told. */
+export interface Told extends Pick<Change, 'type' | 'key' | 'value'> {
+  readonly atMs: number;
+}
+
+/** A listener of a key, or of all keys. */
+export interface Listener {
+  readonly key: string | undefined;
+  readonly sinceMs: number;
+  readonly heard: Told[];
 }
 
 /** An entry that a tab has read. */
@@ -69,6 +81,7 @@ export class Client {
   /** What `getEntry` has shown, by key. */
   readonly seen = new Map<string, Seen>();
   readonly calls: Call[] = [];
+  readonly listeners: Listener[] = [];
   private readonly world: World;
 
   constructor(world: World, tab: Tab) {
@@ -94,6 +107,19 @@ export class Client {
   turn(...operations: Operation[]): Call[] {
     const turn = this.world.nextTurn();
     return operations.map((operation) => this.call(operation, turn));
+  }
+
+  /** Listens to a key and its present value, or to all later changes. */
+  watch(key?: string): void {
+    const { clock } = this.world;
+    const listener: Listener = { key, sinceMs: clock.nowMs, heard: [] };
+    this.listeners.push(listener);
+    const hear = ({ type, key: name, value }: Change): void => {
+      listener.heard.push({ type, key: name, value, atMs: clock.nowMs });
+      clock.note(`${this.tab.name} is told ${type} ${name} ${JSON.stringify(value)}`);
+    };
+    if (key === undefined) this.storage.watch(undefined, hear);
+    else this.storage.watch(key, hear, { immediate: true });
   }
 
   /** The app closes its storage, and then the tab is closed. */
