@@ -148,7 +148,8 @@ function judgeListener(
       isCleared = true;
       continue;
     }
-    if (type === 'set' && isSame(state.get(told), value))
+    // After a restore the server's present state is told, whatever was told before.
+    if (type === 'set' && !server.isRestored && isSame(state.get(told), value))
       report('told twice', `${name}: ${show(value)} at ${told}`);
     state.set(told, value);
     const place = server.history.findLastIndex(
