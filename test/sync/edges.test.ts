@@ -167,7 +167,7 @@ it(
 it('the size of an atomic unit online is limited by what the server announces', () =>
   withServer(async (server) => {
     server.health = { ...server.health, limits: { valueBytes: 16e6, batchOps: 5000, bodyBytes: 12e6 } };
-    const storage = open(server.url);
+    const storage = open(server.url, { timeout: 60_000 });
     const value = 'x'.repeat(3e6);
     await storage.atomic([
       { set: 'a', value },

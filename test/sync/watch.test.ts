@@ -1,10 +1,11 @@
 /** `watch()` with a server: changes of this tab, of other tabs and of other clients, while the server answers and while it is away. */
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { Change, KeyValueStorage, StorageError } from '../../src/index.ts';
 import { openWithNothing } from '../contract/without-anything.ts';
 import { type Level1Server, startLevel1Server } from '../support/level1-server.ts';
 import { startOldServer } from '../support/old-server.ts';
 import { reopen, shut, syncedStorages } from '../support/synced-storages.ts';
+import { startTypescriptServer } from '../support/typescript-server.ts';
 import { withoutIndexedDb } from '../support/without-indexeddb.ts';
 
 const open = syncedStorages();
@@ -131,6 +132,24 @@ describe('while the server answers', () => {
     await storage.filled();
     await storage.set('end', 1);
     await soon(() => expect(heard).toEqual([['set', 'end', 1, 'local']]));
+  });
+
+  it('tells no clear() that was before the copy, which the feed of a real server still names', async () => {
+    const real = await startTypescriptServer();
+    onTestFinished(async () => {
+      await real.stop();
+    });
+    const other = open(real.url, { database: 'of another device' });
+    await other.set('old', 1);
+    await other.clear();
+    await other.set('kept', 1);
+    await other.flush();
+    const storage = open(real.url);
+    const heard = listen(storage);
+    await storage.filled();
+    await storage.set('end', 1);
+    await soon(() => expect(heard).toContainEqual(['set', 'end', 1, 'local']));
+    expect(heard).toEqual([['set', 'end', 1, 'local']]);
   });
 });
 

@@ -95,7 +95,8 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
         }
       const hasValue = [...(left?.values() ?? [])].some(({ value }) => value !== undefined);
       const isOwnClear = own.has(ALL_KEYS);
-      const isCleared = isOwnClear || (left !== undefined && !isClearDone && !hasValue);
+      const isTold = isFeed && left !== undefined && !isClearDone && !hasValue;
+      const isCleared = isOwnClear || isTold;
       const changes: StoredChange[] = isCleared
         ? [{ type: 'clear', ...(!isOwnClear && { isRemote: true }) }]
         : [];
