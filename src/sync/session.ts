@@ -87,13 +87,15 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
 
   /** Whether the log says that the mirror cannot be written. */
   let isMirrorFailureLogged = false;
+  /** Whether the mirror lacks answers, so that it cannot be said what the next ones change. */
+  let isMirrorBehind = false;
   const mirrorObserver = createMirrorObserver(
     database,
     () => void serverConnection.connect(),
     (error) => {
       if (!isMirrorFailureLogged)
         log('warn', `cannot store the server's answers on this device: ${(error as Error).message}`);
-      isMirrorFailureLogged = true;
+      isMirrorFailureLogged = isMirrorBehind = true;
     },
   );
   const flask = createFlaskBackend(serverUrl, limits.serverMs, token, mirrorObserver);
@@ -215,7 +217,11 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     // The answer must come within the time limit of a request.
     holdMs: Math.min(HOLD_MS, Math.floor(timeout / 2000) * 1000),
     account,
-    stored: () => counts.refresh(false),
+    stored() {
+      if (isMirrorBehind) feed.publish(undefined, undefined);
+      isMirrorBehind = false;
+      return counts.refresh(false);
+    },
   });
   const pullSoon = (): void => void pulling.now();
   const following = createFollowing({

@@ -70,7 +70,9 @@ export async function pull(
         return { isSameEpoch: epoch === meta.epoch, changes: count };
       }
       count += changes.length;
-      for (const { key } of changes) listed?.add(key);
+      for (const { type, key } of changes)
+        if (type === 'clear') listed?.clear();
+        else listed?.add(key);
       if (more && listed) continue;
       await remember(database, meta, { cursor: seq, lastSyncAtMs: Date.now() }, listed);
       stored();
@@ -80,7 +82,12 @@ export async function pull(
   }
 }
 
-/** Stores the progress of the mirror, unless a new generation has begun. */
+/**
+ * Stores the progress of the mirror, unless a new generation has begun, or a tab without room on its disk has removed keys meanwhile: the
+ * mirror does not know them, so it is not complete.
+ *
+ * @param listed All keys that the server has, if the mirror was filled from the start.
+ */
 const remember = (
   database: SyncDatabase,
   { generation }: Meta,
@@ -90,9 +97,14 @@ const remember = (
   database.write(async (writing) => {
     const meta = await writing.meta();
     if (meta?.generation !== generation) return;
-    writing.setMeta({ ...meta, ...found, wasComplete: meta.wasComplete || listed !== undefined });
-    if (!listed) return;
+    if (!listed) {
+      if (meta.cursor !== undefined) writing.setMeta({ ...meta, ...found });
+      return;
+    }
     const keys = await writing.keys<string>('mirror');
+    const known = new Set([...keys, ...(await writing.keys<string>('absent'))]);
+    if (![...listed].every((key) => known.has(key))) return;
+    writing.setMeta({ ...meta, ...found, wasComplete: true });
     const seq = Number(found.cursor);
     for (const [key, { serverState }] of await writing.keyStates(keys.filter((key) => !listed.has(key))))
       if (meta.level === 0) writing.setServerState(key, { generation, epoch: '', seq });

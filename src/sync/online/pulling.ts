@@ -5,6 +5,7 @@
  * that the server holds back until there is a change (docs/contract.md, 7.3 and 7.6).
  */
 import type { StorageError } from '../../core/errors.ts';
+import { type BackOff, backOffMs } from '../../core/time.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
 import { OtherAccountError } from '../../remote/errors.ts';
 import { changesSince, type Feed, streamedSince } from '../../remote/level1/changes.ts';
@@ -44,13 +45,16 @@ export interface Pulling {
 /** Milliseconds until the next request: after changes, or an answer that was held back; and after others. */
 const PAUSE_MS = 50;
 const UNHELD_MS = 1000;
+/** When the disk is tried again that had no room for the mirror. */
+const FULL: BackOff = { firstMs: 20_000, longestMs: 600_000, jitter: 'equal' };
 /** Milliseconds for which no event stream is tried where one has failed. */
 const UNSTREAMED_MS = 600_000;
 
 export function createPulling(parts: PullingParts): Pulling {
   const { flask, database, serverConnection, account, signal, holdMs, stored } = parts;
-  /** Whether the disk has no room for the mirror. */
-  let isDiskFull = false;
+  /** How often in a row the disk had no room for the mirror, and until when nothing is pulled after that. */
+  let fullCount = 0;
+  let pullsAgainAt = Number.NEGATIVE_INFINITY;
   let streamsAgainAt = Number.NEGATIVE_INFINITY;
 
   async function fill(feedAt: (level1: Level1, since: string) => Feed): Promise<number | undefined> {
@@ -72,13 +76,21 @@ export function createPulling(parts: PullingParts): Pulling {
   }
   let filling: Promise<number | undefined> | undefined;
   async function pullBy(feedAt: (level1: Level1, since: string) => Feed): Promise<number | undefined> {
-    if (isDiskFull) return undefined;
-    return fill(feedAt).catch(async (error: StorageError) => {
+    if (performance.now() < pullsAgainAt) return undefined;
+    try {
+      const changes = await fill(feedAt);
+      fullCount = 0;
+      return changes;
+    } catch (thrown) {
+      const error = thrown as StorageError;
       if (error instanceof OtherAccountError) await account.changed(error);
-      isDiskFull = error.code === 'quota';
+      if (error.code === 'quota') {
+        fullCount += 1;
+        pullsAgainAt = performance.now() + backOffMs(fullCount, FULL);
+      }
       if (isUnreachable(error) && !signal.aborted) serverConnection.lost(error);
       return undefined;
-    });
+    }
   }
 
   /** An event stream. If none can be opened although the server answers, none is tried for a while. */

@@ -1,9 +1,11 @@
-/** The Web Locks of a device: exclusive locks, granted in the order of the requests. Spec: W3C Web Locks API. */
+/** The Web Locks of a device, granted in the order of the requests. Spec: W3C Web Locks API. */
 import type { Clock, Process } from './clock.ts';
 
-type Work = (lock: { readonly name: string; readonly mode: 'exclusive' } | null) => unknown;
+type Mode = 'exclusive' | 'shared';
+type Work = (lock: { readonly name: string; readonly mode: Mode } | null) => unknown;
 
 interface LockOptions {
+  readonly mode?: Mode;
   readonly signal?: AbortSignal;
   readonly ifAvailable?: boolean;
   readonly steal?: boolean;
@@ -12,13 +14,14 @@ interface LockOptions {
 interface LockRequest {
   readonly owner: Process;
   readonly name: string;
+  readonly mode: Mode;
   readonly work: Work;
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
 }
 
 export class Locks {
-  private readonly held = new Map<string, LockRequest>();
+  private readonly held = new Set<LockRequest>();
   private waiting: LockRequest[] = [];
   private readonly clock: Clock;
 
@@ -34,35 +37,35 @@ export class Locks {
           ? this.request(owner, name, {}, first)
           : this.request(owner, name, first, second as Work),
       query: async () => ({
-        held: [...this.held.keys()].map((name) => ({ name, mode: 'exclusive' })),
-        pending: this.waiting.map(({ name }) => ({ name, mode: 'exclusive' })),
+        held: [...this.held].map(({ name, mode }) => ({ name, mode })),
+        pending: this.waiting.map(({ name, mode }) => ({ name, mode })),
       }),
     };
   }
 
   isHeldBy(owner: Process): boolean {
-    return [...this.held.values()].some((request) => request.owner === owner);
+    return [...this.held].some((request) => request.owner === owner);
   }
 
   /** Releases everything of a process that has ended. */
   release(owner: Process): void {
     this.waiting = this.waiting.filter((request) => request.owner !== owner);
-    for (const [name, request] of [...this.held])
+    for (const request of [...this.held])
       if (request.owner === owner) {
-        this.held.delete(name);
-        this.grant(name);
+        this.held.delete(request);
+        this.grant(request.name);
       }
   }
 
   private request(owner: Process, name: string, options: LockOptions, work: Work): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const { signal } = options;
+      const { signal, mode = 'exclusive' } = options;
       if (signal?.aborted) {
         reject(signal.reason);
         return;
       }
-      const request = { owner, name, work, resolve, reject };
-      if (options.ifAvailable && (this.held.has(name) || this.waiting.some((other) => other.name === name))) {
+      const request = { owner, name, mode, work, resolve, reject };
+      if (options.ifAvailable && !this.isFree(request)) {
         this.clock.schedule(owner, 0, () => {
           Promise.resolve()
             .then(() => work(null))
@@ -71,12 +74,12 @@ export class Locks {
         return;
       }
       if (options.steal) {
-        const robbed = this.held.get(name);
-        this.held.delete(name);
-        if (robbed)
+        for (const robbed of this.holdersOf(name)) {
+          this.held.delete(robbed);
           this.clock.schedule(robbed.owner, 0, () =>
             robbed.reject(new DOMException('The lock was stolen', 'AbortError')),
           );
+        }
         this.waiting.unshift(request);
       } else this.waiting.push(request);
       signal?.addEventListener('abort', () => {
@@ -90,14 +93,25 @@ export class Locks {
     });
   }
 
+  private holdersOf(name: string): LockRequest[] {
+    return [...this.held].filter((request) => request.name === name);
+  }
+
+  /** Whether nothing that is held keeps a request waiting, nor another request before it. */
+  private isFree(request: LockRequest): boolean {
+    const first = this.waiting.find(({ name }) => name === request.name);
+    if (first !== undefined && first !== request) return false;
+    const holders = this.holdersOf(request.name);
+    return holders.length === 0 || [request, ...holders].every(({ mode }) => mode === 'shared');
+  }
+
   private grant(name: string): void {
-    if (this.held.has(name)) return;
-    const at = this.waiting.findIndex((request) => request.name === name);
-    const [request] = at < 0 ? [] : this.waiting.splice(at, 1);
-    if (request === undefined) return;
-    this.held.set(name, request);
+    const request = this.waiting.find((one) => one.name === name);
+    if (request === undefined || !this.isFree(request)) return;
+    this.waiting.splice(this.waiting.indexOf(request), 1);
+    this.held.add(request);
     const release = (): void => {
-      if (this.held.get(name) === request) this.held.delete(name);
+      this.held.delete(request);
       this.grant(name);
     };
     this.clock.schedule(
@@ -105,11 +119,13 @@ export class Locks {
       0,
       () => {
         Promise.resolve()
-          .then(() => request.work({ name, mode: 'exclusive' }))
+          .then(() => request.work({ name, mode: request.mode }))
           .finally(release)
           .then(request.resolve, request.reject);
       },
       `${request.owner.name} gets the lock`,
     );
+    // Shared ones are granted together.
+    this.grant(name);
   }
 }

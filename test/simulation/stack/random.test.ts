@@ -11,6 +11,8 @@ import { run } from './run.ts';
 
 const SEEDS = Number(process.env.SEEDS ?? 170);
 const MS_PER_SEED = 1000;
+/** Programs that have shown faults which are mended: a tab whose disk was full followed the server no more, and lost what it had forgotten. */
+const FOUND = [225, 400, 548];
 
 test('random programs keep the promises, but for known faults', {
   timeout: Math.max(SEEDS * MS_PER_SEED, 60_000),
@@ -18,7 +20,7 @@ test('random programs keep the promises, but for known faults', {
   const broken: string[] = [];
   let calls = 0;
   let settled = 0;
-  for (let seed = 1; seed <= SEEDS; seed++) {
+  for (const seed of [...Array.from({ length: SEEDS }, (_, i) => i + 1), ...FOUND]) {
     const { program, options } = generate(seed);
     const { violations, world } = await run(scriptOf(program), options);
     calls += world.calls.length;

@@ -76,6 +76,7 @@ export class NeverError extends Error {}
 
 /** A tab with its storage. */
 export class Client {
+  private isClosed = false;
   readonly tab: Tab;
   readonly storage: KeyValueStorage;
   /** What `getEntry` has shown, by key. */
@@ -112,6 +113,7 @@ export class Client {
   /** Listens to a key and its present value, or to all later changes. */
   watch(key?: string): void {
     const { clock } = this.world;
+    if (this.isClosed) return;
     const listener: Listener = { key, sinceMs: clock.nowMs, heard: [] };
     this.listeners.push(listener);
     const hear = ({ type, key: name, value }: Change): void => {
@@ -128,6 +130,7 @@ export class Client {
     const end = (): void => {
       if (!this.tab.isDead) this.tab.crash();
     };
+    this.isClosed = true;
     clock.note(`${this.tab.name} closes`);
     this.storage.close().then(end, end);
   }
