@@ -88,7 +88,8 @@ export function install(): void {
       let count = 0;
       let after: string | undefined;
       do {
-        const range = after === undefined ? null : IDBKeyRange.lowerBound(after, true);
+        // The keys of entries are texts. The library's own record has an array as its key, and arrays come after texts.
+        const range = IDBKeyRange.bound(after ?? '', [], after !== undefined, true);
         const [keys, values] = await store('readonly', (store) =>
           Promise.all([resultOf(store.getAllKeys(range, CHUNK)), resultOf(store.getAll(range, CHUNK))]),
         );
