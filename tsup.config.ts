@@ -134,7 +134,7 @@ const server: Options = {
   target: 'node22',
   // There is no module 'sqlite' without its prefix.
   removeNodeProtocol: false,
-  // Whoever uses a database server installs its driver.
+  // An operator installs the driver of the database server that he uses.
   external: ['pg', 'mariadb'],
   esbuildPlugins: [
     licences('server-licenses.txt', 'The server of the codeforge-storage command contains these packages'),

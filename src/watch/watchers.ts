@@ -25,7 +25,7 @@ export interface Watchers {
    * Adds a listener. Returns what removes it.
    *
    * @param isImmediate Whether it first hears the current value of its key.
-   * @param opening Rejects if there is no session, and it cannot be opened.
+   * @param opening Rejects if the session cannot be opened.
    */
   add(watcher: Watcher, isImmediate: boolean, opening: Promise<unknown>): () => void;
   /** Watches another session from now on. Its data may differ. */

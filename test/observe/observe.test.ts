@@ -187,7 +187,7 @@ describe('over one database in two tabs', () => {
   const numbers = (heard: Heard): number[] => heard.map(([value]) => Number(value ?? 0));
   const sorted = (values: readonly number[]): number[] => [...values].sort((a, b) => a - b);
 
-  it('whoever subscribes in the midst of writes hears the last value, and none that is older than one before', async () => {
+  it('a view that subscribes while values are written hears the last one, and never an older value after a newer one', async () => {
     const [writer, reader] = await openTabs();
     const all: Array<ReturnType<typeof listen>> = [];
     let n = 0;

@@ -29,12 +29,13 @@ it('answers 429 with Retry-After to a tenant over its limit, and serves the othe
 });
 
 it('a storage that writes faster loses nothing: it waits, and sends the rest', async () => {
-  const server = await start({ RATE_LIMIT: '2' });
+  const server = await start({ RATE_LIMIT: '2', LOG_LEVEL: 'debug' });
   const storage = open(server.url, { timeout: 60_000 });
   for (let i = 0; i < 40; i += 1) await storage.set(`k${i}`, i);
   await storage.flush();
   expect((await storage.keys()).length).toBe(40);
   expect(storage.status()).toMatchObject({ pending: 0, conflicts: 0 });
+  expect(server.output()).toContain('"status":429');
   expect(server.output()).not.toContain('"level":"error"');
 });
 

@@ -22,7 +22,7 @@ export const serveCommand = (life: Life): Command =>
       `Run a storage server over a SQLite file, or over PostgreSQL, MariaDB or MySQL, until Ctrl-C or SIGTERM.
 It then finishes the requests that are under way, and ends with 0.
 
-SQLite needs Node.js 22.13 or later. For a database server, install its driver beside this package: pg or mariadb.
+It needs Node.js 22.13 or later. For a database server, install its driver beside this package: pg or mariadb.
 Options take precedence over variables. The server logs lines of JSON on stdout.`,
     )
     .option('--host <address>', 'the address to listen on (HOST)')
@@ -36,10 +36,11 @@ Options take precedence over variables. The server logs lines of JSON on stdout.
     .action(async ({ host, port: number, database, tokensFile }: ServeOptions) => {
       checkNode(process.versions.node);
       life.graceMs = DRAIN_MS;
-      const { runServer } = await import('@codeforge/storage-server/run');
+      // Before anything is waited for, so that a signal meanwhile is not missed.
       const stopRequested = new Promise((resolve) => {
         life.signal.addEventListener('abort', resolve);
       });
+      const { runServer } = await import('@codeforge/storage-server/run');
       const env = {
         ...process.env,
         ...(host !== undefined && { HOST: host }),

@@ -12,6 +12,9 @@ import { fileError, writeFile } from './files.ts';
 /** Milliseconds after which a lock counts as left behind by a process that was killed. */
 const STALE_MS = 10_000;
 
+/** Milliseconds that a process waits for the lock: others may change the file before it, one after the other. */
+const LOCK_LIMIT_MS = 60_000;
+
 /** Milliseconds between two attempts to take the lock. */
 const RETRY_MS = 50;
 
@@ -60,9 +63,13 @@ export async function changeTokens(
   }
 }
 
-/** @returns A function that gives the lock back. */
+/**
+ * @returns A function that gives the lock back.
+ * @throws {CommandError} If the lock is not free in time, as when the clock was set back since a killed process took it.
+ */
 async function lock(path: string, signal: AbortSignal): Promise<() => Promise<void>> {
-  for (;;) {
+  const deadline = performance.now() + LOCK_LIMIT_MS;
+  while (performance.now() < deadline) {
     try {
       await (await open(path, 'wx', 0o600)).close();
       return () => rm(path, { force: true });
@@ -74,4 +81,9 @@ async function lock(path: string, signal: AbortSignal): Promise<() => Promise<vo
     if (taken && Date.now() - taken.mtimeMs > STALE_MS) await rm(path, { force: true });
     else await sleep(RETRY_MS, signal);
   }
+  throw new CommandError(
+    EXIT.failed,
+    `${path} exists: another process changes the tokens. If none does, delete that file. Nothing was changed.`,
+    { file: path },
+  );
 }
