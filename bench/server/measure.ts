@@ -73,7 +73,11 @@ export async function load(
   const { kind, url, pids } = peer;
   if (workload === 'create') await kind.empty?.(url);
   const keys = workload === 'create' ? { prefix: `${name}-`, count: 1e8 } : existing(kind);
-  const loaded = await generator.run(url, templateOf(kind, workload, name), keys, time);
+  const template = templateOf(kind, workload, name);
+  let loaded = await generator.run(url, template, keys, time);
+  // A slow server on a busy machine may answer nothing in a short time.
+  for (let longer = 2 * time; loaded.requests === 0 && longer <= 32 * time; longer *= 2)
+    loaded = await generator.run(url, template, keys, longer);
   const what = `${kind.name}, ${workload}`;
   if (loaded.refused > 0 || loaded.broken > 0 || loaded.requests === 0)
     throw new Error(
