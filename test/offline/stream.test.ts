@@ -75,6 +75,36 @@ it('hears all changes of others by one request', async () => {
   expect(proxy.traffic.requests).toBe(requests);
 });
 
+it('asks for changes every 30 s while nobody watches, and never while a tab of the origin is followed by a stream', async () => {
+  // Time passes at once for what is repeated, and for nothing else.
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const storage = await openTab();
+  const neighbor = createStorage({
+    useFlask: true,
+    flaskUrl: proxy.url,
+    database: `stream-${databases}`,
+    logger: false,
+  });
+  onTestFinished(() => neighbor.close());
+  await neighbor.get('a');
+  const requestsInMinutes = async (minutes: number): Promise<number> => {
+    // The requests before, if any are left.
+    await new Promise((done) => setTimeout(done, 500));
+    const { requests } = proxy.traffic;
+    for (let n = 0; n < 20 * minutes; n += 1) {
+      vi.advanceTimersByTime(3000);
+      // Tabs hear each other meanwhile.
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    await new Promise((done) => setTimeout(done, 500));
+    return proxy.traffic.requests - requests;
+  };
+  expect(await requestsInMinutes(1)).toBeGreaterThan(1);
+  await follow(storage);
+  expect(await requestsInMinutes(10)).toBe(0);
+});
+
 it('hears them by held requests where a proxy gathers answers, and tries no stream again for a while', async () => {
   const targets: string[] = [];
   const heard = await follow(
