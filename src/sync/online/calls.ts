@@ -258,10 +258,9 @@ export function createCalls(targets: CallTargets): Calls {
       const isHere = forHere.has(operation) || (isLost(outcome) && !reads.includes(operation));
       return isHere ? [unanswered(operation, outcome, computed)] : [];
     });
-    // Rejected calls first: a later write of the key must not stand for a write that is never sent.
-    calls.sort((a, b) => Number(b.isRejected ?? false) - Number(a.isRejected ?? false));
-    const found = await carryOutHere(calls, call, limits.databaseMs(deadline), lost);
-    for (const [i, { operation }] of calls.entries())
+    const ordered = rejectedFirst(calls);
+    const found = await carryOutHere(ordered, call, limits.databaseMs(deadline), lost);
+    for (const [i, { operation }] of ordered.entries())
       byOperation.set(operation as ProtocolOperation, found[i] as Outcome);
     // Reads that fail alone reject.
     if (reads.length > 0 && reads.length < operations.length) {
@@ -387,6 +386,19 @@ function unanswered(
   // Only the server knows whether its condition was met.
   const isRejected = 'ifRevision' in operation && operation.ifRevision !== undefined;
   return { operation, sentAs, isRejected, computed: computed.get(operation) };
+}
+
+/**
+ * Calls with rejected ones before the others: a later write of a key must not stand for a write that is never sent. None is moved over a
+ * clear, which deletes what is queued before it.
+ */
+function rejectedFirst(calls: readonly LocalCall[]): LocalCall[] {
+  let clears = 0;
+  const placed = calls.map((call) => {
+    if (call.operation.type === 'clear') clears += 1;
+    return { call, place: 2 * clears + (call.isRejected || call.operation.type === 'clear' ? 0 : 1) };
+  });
+  return placed.sort((a, b) => a.place - b.place).map(({ call }) => call);
 }
 
 /** An operation that records what an update computes. */

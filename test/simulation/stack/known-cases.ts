@@ -690,4 +690,15 @@ export const KNOWN_CASES: readonly KnownCase[] = [
       await world.do(tab, clear);
     },
   },
+  {
+    name: 'S31',
+    title:
+      'clear() and a set on the condition that the key is missing, their answer lost, then clear(): it deletes what the set has stored',
+    async play(world) {
+      const tab = await tabWith(world);
+      world.network.next(['lose-answer'], 'lose-request');
+      await world.do(tab, clear, set('k', 'v1', 'absent'));
+      await world.do(tab, clear);
+    },
+  },
 ];
