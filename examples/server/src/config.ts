@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { type DatabaseLocation, parseDatabaseUrl } from './database-url.ts';
 import { isLoopbackAddress, isLoopbackOrigin } from './http/access/loopback.ts';
 import { parseTokenEntry, type TokenEntry } from './http/access/tokens.ts';
+import type { Quota, QuotaOf } from './store/quota.ts';
 
 /** What the operator configures. */
 export interface Config {
@@ -25,6 +26,8 @@ export interface Config {
   readonly maxRequests: number;
   /** Requests that wait for changes at once. Further ones are answered with 503. */
   readonly maxWaiting: number;
+  /** What a tenant may store. */
+  readonly quotaOf: QuotaOf;
   /** Requests of one caller in a second; `undefined`: any number. */
   readonly rateLimit: number | undefined;
   /** Milliseconds that a client may lag behind the minimum rate while it sends a body or takes an answer. */
@@ -49,6 +52,8 @@ export const SETTINGS: ReadonlyArray<readonly [name: string, fallback: string, m
   ['MAX_BODY_BYTES', '8388608', 'bytes of a body, or of a line of an import'],
   ['MAX_REQUESTS', '512', 'requests that are worked on at once'],
   ['MAX_WAITING', '4000', 'event streams and long polls at once'],
+  ['QUOTA_BYTES', '', 'bytes of values of a tenant; team-a=1000000 after a comma: of that tenant'],
+  ['QUOTA_KEYS', '', 'keys of a tenant, in the same form'],
   ['RATE_LIMIT', '', 'requests of a tenant in a second; without tokens: of an address'],
   ['STALL_SECONDS', '20', 'how long a client may lag behind 32 KiB/s'],
   ['METRICS_PORT', '', 'serve metrics for Prometheus on this port; 0: any free port'],
@@ -95,6 +100,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     maxBodyBytes: readInteger('MAX_BODY_BYTES', env.MAX_BODY_BYTES || '8388608', 1, MAX_BODY_BYTES),
     maxRequests: readInteger('MAX_REQUESTS', env.MAX_REQUESTS || '512', 1, 100_000),
     maxWaiting: readInteger('MAX_WAITING', env.MAX_WAITING || '4000', 1, 1_000_000),
+    quotaOf: readQuotas(env),
     rateLimit: env.RATE_LIMIT ? readInteger('RATE_LIMIT', env.RATE_LIMIT, 1, 1_000_000) : undefined,
     stallTime: 1000 * readInteger('STALL_SECONDS', env.STALL_SECONDS || '20', 1, 3600),
     metrics: readMetrics(env),
@@ -152,6 +158,30 @@ function readTokens(text = ''): TokenEntry[] {
           'codeforge-storage token add <tenant> <scope> creates one.',
       );
     });
+}
+
+function readQuotas({ QUOTA_BYTES: bytes, QUOTA_KEYS: keys }: NodeJS.ProcessEnv): QuotaOf {
+  const bytesOf = readAmounts('QUOTA_BYTES', bytes);
+  const keysOf = readAmounts('QUOTA_KEYS', keys);
+  return (tenant) => {
+    const quota: Quota = { keys: keysOf(tenant), bytes: bytesOf(tenant) };
+    return quota.keys === undefined && quota.bytes === undefined ? undefined : quota;
+  };
+}
+
+/** Reads `1000,team-a=5000`: an amount for each tenant, and other amounts for some of them. */
+function readAmounts(name: string, text = ''): (tenant: string) => number | undefined {
+  const amounts = new Map<string, number>();
+  for (const entry of text.split(/[\s,]+/).filter((entry) => entry !== '')) {
+    const [, tenant = '', amount = ''] = /^(?:([\w-]{1,64})=)?(\d{1,15})$/.exec(entry) ?? [];
+    if (amount === '' || amounts.has(tenant))
+      throw new ConfigError(
+        `${name} must be a whole number, or a list such as 1000000,team-a=5000000 that names each tenant once, not "${text}".`,
+      );
+    amounts.set(tenant, Number(amount));
+  }
+  const others = amounts.get('');
+  return (tenant) => amounts.get(tenant) ?? others;
 }
 
 function readFlag(name: string, text = ''): boolean {

@@ -1,4 +1,6 @@
 /** `POST /api/v1/batch`. Spec: docs/contract.md, 5. */
+
+import { quotaText } from '../../store/quota.ts';
 import {
   type Batch,
   type MutationRefusal,
@@ -60,6 +62,7 @@ const STATUSES: Record<Result['outcome'], number> = {
   'answer-too-large': 413,
   'invalid-key': 400,
   'value-too-large': 413,
+  'quota-exceeded': 507,
 };
 
 /** A result as JSON. Its value is inserted exactly as it was sent. */
@@ -79,6 +82,11 @@ function errorMembers(result: Result): string {
       return `,"error":${JSON.stringify(result.message)},"type":"${problemType(result.outcome)}"`;
     case 'answer-too-large':
       return `,"error":"${OUTCOME_TEXTS[result.outcome]}","type":"${problemType(result.outcome)}"`;
+    case 'quota-exceeded': {
+      const { used, quota } = result;
+      const members = JSON.stringify({ used, quota }).slice(1, -1);
+      return `,"error":"${quotaText(used, quota)}","type":"${problemType(result.outcome)}",${members}`;
+    }
     default:
       return `,"error":"${OUTCOME_TEXTS[result.outcome]}"`;
   }

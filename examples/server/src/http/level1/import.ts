@@ -8,7 +8,7 @@ import { readBackup } from '../../../../../src/backup-format/reader.ts';
 import type { Logger } from '../../log.ts';
 import type { Condition, Operation, Store } from '../../store/store.ts';
 import { answer } from '../answers.ts';
-import { HttpError, toHttpError } from '../errors.ts';
+import { HttpError, quotaExceeded, toHttpError } from '../errors.ts';
 import { type Handler, tenantOf } from '../request.ts';
 import { checkType, chunksOf } from '../transport/body.ts';
 import { BYTES_AROUND_VALUE, type Limits } from '../transport/limits.ts';
@@ -44,6 +44,7 @@ export function createImportHandler(store: Store, limits: Limits, stallTime: num
     );
     const outcome = await store.run(tenant, { operations, atomic: mode === 'fail' });
     const results = 'results' in outcome ? outcome.results : [];
+    const over = results.find((result) => result.outcome === 'quota-exceeded');
     const exists = results.map(
       ({ outcome }) => outcome === 'condition-failed' || (dryRun && condition && outcome === 'ok'),
     );
@@ -57,6 +58,10 @@ export function createImportHandler(store: Store, limits: Limits, stallTime: num
     }
     const skipped = exists.filter(Boolean).length;
     progress.skipped += skipped;
+    if (over) {
+      progress.imported += results.filter(({ outcome }) => outcome === 'ok').length;
+      throw quotaExceeded(over);
+    }
     progress.imported += page.length - skipped;
   }
 
