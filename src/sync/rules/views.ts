@@ -94,7 +94,7 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
           if (!now.has(key)) now.set(key, before.get(key) as KeyState);
         }
       const hasValue = [...(left?.values() ?? [])].some(({ value }) => value !== undefined);
-      const isOwnClear = own.has(ALL_KEYS);
+      const isOwnClear = own.has(ALL_KEYS) && !isClearKnown(metaBefore, metaAfter, clears);
       const isTold = isFeed && left !== undefined && !isClearDone && !hasValue;
       const isCleared = isOwnClear || isTold;
       const changes: StoredChange[] = isCleared
@@ -112,7 +112,8 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
         if (isCleared && value === undefined) continue;
         if (isSameState(before.get(key), keyState)) continue;
         const isKnown = old ? isSame(old.value, value) : !isOwn && !isFeed && !isGone;
-        if (isKnown && !isCleared && (!isOwn || inDoubt?.has(key))) continue;
+        if (isKnown && !isCleared && (!isOwn || inDoubt?.has(key) || isHidden(before.get(key), keyState)))
+          continue;
         const isRemote = !isOwn && { isRemote: true };
         changes.push(
           value
@@ -124,6 +125,23 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
     },
   };
 }
+
+/** Whether readers see a queued write before and after, such as one of another tab that does not reach the server. */
+const isHidden = (before: KeyState | undefined, after: KeyState): boolean => {
+  const seen = lastAcknowledged(after)?.version;
+  return seen !== undefined && before !== undefined && lastAcknowledged(before)?.version === seen;
+};
+
+/** Whether the mirror had a clear before its answer came: the change feed, or a copy of the server's data, has told what it deleted. */
+const isClearKnown = (
+  before: Meta,
+  after: Meta,
+  clears: { readonly before: readonly QueuedWrite[]; readonly after: readonly QueuedWrite[] },
+): boolean =>
+  after.level !== 0 &&
+  before.generation === after.generation &&
+  clears.after.length <= clears.before.length &&
+  after.clearedAt <= Math.max(before.clearedAt, before.cursor ?? 0);
 
 /** Whether an answer has shown a state again. The change feed may have shown it before the answer to the write itself. */
 const isSameState = (before: KeyState | undefined, { serverState: now, writes }: KeyState): boolean =>
