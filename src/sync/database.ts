@@ -103,9 +103,9 @@ export interface WriteTransaction extends ReadTransaction {
 }
 
 /**
- * Transactions over the database. Each has a time limit (indexeddb/connection.ts). After one has exceeded it, the next ones reject at
- * once with `blocked` until the database answers again, so that a tab that is suspended in a transaction does not delay every call of
- * the other tabs.
+ * Transactions over the database. Each has a time limit (indexeddb/connection.ts). After one has exceeded it, the next ones reject
+ * within a moment with `blocked` until the database answers again, so that a tab that is suspended in a transaction does not delay every
+ * call of the other tabs.
  */
 export interface SyncDatabase {
   read<T>(work: (transaction: ReadTransaction) => Promise<T>): Promise<T>;
@@ -161,7 +161,7 @@ export const ALL_RECORDS = 0xffffffff;
 /** With more keys than this, all records of a type are read at once if there are few. */
 const MANY = 16;
 
-/** Milliseconds that a call waits at least for a database that has not answered earlier calls. */
+/** Milliseconds that calls wait at least for a database that has not answered earlier calls. */
 const LEAST_MS = 500;
 
 /** The limit passes in steps. A page that was suspended has missed one of them, not the whole limit. */
@@ -183,12 +183,12 @@ export function createSyncDatabase(
   const underWay = new Set<{ readonly since: number }>();
   /** Why the database does not answer. */
   let failure: StorageError | undefined;
-  let isProbing = false;
+  let probing: Promise<void> | undefined;
 
-  function probe(): void {
-    if (isProbing) return;
-    isProbing = true;
-    void connection
+  /** Asks whether the database answers again. Resolves when it does, or has not for a moment. */
+  function probe(): Promise<void> {
+    if (probing !== undefined) return probing;
+    const probed = connection
       .readInSteps((store) => results([store.getKey(META)]))
       .then(
         () => {
@@ -198,13 +198,16 @@ export function createSyncDatabase(
         () => undefined,
       )
       .finally(() => {
-        isProbing = false;
+        probing = undefined;
       });
+    probing = withTimeLimit(probed, LEAST_MS, () => undefined);
+    return probing;
   }
 
   async function transact<T>(transaction: () => Promise<T>): Promise<T> {
+    // It may have answered again since the last call.
+    if (failure) await probe();
     if (failure) {
-      probe();
       throw local(
         new StorageError(
           'blocked',
