@@ -15,12 +15,6 @@ interface KnownFault {
 
 const KNOWN_FAULTS: readonly KnownFault[] = [
   {
-    // Seed 124; docs/guarantees.md, 5.4: without the disk nothing numbers the commits of two tabs.
-    fault: 'the disk is full: listeners are told changes as they are answered, and again when there is room',
-    kinds: ['told twice', 'told in a wrong order'],
-    shape: /^watch [\s\S]*^disk |^disk [\s\S]*^watch /m,
-  },
-  {
     // Seed 62: what was told while it was queued is told again by its revision, where the listener reads its key again.
     fault: 'the sync data is deleted while writes are queued: a value is told once more',
     kinds: ['told twice'],

@@ -93,7 +93,10 @@ export class Client {
       flaskUrl: SERVER_URL,
       logger: {
         info: (line: string) => world.clock.note(`${tab.name} logs ${line}`),
-        warn: (line: string) => world.clock.note(`${tab.name} warns ${line}`),
+        warn: (line: string) => {
+          world.clock.note(`${tab.name} warns ${line}`);
+          world.isMirrorBehind ||= line.includes("cannot store the server's answers");
+        },
       },
       timeout: 10_000,
       ...world.options.storage,
@@ -187,6 +190,8 @@ export class World {
   readonly calls: Call[] = [];
   /** What a script has found broken. */
   readonly findings: Violation[] = [];
+  /** Whether a tab could not store what the server has answered: its disk was full, or another tab held a transaction. */
+  isMirrorBehind = false;
   private turns = 0;
 
   private constructor(options: WorldOptions, clock: Clock, disks: Disks, server: Server) {
