@@ -537,6 +537,8 @@ function writeTransactionOf(
       check(store.clear());
     },
     async forgetBefore(generation, seq) {
+      // A queued write hides whether its key was deleted.
+      views?.seen(await transaction.pending());
       const deleted = new Map<string, ServerState>();
       const left = new Map<string, ServerState>();
       for (const type of ['mirror', 'absent'] as const) {

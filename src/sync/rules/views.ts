@@ -86,17 +86,20 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
       const isFilledAgain =
         metaBefore.wasComplete && metaBefore.cursor === undefined && metaAfter.cursor !== undefined;
       if (isFilledAgain && !left) return undefined;
-      // Values that a queued clear has hidden are seen again.
       if (isClearDone && !left) return undefined;
-      if (isClearDone)
-        for (const [key, serverState] of left ?? []) {
-          if (!before.has(key)) before.set(key, { serverState, writes: [] });
-          if (!now.has(key)) now.set(key, before.get(key) as KeyState);
-        }
-      const hasValue = [...(left?.values() ?? [])].some(({ value }) => value !== undefined);
-      const isOwnClear = own.has(ALL_KEYS) && !isClearKnown(metaBefore, metaAfter, clears);
-      const isTold = isFeed && left !== undefined && !isClearDone && !hasValue;
+      const isKnownClear = isClearKnown(metaBefore, metaAfter, clears);
+      const hasValue =
+        [...(left?.values() ?? [])].some(({ value }) => value !== undefined) ||
+        [...before.keys()].some((key) => isQueuedValue(stateOf(key), clears.after));
+      const isOwnClear = own.has(ALL_KEYS) && !isKnownClear;
+      const isTold = isFeed && left !== undefined && !isClearDone && !hasValue && !isKnownClear;
       const isCleared = isOwnClear || isTold;
+      // Values that a queued clear has hidden are seen again, and those that are newer than a clear are told after it.
+      if (left && (isClearDone || isCleared)) {
+        for (const [key, serverState] of left)
+          if (!before.has(key)) before.set(key, { serverState, writes: [] });
+        for (const [key, keyState] of before) if (!now.has(key)) now.set(key, keyState);
+      }
       const changes: StoredChange[] = isCleared
         ? [{ type: 'clear', ...(!isOwnClear && { isRemote: true }) }]
         : [];
@@ -110,7 +113,7 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
         const { value } = view;
         // The clear has told it.
         if (isCleared && value === undefined) continue;
-        if (isSameState(before.get(key), keyState)) continue;
+        if (!isCleared && isSameState(before.get(key), keyState)) continue;
         const isKnown = old ? isSame(old.value, value) : !isOwn && !isFeed && !isGone;
         if (isKnown && !isCleared && (!isOwn || inDoubt?.has(key) || isHidden(before.get(key), keyState)))
           continue;
@@ -125,6 +128,12 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
     },
   };
 }
+
+/** Whether readers see a value that is queued. */
+const isQueuedValue = (keyState: KeyState, clears: readonly QueuedWrite[]): boolean => {
+  const last = lastAcknowledged(keyState);
+  return last?.value !== undefined && last.order > (clears.at(-1)?.order ?? 0);
+};
 
 /** Whether readers see a queued write before and after, such as one of another tab that does not reach the server. */
 const isHidden = (before: KeyState | undefined, after: KeyState): boolean => {
