@@ -1,5 +1,6 @@
 /** Reads the configuration from the environment. A wrong value ends the start. A default never replaces it. */
 import { resolve } from 'node:path';
+import type { BackupSettings } from './backup/schedule.ts';
 import { type DatabaseLocation, parseDatabaseUrl } from './database-url.ts';
 import { isLoopbackAddress, isLoopbackOrigin } from './http/access/loopback.ts';
 import { parseTokenEntry, type TokenEntry } from './http/access/tokens.ts';
@@ -34,6 +35,8 @@ export interface Config {
   readonly stallTime: number;
   /** Where the metrics are served; `undefined`: nowhere. A port of 0: any free one. */
   readonly metrics: { readonly host: string; readonly port: number } | undefined;
+  /** Where and when backups are made; `undefined`: nowhere. */
+  readonly backups: BackupSettings | undefined;
   readonly logLevel: string;
 }
 
@@ -56,6 +59,9 @@ export const SETTINGS: ReadonlyArray<readonly [name: string, fallback: string, m
   ['QUOTA_KEYS', '', 'keys of a tenant, in the same form'],
   ['RATE_LIMIT', '', 'requests of a tenant in a second; without tokens: of an address'],
   ['STALL_SECONDS', '20', 'how long a client may lag behind 32 KiB/s'],
+  ['BACKUP_EVERY', '', 'back up all tenants, such as 15m, 1h or 1d after the last backup'],
+  ['BACKUP_DIR', './backups', 'the folder of these backups: see codeforge-storage restore'],
+  ['BACKUP_KEEP', '7', 'how many of them are kept'],
   ['METRICS_PORT', '', 'serve metrics for Prometheus on this port; 0: any free port'],
   ['METRICS_HOST', '127.0.0.1', 'the address of that port'],
   ['LOG_LEVEL', 'info', 'trace, debug, info, warn, error, fatal, silent'],
@@ -104,6 +110,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     rateLimit: env.RATE_LIMIT ? readInteger('RATE_LIMIT', env.RATE_LIMIT, 1, 1_000_000) : undefined,
     stallTime: 1000 * readInteger('STALL_SECONDS', env.STALL_SECONDS || '20', 1, 3600),
     metrics: readMetrics(env),
+    backups: readBackups(env),
     logLevel: readLogLevel(env.LOG_LEVEL || 'info'),
   };
 }
@@ -125,6 +132,24 @@ function readMetrics({ METRICS_HOST: host, METRICS_PORT: port }: NodeJS.ProcessE
   return {
     host: readAddress('METRICS_HOST', host || '127.0.0.1'),
     port: readInteger('METRICS_PORT', port, 0, 65_535),
+  };
+}
+
+const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+function readBackups({
+  BACKUP_EVERY: text,
+  BACKUP_DIR: folder,
+  BACKUP_KEEP: keep,
+}: NodeJS.ProcessEnv): BackupSettings | undefined {
+  if (!text) return undefined;
+  const [, count, unit = ''] = /^([1-9]\d{0,4})([smhd])$/.exec(text) ?? [];
+  if (count === undefined)
+    throw new ConfigError(`BACKUP_EVERY must be a time such as 15m, 1h or 1d, not "${text}".`);
+  return {
+    every: Number(count) * (UNITS[unit] as number),
+    folder: resolve(folder || 'backups'),
+    keep: readInteger('BACKUP_KEEP', keep || '7', 1, 100_000),
   };
 }
 

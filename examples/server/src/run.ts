@@ -2,6 +2,7 @@
  * The server from its start to its end: reads the configuration, opens the store, and serves until it is asked to stop. It then
  * finishes all requests under way.
  */
+import { startBackups } from './backup/schedule.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { type Callers, createCallers } from './http/access/callers.ts';
 import { createAccessCheck } from './http/access/checks.ts';
@@ -68,6 +69,7 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
     });
     log.info({ url: address }, 'serving metrics');
   }
+  const backups = config.backups && startBackups(config.backups, store, log, metrics?.backupDone);
   const advice = reachAdvice(config);
   if (advice !== '') log.info(advice);
   if (!isLoopbackAddress(config.host) && !callers.needTokens)
@@ -79,6 +81,7 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
   await server.drain();
   callers.stop();
   metrics?.close();
+  await backups?.stop();
   await store.close();
   log.info('stopped');
 }

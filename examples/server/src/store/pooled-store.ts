@@ -75,6 +75,7 @@ export function createPooledStore(driver: Driver, answerBytes: number, quotaOf: 
   return {
     epoch: driver.epoch,
     fileName: driver.databaseName,
+    tenants: () => repeatedly(() => driver.tenants()),
     seq: async (tenant) => (await repeatedly(() => driver.seqs([tenant]))).get(tenant) ?? 0,
     read: (tenant, key) => entries.submit({ tenant, key }),
     async run(tenant, batch) {

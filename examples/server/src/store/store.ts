@@ -160,6 +160,8 @@ export interface Store {
   readonly epoch: string;
   /** The name of the database without its folder. */
   readonly fileName: string;
+  /** The tenants that have ever stored something. */
+  tenants(): Promise<string[]>;
   seq(tenant: string): Promise<number>;
   read(tenant: string, key: string): Promise<Entry | undefined>;
   /** @throws {StoreError} */

@@ -129,6 +129,7 @@ export function createSqliteStore(
   return {
     epoch,
     fileName: basename(database.location() ?? ''),
+    tenants: () => read(() => reads.tenants()),
     seq: (tenant) => read(() => reads.seq(tenant)),
     read: (tenant, key) => read(() => reads.entry(tenant, key)),
     run: (tenant, batch) =>
