@@ -385,7 +385,8 @@ export interface NamespacedStorage<Schema extends object = Record<string, unknow
    *   gets its present state if that differs, and every other listener a `clear` and then each entry that exists.
    * - Listening to the other tabs begins a moment after the call. Code that writes to the database without the SDK is not heard.
    *
-   * A listener that throws is logged, and does not stop the others. If what the keys hold cannot be read, `onError` is called.
+   * A listener that throws is logged, and does not stop the others. If what the keys hold cannot be read, `onError` is called;
+   * it is read again every 10 seconds until it is told.
    *
    * @param keys A key, `{ prefix }`, or `undefined` for all keys.
    * @returns A function that ends this. `close()` ends it too.

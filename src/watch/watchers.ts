@@ -5,6 +5,7 @@
  * hears what the keys hold now. Both are snapshots that name the last commit which they contain: commits up to that one are not told.
  */
 import type { Commit, KeySnapshot, SessionChange, Watched, WatchedKeys } from '../core/changes.ts';
+import { unref } from '../core/platform.ts';
 
 /** What a listener is told: a change whose key is without the prefix of its namespace, and the value before it, if that is known. */
 export type ToldChange = SessionChange & { readonly previous?: unknown };
@@ -42,6 +43,9 @@ interface Listening extends Watcher {
   /** What it has heard last, if it watches one key. */
   last: ToldChange | undefined;
 }
+
+/** Milliseconds until what could not be read is read again. */
+const AGAIN_MS = 10_000;
 
 /** @param failed Is called with what a listener throws. */
 export function createWatchers(failed: (error: unknown) => void): Watchers {
@@ -81,12 +85,14 @@ export function createWatchers(failed: (error: unknown) => void): Watchers {
   }
 
   /** Tells a listener what its keys hold now, and then what it has heard meanwhile. */
-  async function catchUp(watcher: Listening, isFirst: boolean): Promise<void> {
+  async function catchUp(watcher: Listening, isFirst: boolean, isAgain = false): Promise<void> {
     watcher.held = [];
     const asked = session;
     const snapshot = await session
       ?.snapshot(watcher.keys)
-      .catch((error) => unread(watcher, error))
+      .catch((error) => {
+        if (!isAgain) unread(watcher, error);
+      })
       .catch(failed);
     if (!all.has(watcher) || session !== asked) return;
     const { held } = watcher;
@@ -94,8 +100,13 @@ export function createWatchers(failed: (error: unknown) => void): Watchers {
     if (snapshot) {
       watcher.from = snapshot.number ?? watcher.from;
       tellSnapshot(watcher, snapshot, isFirst);
-    }
+    } else unref(setTimeout(() => void readAgain(watcher, asked), AGAIN_MS));
     for (const commit of held) hear(watcher, commit);
+  }
+
+  /** Reads what could not be read before, unless it is being read, or the keys are those of another session by now. */
+  async function readAgain(watcher: Listening, asked: Watched | undefined): Promise<void> {
+    if (all.has(watcher) && session === asked && !watcher.held) await catchUp(watcher, false, true);
   }
 
   function tellSnapshot(watcher: Listening, { entries }: KeySnapshot, isFirst: boolean): void {

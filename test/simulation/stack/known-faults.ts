@@ -20,13 +20,6 @@ const KNOWN_FAULTS: readonly KnownFault[] = [
     kinds: ['told twice'],
     shape: /^watch [\s\S]*^delete-sync-data |^delete-sync-data [\s\S]*^watch /m,
   },
-  {
-    // Seed 112647: the listener is told that its first value could not be read.
-    fault:
-      'the sync data is deleted while a listener reads its first value: it is not told the value until that changes',
-    kinds: ['not told'],
-    shape: /^watch [\s\S]*^delete-sync-data |^delete-sync-data [\s\S]*^watch /m,
-  },
 ];
 
 /** The fault that explains a violation. */
