@@ -85,7 +85,6 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
       const isClearDone = clears.after.length < clears.before.length;
       const isFilledAgain =
         metaBefore.wasComplete && metaBefore.cursor === undefined && metaAfter.cursor !== undefined;
-      if (isFilledAgain && !left) return undefined;
       if (isClearDone && !left) return undefined;
       const isKnownClear = isClearKnown(metaBefore, metaAfter, clears);
       const hasValue =
@@ -94,6 +93,7 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
       const isOwnClear = own.has(ALL_KEYS) && !isKnownClear;
       const isTold = isFeed && left !== undefined && !isClearDone && !hasValue && !isKnownClear;
       const isCleared = isOwnClear || isTold;
+      if (isFilledAgain && !isCleared) return undefined;
       // Values that a queued clear has hidden are seen again, and those that are newer than a clear are told after it.
       if (left && (isClearDone || isCleared)) {
         for (const [key, serverState] of left)
