@@ -33,6 +33,8 @@ export interface Config {
   readonly rateLimit: number | undefined;
   /** Milliseconds that a client may lag behind the minimum rate while it sends a body or takes an answer. */
   readonly stallTime: number;
+  /** Milliseconds after the request to stop in which requests are still accepted, and `/ready` answers 503. */
+  readonly drainTime: number;
   /** Where the metrics are served; `undefined`: nowhere. A port of 0: any free one. */
   readonly metrics: { readonly host: string; readonly port: number } | undefined;
   /** Where and when backups are made; `undefined`: nowhere. */
@@ -59,6 +61,7 @@ export const SETTINGS: ReadonlyArray<readonly [name: string, fallback: string, m
   ['QUOTA_KEYS', '', 'keys of a tenant, in the same form'],
   ['RATE_LIMIT', '', 'requests of a tenant in a second; without tokens: of an address'],
   ['STALL_SECONDS', '20', 'how long a client may lag behind 32 KiB/s'],
+  ['DRAIN_SECONDS', '0', 'how long after SIGTERM requests are accepted, while /ready answers 503'],
   ['BACKUP_EVERY', '', 'back up all tenants, such as 15m, 1h or 1d after the last backup'],
   ['BACKUP_DIR', './backups', 'the folder of these backups: see codeforge-storage restore'],
   ['BACKUP_KEEP', '7', 'how many of them are kept'],
@@ -109,6 +112,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     quotaOf: readQuotas(env),
     rateLimit: env.RATE_LIMIT ? readInteger('RATE_LIMIT', env.RATE_LIMIT, 1, 1_000_000) : undefined,
     stallTime: 1000 * readInteger('STALL_SECONDS', env.STALL_SECONDS || '20', 1, 3600),
+    drainTime: 1000 * readInteger('DRAIN_SECONDS', env.DRAIN_SECONDS || '0', 0, 60),
     metrics: readMetrics(env),
     backups: readBackups(env),
     logLevel: readLogLevel(env.LOG_LEVEL || 'info'),

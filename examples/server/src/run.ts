@@ -2,6 +2,7 @@
  * The server from its start to its end: reads the configuration, opens the store, and serves until it is asked to stop. It then
  * finishes all requests under way.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { startBackups } from './backup/schedule.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { type Callers, createCallers } from './http/access/callers.ts';
@@ -37,8 +38,16 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
   const metrics = config.metrics && createMetrics(config.database);
   const opened = await storeOrExit(config, log);
   const store = metrics?.measured(opened) ?? opened;
+  const draining = new AbortController();
   const stopping = new AbortController();
-  const app = createApp({ store, config, callers, log, stopping: stopping.signal });
+  const app = createApp({
+    store,
+    config,
+    callers,
+    log,
+    draining: draining.signal,
+    stopping: stopping.signal,
+  });
   const server = createHttpServer(app, {
     checkAccess: createAccessCheck(config, callers),
     callers,
@@ -77,6 +86,8 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
 
   await stopRequested;
   log.info('stopping');
+  draining.abort();
+  await delay(config.drainTime);
   stopping.abort();
   await server.drain();
   callers.stop();

@@ -11,8 +11,8 @@ interface ServeOptions {
   readonly tokensFile?: string;
 }
 
-/** How long the server may take to finish its requests, in milliseconds: longer than it needs. */
-const DRAIN_MS = 15_000;
+/** How long the server may take to finish its requests, in milliseconds: longer than it needs, also with the longest DRAIN_SECONDS. */
+const DRAIN_MS = 75_000;
 
 /** Runs the server until a signal. */
 export const serveCommand = (life: Life): Command =>

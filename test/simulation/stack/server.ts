@@ -213,7 +213,14 @@ export class ReferenceServer implements Server {
     const store = library.createSqliteStore(this.database, library.limitsOf(MAX_BODY_BYTES).answerBytes);
     const { signal } = new AbortController();
     const callers = library.createCallers(config, log as never);
-    const app = library.createApp({ store, config, callers, log: log as never, stopping: signal });
+    const app = library.createApp({
+      store,
+      config,
+      callers,
+      log: log as never,
+      draining: signal,
+      stopping: signal,
+    });
     const check = library.createAccessCheck(config, callers);
     const limits = library.createLoadLimits(MAX_REQUESTS, MAX_REQUESTS, MAX_BODY_BYTES);
     // As http/transport/server.ts does it, but for what HTTP itself refuses.
