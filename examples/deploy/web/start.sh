@@ -47,9 +47,9 @@ location @backend {
   proxy_http_version 1.1;
   proxy_set_header Host \$http_host;
   proxy_set_header Connection '';
-  # Event streams are open for hours, and their events must not wait. The server has its own limits for bodies.
-  proxy_read_timeout 1h;
-  proxy_send_timeout 1h;
+  # Callers wait up to 60 seconds for changes. Event streams have a comment every 20 seconds, and their events must not wait.
+  # The server has its own limits for bodies.
+  proxy_read_timeout 90s;
   proxy_buffering off;
   proxy_request_buffering off;
   client_max_body_size 0;
