@@ -40,6 +40,8 @@ export interface Config {
   /** Where and when backups are made; `undefined`: nowhere. */
   readonly backups: BackupSettings | undefined;
   readonly logLevel: string;
+  /** The file of the audit log; `undefined`: there is none. */
+  readonly auditLog: string | undefined;
 }
 
 /** The settings, as `--help` names them: the name, the default and the meaning. */
@@ -68,6 +70,7 @@ export const SETTINGS: ReadonlyArray<readonly [name: string, fallback: string, m
   ['METRICS_PORT', '', 'serve metrics for Prometheus on this port; 0: any free port'],
   ['METRICS_HOST', '127.0.0.1', 'the address of that port'],
   ['LOG_LEVEL', 'info', 'trace, debug, info, warn, error, fatal, silent'],
+  ['AUDIT_LOG', '', 'a file for clears, imports, and tokens that were changed or refused'],
 ];
 
 /** The settings as lines for a terminal. */
@@ -116,6 +119,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     metrics: readMetrics(env),
     backups: readBackups(env),
     logLevel: readLogLevel(env.LOG_LEVEL || 'info'),
+    auditLog: env.AUDIT_LOG ? resolve(env.AUDIT_LOG) : undefined,
   };
 }
 

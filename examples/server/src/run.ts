@@ -3,6 +3,7 @@
  * finishes all requests under way.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { createAudit } from './audit.ts';
 import { startBackups } from './backup/schedule.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { type Callers, createCallers } from './http/access/callers.ts';
@@ -59,6 +60,7 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
       config.rateLimit === undefined ? undefined : createRateLimit(config.rateLimit),
     ),
     stallTime: config.stallTime,
+    audit: createAudit(config.auditLog, log),
     log,
   });
   const expire = (): void => {

@@ -1,6 +1,7 @@
 /** `codeforge-storage restore <file>`: a backup that a server has made by itself, into a new database. */
 import type { RestoreErrorCode } from '@codeforge/storage-server/restore';
 import type { Command } from 'commander';
+import { writeAudit } from '../files/audit-log.ts';
 import { CommandError, EXIT, type ExitCode } from '../ui/errors.ts';
 import { counted } from '../ui/terminal.ts';
 import { type CommonOptions, createCommand, type Life, terminalOf } from './options.ts';
@@ -43,6 +44,8 @@ restore, and keep what it has lost as conflicts. Stop the server before, and sta
         throw new CommandError(code, error.message, { file });
       });
       const { tenants, keys, leftOut } = restored;
+      if (!dryRun)
+        writeAudit('restore', { database: restored.database, tenants, keys, epoch: restored.epoch });
       const what = `${counted(keys, 'key')} of ${counted(tenants, 'tenant')}`;
       const terminal = terminalOf(common);
       if (leftOut > 0)

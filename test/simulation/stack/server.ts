@@ -78,7 +78,14 @@ const MAX_REQUESTS = 512;
 const STALL_TIME = 20_000;
 
 const silent = (): void => {};
-const log = { error: silent, warn: silent, info: silent, debug: silent, isLevelEnabled: () => false };
+const log = {
+  error: silent,
+  warn: silent,
+  info: silent,
+  debug: silent,
+  isLevelEnabled: () => false,
+  child: () => log,
+};
 
 /** Everything that is written down of a change. Temporary, so that it belongs to no copy of the database. */
 const TRIGGERS = `
@@ -232,8 +239,8 @@ export class ReferenceServer implements Server {
       const answer =
         'answer' in decision
           ? decision.answer
-          : await app({ incoming, outgoing, caller: decision.caller, load }).catch((error) =>
-              library.errorAnswer(error, log as never),
+          : await app({ incoming, outgoing, caller: decision.caller, load, id: '', audit: silent }).catch(
+              (error) => library.errorAnswer(error, log as never),
             );
       await library.send(incoming, outgoing, answer, decision.headers, {
         stallTime: STALL_TIME,

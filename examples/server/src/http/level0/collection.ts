@@ -27,11 +27,13 @@ export function createCollectionHandlers(store: Store) {
     },
 
     async clear(request: RequestContext): Promise<Answer> {
+      request.audit('clear');
       await store.run(tenantOf(request), { operations: [{ type: 'clear' }] });
       return success();
     },
 
     async import(request: RequestContext): Promise<Answer> {
+      request.audit('import');
       const values = parseMembers(request.text);
       if (values === undefined) throw new HttpError(400, 'Data must be an object');
       for (const key of values.keys()) checkKey(key);

@@ -35,6 +35,8 @@ export function createBatchHandler(store: Store, limits: Limits): Handler {
       throw new HttpError(409, REFUSED[name], { name, members });
     }
     const { seq, top, isVoid, results } = outcome;
+    if (batch.operations.some(({ type }, i) => type === 'clear' && results[i]?.outcome === 'ok'))
+      request.audit('clear');
     const state = JSON.stringify({ epoch: store.epoch, seq, account: caller?.account, top, void: isVoid });
     return answer(`${state.slice(0, -1)},"results":[${results.map(resultText).join()}]}`);
   };

@@ -70,6 +70,7 @@ export function createImportHandler(store: Store, limits: Limits, stallTime: num
     const mode = choiceOf(query, 'mode', ['overwrite', 'skip', 'fail']);
     const dryRun = choiceOf(query, 'dry_run', ['0', '1']) === '1';
     checkType(request.incoming, NDJSON_TYPE);
+    if (!dryRun) request.audit('import');
     const tenant = tenantOf(request);
     const progress: Progress = { imported: 0, skipped: 0 };
     try {
@@ -78,7 +79,10 @@ export function createImportHandler(store: Store, limits: Limits, stallTime: num
       for await (const page of readBackup(bodyOf(request.incoming, stallTime), createDigest(), options))
         await importPage(tenant, page, mode, dryRun, progress);
     } catch (error) {
-      const { status, message, details } = toHttpError(toImportError(error), log);
+      const { status, message, details } = toHttpError(
+        toImportError(error),
+        log.child({ requestId: request.id }),
+      );
       const imported = dryRun ? 0 : progress.imported;
       throw new HttpError(status, message, { ...details, members: { ...details.members, imported } });
     }
