@@ -72,5 +72,5 @@ cat > /tmp/codeforge/config.js <<END
 globalThis.USE_FLASK_BACKEND = $USE_FLASK_BACKEND;
 globalThis.FLASK_BACKEND_URL = $url;
 END
-sed "s/listen 8080;/listen $PORT;/" /etc/nginx/nginx.conf > /tmp/codeforge/nginx.conf
-exec nginx -c /tmp/codeforge/nginx.conf -e stderr -g 'daemon off;'
+sed "s/listen 8080;/listen $PORT;/" /etc/nginx/nginx.conf > /tmp/nginx.conf
+exec nginx -c /tmp/nginx.conf -e stderr -g 'daemon off;'
