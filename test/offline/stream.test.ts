@@ -169,3 +169,24 @@ it('compares everything where another database has taken the place of the one th
   );
   await soon(() => expect(heard).toEqual(['first', undefined]));
 });
+
+it('data of more than 64 MiB is not copied, so what others change is told when it is read', async () => {
+  const text = 'x'.repeat(900_000);
+  for (let n = 0; n < 76; n += 1) await theirs(`large:${n}`, text);
+  const storage = await openTab();
+  const heard: unknown[] = [];
+  storage.watch('a', ({ value, source }) => heard.push([value, source]));
+  await storage.ready();
+  await theirs('a', 1);
+  await new Promise((done) => setTimeout(done, 3000));
+  expect(heard).toEqual([]);
+  expect(await storage.get('a')).toBe(1);
+  await soon(() => expect(heard).toEqual([[1, 'remote']]));
+  await storage.set('a', 2);
+  await soon(() =>
+    expect(heard).toEqual([
+      [1, 'remote'],
+      [2, 'local'],
+    ]),
+  );
+});
