@@ -12,18 +12,17 @@ import type { Store } from '../../examples/server/src/store/store.ts';
 import { query as queryMariadb, startMariadb } from '../support/databases/mariadb.ts';
 import { query as queryPostgres, startPostgres } from '../support/databases/postgres.ts';
 import { DATABASES, type DatabaseName, databaseSkipReason } from '../support/databases/programs.ts';
-import { ANSWER_BYTES, type DatabaseUnderTest, PAST, QUOTAS, storeContract } from './store-contract.ts';
+import { ANSWER_BYTES, type DatabaseUnderTest, PAST, storeContract } from './store-contract.ts';
 
 const silent = { info() {}, warn() {} };
 
 /** Opens the store as the server does, but with a small answer. */
-async function open(url: string, quotaOf = QUOTAS): Promise<Store> {
+async function open(url: string): Promise<Store> {
   const config = {
     database: parseDatabaseUrl(url),
     poolSize: 5,
     restored: false,
     maxBodyBytes: 8 * 1024 * 1024,
-    quotaOf,
   };
   return openStore(config, ANSWER_BYTES, silent);
 }
@@ -36,7 +35,7 @@ async function startSqlite(): Promise<DatabaseUnderTest> {
     return database.prepare(sql).all(...values);
   };
   return {
-    open: (quotaOf) => open(`sqlite:${path}`, quotaOf),
+    open: () => open(`sqlite:${path}`),
     async age(what, tenant, key) {
       if (what === 'clients')
         query('UPDATE mutation_clients SET used_at_ms = ? WHERE tenant = ?', PAST, tenant);
@@ -55,7 +54,7 @@ async function startServer(name: DatabaseName): Promise<DatabaseUnderTest> {
   const query = isPostgres ? queryPostgres : queryMariadb;
   const [one, two, three, key] = isPostgres ? ['$1', '$2', '$3', 'key'] : ['?', '?', '?', 'entry_key'];
   return {
-    open: (quotaOf) => open(server.url, quotaOf),
+    open: () => open(server.url),
     async age(what, tenant, entryKey) {
       const values = [PAST, Buffer.from(tenant)];
       if (what === 'clients')
@@ -80,8 +79,7 @@ async function startServer(name: DatabaseName): Promise<DatabaseUnderTest> {
   };
 }
 
-const openReference = async (): Promise<Store> =>
-  createSqliteStore(openDatabase(':memory:'), ANSWER_BYTES, QUOTAS);
+const openReference = async (): Promise<Store> => createSqliteStore(openDatabase(':memory:'), ANSWER_BYTES);
 
 storeContract('SQLite', startSqlite, openReference);
 for (const name of ['postgres', 'mysql'] as const) {

@@ -303,14 +303,32 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'a state that is shown again is told again': {
     file: 'src/sync/rules/views.ts',
-    find: 'if (isSameState(before.get(key), keyState)) continue;',
+    find: 'if (!isCleared && isSameState(before.get(key), keyState)) continue;',
     replace: '',
     shownBy: 'seed 31',
   },
   'changes of others are not told': {
     file: 'src/sync/rules/views.ts',
-    find: 'if (isKnown && !isCleared && (!isOwn || inDoubt?.has(key))) continue;',
-    replace: 'if (!isOwn) continue;',
+    find: 'const isKnown = old ? isSame(old.value, value) : !isOwn && !isFeed && !isGone;',
+    replace: 'const isKnown = !isOwn;',
     shownBy: 'seed 21',
+  },
+  'a write that a queued one hides is told': {
+    file: 'src/sync/rules/views.ts',
+    find: ' || isHidden(before.get(key), keyState)',
+    replace: '',
+    shownBy: 'seed 112265',
+  },
+  'a rejected call is queued before a clear() that it follows': {
+    file: 'src/sync/online/calls.ts',
+    find: "if (call.operation.type === 'clear') clears += 1;",
+    replace: '',
+    shownBy: 'world one tab: absent; setMany, clear; lose-answer after 0; set-seen',
+  },
+  'a listener whose value could not be read is not told it later': {
+    file: 'src/watch/watchers.ts',
+    find: 'else unref(setTimeout(() => void readAgain(watcher, asked), AGAIN_MS));',
+    replace: '',
+    shownBy: 'seed 120746',
   },
 };

@@ -11,7 +11,6 @@ import { runBatches } from './batch.ts';
 import { createChangeNotice } from './change-notice.ts';
 import { type Address, type Driver, UnknownOutcome } from './driver.ts';
 import { createGroup, createNamedGroups } from './group.ts';
-import type { QuotaOf } from './quota.ts';
 import {
   type Batch,
   type Change,
@@ -34,18 +33,15 @@ const MAX_PAUSE = 400;
 /** Groups of single reads that run at once. */
 const READ_GROUPS = 4;
 
-/**
- * @param answerBytes Bytes of values in the results of one batch, or on one page of changes.
- * @param quotaOf What tenants may store.
- */
-export function createPooledStore(driver: Driver, answerBytes: number, quotaOf: QuotaOf): Store {
+/** @param answerBytes Bytes of values in the results of one batch, or on one page of changes. */
+export function createPooledStore(driver: Driver, answerBytes: number): Store {
   const notice = createChangeNotice(driver);
   let isClosing = false;
 
   const writes = createNamedGroups(async (tenant, batches: readonly Batch[]): Promise<Outcome[]> => {
     const tenantBatches = batches.map((batch) => ({ tenant, batch }));
     const outcomes = await repeatedly(() =>
-      driver.write((transaction) => runBatches(transaction, tenantBatches, answerBytes, quotaOf)),
+      driver.write((transaction) => runBatches(transaction, tenantBatches, answerBytes)),
     );
     notice.committed(tenant);
     return outcomes;
@@ -75,7 +71,6 @@ export function createPooledStore(driver: Driver, answerBytes: number, quotaOf: 
   return {
     epoch: driver.epoch,
     fileName: driver.databaseName,
-    tenants: () => repeatedly(() => driver.tenants()),
     seq: async (tenant) => (await repeatedly(() => driver.seqs([tenant]))).get(tenant) ?? 0,
     read: (tenant, key) => entries.submit({ tenant, key }),
     async run(tenant, batch) {
