@@ -146,7 +146,7 @@ it(
     withServer(async (server) => {
       for (const [name, answer] of Object.entries(PAGES)) {
         server.before = undefined;
-        const storage = open(server.url, { timeout: 3000 });
+        const storage = open(server.url, { timeout: 10_000 });
         await storage.set('k', 1);
         server.before = ({ text }, response) => text.includes('poison') && Boolean(answer(response));
         storage.statuses.length = 0;

@@ -85,6 +85,7 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
       const isClearDone = clears.after.length < clears.before.length;
       const isFilledAgain =
         metaBefore.wasComplete && metaBefore.cursor === undefined && metaAfter.cursor !== undefined;
+      // What the queued clear has hidden was not read.
       if (isClearDone && !left) return undefined;
       const isKnownClear = isClearKnown(metaBefore, metaAfter, clears);
       const hasValue =

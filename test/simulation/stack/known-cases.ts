@@ -701,4 +701,24 @@ export const KNOWN_CASES: readonly KnownCase[] = [
       await world.do(tab, clear);
     },
   },
+  {
+    name: 'S32',
+    title:
+      'a write that waits, and another device that clears the store: listeners are not told that the key is gone',
+    async play(world) {
+      const tab = await tabWith(world);
+      const other = await world.openOnline('b1');
+      tab.watch('k');
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'a1'));
+      world.network.whenBodyHas('a1', '507 json');
+      await world.do(other, clear);
+      tab.device.network = 'deliver';
+      await world.wait(40_000);
+      const told = tab.listeners.flatMap(({ heard }) => heard.map(({ type }) => type));
+      world.expect(told.lastIndexOf('set') === told.length - 1, 'false missing', `k is told: ${told}`);
+      world.network.heal();
+      await world.wait(61_000);
+    },
+  },
 ];
