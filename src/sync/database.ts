@@ -161,11 +161,8 @@ export const ALL_RECORDS = 0xffffffff;
 /** With more keys than this, all records of a type are read at once if there are few. */
 const MANY = 16;
 
-/** Milliseconds that calls wait at least for a database that has not answered earlier calls. */
+/** Milliseconds that a call waits at least for a database that has not answered earlier calls. */
 const LEAST_MS = 500;
-
-/** The same for each further call. */
-const SHORTEST_MS = 20;
 
 /** The limit passes in steps. A page that was suspended has missed one of them, not the whole limit. */
 const STEPS = 4;
@@ -184,8 +181,6 @@ export function createSyncDatabase(
   let isDeleted = false;
   /** When the transactions under way began. */
   const underWay = new Set<{ readonly since: number }>();
-  /** Until when calls wait for a transaction that takes longer than they may wait. */
-  let graceEnd = 0;
   /** Why the database does not answer. */
   let failure: StorageError | undefined;
   let probing: Promise<void> | undefined;
@@ -321,11 +316,7 @@ export function createSyncDatabase(
       // Calls that follow each other do not each wait that long for a database that does not answer. It may answer soon if this
       // page was suspended.
       const silentMs = Math.max(0, ...[...underWay].map(({ since }) => now - since));
-      // Many calls of one turn have that moment together.
-      if (silentMs < patienceMs) graceEnd = 0;
-      else if (graceEnd === 0) graceEnd = now + LEAST_MS;
-      const leastMs = graceEnd === 0 ? LEAST_MS : Math.max(SHORTEST_MS, graceEnd - now);
-      const leftMs = Math.max(Math.min(patienceMs, leastMs), patienceMs - silentMs);
+      const leftMs = Math.max(Math.min(patienceMs, LEAST_MS), patienceMs - silentMs);
       for (let step = 1; step < STEPS; step++) {
         let isLate = false;
         const result = await withTimeLimit(work, leftMs / STEPS, () => {
