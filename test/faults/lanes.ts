@@ -1,4 +1,5 @@
 /** Storages side by side, each behind a proxy of its own, whose faults a test changes from call to call. */
+import { vi } from 'vitest';
 import { createStorage, type KeyValueStorage } from '../../src/index.ts';
 import type { Fault, Faults, ProxiedRequest } from '../support/faults.ts';
 import { startProxy, type TcpProxy } from '../support/proxy.ts';
@@ -11,19 +12,33 @@ export interface Lane {
   faults: Faults | undefined;
 }
 
-/** Open one to the server at `url`, which has answered by then. */
+/** Open one to the server at `url`, which has answered by then: on a busy machine not to the first that asks. */
 export async function openLane(url: string, timeout: number): Promise<Lane> {
+  const lane: { faults: Faults | undefined } = { faults: undefined };
   const proxy = await startProxy(url, { faults: (request) => lane.faults?.(request) });
-  const storage = createStorage({ useFlask: true, flaskUrl: proxy.url, logger: false, timeout });
-  const lane: Lane = { storage, proxy, faults: undefined };
-  await storage.ready();
-  if (storage.getBackendType() !== 'flask') throw new Error(storage.status().reason);
-  return lane;
+  const storage = await vi.waitFor(() => openReached(proxy.url, timeout), { timeout: 60_000, interval: 50 });
+  return Object.assign(lane, { storage, proxy });
 }
 
-/** Open so many. */
-export const openLanes = (count: number, url: string, timeout: number): Promise<Lane[]> =>
-  Promise.all(Array.from({ length: count }, () => openLane(url, timeout)));
+/** @throws {StorageError} `unavailable` or `timeout` when the server has not answered in time. */
+async function openReached(flaskUrl: string, timeout: number): Promise<KeyValueStorage> {
+  const storage = createStorage({ useFlask: true, flaskUrl, logger: false, timeout });
+  try {
+    await storage.ready();
+    if (storage.getBackendType() !== 'flask') throw new Error(storage.status().reason);
+    return storage;
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
+}
+
+/** Open so many, one after the other: together they would not all be answered in a short time. */
+export async function openLanes(count: number, url: string, timeout: number): Promise<Lane[]> {
+  const lanes: Lane[] = [];
+  while (lanes.length < count) lanes.push(await openLane(url, timeout));
+  return lanes;
+}
 
 /** Close them, with all connections. */
 export async function closeLanes(lanes: readonly Lane[]): Promise<void> {
