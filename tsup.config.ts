@@ -4,10 +4,10 @@
  * - `index.cjs`: CommonJS for `require` and Jest, both entries of the storage in one file. It contains its ESM-only dependencies, and no
  *   `import()`. Each other entry is a file beside it.
  * - `codeforge-storage.js`, `codeforge-storage.global.js`: one file each, for pages without a bundler.
- * - `cli.js`: the command, with the libraries that only it needs. `server/run.js`: what its `serve` runs.
+ * - `cli.js`: the command, with the libraries that only it needs. `server/`: what its `serve` and `restore` run.
  */
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { defineConfig, type Options } from 'tsup';
 import packageJson from './package.json' with { type: 'json' };
 
@@ -113,10 +113,10 @@ const command: Options = {
   esbuildPlugins: [
     {
       name: 'server',
-      // A file of its own: Node.js before 22 runs the other commands, and has no SQLite.
+      // Files of their own: Node.js before 22 runs the other commands, and has no SQLite.
       setup: (build) =>
-        build.onResolve({ filter: /^@codeforge\/storage-server\/run$/ }, () => ({
-          path: './server/run.js',
+        build.onResolve({ filter: /^@codeforge\/storage-server\/(run|restore)$/ }, ({ path }) => ({
+          path: `./server/${basename(path)}.js`,
           external: true,
         })),
     },
@@ -124,10 +124,10 @@ const command: Options = {
   ],
 };
 
-/** The server that `codeforge-storage serve` runs. */
+/** The server that `codeforge-storage serve` runs, and what `restore` does. */
 const server: Options = {
   ...command,
-  entry: { run: 'examples/server/src/run.ts' },
+  entry: { run: 'examples/server/src/run.ts', restore: 'examples/server/src/restore.ts' },
   outDir: 'dist/server',
   // The driver of a database, and SQLite, are loaded only where they are used.
   splitting: true,

@@ -91,7 +91,7 @@ export default defineConfig({
         test: {
           name: 'servers',
           include: [
-            'test/{servers,web,docs,conformance,matrix,faults,offline,cli,migration}/**/*.test.ts',
+            'test/{servers,web,docs,deploy,conformance,matrix,faults,offline,cli,migration}/**/*.test.ts',
             'test/contract/flask.test.ts',
           ],
           setupFiles: ['fake-indexeddb/auto'],

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [browser] [sdk] [server] [transfer] [migration] [size] [--quick]`: the project beside what a user would pick instead.
+ * `npm run bench -- [browser] [sdk] [server] [transfer] [migration] [watch] [size] [--quick]`: the project beside what a user would pick instead.
  *
  * Each bench prints its tables and puts them into docs/performance.md; with `--quick`, which only shows that it runs, it
  * does not, nor where the environment asks for a part (BENCH_ONLY, BENCH_ROUNDS). A contestant that returns wrong data
@@ -14,6 +14,7 @@ import { benchSdk } from './sdk.ts';
 import { benchServer } from './server.ts';
 import { benchSize } from './size.ts';
 import { benchTransfer } from './transfer.ts';
+import { benchWatch } from './watch.ts';
 
 const REPORT = join(import.meta.dirname, '../docs/performance.md');
 const BENCHES: Readonly<Record<string, (quick: boolean) => Promise<Section>>> = {
@@ -22,6 +23,7 @@ const BENCHES: Readonly<Record<string, (quick: boolean) => Promise<Section>>> = 
   server: benchServer,
   transfer: benchTransfer,
   migration: benchMigration,
+  watch: benchWatch,
   size: benchSize,
 };
 

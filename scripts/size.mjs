@@ -78,19 +78,20 @@ const codes = (chunks) => [...chunks.values()].map(({ code }) => code);
 const file = (name) => [readFileSync(resolve(root, 'dist', name))];
 
 const [APP_CODE, SERVER] = [/\/app\.js$/, /\/dist\/sync\/index\.js$/];
-// The back/forward cache is 0.1 kB of the main entry. Of the server's, event streams are 2.1 kB, and 1.4 kB of that is their parser.
+// The back/forward cache is 0.1 kB of the main entry. Of the server's, event streams are 2.1 kB, and 1.4 kB of that is their parser;
+// following a server without IndexedDB is 0.9 kB.
 // Limits a little above what was measured: they keep the sizes from growing unnoticed. The aims are 8,700 and 31,000 bytes.
 const rows = [
   {
     name: 'main entry: the whole key-value API over IndexedDB',
     codes: loaded(main, APP_CODE),
-    bytes: 15_850,
+    bytes: 15_800,
     files: 1,
   },
   {
     name: 'with a server of level 1: all that is loaded',
     codes: loaded(main, APP_CODE, SERVER),
-    bytes: 63_050,
+    bytes: 64_000,
     files: 3,
   },
   ...(await Promise.all(

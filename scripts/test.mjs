@@ -1,11 +1,12 @@
 // `npm test` runs everything: lint, types, and all tests in Node.js, Chromium, Firefox and WebKitGTK. It installs the browsers,
-// the database servers, strace and Python's packages where they are missing and where it may. At its end it names what failed, and
-// what was skipped and why, and prints `N passed, N failed, N skipped`. With CI=true a skip is a failure.
+// the database servers, strace, reverse proxies and Python's packages where they are missing and where it may. At its end it
+// names what failed, and what was skipped and why, and prints `N passed, N failed, N skipped`. With CI=true a skip is a failure.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { browserPath, ENGINES } from '../test/support/browsers.ts';
+import { missingProxies, PROXIES, unpackedFolder } from '../test/support/containers/programs.ts';
 import { DATABASES, programsOf } from '../test/support/databases/programs.ts';
 import { hasStrace, STRACE_PACKAGE } from '../test/support/strace.ts';
 import { ensurePython } from './python.mjs';
@@ -73,12 +74,27 @@ function ensureBrowsers() {
   );
 }
 
-/** Install the database servers and strace where they are missing. Their tests name what still is. */
+/** Unpack packages into a folder. Nothing of them is installed or started. */
+function unpack(packages, folder) {
+  if (!existsSync('/usr/bin/apt-get')) return;
+  say(`▶ unpacking ${packages.join(', ')}`);
+  if (process.getuid?.() === 0) run('apt-get', ['update', '-qq']);
+  const archives = mkdtempSync(join(tmpdir(), 'storage-packages-'));
+  mkdirSync(folder, { recursive: true });
+  const script =
+    'cd "$1" && folder=$2 && shift 2 && apt-get download -qq -o APT::Sandbox::User=root "$@" && ' +
+    'for file in *.deb; do dpkg-deb --extract "$file" "$folder"; done';
+  run('bash', ['-c', script, 'unpack', archives, folder, ...packages]);
+  rmSync(archives, { recursive: true });
+}
+
+/** Install the other programs that are missing. Their tests name what still is. */
 function ensurePrograms() {
   const databases = Object.keys(DATABASES).filter((name) => programsOf(name) === undefined);
   const missing = databases.map((name) => DATABASES[name].packages);
   if (process.platform === 'linux' && !hasStrace()) missing.push([STRACE_PACKAGE]);
   if (missing.length > 0) install(missing);
+  for (const name of missingProxies()) unpack(PROXIES[name].packages, unpackedFolder(name));
 }
 
 function vitest(project, env) {

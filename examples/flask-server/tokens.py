@@ -93,6 +93,8 @@ class Tokens:
         except FileNotFoundError:
             if self.state is None:
                 return
+            # Said once, until it is there again.
+            self.state = None
             raise
         state = (found.st_ino, found.st_size, found.st_mtime_ns)
         if state != self.state:

@@ -13,6 +13,7 @@ import { exportCommand } from './commands/export.ts';
 import { importCommand } from './commands/import.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { type Life, TOKEN_VARIABLE } from './commands/options.ts';
+import { restoreCommand } from './commands/restore.ts';
 import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
 import { tokenCommand } from './commands/token.ts';
@@ -61,6 +62,7 @@ Examples:
     verifyCommand,
     backupCommand,
     serveCommand,
+    restoreCommand,
     tokenCommand,
   ];
   // With --json, the message is a member of the JSON line.

@@ -103,6 +103,10 @@ export class UnreadConflictError extends StorageError {
   }
 }
 
+/** Whether a failure says that the server did not answer. */
+export const isUnanswered = (error: StorageError): boolean =>
+  (error.code === 'unavailable' || error.code === 'timeout') && !(error instanceof UnreadConflictError);
+
 /** An answer that no storage server gives. */
 export const strangerError = (subject: string, answered: string): StorageError =>
   new StorageError('unavailable', ofStranger(subject, answered));

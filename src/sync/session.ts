@@ -43,8 +43,6 @@ import { createTabLock } from './tabs/lock.ts';
 
 /** Milliseconds between requests for the changes of others, while no tab follows them. */
 const POLL_MS = 30_000;
-/** The most milliseconds for which the server holds back an answer without changes. */
-const HOLD_MS = 20_000;
 /** The most milliseconds for a request without operations, as for those of the detection. */
 const REQUEST_MS = 2000;
 /** The version of the records. Another version has another database, so no tab reads records that it does not understand. */
@@ -214,8 +212,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     database,
     serverConnection,
     signal,
-    // The answer must come within the time limit of a request.
-    holdMs: Math.min(HOLD_MS, Math.floor(timeout / 2000) * 1000),
+    timeout,
     account,
     stored() {
       if (isMirrorBehind) feed.publish(undefined, undefined);

@@ -36,13 +36,16 @@ it('leaves the prototypes of its process alone', async ({ annotate }) => {
   );
   const stopping = new AbortController();
   const callers = createCallers(config, log);
-  const server = createHttpServer(createApp({ store, config, callers, log, stopping: stopping.signal }), {
-    checkAccess: createAccessCheck(config, callers),
-    callers,
-    limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
-    stallTime: config.stallTime,
-    log,
-  });
+  const server = createHttpServer(
+    createApp({ store, config, callers, log, draining: stopping.signal, stopping: stopping.signal }),
+    {
+      checkAccess: createAccessCheck(config, callers),
+      callers,
+      limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
+      stallTime: config.stallTime,
+      log,
+    },
+  );
   const url = await server.listen(config.port, config.host);
   const seed = seedFrom('FUZZ_SEED');
   const before = inherited();

@@ -75,6 +75,36 @@ it('hears all changes of others by one request', async () => {
   expect(proxy.traffic.requests).toBe(requests);
 });
 
+it('asks for changes every 30 s while nobody watches, and never while a tab of the origin is followed by a stream', async () => {
+  // Time passes at once for what is repeated, and for nothing else.
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const storage = await openTab();
+  const neighbor = createStorage({
+    useFlask: true,
+    flaskUrl: proxy.url,
+    database: `stream-${databases}`,
+    logger: false,
+  });
+  onTestFinished(() => neighbor.close());
+  await neighbor.get('a');
+  const requestsInMinutes = async (minutes: number): Promise<number> => {
+    // The requests before, if any are left.
+    await new Promise((done) => setTimeout(done, 500));
+    const { requests } = proxy.traffic;
+    for (let n = 0; n < 20 * minutes; n += 1) {
+      vi.advanceTimersByTime(3000);
+      // Tabs hear each other meanwhile.
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    await new Promise((done) => setTimeout(done, 500));
+    return proxy.traffic.requests - requests;
+  };
+  expect(await requestsInMinutes(1)).toBeGreaterThan(1);
+  await follow(storage);
+  expect(await requestsInMinutes(10)).toBe(0);
+});
+
 it('hears them by held requests where a proxy gathers answers, and tries no stream again for a while', async () => {
   const targets: string[] = [];
   const heard = await follow(
@@ -138,4 +168,25 @@ it('compares everything where another database has taken the place of the one th
     ]),
   );
   await soon(() => expect(heard).toEqual(['first', undefined]));
+});
+
+it('data of more than 64 MiB is not copied, so what others change is told when it is read', async () => {
+  const text = 'x'.repeat(900_000);
+  for (let n = 0; n < 76; n += 1) await theirs(`large:${n}`, text);
+  const storage = await openTab();
+  const heard: unknown[] = [];
+  storage.watch('a', ({ value, source }) => heard.push([value, source]));
+  await storage.ready();
+  await theirs('a', 1);
+  await new Promise((done) => setTimeout(done, 3000));
+  expect(heard).toEqual([]);
+  expect(await storage.get('a')).toBe(1);
+  await soon(() => expect(heard).toEqual([[1, 'remote']]));
+  await storage.set('a', 2);
+  await soon(() =>
+    expect(heard).toEqual([
+      [1, 'remote'],
+      [2, 'local'],
+    ]),
+  );
 });

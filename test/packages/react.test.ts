@@ -1,4 +1,4 @@
-/** React components over a storage, from the package. */
+/** React components over a storage, from the package, with the latest React and with the oldest one that the package supports. */
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as esbuild from 'esbuild';
@@ -11,12 +11,13 @@ afterAll(closeBrowser);
 const APP = `
   import * as sdk from '@codeforge/storage';
   import { useStorageStatus, useStored } from '@codeforge/storage/react';
-  import { createElement } from 'react';
+  import { createElement, version } from 'react';
   import { createRoot } from 'react-dom/client';
 
   globalThis.sdk = sdk;
   const flaskUrl = new URLSearchParams(location.search).get('server');
   globalThis.storage = sdk.createStorage({ useFlask: true, flaskUrl, logger: false });
+  globalThis.reactVersion = version;
   globalThis.renders = 0;
   function Status() {
     globalThis.renders += 1;
@@ -31,11 +32,14 @@ const APP = `
   createRoot(document.body, { onUncaughtError }).render([Status, Value].map((part, key) => createElement(part, { key })));
 `;
 
-it('the hooks show each status and each value, and render only for a change', async () => {
-  const { tools } = inject('packages');
-  const folder = await mkdtemp(join(tools, 'react-'));
+it.each([
+  ['React 19', '.'],
+  ['React 18', 'react-18'],
+])('with %s the hooks show each status and each value, and render only for a change', async (name, app) => {
+  const resolveDir = join(inject('packages').tools, app);
+  const folder = await mkdtemp(join(resolveDir, 'react-app-'));
   await esbuild.build({
-    stdin: { contents: APP, resolveDir: tools },
+    stdin: { contents: APP, resolveDir },
     outfile: join(folder, 'app.js'),
     bundle: true,
     format: 'esm',
@@ -52,6 +56,7 @@ it('the hooks show each status and each value, and render only for a change', as
     const { context, page } = await visit(`${site.url}/?server=${encodeURIComponent(server.url)}`);
     const shows = (text: string) => page.locator('output', { hasText: text }).waitFor({ timeout: 30_000 });
     const showsValue = (text: string) => page.locator('p', { hasText: text }).waitFor({ timeout: 30_000 });
+    expect(`React ${await page.evaluate(() => Reflect.get(globalThis, 'reactVersion'))}`).toContain(name);
     await showsValue('none ready');
     await page.evaluate(() => storage.set('a', 1));
     await shows('online, 0 pending');

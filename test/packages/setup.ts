@@ -42,6 +42,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await rename(join(folder, filename), tarball);
     await npm(alone, 'install', '--ignore-scripts', tarball);
     await npm(tools, 'install', '--ignore-scripts');
+    await npm(join(tools, 'react-18'), 'install', '--ignore-scripts');
     project.provide('packages', { alone, tools, files: files.map(({ path }: { path: string }) => path) });
     return remove;
   } catch (error) {

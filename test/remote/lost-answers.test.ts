@@ -423,9 +423,10 @@ describe('a write in doubt', () => {
   for (const [name, spoil] of unread)
     it(`is remembered, and the level stays, when ready() is called while /health ${name}`, async () => {
       await open({ timeout });
+      await storage.ready();
+      const before = storage.status();
       const held = hang(1);
       expect(await rejection(storage.set('k', 'late'))).toMatchObject({ code: 'timeout' });
-      const before = storage.status();
       server.before = ({ url }, response) => {
         if (url === '/health') spoil(response);
         return url === '/health';

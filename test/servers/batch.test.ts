@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { runBatches } from '../../examples/server/src/store/batch.ts';
+import type { QuotaOf } from '../../examples/server/src/store/quota.ts';
 import { openDatabase } from '../../examples/server/src/store/sqlite/database.ts';
 import { createSqliteStore } from '../../examples/server/src/store/sqlite/store.ts';
 import {
@@ -27,10 +28,14 @@ import { batchesOf } from './batches.ts';
 const ANSWER_BYTES = 6000;
 const batches = batchesOf('one', 'other');
 
+/** One of the tenants may store little. */
+const quotaOf: QuotaOf = (tenant) => (tenant === 'other' ? { keys: 2, bytes: 4200 } : undefined);
+
 it('a group of batches has the same outcomes and leaves the same data as the batches one by one', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'codeforge-batch-'));
   let count = 0;
-  const newStore = () => createSqliteStore(openDatabase(join(folder, `${count++}.db`)), ANSWER_BYTES);
+  const newStore = () =>
+    createSqliteStore(openDatabase(join(folder, `${count++}.db`)), ANSWER_BYTES, quotaOf);
   await fc.assert(
     fc.asyncProperty(batches, async (sent) => {
       const [grouped, single] = [newStore(), newStore()];
@@ -55,12 +60,12 @@ it('a database that answers each statement later gives the same outcomes as SQLi
   let count = 0;
   await fc.assert(
     fc.asyncProperty(batches, async (sent) => {
-      const store = createSqliteStore(openDatabase(join(folder, `${count++}.db`)), ANSWER_BYTES);
+      const store = createSqliteStore(openDatabase(join(folder, `${count++}.db`)), ANSWER_BYTES, quotaOf);
       const remote = new RemoteDatabase();
       for (const { tenant, batch } of sent)
         expect(
           await remote.transaction((transaction) =>
-            runBatches(transaction, [{ tenant, batch }], ANSWER_BYTES),
+            runBatches(transaction, [{ tenant, batch }], ANSWER_BYTES, quotaOf),
           ),
         ).toEqual([await store.run(tenant, batch)]);
       await store.close();
@@ -166,6 +171,13 @@ class RemoteDatabase {
         await roundTrip();
         const { entries } = this.#tenant(name);
         return new Map([...keys].map((key) => [key, entries.get(key)?.value ?? '']));
+      },
+      usage: async (name) => {
+        await roundTrip();
+        const sizes = [...this.#tenant(name).entries.values()].flatMap(({ value }) =>
+          value === undefined ? [] : [Buffer.byteLength(value)],
+        );
+        return { keys: sizes.length, bytes: sizes.reduce((sum, size) => sum + size, 0) };
       },
       write: async (name, { seq, cleared, entries, clients }) => {
         await roundTrip();

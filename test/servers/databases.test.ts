@@ -12,17 +12,18 @@ import type { Store } from '../../examples/server/src/store/store.ts';
 import { query as queryMariadb, startMariadb } from '../support/databases/mariadb.ts';
 import { query as queryPostgres, startPostgres } from '../support/databases/postgres.ts';
 import { DATABASES, type DatabaseName, databaseSkipReason } from '../support/databases/programs.ts';
-import { ANSWER_BYTES, type DatabaseUnderTest, PAST, storeContract } from './store-contract.ts';
+import { ANSWER_BYTES, type DatabaseUnderTest, PAST, QUOTAS, storeContract } from './store-contract.ts';
 
 const silent = { info() {}, warn() {} };
 
 /** Opens the store as the server does, but with a small answer. */
-async function open(url: string): Promise<Store> {
+async function open(url: string, quotaOf = QUOTAS): Promise<Store> {
   const config = {
     database: parseDatabaseUrl(url),
     poolSize: 5,
     restored: false,
     maxBodyBytes: 8 * 1024 * 1024,
+    quotaOf,
   };
   return openStore(config, ANSWER_BYTES, silent);
 }
@@ -35,7 +36,7 @@ async function startSqlite(): Promise<DatabaseUnderTest> {
     return database.prepare(sql).all(...values);
   };
   return {
-    open: () => open(`sqlite:${path}`),
+    open: (quotaOf) => open(`sqlite:${path}`, quotaOf),
     async age(what, tenant, key) {
       if (what === 'clients')
         query('UPDATE mutation_clients SET used_at_ms = ? WHERE tenant = ?', PAST, tenant);
@@ -54,7 +55,7 @@ async function startServer(name: DatabaseName): Promise<DatabaseUnderTest> {
   const query = isPostgres ? queryPostgres : queryMariadb;
   const [one, two, three, key] = isPostgres ? ['$1', '$2', '$3', 'key'] : ['?', '?', '?', 'entry_key'];
   return {
-    open: () => open(server.url),
+    open: (quotaOf) => open(server.url, quotaOf),
     async age(what, tenant, entryKey) {
       const values = [PAST, Buffer.from(tenant)];
       if (what === 'clients')
@@ -79,7 +80,8 @@ async function startServer(name: DatabaseName): Promise<DatabaseUnderTest> {
   };
 }
 
-const openReference = async (): Promise<Store> => createSqliteStore(openDatabase(':memory:'), ANSWER_BYTES);
+const openReference = async (): Promise<Store> =>
+  createSqliteStore(openDatabase(':memory:'), ANSWER_BYTES, QUOTAS);
 
 storeContract('SQLite', startSqlite, openReference);
 for (const name of ['postgres', 'mysql'] as const) {

@@ -45,13 +45,16 @@ beforeEach(async () => {
   store = createSqliteStore(openDatabase(join(folder, 'test.db')), config.maxBodyBytes);
   stopping.now = new AbortController();
   const callers = createCallers(config, log);
-  server = createHttpServer(createApp({ store, config, callers, log, stopping: stopping.now.signal }), {
-    checkAccess: createAccessCheck(config, callers),
-    callers,
-    limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
-    stallTime: config.stallTime,
-    log,
-  });
+  server = createHttpServer(
+    createApp({ store, config, callers, log, draining: stopping.now.signal, stopping: stopping.now.signal }),
+    {
+      checkAccess: createAccessCheck(config, callers),
+      callers,
+      limits: createLoadLimits(config.maxRequests, config.maxWaiting, config.maxBodyBytes),
+      stallTime: config.stallTime,
+      log,
+    },
+  );
   url = await server.listen(config.port, config.host);
 });
 afterEach(async () => {

@@ -136,3 +136,21 @@ it('a wrong or taken port ends the start, and the message names the variable', a
   const { port } = new URL(await metricsUrl(server));
   await expect(start({ METRICS_PORT: port })).rejects.toThrow(/METRICS_PORT/);
 });
+
+it('answers 503 on /ready from SIGTERM on, and serves requests until DRAIN_SECONDS are over', async () => {
+  const server = await start({ DRAIN_SECONDS: '6' });
+  const ready = async () => (await fetch(`${server.url}/ready`)).status;
+  const wait = fetch(`${server.url}/api/v1/changes?wait=60&since=${await epochOf(server)}.0`);
+  expect(await ready()).toBe(200);
+  const ended = stop(server);
+  await expect.poll(ready, SOON).toBe(503);
+  const init = { method: 'PUT', headers: json, body: '{"value":1}' };
+  expect((await fetch(`${server.url}/api/storage/k`, init)).status).toBe(200);
+  // The write was told to who waits: that is not over before the time is.
+  expect(await (await wait).json()).toMatchObject({ changes: [{ key: 'k' }] });
+  expect(await ended).toBe(0);
+  await expect(ready()).rejects.toThrow();
+});
+
+const epochOf = async ({ url }: RunningServer): Promise<string> =>
+  (await (await fetch(`${url}/health`)).json()).epoch;

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { QuotaOf } from '../../examples/server/src/store/quota.ts';
 import type {
   Batch,
   Change,
@@ -17,14 +18,18 @@ export const ANSWER_BYTES = 6000;
 
 /** A database that a suite runs over. */
 export interface DatabaseUnderTest {
-  /** A store over it. Several may be open at the same time, as in several processes. */
-  open(): Promise<Store>;
+  /** A store over it, with `QUOTAS` unless others are named. Several may be open at the same time, as in several processes. */
+  open(quotaOf?: QuotaOf): Promise<Store>;
   /** Makes tombstones, or the last mutations of clients, 31 days old: those of one tenant, and of one key if it is given. */
   age(what: 'tombstones' | 'clients', tenant: string, key?: string): Promise<void>;
   /** The number of mutations of the tenant whose results are stored. */
   mutations(tenant: string): Promise<number>;
   stop(): Promise<void>;
 }
+
+/** What tenants may store whose names begin with `limited`. */
+const QUOTA = { keys: 2, bytes: 4200 };
+export const QUOTAS: QuotaOf = (tenant) => (tenant.startsWith('limited') ? QUOTA : undefined);
 
 export const PAST = Date.now() - 31 * 24 * 60 * 60 * 1000;
 
@@ -38,7 +43,7 @@ export function storeContract(
     let store: Store;
     let count = 0;
     /** Each test has a tenant of its own. */
-    const newTenant = (): string => `tenant-${count++}`;
+    const newTenant = (name = 'tenant'): string => `${name}-${count++}`;
 
     beforeAll(async () => {
       database = await start();
@@ -390,14 +395,14 @@ export function storeContract(
 
     it('has the outcomes and the data of SQLite in one process, for any batches', async () => {
       await fc.assert(
-        fc.asyncProperty(batchesOf('one', 'other'), async (sent) => {
-          const names = { one: newTenant(), other: newTenant() };
+        fc.asyncProperty(batchesOf('one', 'limited'), async (sent) => {
+          const names = { one: newTenant(), limited: newTenant('limited') };
           const reference = await openReference();
           for (const { tenant, batch } of sent) {
             const expected: Outcome = await reference.run(tenant, batch);
-            expect(await store.run(names[tenant as 'one' | 'other'], batch)).toEqual(expected);
+            expect(await store.run(names[tenant as 'one' | 'limited'], batch)).toEqual(expected);
           }
-          for (const tenant of ['one', 'other'] as const) {
+          for (const tenant of ['one', 'limited'] as const) {
             const own = names[tenant];
             expect(await store.changes(own, 0, 1000)).toEqual(await reference.changes(tenant, 0, 1000));
             expect(await allChanges(store, own)).toEqual(await allChanges(reference, tenant));
@@ -407,6 +412,86 @@ export function storeContract(
         }),
         { numRuns: 25 },
       );
+    });
+
+    it('a put over a quota fails with what is used; what makes room, or uses no more, is carried out', async () => {
+      const { one, put, run, name } = tenantOf(newTenant('limited'));
+      const full = { outcome: 'quota-exceeded', used: { keys: 2, bytes: 4002 }, quota: QUOTA };
+      const large = `"${'x'.repeat(3998)}"`;
+      await put('a', large);
+      await put('é', '12');
+      expect(await put('c', '1')).toEqual(full);
+      expect(await put('é', `"${'é'.repeat(100)}"`)).toEqual(full);
+      expect(words([await put('é', `"${'é'.repeat(99)}"`), await put('é', '1')])).toEqual(['ok', 'ok']);
+      // An atomic batch applies with its room, or not at all.
+      const putC: Operation = { type: 'put', key: 'c', value: large };
+      expect(words(await run([{ type: 'delete', key: 'é' }, putC], { atomic: true }))).toEqual([
+        'not-applied',
+        'quota-exceeded',
+      ]);
+      expect(words(await run([{ type: 'delete', key: 'a' }, putC], { atomic: true }))).toEqual(['ok', 'ok']);
+      // Others of its batch are not affected.
+      const between = await run([
+        putC,
+        { type: 'put', key: 'd', value: '1' },
+        { type: 'put', key: 'é', value: '2' },
+      ]);
+      expect(words(between)).toEqual(['ok', 'quota-exceeded', 'ok']);
+      expect(words([await one({ type: 'clear' }), await put('d', '1'), await put('e', '1')])).toEqual([
+        'ok',
+        'ok',
+        'ok',
+      ]);
+      expect(await store.stats(name)).toMatchObject({ keys: 2, sizeBytes: 2 });
+    });
+
+    it('counts what a tenant stores exactly, whatever changes it', async () => {
+      await fc.assert(
+        fc.asyncProperty(batchesOf('limited'), async (sent) => {
+          const name = newTenant('limited');
+          for (const { batch } of sent) await store.run(name, batch);
+          const { keys, sizeBytes } = await store.stats(name);
+          const over = await tenantOf(name).put('z', `"${'x'.repeat(5000)}"`);
+          expect(over).toMatchObject({ outcome: 'quota-exceeded', used: { keys, bytes: sizeBytes } });
+        }),
+        { numRuns: 25 },
+      );
+    });
+
+    it('counts again what a store without quotas has changed', async () => {
+      const { one, put, name } = tenantOf(newTenant('limited'));
+      await put('a', '1');
+      const unlimited = await database.open(() => undefined);
+      const other = tenantOf(name, () => unlimited);
+      for (const key of ['b', 'c', 'd']) await other.put(key, '22');
+      await unlimited.close();
+      expect(await put('e', '1')).toMatchObject({ used: { keys: 4, bytes: 7 } });
+      expect(await one({ type: 'delete', key: 'd' })).toMatchObject({ outcome: 'ok' });
+      expect(await put('e', '1')).toMatchObject({ used: { keys: 3, bytes: 5 } });
+    });
+
+    it('many writers over two stores never go over a quota together', async () => {
+      const name = newTenant('limited');
+      const second = await database.open();
+      const results = await Promise.all(
+        Array.from({ length: 40 }, (_, i) =>
+          tenantOf(name, () => (i % 2 === 0 ? store : second)).put(`k${i}`, '1'),
+        ),
+      );
+      expect(words(results).filter((word) => word === 'ok')).toHaveLength(QUOTA.keys);
+      expect(await store.stats(name)).toMatchObject({ keys: QUOTA.keys });
+      await second.close();
+    });
+
+    it('a mutation over a quota has the same result when it is sent again', async () => {
+      const { put, run } = tenantOf(newTenant('limited'));
+      await put('a', '1');
+      await put('b', '1');
+      const mutation = { client: 'c'.repeat(22), m: 1 };
+      const putC: Operation = { type: 'put', key: 'c', value: '1' };
+      const [first] = await run([putC], mutation);
+      expect(first).toMatchObject({ outcome: 'quota-exceeded', used: { keys: 2, bytes: 2 } });
+      expect(await run([putC], mutation)).toEqual([first]);
     });
 
     it('close finishes waiting calls', async () => {

@@ -1,7 +1,9 @@
 /** Tokens of a file that TOKENS_FILE names: servers that run follow what the `token` command does (docs/contract.md, 9.10 to 9.12). */
-import { readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { createToken } from '../../examples/server/src/token-file.ts';
+import { changeTokens, readTokens } from '../../src/cli/files/token-file.ts';
 import { freshFolder, run, runJson } from '../cli/command.ts';
 import { flaskSkipReason, startFlaskServer } from '../support/flask-server.ts';
 import type { RunningServer } from '../support/running-server.ts';
@@ -80,6 +82,26 @@ for (const { name, start, skip } of SERVERS)
       await others;
     });
 
+    it('keeps the tokens that it has while the file is away, and says so once', async () => {
+      const file = join(freshFolder(), 'tokens.json');
+      const { token } = await runJson(['token', 'add', 'team', 'read', '--file', file]);
+      server = await start({ env: { TOKENS_FILE: file } });
+      const text = readFileSync(file);
+      rmSync(file);
+      const complaints = () =>
+        server?.output().match(/cannot be read: the tokens that were read before/g)?.length ?? 0;
+      const asked = async () => [await status(String(token)), complaints()];
+      await expect.poll(asked, SOON).toEqual([404, 1]);
+      for (
+        const until = Date.now() + 3500;
+        Date.now() < until;
+        await new Promise((next) => setTimeout(next, 200))
+      )
+        expect(await asked()).toEqual([404, 1]);
+      writeFileSync(file, text);
+      expect(await status(String(token))).toBe(404);
+    });
+
     it('keeps the tokens that it has while the file is damaged, and does not start with such a file', async () => {
       const file = join(freshFolder(), 'tokens.json');
       const { token } = await runJson(['token', 'add', 'team', 'read', '--file', file]);
@@ -142,6 +164,21 @@ describe('the file', () => {
     const then = new Date(Date.now() - 60_000);
     utimesSync(`${file}.lock`, then, then);
     expect(await runJson(['token', 'add', 'team', 'read', '--file', file])).toMatchObject({ ok: true });
+  });
+
+  it('loses no change of those that all find the lock of a process that was killed', async () => {
+    const { signal } = new AbortController();
+    for (let round = 0; round < 5; round += 1) {
+      const file = join(freshFolder(), 'tokens.json');
+      writeFileSync(`${file}.lock`, '');
+      const past = Date.now() / 1000 - 3600;
+      utimesSync(`${file}.lock`, past, past);
+      const grant = { tenant: 'team', scope: 'read' } as const;
+      const add = () =>
+        changeTokens(file, signal, (tokens) => [...tokens, createToken(grant, new Date()).stored]);
+      await Promise.all(Array.from({ length: 12 }, add));
+      expect(await readTokens(file)).toHaveLength(12);
+    }
   });
 
   it('is not changed by a command that it cannot serve', async () => {

@@ -1,6 +1,7 @@
 /** What goes wrong with the database of this device while the server is there: it is deleted, it does not answer, it is forbidden (docs/guarantees.md, 3.4, 7.2, 7.3, 11). */
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type Level1Server, startLevel1Server } from '../support/level1-server.ts';
+import { startOldServer } from '../support/old-server.ts';
 import { rejection } from '../support/rejection.ts';
 import { type SyncedStorage, shut, syncedStorages } from '../support/synced-storages.ts';
 
@@ -206,6 +207,9 @@ describe('a browser that lets a site store nothing, as Firefox with all cookies 
         vi.unstubAllGlobals();
       });
       const storage = open(server.url);
+      const heard: unknown[] = [];
+      storage.watch(undefined, ({ type, key, value, source }) => heard.push([type, key, value, source]));
+      await storage.clear();
       await storage.set('a', 1);
       await storage.setMany([
         ['b', 2],
@@ -222,6 +226,14 @@ describe('a browser that lets a site store nothing, as Firefox with all cookies 
       ]);
       expect(await storage.count()).toBe(2);
       expect(await storage.conflicts()).toEqual([]);
+      expect(heard).toEqual([
+        ['clear', undefined, undefined, 'local'],
+        ['set', 'a', 1, 'local'],
+        ['set', 'b', 2, 'local'],
+        ['set', 'c', 3, 'local'],
+        ['set', 'c', 4, 'local'],
+        ['delete', 'b', undefined, 'local'],
+      ]);
       await storage.flush();
       expect(storage.status()).toMatchObject({ state: 'online', backend: 'flask', level: 1, pending: 0 });
       await server.stop();
@@ -238,4 +250,31 @@ describe('a browser that lets a site store nothing, as Firefox with all cookies 
       await storage.ready();
       expect(await storage.get('a')).toBe(1);
     });
+
+  it('tells the changes of this tab on a server of level 0 too', async () => {
+    const stub = vi.spyOn(indexedDB, 'open').mockImplementation(() => {
+      throw insecure();
+    });
+    onTestFinished(() => stub.mockRestore());
+    const old = await startOldServer();
+    onTestFinished(() => old.close());
+    const storage = open(old.url);
+    const heard: unknown[] = [];
+    storage.watch(undefined, ({ type, key, value, source }) => heard.push([type, key, value, source]));
+    await storage.set('a', 1);
+    await storage.delete('a');
+    await Promise.all([
+      storage.set('a', 2),
+      storage.clear(),
+      storage.set('b', new Date(5)),
+      storage.get('a'),
+    ]);
+    await vi.waitFor(() => expect(heard).toHaveLength(4), { timeout: 10_000 });
+    expect(heard).toEqual([
+      ['set', 'a', 1, 'local'],
+      ['delete', 'a', undefined, 'local'],
+      ['clear', undefined, undefined, 'local'],
+      ['set', 'b', new Date(5), 'local'],
+    ]);
+  });
 });

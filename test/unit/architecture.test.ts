@@ -66,8 +66,8 @@ function importsOf(file: string): Array<{ readonly name: string; readonly isDyna
   );
 }
 
-/** The files with an `import()`: of the parts that some apps do not need, and of the server that only `serve` runs. */
-const LOADERS = ['create-storage.ts', 'cli/commands/serve.ts'];
+/** The files with an `import()`: of the parts that some apps do not need, and of the server for `serve` and `restore`. */
+const LOADERS = ['create-storage.ts', 'cli/commands/restore.ts', 'cli/commands/serve.ts'];
 
 const folderOf = (file: string): string => (file.includes('/') ? file.slice(0, file.indexOf('/')) : '');
 

@@ -1,5 +1,6 @@
 /**
- * Firefox with all cookies blocked: nothing can be stored on this device, and the server serves all calls (docs/guarantees.md, 7.2).
+ * Firefox with all cookies blocked: nothing can be stored on this device, and the server serves all calls (docs/guarantees.md, 5.5 and
+ * 7.2).
  *
  * The page runs the program itself and reports what came of it: a driver cannot evaluate anything in such a page.
  */
@@ -21,6 +22,10 @@ const programOf = (library: string, server: string): string => `<!doctype html><
   try {
     const { createStorage } = await import('${new URL('/src/index.ts', library)}');
     const storage = createStorage({ useFlask: true, flaskUrl: '${server}', logger: false });
+    const heard = [];
+    storage.watch(undefined, ({ type, key, value, source }) => heard.push([type, key, value, source]));
+    const states = [];
+    storage.watchStatus(({ state }) => states.push(state));
     await storage.set('a', 1);
     await storage.setMany([['b', 2], ['c', 3]]);
     await storage.update('c', (n) => n + 1);
@@ -32,6 +37,8 @@ const programOf = (library: string, server: string): string => `<!doctype html><
       values: await storage.getMany(['a', 'b', 'c']),
       keys: await storage.keys(),
       conflicts: await storage.conflicts(),
+      heard,
+      states,
       status: { state, backend, level, pending },
       isForbidden: await new Promise((resolve) => {
         try {
@@ -79,6 +86,14 @@ it.skipIf(executablePath === undefined)(
       values: [1, null, 4],
       keys: ['a', 'c'],
       conflicts: [],
+      heard: [
+        ['set', 'a', 1, 'local'],
+        ['set', 'b', 2, 'local'],
+        ['set', 'c', 3, 'local'],
+        ['set', 'c', 4, 'local'],
+        ['delete', 'b', null, 'local'],
+      ],
+      states: ['reconnecting', 'online'],
       status: { state: 'online', backend: 'flask', level: 1, pending: 0 },
       isForbidden: 'SecurityError',
     });

@@ -1,8 +1,10 @@
 /** Reads the configuration from the environment. A wrong value ends the start. A default never replaces it. */
 import { resolve } from 'node:path';
+import type { BackupSettings } from './backup/schedule.ts';
 import { type DatabaseLocation, parseDatabaseUrl } from './database-url.ts';
 import { isLoopbackAddress, isLoopbackOrigin } from './http/access/loopback.ts';
 import { parseTokenEntry, type TokenEntry } from './http/access/tokens.ts';
+import type { Quota, QuotaOf } from './store/quota.ts';
 
 /** What the operator configures. */
 export interface Config {
@@ -25,13 +27,21 @@ export interface Config {
   readonly maxRequests: number;
   /** Requests that wait for changes at once. Further ones are answered with 503. */
   readonly maxWaiting: number;
+  /** What a tenant may store. */
+  readonly quotaOf: QuotaOf;
   /** Requests of one caller in a second; `undefined`: any number. */
   readonly rateLimit: number | undefined;
   /** Milliseconds that a client may lag behind the minimum rate while it sends a body or takes an answer. */
   readonly stallTime: number;
+  /** Milliseconds after the request to stop in which requests are still accepted, and `/ready` answers 503. */
+  readonly drainTime: number;
   /** Where the metrics are served; `undefined`: nowhere. A port of 0: any free one. */
   readonly metrics: { readonly host: string; readonly port: number } | undefined;
+  /** Where and when backups are made; `undefined`: nowhere. */
+  readonly backups: BackupSettings | undefined;
   readonly logLevel: string;
+  /** The file of the audit log; `undefined`: there is none. */
+  readonly auditLog: string | undefined;
 }
 
 /** The settings, as `--help` names them: the name, the default and the meaning. */
@@ -49,11 +59,18 @@ export const SETTINGS: ReadonlyArray<readonly [name: string, fallback: string, m
   ['MAX_BODY_BYTES', '8388608', 'bytes of a body, or of a line of an import'],
   ['MAX_REQUESTS', '512', 'requests that are worked on at once'],
   ['MAX_WAITING', '4000', 'event streams and long polls at once'],
+  ['QUOTA_BYTES', '', 'bytes of values of a tenant; team-a=1000000 after a comma: of that tenant'],
+  ['QUOTA_KEYS', '', 'keys of a tenant, in the same form'],
   ['RATE_LIMIT', '', 'requests of a tenant in a second; without tokens: of an address'],
   ['STALL_SECONDS', '20', 'how long a client may lag behind 32 KiB/s'],
+  ['DRAIN_SECONDS', '0', 'how long after SIGTERM requests are accepted, while /ready answers 503'],
+  ['BACKUP_EVERY', '', 'back up all tenants, such as 15m, 1h or 1d after the last backup'],
+  ['BACKUP_DIR', './backups', 'the folder of these backups: see codeforge-storage restore'],
+  ['BACKUP_KEEP', '7', 'how many of them are kept'],
   ['METRICS_PORT', '', 'serve metrics for Prometheus on this port; 0: any free port'],
   ['METRICS_HOST', '127.0.0.1', 'the address of that port'],
   ['LOG_LEVEL', 'info', 'trace, debug, info, warn, error, fatal, silent'],
+  ['AUDIT_LOG', '', 'a file for clears, imports, and tokens that were changed or refused'],
 ];
 
 /** The settings as lines for a terminal. */
@@ -95,10 +112,14 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     maxBodyBytes: readInteger('MAX_BODY_BYTES', env.MAX_BODY_BYTES || '8388608', 1, MAX_BODY_BYTES),
     maxRequests: readInteger('MAX_REQUESTS', env.MAX_REQUESTS || '512', 1, 100_000),
     maxWaiting: readInteger('MAX_WAITING', env.MAX_WAITING || '4000', 1, 1_000_000),
+    quotaOf: readQuotas(env),
     rateLimit: env.RATE_LIMIT ? readInteger('RATE_LIMIT', env.RATE_LIMIT, 1, 1_000_000) : undefined,
     stallTime: 1000 * readInteger('STALL_SECONDS', env.STALL_SECONDS || '20', 1, 3600),
+    drainTime: 1000 * readInteger('DRAIN_SECONDS', env.DRAIN_SECONDS || '0', 0, 60),
     metrics: readMetrics(env),
+    backups: readBackups(env),
     logLevel: readLogLevel(env.LOG_LEVEL || 'info'),
+    auditLog: env.AUDIT_LOG ? resolve(env.AUDIT_LOG) : undefined,
   };
 }
 
@@ -119,6 +140,24 @@ function readMetrics({ METRICS_HOST: host, METRICS_PORT: port }: NodeJS.ProcessE
   return {
     host: readAddress('METRICS_HOST', host || '127.0.0.1'),
     port: readInteger('METRICS_PORT', port, 0, 65_535),
+  };
+}
+
+const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+function readBackups({
+  BACKUP_EVERY: text,
+  BACKUP_DIR: folder,
+  BACKUP_KEEP: keep,
+}: NodeJS.ProcessEnv): BackupSettings | undefined {
+  if (!text) return undefined;
+  const [, count, unit = ''] = /^([1-9]\d{0,4})([smhd])$/.exec(text) ?? [];
+  if (count === undefined)
+    throw new ConfigError(`BACKUP_EVERY must be a time such as 15m, 1h or 1d, not "${text}".`);
+  return {
+    every: Number(count) * (UNITS[unit] as number),
+    folder: resolve(folder || 'backups'),
+    keep: readInteger('BACKUP_KEEP', keep || '7', 1, 100_000),
   };
 }
 
@@ -152,6 +191,30 @@ function readTokens(text = ''): TokenEntry[] {
           'codeforge-storage token add <tenant> <scope> creates one.',
       );
     });
+}
+
+function readQuotas({ QUOTA_BYTES: bytes, QUOTA_KEYS: keys }: NodeJS.ProcessEnv): QuotaOf {
+  const bytesOf = readAmounts('QUOTA_BYTES', bytes);
+  const keysOf = readAmounts('QUOTA_KEYS', keys);
+  return (tenant) => {
+    const quota: Quota = { keys: keysOf(tenant), bytes: bytesOf(tenant) };
+    return quota.keys === undefined && quota.bytes === undefined ? undefined : quota;
+  };
+}
+
+/** Reads `1000,team-a=5000`: an amount for each tenant, and other amounts for some of them. */
+function readAmounts(name: string, text = ''): (tenant: string) => number | undefined {
+  const amounts = new Map<string, number>();
+  for (const entry of text.split(/[\s,]+/).filter((entry) => entry !== '')) {
+    const [, tenant = '', amount = ''] = /^(?:([\w-]{1,64})=)?(\d{1,15})$/.exec(entry) ?? [];
+    if (amount === '' || amounts.has(tenant))
+      throw new ConfigError(
+        `${name} must be a whole number, or a list such as 1000000,team-a=5000000 that names each tenant once, not "${text}".`,
+      );
+    amounts.set(tenant, Number(amount));
+  }
+  const others = amounts.get('');
+  return (tenant) => amounts.get(tenant) ?? others;
 }
 
 function readFlag(name: string, text = ''): boolean {

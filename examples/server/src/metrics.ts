@@ -23,6 +23,8 @@ export interface RequestMetrics {
 export interface Metrics extends RequestMetrics {
   /** The same store, measured. */
   measured(store: Store): Store;
+  /** Counts a backup. */
+  backupDone(outcome: 'ok' | 'failed'): void;
   /** Serves them. Resolves with the address. Rejects with the system's error, such as `EADDRINUSE`. */
   listen(port: number, host: string): Promise<string>;
   close(): void;
@@ -82,6 +84,17 @@ export function createMetrics(database: DatabaseLocation): Metrics {
     help: 'Time of a call of the database, with the wait for its turn.',
     labelNames: ['call', 'outcome'],
     buckets: SECONDS,
+    registers,
+  });
+  const backups = new Counter({
+    name: 'storage_backups_total',
+    help: 'Backups of BACKUP_EVERY.',
+    labelNames: ['outcome'],
+    registers,
+  });
+  const lastBackup = new Gauge({
+    name: 'storage_backup_last_success_timestamp_seconds',
+    help: 'When the last backup was complete and verified, since this process began; 0 before.',
     registers,
   });
   if (database.kind === 'sqlite')
@@ -148,6 +161,10 @@ export function createMetrics(database: DatabaseLocation): Metrics {
       snapshot: timed('snapshot', store.snapshot),
       expire: timed('expire', store.expire),
     }),
+    backupDone(outcome) {
+      backups.inc({ outcome });
+      if (outcome === 'ok') lastBackup.setToCurrentTime();
+    },
     async listen(port, host) {
       server.listen(port, host);
       await once(server, 'listening');

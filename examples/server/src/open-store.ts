@@ -6,7 +6,7 @@ import type { Driver } from './store/driver.ts';
 import { createPooledStore } from './store/pooled-store.ts';
 import type { Store } from './store/store.ts';
 
-type StoreConfig = Pick<Config, 'database' | 'poolSize' | 'restored' | 'maxBodyBytes'>;
+type StoreConfig = Pick<Config, 'database' | 'poolSize' | 'restored' | 'maxBodyBytes' | 'quotaOf'>;
 
 /**
  * @param answerBytes Bytes of values in one answer.
@@ -17,12 +17,12 @@ export async function openStore(
   answerBytes: number,
   log: Pick<Logger, 'info' | 'warn'>,
 ): Promise<Store> {
-  const { database, restored } = config;
+  const { database, restored, quotaOf } = config;
   let store: Store;
   if (database.kind === 'sqlite') {
     const { openSqlite } = await import('./store/sqlite/open.ts');
-    store = openSqlite(database.path, restored, answerBytes, log);
-  } else store = createPooledStore(await openDriver(config, database), answerBytes);
+    store = openSqlite(database.path, restored, answerBytes, quotaOf, log);
+  } else store = createPooledStore(await openDriver(config, database), answerBytes, quotaOf);
   if (restored) log.info('created a new epoch: clients will list everything again');
   return store;
 }

@@ -2,6 +2,9 @@
  * The server from its start to its end: reads the configuration, opens the store, and serves until it is asked to stop. It then
  * finishes all requests under way.
  */
+import { setTimeout as delay } from 'node:timers/promises';
+import { createAudit } from './audit.ts';
+import { startBackups } from './backup/schedule.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { type Callers, createCallers } from './http/access/callers.ts';
 import { createAccessCheck } from './http/access/checks.ts';
@@ -36,8 +39,16 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
   const metrics = config.metrics && createMetrics(config.database);
   const opened = await storeOrExit(config, log);
   const store = metrics?.measured(opened) ?? opened;
+  const draining = new AbortController();
   const stopping = new AbortController();
-  const app = createApp({ store, config, callers, log, stopping: stopping.signal });
+  const app = createApp({
+    store,
+    config,
+    callers,
+    log,
+    draining: draining.signal,
+    stopping: stopping.signal,
+  });
   const server = createHttpServer(app, {
     checkAccess: createAccessCheck(config, callers),
     callers,
@@ -49,6 +60,7 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
       config.rateLimit === undefined ? undefined : createRateLimit(config.rateLimit),
     ),
     stallTime: config.stallTime,
+    audit: createAudit(config.auditLog, log),
     log,
   });
   const expire = (): void => {
@@ -68,6 +80,7 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
     });
     log.info({ url: address }, 'serving metrics');
   }
+  const backups = config.backups && startBackups(config.backups, store, log, metrics?.backupDone);
   const advice = reachAdvice(config);
   if (advice !== '') log.info(advice);
   if (!isLoopbackAddress(config.host) && !callers.needTokens)
@@ -75,10 +88,13 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
 
   await stopRequested;
   log.info('stopping');
+  draining.abort();
+  await delay(config.drainTime);
   stopping.abort();
   await server.drain();
   callers.stop();
   metrics?.close();
+  await backups?.stop();
   await store.close();
   log.info('stopped');
 }

@@ -11,8 +11,8 @@ interface ServeOptions {
   readonly tokensFile?: string;
 }
 
-/** How long the server may take to finish its requests, in milliseconds: longer than it needs. */
-const DRAIN_MS = 15_000;
+/** How long the server may take to finish its requests, in milliseconds: longer than it needs, also with the longest DRAIN_SECONDS. */
+const DRAIN_MS = 75_000;
 
 /** Runs the server until a signal. */
 export const serveCommand = (life: Life): Command =>
@@ -34,7 +34,7 @@ Options take precedence over variables. The server logs lines of JSON on stdout.
     .option('--tokens-file <file>', 'the file of tokens: see "token" (TOKENS_FILE)')
     .addHelpText('after', `\nSettings, as environment variables:\n${settingsHelp()}${EXIT_HELP}`)
     .action(async ({ host, port: number, database, tokensFile }: ServeOptions) => {
-      checkNode(process.versions.node);
+      checkNode('serve', process.versions.node);
       life.graceMs = DRAIN_MS;
       // Before anything is waited for, so that a signal meanwhile is not missed.
       const stopRequested = new Promise((resolve) => {
@@ -56,17 +56,18 @@ function port(text: string): string {
   throw new InvalidArgumentError('It must be a whole number from 0 to 65535.');
 }
 
-const databaseSettings = (text: string): Record<string, string> =>
+/** The variables for what --database names. */
+export const databaseSettings = (text: string): Record<string, string> =>
   /^[a-z]+:/i.test(text) && !/^[a-z]:[\\/]/i.test(text)
     ? { DATABASE_URL: text, DATABASE_PATH: '' }
     : { DATABASE_PATH: text, DATABASE_URL: '' };
 
 /** @throws {CommandError} If this Node.js cannot run the server. */
-function checkNode(version: string): void {
+export function checkNode(command: string, version: string): void {
   const [major = 0, minor = 0] = version.split('.').map(Number);
   if (major > 22 || (major === 22 && minor >= 13)) return;
   throw new CommandError(
     EXIT.failed,
-    `serve needs Node.js 22.13 or later, and this is ${version}: install a newer one.`,
+    `${command} needs Node.js 22.13 or later, and this is ${version}: install a newer one.`,
   );
 }

@@ -7,6 +7,7 @@ import {
   type StoredToken,
 } from '@codeforge/storage-server/tokens';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import { writeAudit } from '../files/audit-log.ts';
 import { changeTokens, readTokens } from '../files/token-file.ts';
 import { CommandError, EXIT } from '../ui/errors.ts';
 import { counted } from '../ui/terminal.ts';
@@ -106,7 +107,10 @@ to TOKENS of the server.`,
           EXIT.usage,
           'A token with --expires needs a file: name it with --file or TOKENS_FILE.',
         );
-      if (file !== undefined) await changeTokens(file, signal, (tokens) => [...tokens, stored]);
+      if (file !== undefined) {
+        await changeTokens(file, signal, (tokens) => [...tokens, stored]);
+        writeAudit('token-added', auditOf(stored));
+      }
       terminalOf(common).result(made(token, stored, file), {
         ok: true,
         token,
@@ -133,6 +137,7 @@ const revokeCommand = ({ signal }: Life): Command =>
         revoked = find(tokens, id, path);
         return tokens.filter((token) => token !== revoked);
       });
+      writeAudit('token-revoked', auditOf(revoked as unknown as StoredToken));
       terminalOf(common).result(`Token ${id} is revoked. Servers that run refuse it within a second.`, {
         ok: true,
         revoked,
@@ -175,6 +180,7 @@ const rotateCommand = ({ signal }: Life): Command =>
         return [...tokens.map((token) => (token === old ? ending : token)), result.stored];
       });
       const { token, stored } = result as ReturnType<typeof createToken>;
+      writeAudit('token-rotated', { ...auditOf(stored), replaces: id });
       terminalOf(common).result(`${made(token, stored, path)}\nToken ${id} stays good for ${text(grace)}.`, {
         ok: true,
         token,
@@ -197,6 +203,8 @@ function find(tokens: readonly StoredToken[], id: string, path: string): StoredT
     `${path} has no token ${id}: "token list" shows the ids. Nothing was changed.`,
   );
 }
+
+const auditOf = ({ id, tenant: name, scope, expires }: StoredToken) => ({ id, tenant: name, scope, expires });
 
 const entryOf = ({ tenant: name, scope, sha256 }: StoredToken): string => `${name}:${scope}:${sha256}`;
 

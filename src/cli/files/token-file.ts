@@ -76,14 +76,37 @@ async function lock(path: string, signal: AbortSignal): Promise<() => Promise<vo
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fileError(error, path);
     }
-    const taken = await stat(path).catch(() => undefined);
-    // A change takes milliseconds.
-    if (taken && Date.now() - taken.mtimeMs > STALE_MS) await rm(path, { force: true });
-    else await sleep(RETRY_MS, signal);
+    if (!((await isStale(path)) && (await removeStale(path)))) await sleep(RETRY_MS, signal);
   }
   throw new CommandError(
     EXIT.failed,
     `${path} exists: another process changes the tokens. If none does, delete that file. Nothing was changed.`,
     { file: path },
   );
+}
+
+/** Whether a lock was left behind: a change takes milliseconds. */
+async function isStale(path: string): Promise<boolean> {
+  const taken = await stat(path).catch(() => undefined);
+  return taken !== undefined && Date.now() - taken.mtimeMs > STALE_MS;
+}
+
+/**
+ * Removes a stale lock, unless another process does. Without a lock of its own for that, a process that is late would remove the lock that
+ * another one has taken meanwhile.
+ */
+async function removeStale(path: string): Promise<boolean> {
+  const removing = `${path}.removing`;
+  try {
+    await (await open(removing, 'wx', 0o600)).close();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw fileError(error, removing);
+  }
+  try {
+    if (await isStale(path)) await rm(path, { force: true });
+    return true;
+  } finally {
+    await rm(removing, { force: true });
+  }
 }

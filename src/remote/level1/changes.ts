@@ -102,6 +102,55 @@ export async function* streamedSince(level1: Level1, since: string, until: Abort
   return undefined;
 }
 
+/** Follows change feeds of servers. */
+export interface FeedFollower {
+  /** The changes after a cursor as they come, until the server or `until` ends it. */
+  follow(level1: Level1, since: string, until: AbortSignal): Feed;
+  /** Milliseconds until the next feed is followed, after one with so many changes. */
+  pauseMs(changes: number): number;
+}
+
+/** The most milliseconds for which the server is asked to hold back an answer without changes. */
+const HOLD_MS = 20_000;
+/** Milliseconds until the next request: after changes, or an answer that was held back; and after others. */
+const PAUSE_MS = 50;
+const UNHELD_MS = 1000;
+/** Milliseconds for which no event stream is tried where one has failed. */
+const UNSTREAMED_MS = 600_000;
+
+/**
+ * Follows by an event stream where the server announces one. Where a proxy on the way lets none through, by requests that the server
+ * holds back until there is a change (docs/contract.md, 7.3 and 7.6).
+ *
+ * @param timeout Milliseconds for a request. An answer that is held back must come within them.
+ */
+export function createFeedFollower(timeout: number): FeedFollower {
+  const holdMs = Math.min(HOLD_MS, Math.floor(timeout / 2000) * 1000);
+  let streamsAgainAt = Number.NEGATIVE_INFINITY;
+  let askedAt = 0;
+  let isStreaming = false;
+  return {
+    async *follow(level1, since, until) {
+      askedAt = performance.now();
+      isStreaming = level1.streamsChanges && askedAt > streamsAgainAt;
+      if (!isStreaming) return yield* changesSince(level1, since, holdMs);
+      try {
+        return yield* streamedSince(level1, since, until);
+      } catch {
+        // If none can be opened although the server answers, none is tried for a while.
+        const lost = yield* changesSince(level1, since);
+        streamsAgainAt = performance.now() + UNSTREAMED_MS;
+        return lost;
+      }
+    },
+    pauseMs(changes) {
+      // Many clients lose their streams together.
+      if (isStreaming) return Math.random() * UNHELD_MS;
+      return changes > 0 || performance.now() - askedAt > holdMs / 2 ? PAUSE_MS : UNHELD_MS;
+    },
+  };
+}
+
 /** The object that a text is, if it is one. */
 function jsonOf(text: string): JsonObject | undefined {
   try {

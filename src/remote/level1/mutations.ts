@@ -105,8 +105,8 @@ export function createWriter(level1: Level1, observer?: Observer): Writer {
     const fail = (error: StorageError, isDivisible = false): BatchFailure => {
       if (!mutation || !isInDoubt) return new BatchFailure(error, isDivisible);
       inDoubt = { client: mutation.client, m: mutation.m };
-      // Sync appends the writes to its outbox, and asks for the results later: no number of this client may settle them.
-      if (observer) renew();
+      // Sync appends the writes to its outbox: no number of this client may settle them.
+      if (observer?.asksLater) renew();
       return new BatchFailure(error, false, inDoubt);
     };
     let epoch = epochFor(ops);

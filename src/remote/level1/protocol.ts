@@ -77,6 +77,8 @@ export interface Voided {
 
 /** Is told what the server answers, before the calls that asked for it are settled. */
 export interface Observer {
+  /** Whether it asks later what became of a mutation in doubt. Until then nothing may settle its number. */
+  readonly asksLater: boolean;
   /** A batch is about to be sent. The returned number comes back with its answer. */
   asking(): number;
   /** A batch and its answer. */

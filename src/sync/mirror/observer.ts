@@ -71,9 +71,16 @@ export function createMirrorObserver(
   }
 
   /** Tells the writes of this tab that the mirror does not have. */
-  function tellOwn(observations: readonly Observation[], own: ReadonlySet<string>): void {
-    const changes = observations.flatMap((one) => ('key' in one && own.has(one.key) ? [changeOf(one)] : []));
-    database.tell(changes, session?.account);
+  function tellOwn(
+    observations: readonly Observation[],
+    own: ReadonlySet<string>,
+    account = session?.account,
+  ): void {
+    const changes = observations.flatMap((one): StoredChange[] => {
+      if (!own.has('key' in one ? one.key : ALL_KEYS)) return [];
+      return ['key' in one ? changeOf(one) : { type: 'clear' }];
+    });
+    database.tell(changes, account);
   }
 
   /** Updates the mirror, after the updates before. `own` are the keys that the app has written by this. */
@@ -128,10 +135,14 @@ export function createMirrorObserver(
       hasLostMutations = false;
       return taken;
     },
+    asksLater: true,
     asking: () => reached,
     async answered(ops, answer, asked, mutation) {
+      // The database could not be used when this tab connected.
+      if (!session)
+        return tellOwn(observationsOf(ops, answer, 0, asked), writtenKeys(ops, answer), answer.account);
       // An answer to a call for an earlier account does not go into the mirror.
-      if (!session || answer.account !== session.account) return;
+      if (answer.account !== session.account) return;
       const { generation, epoch } = session;
       const isRestored = mutation !== undefined && last?.client === mutation.client && answer.top < last.m;
       hasLostMutations ||= isRestored;
@@ -149,8 +160,7 @@ export function createMirrorObserver(
       if (ops.some(isWrite)) await database.withPatience(stored).catch(() => undefined);
     },
     async outcomes(operations, outcomes) {
-      if (!session) return;
-      const { generation } = session;
+      const { generation } = session ?? { generation: 0 };
       const observations: Observation[] = [];
       const own = new Set<string>();
       const observe = (key: string, value?: StoredJson): void => {
@@ -165,7 +175,11 @@ export function createMirrorObserver(
         else if (operation.type === 'has' && !outcome.value) observe(operation.key);
         else if (operation.type === 'clear') {
           observations.length = 0;
-          updating = updating.then(() => database.write(emptied, false, OWN_CLEAR)).catch(failed);
+          own.clear();
+          if (!session) {
+            observations.push({ generation, clearedAt: 0 });
+            own.add(ALL_KEYS);
+          } else updating = updating.then(() => database.write(emptied, false, OWN_CLEAR)).catch(failed);
         } else if (operation.type === 'get' && outcome.value !== undefined) {
           const value = await storedJsonIfAny(operation.key, outcome.value);
           if (value) observe(operation.key, value);
@@ -175,6 +189,7 @@ export function createMirrorObserver(
               .catch(failed);
         }
       }
+      if (!session) return tellOwn(observations, own);
       const stored = store(observations, generation, 0, own);
       if (!operations.every(isRead)) await database.withPatience(stored).catch(() => undefined);
     },

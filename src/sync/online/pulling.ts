@@ -1,14 +1,11 @@
 /**
  * Keeps the mirror current: with what has changed at the server by now, or with what changes while it is followed.
- *
- * A server is followed by an event stream where it announces one. Where a proxy on the way lets none through, it is followed by requests
- * that the server holds back until there is a change (docs/contract.md, 7.3 and 7.6).
  */
 import type { StorageError } from '../../core/errors.ts';
 import { type BackOff, backOffMs } from '../../core/time.ts';
 import type { FlaskBackend } from '../../remote/backend.ts';
 import { OtherAccountError } from '../../remote/errors.ts';
-import { changesSince, type Feed, streamedSince } from '../../remote/level1/changes.ts';
+import { changesSince, createFeedFollower, type Feed } from '../../remote/level1/changes.ts';
 import type { Level1 } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase } from '../database.ts';
 import { pull } from '../mirror/pull.ts';
@@ -24,8 +21,8 @@ export interface PullingParts {
   readonly serverConnection: ServerConnection;
   readonly account: Account;
   readonly signal: AbortSignal;
-  /** Milliseconds for which the server is asked to hold back an answer without changes. */
-  readonly holdMs: number;
+  /** Milliseconds for a request. */
+  readonly timeout: number;
   /** Is called when changes were stored. */
   stored(): Promise<void>;
 }
@@ -42,20 +39,15 @@ export interface Pulling {
   follow(until: AbortSignal): Promise<number | undefined>;
 }
 
-/** Milliseconds until the next request: after changes, or an answer that was held back; and after others. */
-const PAUSE_MS = 50;
-const UNHELD_MS = 1000;
 /** When the disk is tried again that had no room for the mirror. */
 const FULL: BackOff = { firstMs: 20_000, longestMs: 600_000, jitter: 'equal' };
-/** Milliseconds for which no event stream is tried where one has failed. */
-const UNSTREAMED_MS = 600_000;
 
 export function createPulling(parts: PullingParts): Pulling {
-  const { flask, database, serverConnection, account, signal, holdMs, stored } = parts;
+  const { flask, database, serverConnection, account, signal, timeout, stored } = parts;
   /** How often in a row the disk had no room for the mirror, and until when nothing is pulled after that. */
   let fullCount = 0;
   let pullsAgainAt = Number.NEGATIVE_INFINITY;
-  let streamsAgainAt = Number.NEGATIVE_INFINITY;
+  const follower = createFeedFollower(timeout);
 
   async function fill(feedAt: (level1: Level1, since: string) => Feed): Promise<number | undefined> {
     const level1 = flask.level1();
@@ -93,17 +85,6 @@ export function createPulling(parts: PullingParts): Pulling {
     }
   }
 
-  /** An event stream. If none can be opened although the server answers, none is tried for a while. */
-  async function* streamed(level1: Level1, since: string, until: AbortSignal): Feed {
-    try {
-      return yield* streamedSince(level1, since, until);
-    } catch {
-      const lost = yield* changesSince(level1, since);
-      streamsAgainAt = performance.now() + UNSTREAMED_MS;
-      return lost;
-    }
-  }
-
   return {
     async now() {
       filling = pullBy(changesSince);
@@ -112,15 +93,8 @@ export function createPulling(parts: PullingParts): Pulling {
     async follow(until) {
       // It is continued after the first filling, which would otherwise be read twice.
       await filling;
-      const streams = flask.level1()?.streamsChanges && performance.now() > streamsAgainAt;
-      const askedAt = performance.now();
-      const changes = await pullBy((level1, since) =>
-        streams ? streamed(level1, since, until) : changesSince(level1, since, holdMs),
-      );
-      if (changes === undefined) return undefined;
-      // Many clients lose their streams together.
-      if (streams) return Math.random() * UNHELD_MS;
-      return changes > 0 || performance.now() - askedAt > holdMs / 2 ? PAUSE_MS : UNHELD_MS;
+      const changes = await pullBy((level1, since) => follower.follow(level1, since, until));
+      return changes === undefined ? undefined : follower.pauseMs(changes);
     },
   };
 }

@@ -12,6 +12,7 @@
 import type { StorageError } from '../../core/errors.ts';
 import { sleep } from '../../core/time.ts';
 import { OtherAccountError } from '../../remote/errors.ts';
+import { errorOf } from '../../remote/level1/batches.ts';
 import {
   type BatchAnswer,
   isSettled,
@@ -126,6 +127,10 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
       if (sent.answer.epoch !== meta.epoch) return restoredMeanwhile();
       const stop = await record(work, next, ops, sent.answer);
       if (stop) return stop;
+      for (const { write, result } of withoutRoom(writes, sent.answer.results)) {
+        left = errorOf(write.key, result);
+        selection.skipped.add(write.version);
+      }
       isAnswering = true;
       answered += 1;
       // One answer after a failure: the other half probably holds what has failed.
@@ -177,6 +182,17 @@ export async function replay(work: Replay, last: number): Promise<Stop | undefin
     }
   }
   return left && { why: 'refused', error: left };
+}
+
+/** The writes for which this client has no room at the server: they wait, and the others do not. */
+function withoutRoom(
+  writes: readonly QueuedWrite[],
+  results: readonly Result[],
+): Array<{ readonly write: QueuedWrite; readonly result: Result }> {
+  const own = writes[0]?.unit ? unitResults(writes, results).own : results;
+  return writes
+    .map((write, i) => ({ write, result: own[i] as Result }))
+    .filter(({ result }) => result.status === 507);
 }
 
 interface Refusal {

@@ -3,7 +3,7 @@
  */
 
 import { StorageError } from '../../core/errors.ts';
-import { UnreadConflictError } from '../../remote/errors.ts';
+import { isUnanswered } from '../../remote/errors.ts';
 import type { Unanswered } from '../../remote/level1/protocol.ts';
 import { nameOf } from '../../remote/level1/protocol.ts';
 import { isLocal } from '../database.ts';
@@ -16,10 +16,7 @@ export interface Stop {
 }
 
 /** Whether a failure is that of the connection, not of the call. */
-export const isUnreachable = (error: StorageError): boolean =>
-  (error.code === 'unavailable' || error.code === 'timeout') &&
-  !(error instanceof UnreadConflictError) &&
-  !isLocal(error);
+export const isUnreachable = (error: StorageError): boolean => isUnanswered(error) && !isLocal(error);
 
 /** Why a replay stops after a request without an answer. */
 export function stopOf({ error, refused, type }: Unanswered): Stop {

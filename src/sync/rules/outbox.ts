@@ -244,7 +244,8 @@ export function decide(write: QueuedWrite, { status, serverState }: Result): Dec
   // A delete of a missing key.
   if (status === 404) return { type: 'done', serverState };
   if (status === 412 && serverState) return compareStates(write, serverState);
-  return status === 412 ? { type: 'again', base: write.base } : { type: 'rejected' };
+  // There may be room for it later.
+  return status === 412 || status === 507 ? again(write) : { type: 'rejected' };
 }
 
 /** The decision on a write, from what the server holds. On level 0 there is no other result. */

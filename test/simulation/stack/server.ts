@@ -78,7 +78,14 @@ const MAX_REQUESTS = 512;
 const STALL_TIME = 20_000;
 
 const silent = (): void => {};
-const log = { error: silent, warn: silent, info: silent, debug: silent, isLevelEnabled: () => false };
+const log = {
+  error: silent,
+  warn: silent,
+  info: silent,
+  debug: silent,
+  isLevelEnabled: () => false,
+  child: () => log,
+};
 
 /** Everything that is written down of a change. Temporary, so that it belongs to no copy of the database. */
 const TRIGGERS = `
@@ -213,7 +220,14 @@ export class ReferenceServer implements Server {
     const store = library.createSqliteStore(this.database, library.limitsOf(MAX_BODY_BYTES).answerBytes);
     const { signal } = new AbortController();
     const callers = library.createCallers(config, log as never);
-    const app = library.createApp({ store, config, callers, log: log as never, stopping: signal });
+    const app = library.createApp({
+      store,
+      config,
+      callers,
+      log: log as never,
+      draining: signal,
+      stopping: signal,
+    });
     const check = library.createAccessCheck(config, callers);
     const limits = library.createLoadLimits(MAX_REQUESTS, MAX_REQUESTS, MAX_BODY_BYTES);
     // As http/transport/server.ts does it, but for what HTTP itself refuses.
@@ -225,8 +239,8 @@ export class ReferenceServer implements Server {
       const answer =
         'answer' in decision
           ? decision.answer
-          : await app({ incoming, outgoing, caller: decision.caller, load }).catch((error) =>
-              library.errorAnswer(error, log as never),
+          : await app({ incoming, outgoing, caller: decision.caller, load, id: '', audit: silent }).catch(
+              (error) => library.errorAnswer(error, log as never),
             );
       await library.send(incoming, outgoing, answer, decision.headers, {
         stallTime: STALL_TIME,

@@ -6,6 +6,7 @@
  */
 import { STATUS_CODES } from 'node:http';
 import type { Logger } from '../log.ts';
+import { type Quota, quotaText, type Usage } from '../store/quota.ts';
 import { OUTCOME_TEXTS, StoreError, type StoreErrorCode } from '../store/store.ts';
 import { type Answer, answer, type Fields } from './answers.ts';
 
@@ -57,6 +58,14 @@ export function keyNotFound(headers?: Fields): Answer {
 
 export function preconditionFailed(headers: Fields): Answer {
   return failure(412, OUTCOME_TEXTS['condition-failed'], { headers });
+}
+
+/** A write is over the quota of its tenant. */
+export function quotaExceeded({ used, quota }: { readonly used: Usage; readonly quota: Quota }): HttpError {
+  return new HttpError(507, quotaText(used, quota), {
+    name: 'quota-exceeded',
+    members: { used, quota },
+  });
 }
 
 const RETRY = { headers: { 'Retry-After': '1' } };

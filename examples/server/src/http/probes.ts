@@ -13,10 +13,10 @@ const LIMIT = 5000;
 /** Asks nothing of the database: a process does not become better by a restart when the database is away. */
 export const live: Handler = async () => answer('{"status":"live"}');
 
-/** @param stopping Aborts when the server begins to stop. */
-export function createReadyHandler(store: Pick<Store, 'seq'>, stopping: AbortSignal): Handler {
+/** @param draining Aborts when the server is asked to stop. */
+export function createReadyHandler(store: Pick<Store, 'seq'>, draining: AbortSignal): Handler {
   return async () => {
-    if (stopping.aborted) throw new HttpError(503, 'The server is stopping');
+    if (draining.aborted) throw new HttpError(503, 'The server is stopping');
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new HttpError(503, 'The database does not answer')), LIMIT);

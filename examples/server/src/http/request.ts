@@ -1,5 +1,6 @@
 /** Requests, and what a route is. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AuditEvent } from '../audit.ts';
 import type { Caller, Scope } from './access/tokens.ts';
 import type { Answer } from './answers.ts';
 import type { RequestLoad } from './transport/load.ts';
@@ -12,6 +13,10 @@ export interface IncomingRequest {
   readonly caller: Caller | undefined;
   /** What the request uses of the limits. */
   readonly load: RequestLoad;
+  /** Names the request in logs. */
+  readonly id: string;
+  /** Has the request written to the audit log when its answer is sent. */
+  readonly audit: (event: AuditEvent) => void;
 }
 
 /** A request, as a route sees it. */

@@ -40,7 +40,9 @@ export interface AppParts {
   readonly config: Pick<Config, 'maxBodyBytes' | 'stallTime'>;
   readonly callers: Pick<Callers, 'needTokens'>;
   readonly log: Logger;
-  /** Aborts when the server begins to stop. Requests that wait for changes are then answered. */
+  /** Aborts when the server is asked to stop. It is not ready from then on. */
+  readonly draining: AbortSignal;
+  /** Aborts when the server accepts no more requests. Requests that wait for changes are then answered. */
   readonly stopping: AbortSignal;
 }
 
@@ -58,7 +60,14 @@ export function createApp(parts: AppParts): App {
   };
 }
 
-function createRouteTable({ store, config: { maxBodyBytes, stallTime }, callers, log, stopping }: AppParts): {
+function createRouteTable({
+  store,
+  config: { maxBodyBytes, stallTime },
+  callers,
+  log,
+  draining,
+  stopping,
+}: AppParts): {
   /** The routes of every key. */
   readonly key: Methods;
   /** The routes of all other addresses. */
@@ -82,7 +91,7 @@ function createRouteTable({ store, config: { maxBodyBytes, stallTime }, callers,
       { GET: { isAlwaysServed: true, handle: createHealthHandler(store, limits, callers.needTokens) } },
     ],
     ['/live', { GET: { isAlwaysServed: true, handle: live } }],
-    ['/ready', { GET: { isAlwaysServed: true, handle: createReadyHandler(store, stopping) } }],
+    ['/ready', { GET: { isAlwaysServed: true, handle: createReadyHandler(store, draining) } }],
 
     [`${KEY_PREFIX}keys`, { ...key, GET: { scope: 'read', compress: true, handle: all.keys } }],
     [`${KEY_PREFIX}export`, { ...key, GET: { scope: 'admin', compress: true, handle: all.export } }],

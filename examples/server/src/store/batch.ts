@@ -7,6 +7,7 @@
  * Spec: docs/contract.md, 5.
  */
 import type { ClientState } from './client-state.ts';
+import { NO_QUOTAS, type QuotaOf } from './quota.ts';
 import {
   type Batch,
   type Condition,
@@ -31,15 +32,17 @@ export interface TenantBatch {
  * Awaits nothing but `transaction`. Rejects when that does; the transaction must then be rolled back.
  *
  * @param answerBytes Bytes of values in the results of one batch.
+ * @param quotaOf What tenants may store.
  */
 export async function runBatches(
   transaction: Transaction,
   batches: readonly TenantBatch[],
   answerBytes: number,
+  quotaOf: QuotaOf = NO_QUOTAS,
 ): Promise<Outcome[]> {
   const states = new Map<string, TenantState>();
   // In a fixed order, so that two transactions cannot each hold a lock that the other needs.
-  for (const [tenant, needs] of [...needsOf(batches)].sort(([a], [b]) => (a < b ? -1 : 1)))
+  for (const [tenant, needs] of [...needsOf(batches, quotaOf)].sort(([a], [b]) => (a < b ? -1 : 1)))
     states.set(tenant, await TenantState.load(transaction, tenant, needs));
   const outcomes = batches.map(({ tenant, batch }) =>
     runBatch(states.get(tenant) as TenantState, batch, answerBytes),
@@ -51,7 +54,7 @@ export async function runBatches(
 }
 
 /** What the batches need to know about each tenant. */
-function needsOf(batches: readonly TenantBatch[]): ReadonlyMap<string, Needs> {
+function needsOf(batches: readonly TenantBatch[], quotaOf: QuotaOf): ReadonlyMap<string, Needs> {
   const needs = new Map<string, Needs>();
   for (const { tenant, batch } of batches) {
     let need = needs.get(tenant);
@@ -60,9 +63,11 @@ function needsOf(batches: readonly TenantBatch[]): ReadonlyMap<string, Needs> {
       needs.set(tenant, need);
     }
     addClient(need, batch);
+    const quota = batch.operations.some(changesUsage) ? quotaOf(tenant) : undefined;
+    need.quota ??= quota;
     for (const operation of batch.operations) {
       if (operation.type === 'get') need.values.add(operation.key);
-      else if (operation.type === 'put' && operation.condition) need.heads.add(operation.key);
+      else if (operation.type === 'put' && (operation.condition || quota)) need.heads.add(operation.key);
       else if (operation.type === 'head' || operation.type === 'delete' || operation.type === 'check')
         need.heads.add(operation.key);
     }
@@ -70,6 +75,9 @@ function needsOf(batches: readonly TenantBatch[]): ReadonlyMap<string, Needs> {
   for (const { values, heads } of needs.values()) for (const key of values) heads.delete(key);
   return needs;
 }
+
+const changesUsage = ({ type }: Operation): boolean =>
+  type === 'put' || type === 'delete' || type === 'clear';
 
 function addClient(need: Needs, { client, m, voided }: Batch): void {
   if (client === undefined) return;
@@ -170,8 +178,9 @@ function isFailure(operation: Operation, { outcome }: Result): boolean {
   return isWrite(operation) && outcome !== 'ok' && outcome !== 'missing';
 }
 
-/** A failed condition reports the stored state, not one that the undone part of its batch had made. */
+/** A failure reports the stored state, not one that the undone part of its batch had made. */
 function resultAfterUndo(state: TenantState, operation: Operation, result: Result): Result {
+  if (result.outcome === 'quota-exceeded') return { ...result, used: state.usage ?? result.used };
   if (result.outcome !== 'condition-failed') return result;
   return 'key' in operation
     ? conditionFailed(state, operation.key, new Room(0))
@@ -197,6 +206,8 @@ function apply(state: TenantState, operation: Operation, room: Room): Result {
     case 'put': {
       const { key, value, condition } = operation;
       if (!isMet(condition, () => state.rev(key))) return conditionFailed(state, key, room);
+      const over = state.overQuota(key, value);
+      if (over !== undefined) return { outcome: 'quota-exceeded', ...over };
       return { outcome: 'ok', rev: state.put(key, value) };
     }
     case 'delete': {

@@ -17,6 +17,8 @@ export interface Driver {
   write<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>;
   /** Runs `work` over one committed state of each tenant that it locks. */
   read<T>(work: (transaction: Transaction) => Promise<T>): Promise<T>;
+  /** The tenants with a sequence number above 0. */
+  tenants(): Promise<string[]>;
   /** The sequence numbers of tenants. Unknown tenants are absent from the result. */
   seqs(tenants: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /** One entry for each address, `undefined` for a missing key. */

@@ -11,6 +11,7 @@ import { runBatches } from './batch.ts';
 import { createChangeNotice } from './change-notice.ts';
 import { type Address, type Driver, UnknownOutcome } from './driver.ts';
 import { createGroup, createNamedGroups } from './group.ts';
+import type { QuotaOf } from './quota.ts';
 import {
   type Batch,
   type Change,
@@ -33,15 +34,18 @@ const MAX_PAUSE = 400;
 /** Groups of single reads that run at once. */
 const READ_GROUPS = 4;
 
-/** @param answerBytes Bytes of values in the results of one batch, or on one page of changes. */
-export function createPooledStore(driver: Driver, answerBytes: number): Store {
+/**
+ * @param answerBytes Bytes of values in the results of one batch, or on one page of changes.
+ * @param quotaOf What tenants may store.
+ */
+export function createPooledStore(driver: Driver, answerBytes: number, quotaOf: QuotaOf): Store {
   const notice = createChangeNotice(driver);
   let isClosing = false;
 
   const writes = createNamedGroups(async (tenant, batches: readonly Batch[]): Promise<Outcome[]> => {
     const tenantBatches = batches.map((batch) => ({ tenant, batch }));
     const outcomes = await repeatedly(() =>
-      driver.write((transaction) => runBatches(transaction, tenantBatches, answerBytes)),
+      driver.write((transaction) => runBatches(transaction, tenantBatches, answerBytes, quotaOf)),
     );
     notice.committed(tenant);
     return outcomes;
@@ -71,6 +75,7 @@ export function createPooledStore(driver: Driver, answerBytes: number): Store {
   return {
     epoch: driver.epoch,
     fileName: driver.databaseName,
+    tenants: () => repeatedly(() => driver.tenants()),
     seq: async (tenant) => (await repeatedly(() => driver.seqs([tenant]))).get(tenant) ?? 0,
     read: (tenant, key) => entries.submit({ tenant, key }),
     async run(tenant, batch) {

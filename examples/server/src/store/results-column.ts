@@ -2,6 +2,7 @@
  * The columns `results`: a JSON array with a result for each write. The Flask server reads and writes the
  * same column, so an item has the form that both servers have always stored: a status, and the text of an error.
  */
+import { type Quota, quotaText, type Usage } from './quota.ts';
 import { OUTCOME_TEXTS, type Result } from './store.ts';
 
 /** An item of the array. Another status than these never occurs. */
@@ -10,10 +11,13 @@ interface Item {
   readonly rev?: string;
   readonly error?: string;
   readonly type?: string;
+  readonly used?: Usage;
+  readonly quota?: Quota;
 }
 
 const INVALID_KEY = 'urn:codeforge-storage:invalid-key';
 const VALUE_TOO_LARGE = 'urn:codeforge-storage:value-too-large';
+const QUOTA_EXCEEDED = 'urn:codeforge-storage:quota-exceeded';
 
 export function stringifyResults(results: readonly Result[]): string {
   return `[${results.map(stringifyResult).join()}]`;
@@ -43,16 +47,22 @@ function itemOf(result: Result): Item {
       return { status: 400, error: result.message, type: INVALID_KEY };
     case 'value-too-large':
       return { status: 413, error: result.message, type: VALUE_TOO_LARGE };
+    case 'quota-exceeded': {
+      const { used, quota } = result;
+      return { status: 507, error: quotaText(used, quota), type: QUOTA_EXCEEDED, used, quota };
+    }
     case 'answer-too-large':
       throw new Error('The result of a read is never stored.');
   }
 }
 
+const NOTHING: Usage = { keys: 0, bytes: 0 };
+
 function revItem(rev: number | undefined): { rev?: string } {
   return rev === undefined ? {} : { rev: String(rev) };
 }
 
-function parseResult({ status, rev, error = '' }: Item): Result {
+function parseResult({ status, rev, error = '', used = NOTHING, quota = {} }: Item): Result {
   switch (status) {
     case 200:
       return { outcome: 'ok', ...(rev !== undefined && { rev: Number(rev) }) };
@@ -64,6 +74,8 @@ function parseResult({ status, rev, error = '' }: Item): Result {
       return { outcome: 'invalid-key', message: error };
     case 413:
       return { outcome: 'value-too-large', message: error };
+    case 507:
+      return { outcome: 'quota-exceeded', used, quota };
     default:
       return { outcome: 'not-applied' };
   }

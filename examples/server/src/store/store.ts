@@ -8,6 +8,7 @@
  * A revision is the tenant's sequence number at the entry's last change. The number is assigned in the transaction of the
  * change, so numbers are committed in their order.
  */
+import type { Quota, Usage } from './quota.ts';
 
 /** Milliseconds after which tombstones, and clients with their stored results, expire. */
 export const RETENTION = 30 * 24 * 60 * 60 * 1000;
@@ -81,7 +82,9 @@ export type Result =
   | { readonly outcome: 'not-applied' }
   /** The answer has no room for the value. */
   | { readonly outcome: 'answer-too-large' }
-  | { readonly outcome: 'invalid-key' | 'value-too-large'; readonly message: string };
+  | { readonly outcome: 'invalid-key' | 'value-too-large'; readonly message: string }
+  /** The tenant's quota has no room for the value. With what the tenant uses without it. */
+  | { readonly outcome: 'quota-exceeded'; readonly used: Usage; readonly quota: Quota };
 
 /** What an outcome means, for the caller. */
 export const OUTCOME_TEXTS = {
@@ -157,6 +160,8 @@ export interface Store {
   readonly epoch: string;
   /** The name of the database without its folder. */
   readonly fileName: string;
+  /** The tenants that have ever stored something. */
+  tenants(): Promise<string[]>;
   seq(tenant: string): Promise<number>;
   read(tenant: string, key: string): Promise<Entry | undefined>;
   /** @throws {StoreError} */

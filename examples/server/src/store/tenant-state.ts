@@ -3,6 +3,7 @@
  * written before all batches have run, and an atomic batch that fails is undone here.
  */
 import { ClientState } from './client-state.ts';
+import { exceeds, type Quota, type Usage } from './quota.ts';
 import type { ClientChanges, Head, StoredClient, TenantChanges, Transaction } from './transaction.ts';
 
 /** A changed entry. Without a value it was deleted. */
@@ -24,6 +25,8 @@ export interface Needs {
   readonly heads: Set<string>;
   /** Clients, each with the numbers of the mutations that its batches name. */
   readonly clients: Map<string, Set<number>>;
+  /** What the tenant may use, if it is limited and a batch changes what it uses. */
+  quota?: Quota | undefined;
 }
 
 /** Values up to this size are read together with their revision, which saves a statement. */
@@ -42,35 +45,48 @@ export class TenantState {
   #unread: Array<readonly [key: string, result: ValueSlot]> = [];
   /** How to undo the changes of the current atomic batch; `undefined` outside of one. */
   #undo: Array<() => void> | undefined;
+  readonly #quota: Quota;
+  /** Counted only for a tenant with a quota. */
+  #usage: Usage | undefined;
 
   constructor(
     tenant: string,
     seq: number,
     stored: ReadonlyMap<string, Head>,
     clients: ReadonlyMap<string, StoredClient>,
+    quota: Quota,
+    usage: Usage | undefined,
   ) {
     this.#tenant = tenant;
     this.#seq = seq;
     this.#seqBefore = seq;
     this.#stored = stored;
     this.#storedClients = clients;
+    this.#quota = quota;
+    this.#usage = usage;
   }
 
   static async load(
     transaction: Transaction,
     tenant: string,
-    { values, heads, clients }: Needs,
+    { values, heads, clients, quota }: Needs,
   ): Promise<TenantState> {
     const seq = await transaction.lock(tenant);
     const found = values.size === 0 ? NONE : await transaction.heads(tenant, values, SMALL_VALUE_BYTES);
     const others = heads.size === 0 ? NONE : await transaction.heads(tenant, heads, 0);
     const stored = others.size === 0 ? found : new Map([...others, ...found]);
     const known = clients.size === 0 ? NONE : await transaction.clients(tenant, clients);
-    return new TenantState(tenant, seq, stored, known);
+    const usage = quota && (await transaction.usage(tenant, seq));
+    return new TenantState(tenant, seq, stored, known, quota ?? {}, usage);
   }
 
   get seq(): number {
     return this.#seq;
+  }
+
+  /** What the tenant uses, if that is counted. */
+  get usage(): Usage | undefined {
+    return this.#usage;
   }
 
   /** The current revision and size of a key; `undefined` when it is missing. */
@@ -97,6 +113,14 @@ export class TenantState {
     else result.value = value;
   }
 
+  /** What the tenant uses and may use, if a put is over its quota; `undefined` if it can be carried out. */
+  overQuota(key: string, value: string): { readonly used: Usage; readonly quota: Quota } | undefined {
+    const used = this.#usage;
+    if (used === undefined || !exceeds(this.#quota, used, this.#usageAfter(used, key, value)))
+      return undefined;
+    return { used, quota: this.#quota };
+  }
+
   put(key: string, value: string): number {
     const rev = this.#nextSeq();
     this.#change(key, { rev, value });
@@ -114,12 +138,15 @@ export class TenantState {
     const rev = this.#nextSeq();
     const entries = this.#entries;
     const cleared = this.#cleared;
+    const usage = this.#usage;
     this.#undo?.push(() => {
       this.#entries = entries;
       this.#cleared = cleared;
+      this.#usage = usage;
     });
     this.#entries = new Map();
     this.#cleared = rev;
+    this.#usage = usage && { keys: 0, bytes: 0 };
     return rev;
   }
 
@@ -166,6 +193,7 @@ export class TenantState {
       cleared: this.#cleared,
       entries: this.#entries,
       clients,
+      usage: this.#seq === this.#seqBefore ? undefined : this.#usage,
     };
     await transaction.write(this.#tenant, changes);
   }
@@ -177,14 +205,26 @@ export class TenantState {
 
   #change(key: string, entry: ChangedEntry): void {
     const entries = this.#entries;
+    const usage = this.#usage;
     if (this.#undo) {
       const before = entries.get(key);
       this.#undo.push(() => {
+        this.#usage = usage;
         if (before === undefined) entries.delete(key);
         else entries.set(key, before);
       });
     }
+    this.#usage = usage && this.#usageAfter(usage, key, entry.value);
     entries.set(key, entry);
+  }
+
+  /** What the tenant uses after a change of one key. */
+  #usageAfter(usage: Usage, key: string, value: string | undefined): Usage {
+    const before = this.head(key);
+    return {
+      keys: usage.keys + Number(value !== undefined) - Number(before !== undefined),
+      bytes: usage.bytes + (value === undefined ? 0 : Buffer.byteLength(value)) - (before?.size ?? 0),
+    };
   }
 }
 

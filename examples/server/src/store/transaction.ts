@@ -9,6 +9,7 @@
  * end, no other transaction changes it. SQLite has one writer and locks at `BEGIN IMMEDIATE`; a database server locks the
  * tenant's row (`SELECT … FOR UPDATE`) and reads afterwards. The rules lock tenants in a fixed order: no deadlock arises.
  */
+import type { Usage } from './quota.ts';
 import type { Result } from './store.ts';
 
 export interface Transaction {
@@ -23,6 +24,8 @@ export interface Transaction {
   heads(tenant: string, keys: ReadonlySet<string>, maxValueBytes: number): Promise<ReadonlyMap<string, Head>>;
   /** Reads the values of keys that exist. */
   values(tenant: string, keys: ReadonlySet<string>): Promise<ReadonlyMap<string, string>>;
+  /** What the tenant uses at sequence number `seq`: as it was stored at that number, or counted. */
+  usage(tenant: string, seq: number): Promise<Usage>;
   /** Applies the changes of a tenant. */
   write(tenant: string, changes: TenantChanges): Promise<void>;
 }
@@ -66,4 +69,6 @@ export interface TenantChanges {
   /** The last state of each changed key. Without a value it is a tombstone. */
   readonly entries: ReadonlyMap<string, { readonly rev: number; readonly value: string | undefined }>;
   readonly clients: ReadonlyMap<string, ClientChanges>;
+  /** What the tenant uses afterwards, if that is counted. */
+  readonly usage?: Usage | undefined;
 }

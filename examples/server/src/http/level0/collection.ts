@@ -1,7 +1,7 @@
 /** Level 0, all keys at once: list, counts, export, import, clear. Spec: docs/contract.md, 2 and 3. */
 import type { Snapshot, Store } from '../../store/store.ts';
 import { type Answer, answer, streamed, success } from '../answers.ts';
-import { HttpError } from '../errors.ts';
+import { HttpError, quotaExceeded } from '../errors.ts';
 import { checkKey } from '../keys.ts';
 import { type RequestContext, tenantOf } from '../request.ts';
 import { parseMembers } from '../transport/body.ts';
@@ -27,17 +27,22 @@ export function createCollectionHandlers(store: Store) {
     },
 
     async clear(request: RequestContext): Promise<Answer> {
+      request.audit('clear');
       await store.run(tenantOf(request), { operations: [{ type: 'clear' }] });
       return success();
     },
 
     async import(request: RequestContext): Promise<Answer> {
+      request.audit('import');
       const values = parseMembers(request.text);
       if (values === undefined) throw new HttpError(400, 'Data must be an object');
       for (const key of values.keys()) checkKey(key);
-      await store.run(tenantOf(request), {
+      const outcome = await store.run(tenantOf(request), {
         operations: Array.from(values, ([key, value]) => ({ type: 'put', key, value })),
+        atomic: true,
       });
+      for (const result of 'results' in outcome ? outcome.results : [])
+        if (result.outcome === 'quota-exceeded') throw quotaExceeded(result);
       return answer(JSON.stringify({ success: true, imported: values.size }));
     },
 

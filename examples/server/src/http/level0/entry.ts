@@ -1,7 +1,7 @@
 /** Level 0, one key: read, write, delete. Spec: docs/contract.md, 2 and 3; RFC 9110 §13. */
 import type { Condition, Operation, Result, Store } from '../../store/store.ts';
 import { type Answer, answer, empty, type Fields, success } from '../answers.ts';
-import { HttpError, keyNotFound, preconditionFailed } from '../errors.ts';
+import { HttpError, keyNotFound, preconditionFailed, quotaExceeded } from '../errors.ts';
 import { checkKey } from '../keys.ts';
 import { type RequestContext, tenantOf } from '../request.ts';
 import { parseMembers } from '../transport/body.ts';
@@ -30,6 +30,7 @@ export function createEntryHandlers(store: Store) {
 
   function changed(result: Result): Answer {
     if (result.outcome === 'ok') return success(tagged(result.rev));
+    if (result.outcome === 'quota-exceeded') throw quotaExceeded(result);
     return result.outcome === 'condition-failed' ? preconditionFailed(tagged(result.rev)) : keyNotFound();
   }
 

@@ -1,4 +1,6 @@
 /** `POST /api/v1/batch`. Spec: docs/contract.md, 5. */
+
+import { quotaText } from '../../store/quota.ts';
 import {
   type Batch,
   type MutationRefusal,
@@ -33,6 +35,8 @@ export function createBatchHandler(store: Store, limits: Limits): Handler {
       throw new HttpError(409, REFUSED[name], { name, members });
     }
     const { seq, top, isVoid, results } = outcome;
+    if (batch.operations.some(({ type }, i) => type === 'clear' && results[i]?.outcome === 'ok'))
+      request.audit('clear');
     const state = JSON.stringify({ epoch: store.epoch, seq, account: caller?.account, top, void: isVoid });
     return answer(`${state.slice(0, -1)},"results":[${results.map(resultText).join()}]}`);
   };
@@ -60,6 +64,7 @@ const STATUSES: Record<Result['outcome'], number> = {
   'answer-too-large': 413,
   'invalid-key': 400,
   'value-too-large': 413,
+  'quota-exceeded': 507,
 };
 
 /** A result as JSON. Its value is inserted exactly as it was sent. */
@@ -79,6 +84,11 @@ function errorMembers(result: Result): string {
       return `,"error":${JSON.stringify(result.message)},"type":"${problemType(result.outcome)}"`;
     case 'answer-too-large':
       return `,"error":"${OUTCOME_TEXTS[result.outcome]}","type":"${problemType(result.outcome)}"`;
+    case 'quota-exceeded': {
+      const { used, quota } = result;
+      const members = JSON.stringify({ used, quota }).slice(1, -1);
+      return `,"error":"${quotaText(used, quota)}","type":"${problemType(result.outcome)}",${members}`;
+    }
     default:
       return `,"error":"${OUTCOME_TEXTS[result.outcome]}"`;
   }

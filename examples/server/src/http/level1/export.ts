@@ -10,9 +10,17 @@ export function createExportHandler(store: Store): Handler {
   return async (request) => {
     if (request.incoming.method === 'HEAD') return { ...answer(''), type: NDJSON_TYPE };
     const snapshot = await store.snapshot(tenantOf(request));
-    const header = { epoch: store.epoch, seq: snapshot.seq, timestamp: new Date().toISOString() };
-    return streamed(NDJSON_TYPE, writeNdjson(recordsOf(snapshot), header, createDigest()));
+    return streamed(NDJSON_TYPE, exportOf(store, snapshot));
   };
+}
+
+/** A snapshot as an export. Closes it. */
+export function exportOf(
+  { epoch }: Pick<Store, 'epoch'>,
+  snapshot: Snapshot,
+): AsyncGenerator<Uint8Array, void> {
+  const header = { epoch, seq: snapshot.seq, timestamp: new Date().toISOString() };
+  return writeNdjson(recordsOf(snapshot), header, createDigest());
 }
 
 async function* recordsOf(snapshot: Snapshot): AsyncGenerator<BackupRecord[], void> {

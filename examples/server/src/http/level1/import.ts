@@ -8,7 +8,7 @@ import { readBackup } from '../../../../../src/backup-format/reader.ts';
 import type { Logger } from '../../log.ts';
 import type { Condition, Operation, Store } from '../../store/store.ts';
 import { answer } from '../answers.ts';
-import { HttpError, toHttpError } from '../errors.ts';
+import { HttpError, quotaExceeded, toHttpError } from '../errors.ts';
 import { type Handler, tenantOf } from '../request.ts';
 import { checkType, chunksOf } from '../transport/body.ts';
 import { BYTES_AROUND_VALUE, type Limits } from '../transport/limits.ts';
@@ -44,6 +44,7 @@ export function createImportHandler(store: Store, limits: Limits, stallTime: num
     );
     const outcome = await store.run(tenant, { operations, atomic: mode === 'fail' });
     const results = 'results' in outcome ? outcome.results : [];
+    const over = results.find((result) => result.outcome === 'quota-exceeded');
     const exists = results.map(
       ({ outcome }) => outcome === 'condition-failed' || (dryRun && condition && outcome === 'ok'),
     );
@@ -57,6 +58,10 @@ export function createImportHandler(store: Store, limits: Limits, stallTime: num
     }
     const skipped = exists.filter(Boolean).length;
     progress.skipped += skipped;
+    if (over) {
+      progress.imported += results.filter(({ outcome }) => outcome === 'ok').length;
+      throw quotaExceeded(over);
+    }
     progress.imported += page.length - skipped;
   }
 
@@ -65,6 +70,7 @@ export function createImportHandler(store: Store, limits: Limits, stallTime: num
     const mode = choiceOf(query, 'mode', ['overwrite', 'skip', 'fail']);
     const dryRun = choiceOf(query, 'dry_run', ['0', '1']) === '1';
     checkType(request.incoming, NDJSON_TYPE);
+    if (!dryRun) request.audit('import');
     const tenant = tenantOf(request);
     const progress: Progress = { imported: 0, skipped: 0 };
     try {
@@ -73,7 +79,10 @@ export function createImportHandler(store: Store, limits: Limits, stallTime: num
       for await (const page of readBackup(bodyOf(request.incoming, stallTime), createDigest(), options))
         await importPage(tenant, page, mode, dryRun, progress);
     } catch (error) {
-      const { status, message, details } = toHttpError(toImportError(error), log);
+      const { status, message, details } = toHttpError(
+        toImportError(error),
+        log.child({ requestId: request.id }),
+      );
       const imported = dryRun ? 0 : progress.imported;
       throw new HttpError(status, message, { ...details, members: { ...details.members, imported } });
     }

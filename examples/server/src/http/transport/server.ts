@@ -3,10 +3,12 @@
  *
  * Spec: docs/contract.md, 9; RFC 9110 §10.1.1 (Expect); RFC 9112.
  */
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Audit, AuditEvent } from '../../audit.ts';
 import type { RequestMetrics } from '../../metrics.ts';
 import type { Callers } from '../access/callers.ts';
 import type { AccessCheck } from '../access/checks.ts';
@@ -47,6 +49,7 @@ export interface HttpServer {
 
 /** What the server around the app is made of. */
 export interface HttpServerParts extends SlowClientLimits {
+  readonly audit?: Audit;
   /** Decides about a request before the app. */
   readonly checkAccess: AccessCheck;
   readonly callers: Pick<Callers, 'cutWithToken'>;
@@ -55,29 +58,42 @@ export interface HttpServerParts extends SlowClientLimits {
 }
 
 export function createHttpServer(app: App, parts: HttpServerParts): HttpServer {
-  const { checkAccess, callers, limits, metrics, log } = parts;
+  const { checkAccess, callers, limits, metrics, log, audit } = parts;
 
-  async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-    const { answer, headers } = await answerTo(incoming, outgoing);
+  async function handle(incoming: IncomingMessage, outgoing: ServerResponse, id: string): Promise<void> {
+    const { answer, headers } = await answerTo(incoming, outgoing, id);
     const isProblem = answer.status >= 400 && wantsProblem(incoming);
     const reply = isProblem ? { ...answer, type: PROBLEM_TYPE } : answer;
-    await send(incoming, outgoing, reply, headers, parts);
+    await send(incoming, outgoing, reply, { ...headers, 'X-Request-Id': id }, parts);
   }
 
   async function answerTo(
     incoming: IncomingMessage,
     outgoing: ServerResponse,
+    id: string,
   ): Promise<{ readonly answer: Answer; readonly headers: Fields }> {
     if (!isWellFormed(incoming)) return { answer: failure(400, 'Malformed request'), headers: COMMON_FIELDS };
     const decision = checkAccess(incoming);
-    if ('answer' in decision) return decision;
+    const address = incoming.socket.remoteAddress;
+    if ('answer' in decision) {
+      const { status } = decision.answer;
+      if (status === 401 && incoming.headers.authorization !== undefined)
+        audit?.('token-refused', { address, requestId: id });
+      return decision;
+    }
     const { caller, headers } = decision;
+    const writeAudit = (event: AuditEvent): void => {
+      outgoing.once('close', () => {
+        const { statusCode: status } = outgoing;
+        audit?.(event, { tenant: caller?.tenant, address, requestId: id, status });
+      });
+    };
     callers.cutWithToken(caller, outgoing);
     try {
       const load = limits(incoming, outgoing, caller);
-      return { answer: await app({ incoming, outgoing, caller, load }), headers };
+      return { answer: await app({ incoming, outgoing, caller, load, id, audit: writeAudit }), headers };
     } catch (error) {
-      return { answer: errorAnswer(error, log), headers };
+      return { answer: errorAnswer(error, log.child({ requestId: id })), headers };
     }
   }
 
@@ -85,6 +101,7 @@ export function createHttpServer(app: App, parts: HttpServerParts): HttpServer {
   const pending = new WeakMap<Duplex, Set<ServerResponse>>();
   const logsRequests = log.isLevelEnabled('debug');
   const server = createServer(OPTIONS, (incoming, outgoing) => {
+    const id = requestIdOf(incoming);
     const measured = metrics?.begin(incoming);
     const answers = pending.get(incoming.socket) ?? new Set();
     pending.set(incoming.socket, answers.add(outgoing));
@@ -92,10 +109,11 @@ export function createHttpServer(app: App, parts: HttpServerParts): HttpServer {
       const { method, url } = incoming;
       answers.delete(outgoing);
       measured?.(outgoing.statusCode);
-      if (logsRequests) log.debug({ method, url, status: outgoing.statusCode }, 'request');
+      if (logsRequests) log.debug({ requestId: id, method, url, status: outgoing.statusCode }, 'request');
     });
-    handle(incoming, outgoing).catch((error) => {
-      if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE') log.error({ err: error }, 'answer failed');
+    handle(incoming, outgoing, id).catch((error) => {
+      if (error.code !== 'ERR_STREAM_PREMATURE_CLOSE')
+        log.error({ err: error, requestId: id }, 'answer failed');
       outgoing.destroy();
     });
   });
@@ -137,6 +155,12 @@ export function createHttpServer(app: App, parts: HttpServerParts): HttpServer {
       clearTimeout(limit);
     },
   };
+}
+
+/** The name that a proxy has given to the request, if it is one, or a new one. */
+function requestIdOf({ headers }: IncomingMessage): string {
+  const given = headers['x-request-id'];
+  return typeof given === 'string' && /^[\w.:+/=-]{1,128}$/.test(given) ? given : randomUUID();
 }
 
 /** Whether the caller accepts the media type of RFC 9457. */

@@ -8,7 +8,7 @@ import { createConnections } from './connections.ts';
 import { failureOf, isRolledBack } from './errors.ts';
 import { expireTenant, findExpired } from './expiry.ts';
 import { migrate } from './migrations.ts';
-import { readChanges, readEntries, readKeys, readSeq, readSeqs, readStats } from './reads.ts';
+import { readChanges, readEntries, readKeys, readSeq, readSeqs, readStats, readTenants } from './reads.ts';
 import { createSnapshot } from './snapshot.ts';
 import { createMysqlTransaction } from './transaction.ts';
 
@@ -88,6 +88,7 @@ export async function openMysql(
     write: (work) => transaction([BEGIN], (connection) => work(createMysqlTransaction(connection, true))),
     read: (work) =>
       transaction([ONE_STATE, BEGIN], (connection) => work(createMysqlTransaction(connection, false))),
+    tenants: () => use(readTenants),
     seqs: (tenants) => use((connection) => readSeqs(connection, tenants)),
     entries: (addresses) => use((connection) => readEntries(connection, addresses)),
     list: (tenant, range) => use((connection) => readKeys(connection, tenant, range)),

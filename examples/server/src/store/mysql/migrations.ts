@@ -27,6 +27,10 @@ const MIGRATIONS = [
       tenant VARBINARY(64) NOT NULL, client VARBINARY(64) NOT NULL, m BIGINT NOT NULL, results LONGTEXT,
       PRIMARY KEY (tenant, client, m)) ${OPTIONS}`,
   ],
+  [
+    `CREATE TABLE IF NOT EXISTS codeforge_usage (
+      tenant VARBINARY(64) PRIMARY KEY, seq BIGINT NOT NULL, entries BIGINT NOT NULL, bytes BIGINT NOT NULL) ${OPTIONS}`,
+  ],
 ];
 
 /** Seconds to wait for another process that migrates. */

@@ -31,6 +31,13 @@ export async function readSeq(connection: Connection, tenant: string): Promise<n
   return (await readTenant(connection, bytesOf(tenant))).seq;
 }
 
+export async function readTenants(connection: Connection): Promise<string[]> {
+  const rows = await connection.query<Array<{ tenant: Buffer }>>(
+    'SELECT tenant FROM codeforge_tenants WHERE seq > 0 ORDER BY tenant',
+  );
+  return rows.map(({ tenant }) => textOf(tenant));
+}
+
 /** Plain: for readers that wait for numbers to grow, which must not wait for writers. */
 export async function readSeqs(
   connection: Connection,

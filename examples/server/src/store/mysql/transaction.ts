@@ -164,7 +164,24 @@ export function createMysqlTransaction(connection: Connection, isWriting: boolea
       return new Map(rows.map(({ entry_key, value }) => [textOf(entry_key), value]));
     },
 
-    async write(tenant, { seq, cleared, entries, clients }) {
+    async usage(tenant, seq) {
+      const id = bytesOf(tenant);
+      type Row = { entries: number; bytes: number | string };
+      const [stored] = await connection.execute<Row[]>(
+        'SELECT entries, bytes FROM codeforge_usage WHERE tenant = ? AND seq = ?',
+        [id, seq],
+      );
+      const [row] = stored
+        ? [stored]
+        : await connection.execute<Row[]>(
+            'SELECT COUNT(*) AS entries, COALESCE(SUM(size), 0) AS bytes FROM codeforge_records ' +
+              'WHERE tenant = ? AND deleted_at_ms IS NULL',
+            [id],
+          );
+      return { keys: Number(row?.entries), bytes: Number(row?.bytes) };
+    },
+
+    async write(tenant, { seq, cleared, entries, clients, usage }) {
       const id = bytesOf(tenant);
       if (cleared !== undefined) {
         await connection.execute('DELETE FROM codeforge_records WHERE tenant = ?', [id]);
@@ -174,6 +191,12 @@ export function createMysqlTransaction(connection: Connection, isWriting: boolea
         );
       } else await connection.execute('UPDATE codeforge_tenants SET seq = ? WHERE tenant = ?', [seq, id]);
       await writeEntries(id, entries);
+      if (usage)
+        await connection.execute(
+          'INSERT INTO codeforge_usage (tenant, seq, entries, bytes) VALUES (?, ?, ?, ?) ' +
+            'ON DUPLICATE KEY UPDATE seq = VALUES(seq), entries = VALUES(entries), bytes = VALUES(bytes)',
+          [id, seq, usage.keys, usage.bytes],
+        );
       if (clients.size > 0) await writeClients(id, clients);
     },
   };

@@ -9,7 +9,15 @@ import { failureOf, isRolledBack } from './errors.ts';
 import { expireTenant, findExpired } from './expiry.ts';
 import { createHints } from './hints.ts';
 import { migrate } from './migrations.ts';
-import { type Queryable, readChanges, readEntries, readKeys, readSeqs, readStats } from './reads.ts';
+import {
+  type Queryable,
+  readChanges,
+  readEntries,
+  readKeys,
+  readSeqs,
+  readStats,
+  readTenants,
+} from './reads.ts';
 import { openSnapshot } from './snapshot.ts';
 import { createPostgresTransaction } from './transaction.ts';
 
@@ -79,6 +87,7 @@ export async function openPostgres(
     databaseName: database.database,
     write: (work) => batches(BEGIN_WRITE, work),
     read: (work) => batches(BEGIN_READ, work),
+    tenants: () => readTenants(queryable),
     seqs: (tenants) => readSeqs(queryable, tenants),
     entries: (addresses) => readEntries(queryable, addresses),
     list: (tenant, range) => readKeys(queryable, tenant, range),

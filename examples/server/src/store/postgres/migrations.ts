@@ -10,6 +10,7 @@
  *   all of them, `top` the highest number.
  * - `codeforge_mutations`: the results of a mutation's writes (results-column.ts); null if its client gave it up. Rows with
  *   a settled number count as deleted.
+ * - `codeforge_usage`: what a tenant with a quota uses (quota.ts), valid while `seq` is that of the tenant.
  *
  * Tenants, keys and clients are bytes: no collation applies, and the order is that of the contract. Values are texts.
  */
@@ -30,6 +31,8 @@ const MIGRATIONS = [
     PRIMARY KEY (tenant, client));
   CREATE TABLE codeforge_mutations (
     tenant bytea NOT NULL, client bytea NOT NULL, m bigint NOT NULL, results text, PRIMARY KEY (tenant, client, m))`,
+  `CREATE TABLE codeforge_usage (
+    tenant bytea PRIMARY KEY, seq bigint NOT NULL, keys bigint NOT NULL, bytes bigint NOT NULL) WITH (fillfactor = 50)`,
 ];
 
 /** Any number, the same in all processes. */

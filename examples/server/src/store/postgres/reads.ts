@@ -39,6 +39,13 @@ const READ_CHANGES =
   'SELECT * FROM codeforge_records WHERE tenant = $1 AND rev > $2 ORDER BY rev LIMIT $3) page ' +
   'WINDOW w AS (ORDER BY rev)) r ON true WHERE t.tenant = $1 ORDER BY r.rev';
 
+export async function readTenants(on: Queryable): Promise<string[]> {
+  const { rows } = await on.query<{ tenant: Buffer }>({
+    text: 'SELECT tenant FROM codeforge_tenants WHERE seq > 0 ORDER BY tenant',
+  });
+  return rows.map(({ tenant }) => textOf(tenant));
+}
+
 export async function readSeqs(
   on: Queryable,
   tenants: readonly string[],

@@ -72,6 +72,25 @@ const WRITE_CLEARED = {
   text: 'UPDATE codeforge_tenants SET cleared = $2, forgotten = 0 WHERE tenant = $1',
 };
 
+const READ_USAGE = {
+  name: 'read-usage',
+  text: 'SELECT keys, bytes FROM codeforge_usage WHERE tenant = $1 AND seq = $2',
+};
+
+const COUNT_USAGE = {
+  name: 'count-usage',
+  text:
+    'SELECT count(*) AS keys, COALESCE(sum(size), 0) AS bytes FROM codeforge_records ' +
+    'WHERE tenant = $1 AND deleted_at_ms IS NULL',
+};
+
+const WRITE_USAGE = {
+  name: 'write-usage',
+  text:
+    'INSERT INTO codeforge_usage (tenant, seq, keys, bytes) VALUES ($1, $2, $3, $4) ' +
+    'ON CONFLICT (tenant) DO UPDATE SET seq = excluded.seq, keys = excluded.keys, bytes = excluded.bytes',
+};
+
 /** The new state of clients, and their mutations. What is deleted has lower numbers than what is added. */
 const WRITE_CLIENTS = {
   name: 'write-clients',
@@ -210,13 +229,22 @@ export function createPostgresTransaction(client: pg.ClientBase, isWriting: bool
       return new Map(rows.map(({ key, value }) => [textOf(key), value]));
     },
 
-    async write(tenant, { seq, cleared, entries, clients }) {
+    async usage(tenant, seq) {
+      const id = bytesOf(tenant);
+      type Row = { keys: string; bytes: string };
+      const [row] = await rowsOf<Row>(READ_USAGE, [id, seq]);
+      const [{ keys, bytes } = { keys: 0, bytes: 0 }] = row ? [row] : await rowsOf<Row>(COUNT_USAGE, [id]);
+      return { keys: Number(keys), bytes: Number(bytes) };
+    },
+
+    async write(tenant, { seq, cleared, entries, clients, usage }) {
       const id = bytesOf(tenant);
       if (cleared !== undefined) {
         await rowsOf(CLEAR, [id]);
         await rowsOf(WRITE_CLEARED, [id, cleared]);
       }
       await writeEntries(id, seq, entries);
+      if (usage) await rowsOf(WRITE_USAGE, [id, seq, usage.keys, usage.bytes]);
       if (clients.size > 0) await writeClients(id, clients);
     },
   };

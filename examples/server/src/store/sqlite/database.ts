@@ -11,6 +11,7 @@
  *   all of them, `top` the highest number.
  * - `mutations`: the results of a mutation's writes (results-column.ts); null if its client gave it up. Rows with a settled
  *   number count as deleted.
+ * - `tenant_usage`: what a tenant with a quota uses (quota.ts), valid while `seq` is that of the tenant.
  */
 import { randomBytes } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
@@ -243,6 +244,8 @@ function createTables(database: DatabaseSync): void {
       used_at_ms INTEGER NOT NULL, PRIMARY KEY (tenant, client)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS mutations (
       tenant TEXT NOT NULL, client TEXT NOT NULL, m INTEGER NOT NULL, results TEXT,
-      PRIMARY KEY (tenant, client, m)) WITHOUT ROWID`);
+      PRIMARY KEY (tenant, client, m)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS tenant_usage (
+      tenant TEXT PRIMARY KEY, seq INTEGER NOT NULL, keys INTEGER NOT NULL, bytes INTEGER NOT NULL) WITHOUT ROWID`);
   database.prepare("INSERT OR IGNORE INTO meta (name, value) VALUES ('epoch', ?)").run(newEpoch());
 }

@@ -1,5 +1,6 @@
 /** Opens a SQLite file as a store. */
 import type { Logger } from '../../log.ts';
+import type { QuotaOf } from '../quota.ts';
 import type { Store } from '../store.ts';
 import { adoptOldTable } from './adoption.ts';
 import { mintEpoch, openDatabase } from './database.ts';
@@ -10,6 +11,7 @@ export function openSqlite(
   path: string,
   isRestored: boolean,
   answerBytes: number,
+  quotaOf: QuotaOf,
   log: Pick<Logger, 'info' | 'warn'>,
 ): Store {
   const database = openDatabase(path);
@@ -23,7 +25,7 @@ export function openSqlite(
       log.warn(
         `did not adopt ${adoption.skipped} rows: they have no key, an empty key or no JSON value, and stay in the old table`,
       );
-    return createSqliteStore(database, answerBytes);
+    return createSqliteStore(database, answerBytes, quotaOf);
   } catch (error) {
     database.close();
     throw error;

@@ -15,6 +15,7 @@ const SLICE = 1000;
 
 /** Queries. The connection must be inside a transaction. */
 export interface Reads {
+  tenants(): string[];
   seq(tenant: string): number;
   entry(tenant: string, key: string): Entry | undefined;
   list(tenant: string, range: Range): KeyPage;
@@ -25,6 +26,7 @@ export interface Reads {
 
 /** @param answerBytes Bytes of values on one page of changes. */
 export function createReads(database: DatabaseSync, answerBytes: number): Reads {
+  const readTenants = database.prepare('SELECT tenant FROM tenants WHERE seq > 0 ORDER BY tenant');
   const readTenant = database.prepare('SELECT seq, cleared, forgotten FROM tenants WHERE tenant = ?');
   const readEntry = database.prepare(
     `SELECT value, rev FROM records WHERE tenant = ?1 AND key = ?2 AND ${IS_ENTRY}`,
@@ -50,6 +52,7 @@ export function createReads(database: DatabaseSync, answerBytes: number): Reads 
   const seq = (tenant: string): number => tenantRow(tenant).seq;
 
   return {
+    tenants: () => readTenants.all().map(({ tenant }) => String(tenant)),
     seq,
     entry(tenant, key) {
       const row = readEntry.get(tenant, key);

@@ -9,6 +9,7 @@ import { basename } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { runBatches, type TenantBatch } from '../batch.ts';
 import { createGroup } from '../group.ts';
+import { NO_QUOTAS, type QuotaOf } from '../quota.ts';
 import {
   type Batch,
   needsWriting,
@@ -30,8 +31,13 @@ const SQLITE_IOERR_SHMSIZE = 4874;
 /**
  * @param database From `openDatabase`. `close` closes it.
  * @param answerBytes Bytes of values in the results of one batch, or on one page of changes.
+ * @param quotaOf What tenants may store.
  */
-export function createSqliteStore(database: DatabaseSync, answerBytes: number): Store {
+export function createSqliteStore(
+  database: DatabaseSync,
+  answerBytes: number,
+  quotaOf: QuotaOf = NO_QUOTAS,
+): Store {
   const epoch = String(database.prepare("SELECT value FROM meta WHERE name = 'epoch'").get()?.value);
   const reads = createReads(database, answerBytes);
   const transactions = createTransactions(database);
@@ -44,7 +50,7 @@ export function createSqliteStore(database: DatabaseSync, answerBytes: number): 
   const writeBatches = (batches: readonly TenantBatch[]): Promise<Outcome[]> =>
     batches.length === 0
       ? Promise.resolve([])
-      : transactions.write(() => runBatches(statements, batches, answerBytes)).catch(storeError);
+      : transactions.write(() => runBatches(statements, batches, answerBytes, quotaOf)).catch(storeError);
 
   /** Writes that make room on the disk. They may use the reserve. */
   async function makeRoom<T>(write: () => Promise<T>): Promise<T> {
@@ -123,6 +129,7 @@ export function createSqliteStore(database: DatabaseSync, answerBytes: number): 
   return {
     epoch,
     fileName: basename(database.location() ?? ''),
+    tenants: () => read(() => reads.tenants()),
     seq: (tenant) => read(() => reads.seq(tenant)),
     read: (tenant, key) => read(() => reads.entry(tenant, key)),
     run: (tenant, batch) =>

@@ -44,6 +44,13 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
   const writeMutation = database.prepare(
     'INSERT OR REPLACE INTO mutations (tenant, client, m, results) VALUES (?, ?, ?, ?)',
   );
+  const readUsage = database.prepare('SELECT keys, bytes FROM tenant_usage WHERE tenant = ? AND seq = ?');
+  const countUsage = database.prepare(
+    `SELECT COUNT(*) AS keys, COALESCE(SUM(octet_length(value)), 0) AS bytes FROM records WHERE tenant = ?1 AND ${IS_ENTRY}`,
+  );
+  const writeUsage = database.prepare(
+    'INSERT OR REPLACE INTO tenant_usage (tenant, seq, keys, bytes) VALUES (?, ?, ?, ?)',
+  );
   const deleteMutations = database.prepare(
     'DELETE FROM mutations WHERE tenant = ? AND client = ? AND m <= ?',
   );
@@ -90,7 +97,12 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
       return found;
     },
 
-    async write(tenant, { seq, cleared, entries, clients }) {
+    async usage(tenant, seq) {
+      const row = readUsage.get(tenant, seq) ?? countUsage.get(tenant);
+      return { keys: Number(row?.keys), bytes: Number(row?.bytes) };
+    },
+
+    async write(tenant, { seq, cleared, entries, clients, usage }) {
       const now = Date.now();
       if (cleared !== undefined) {
         writeCleared.run(tenant, cleared);
@@ -106,6 +118,7 @@ export function createSqliteTransaction(database: DatabaseSync): Transaction {
         writeClient.run(tenant, client, settled, top, now);
       }
       writeSeq.run(tenant, seq);
+      if (usage) writeUsage.run(tenant, seq, usage.keys, usage.bytes);
     },
   };
 }
