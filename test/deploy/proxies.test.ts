@@ -105,13 +105,14 @@ describe.each(Object.keys(PROXIES) as ProxyName[])('%s', (name) => {
           cwd: folder,
           env: env(),
           stdio: 'ignore',
+          detached: true,
         });
         await vi.waitFor(async () => expect((await send('/health')).status).toBe(200), { timeout: 60_000 });
       });
       afterAll(async () => {
-        if (proxy?.exitCode === null) {
-          // In order, Caddy waits until the last stream has ended.
-          proxy.kill('SIGKILL');
+        if (proxy?.pid !== undefined && proxy.exitCode === null) {
+          // With the workers of nginx. In order, Caddy waits until the last stream has ended.
+          process.kill(-proxy.pid, 'SIGKILL');
           await once(proxy, 'exit');
         }
         await server?.stop();
