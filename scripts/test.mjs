@@ -1,12 +1,17 @@
 // `npm test` runs everything: lint, types, and all tests in Node.js, Chromium, Firefox and WebKitGTK. It installs the browsers,
-// the database servers, strace, reverse proxies and Python's packages where they are missing and where it may. At its end it
+// the database servers, strace, podman, reverse proxies and Python's packages where they are missing and where it may. At its end it
 // names what failed, and what was skipped and why, and prints `N passed, N failed, N skipped`. With CI=true a skip is a failure.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { browserPath, ENGINES } from '../test/support/browsers.ts';
-import { missingProxies, PROXIES, unpackedFolder } from '../test/support/containers/programs.ts';
+import {
+  missingContainerPackages,
+  missingProxies,
+  PROXIES,
+  unpackedFolder,
+} from '../test/support/containers/programs.ts';
 import { DATABASES, programsOf } from '../test/support/databases/programs.ts';
 import { hasStrace, STRACE_PACKAGE } from '../test/support/strace.ts';
 import { ensurePython } from './python.mjs';
@@ -93,6 +98,7 @@ function ensurePrograms() {
   const databases = Object.keys(DATABASES).filter((name) => programsOf(name) === undefined);
   const missing = databases.map((name) => DATABASES[name].packages);
   if (process.platform === 'linux' && !hasStrace()) missing.push([STRACE_PACKAGE]);
+  if (process.platform === 'linux') missing.push(...missingContainerPackages().map((name) => [name]));
   if (missing.length > 0) install(missing);
   for (const name of missingProxies()) unpack(PROXIES[name].packages, unpackedFolder(name));
 }
