@@ -118,6 +118,8 @@ export interface SyncDatabase {
   tell(changes: readonly StoredChange[], account: string | undefined): void;
   /** Keeps the meta in memory, because it cannot be stored. */
   remember(meta: Meta): void;
+  /** Keeps in memory that an answer has named a sequence number: on a full disk it cannot be stored. */
+  saw(generation: number, seq: number): void;
   /**
    * Waits for work that needs the database, but for less time than a transaction may take: the caller can go on without it.
    *
@@ -256,22 +258,30 @@ export function createSyncDatabase(
     return isAny;
   }
 
-  /** The meta that was read, or the one in memory if the record is gone. */
+  /** The meta that was read, with the highest sequence number that this tab has seen, or the one in memory if the record is gone. */
   const remembered: Remembering = (meta) => {
     if (meta) {
-      memory.meta = meta;
+      const { generation, epoch, seq } = memory.meta ?? meta;
+      const isSeen = generation === meta.generation && epoch === meta.epoch && seq > meta.seq;
+      memory.meta = isSeen ? { ...meta, seq } : meta;
       isDeleted = false;
-    } else if (memory.meta && !isDeleted) {
+      return memory.meta;
+    }
+    if (memory.meta && !isDeleted) {
       isDeleted = true;
       queueMicrotask(() => events?.deleted());
     }
-    return meta ?? (memory.meta && { ...memory.meta, cursor: undefined });
+    return memory.meta && { ...memory.meta, cursor: undefined };
   };
 
   return {
     remember(meta) {
       memory.meta = meta;
       isDeleted = true;
+    },
+    saw(generation, seq) {
+      if (memory.meta?.generation === generation)
+        memory.meta = { ...memory.meta, seq: Math.max(memory.meta.seq, seq) };
     },
     read: (work) =>
       transact(() => connection.readInSteps((store) => work(readTransactionOf(store, remembered)))),

@@ -150,6 +150,7 @@ export function createMirrorObserver(
       // A sequence number only grows.
       if (answer.epoch !== epoch || answer.seq < asked || isRestored) return other();
       reached = Math.max(reached, answer.seq);
+      database.saw(generation, answer.seq);
       const stored = store(
         observationsOf(ops, answer, generation, asked),
         generation,

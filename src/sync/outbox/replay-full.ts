@@ -55,6 +55,7 @@ export async function replayFull(
       ops,
     );
     if (!sent.answer) return stopOf(sent);
+    database.saw(generation, sent.answer.seq);
     const { results } = sent.answer;
     const unit = rest[0]?.unit;
     const own = unit ? unitResults(rest, results).own : results;

@@ -16,6 +16,8 @@ import type { Clock, Process } from './clock.ts';
 export interface DiskState {
   /** Every put fails with `QuotaExceededError`. */
   isFull: boolean;
+  /** Whether a put has failed so. */
+  wasFull: boolean;
   /** As many requests fail with `UnknownError`. */
   failures: number;
   /** When requests have failed so. */
@@ -218,8 +220,10 @@ export async function createDisks(clock: Clock): Promise<Disks> {
   ObjectStore.prototype.put = function (...args): unknown {
     const request = put.apply(this, args);
     const last = this.transaction._requests.at(-1);
-    if (last && userOf(this.transaction)?.device.disk.isFull)
-      Object.assign(last, { operation: () => fail('QuotaExceededError') });
+    const disk = userOf(this.transaction)?.device.disk;
+    if (!last || !disk?.isFull) return request;
+    disk.wasFull = true;
+    Object.assign(last, { operation: () => fail('QuotaExceededError') });
     return request;
   };
   const execute = Transaction.prototype._execRequestAsync;

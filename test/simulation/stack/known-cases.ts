@@ -721,4 +721,17 @@ export const KNOWN_CASES: readonly KnownCase[] = [
       await world.wait(61_000);
     },
   },
+  {
+    name: 'S33',
+    title:
+      'a set whose answer the full disk has no room for, then clear() while the server is away: it deletes what the set has stored',
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.disk.isFull = true;
+      await world.do(tab, set('k', 'v1'));
+      tab.device.network = 'lose-request';
+      tab.device.disk.isFull = false;
+      await world.do(tab, clear);
+    },
+  },
 ];

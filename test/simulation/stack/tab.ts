@@ -56,7 +56,14 @@ export function createDevice(clock: Clock, disks: Disks, name: string, hasLocks:
   return {
     name,
     databases: disks.create(),
-    disk: { isFull: false, failures: 0, failedAtMs: [], isBlocked: false, isForbidden: false },
+    disk: {
+      isFull: false,
+      wasFull: false,
+      failures: 0,
+      failedAtMs: [],
+      isBlocked: false,
+      isForbidden: false,
+    },
     locks: hasLocks ? new Locks(clock) : undefined,
     channels: new Set(),
     network: 'deliver',
