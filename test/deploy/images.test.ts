@@ -193,7 +193,8 @@ describe.skipIf(skipped !== undefined)(
         let text = '';
         const heard = (async () => {
           for await (const chunk of stream.body?.pipeThrough(new TextDecoderStream()) ?? []) {
-            text += chunk;
+            // Only its end: the large body is in it too.
+            text = (text + chunk).slice(-1000);
             if (text.includes('"told"')) return true;
           }
           return false;
