@@ -31,6 +31,8 @@ export interface Config {
   readonly quotaOf: QuotaOf;
   /** Requests of one caller in a second; `undefined`: any number. */
   readonly rateLimit: number | undefined;
+  /** Whether a PUT or DELETE of one key needs `If-Match` or `If-None-Match`. */
+  readonly requiresCondition: boolean;
   /** Milliseconds that a client may lag behind the minimum rate while it sends a body or takes an answer. */
   readonly stallTime: number;
   /** Milliseconds after the request to stop in which requests are still accepted, and `/ready` answers 503. */
@@ -62,6 +64,11 @@ export const SETTINGS: ReadonlyArray<readonly [name: string, fallback: string, m
   ['QUOTA_BYTES', '', 'bytes of values of a tenant; team-a=1000000 after a comma: of that tenant'],
   ['QUOTA_KEYS', '', 'keys of a tenant, in the same form'],
   ['RATE_LIMIT', '', 'requests of a tenant in a second; without tokens: of an address'],
+  [
+    'REQUIRE_CONDITION',
+    'false',
+    'true: PUT and DELETE of a key need If-Match or If-None-Match; the SDK needs no setting',
+  ],
   ['STALL_SECONDS', '20', 'how long a client may lag behind 32 KiB/s'],
   ['DRAIN_SECONDS', '0', 'how long after SIGTERM requests are accepted, while /ready answers 503'],
   ['BACKUP_EVERY', '', 'back up all tenants, such as 15m, 1h or 1d after the last backup'],
@@ -114,6 +121,7 @@ export function readConfig(env: NodeJS.ProcessEnv): Config {
     maxWaiting: readInteger('MAX_WAITING', env.MAX_WAITING || '4000', 1, 1_000_000),
     quotaOf: readQuotas(env),
     rateLimit: env.RATE_LIMIT ? readInteger('RATE_LIMIT', env.RATE_LIMIT, 1, 1_000_000) : undefined,
+    requiresCondition: readFlag('REQUIRE_CONDITION', env.REQUIRE_CONDITION),
     stallTime: 1000 * readInteger('STALL_SECONDS', env.STALL_SECONDS || '20', 1, 3600),
     drainTime: 1000 * readInteger('DRAIN_SECONDS', env.DRAIN_SECONDS || '0', 0, 60),
     metrics: readMetrics(env),

@@ -215,6 +215,7 @@ export class ReferenceServer implements Server {
       tokensFile: undefined,
       allowedOrigins: '*',
       maxBodyBytes: MAX_BODY_BYTES,
+      requiresCondition: false,
       stallTime: STALL_TIME,
     } as const;
     const store = library.createSqliteStore(this.database, library.limitsOf(MAX_BODY_BYTES).answerBytes);

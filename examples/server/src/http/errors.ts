@@ -60,6 +60,14 @@ export function preconditionFailed(headers: Fields): Answer {
   return failure(412, OUTCOME_TEXTS['condition-failed'], { headers });
 }
 
+/** A write without a condition could overwrite what its caller has not seen (RFC 6585 §3). */
+export function preconditionRequired(): HttpError {
+  return new HttpError(
+    428,
+    'This server writes a key only under a condition: send If-Match with the ETag that you have read, or If-None-Match: * for a new key',
+  );
+}
+
 /** A write is over the quota of its tenant. */
 export function quotaExceeded({ used, quota }: { readonly used: Usage; readonly quota: Quota }): HttpError {
   return new HttpError(507, quotaText(used, quota), {

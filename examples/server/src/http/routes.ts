@@ -37,7 +37,7 @@ const LEVEL_1 = '/api/v1/';
 /** What the app is made of. */
 export interface AppParts {
   readonly store: Store;
-  readonly config: Pick<Config, 'maxBodyBytes' | 'stallTime'>;
+  readonly config: Pick<Config, 'maxBodyBytes' | 'requiresCondition' | 'stallTime'>;
   readonly callers: Pick<Callers, 'needTokens'>;
   readonly log: Logger;
   /** Aborts when the server is asked to stop. It is not ready from then on. */
@@ -62,7 +62,7 @@ export function createApp(parts: AppParts): App {
 
 function createRouteTable({
   store,
-  config: { maxBodyBytes, stallTime },
+  config: { maxBodyBytes, requiresCondition, stallTime },
   callers,
   log,
   draining,
@@ -74,7 +74,7 @@ function createRouteTable({
   readonly fixed: ReadonlyMap<string, Methods>;
 } {
   const limits = limitsOf(maxBodyBytes);
-  const entry = createEntryHandlers(store);
+  const entry = createEntryHandlers(store, requiresCondition);
   const all = createCollectionHandlers(store);
   const lists = createListHandlers(store);
 

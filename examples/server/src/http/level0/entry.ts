@@ -1,7 +1,13 @@
-/** Level 0, one key: read, write, delete. Spec: docs/contract.md, 2 and 3; RFC 9110 §13. */
+/** Level 0, one key: read, write, delete. Spec: docs/contract.md, 2 and 3; RFC 9110 §13; RFC 6585 §3. */
 import type { Condition, Operation, Result, Store } from '../../store/store.ts';
 import { type Answer, answer, empty, type Fields, success } from '../answers.ts';
-import { HttpError, keyNotFound, preconditionFailed, quotaExceeded } from '../errors.ts';
+import {
+  HttpError,
+  keyNotFound,
+  preconditionFailed,
+  preconditionRequired,
+  quotaExceeded,
+} from '../errors.ts';
 import { checkKey } from '../keys.ts';
 import { type RequestContext, tenantOf } from '../request.ts';
 import { parseMembers } from '../transport/body.ts';
@@ -11,15 +17,18 @@ import { entityTag, evaluatePreconditions, hasPrecondition } from './preconditio
 /** A browser may store an answer but must revalidate it. A shared cache must not store it. */
 const CACHING = { 'Cache-Control': 'no-cache, private' };
 
-export function createEntryHandlers(store: Store) {
+/** @param requiresCondition Whether writes without a precondition are refused. */
+export function createEntryHandlers(store: Store, requiresCondition: boolean) {
   const tagOf = (rev: number): string => `${store.epoch}.${rev}`;
   const tagged = (rev: number | undefined): Fields =>
     rev === undefined ? {} : { ETag: entityTag(tagOf(rev)) };
 
   function conditionOf({ incoming: { headers } }: RequestContext): Condition | undefined {
-    return hasPrecondition(headers)
-      ? (rev) => evaluatePreconditions(headers, rev === undefined ? undefined : tagOf(rev)) === 'proceed'
-      : undefined;
+    if (hasPrecondition(headers))
+      return (rev) =>
+        evaluatePreconditions(headers, rev === undefined ? undefined : tagOf(rev)) === 'proceed';
+    if (requiresCondition) throw preconditionRequired();
+    return undefined;
   }
 
   async function change(request: RequestContext, operation: Operation): Promise<Answer> {
