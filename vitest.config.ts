@@ -66,6 +66,8 @@ export default defineConfig({
     reporters: ['default', './test/support/reporter.ts'],
     // One more than the cores of a small machine: most tests wait for servers.
     maxWorkers: 3,
+    // A busy machine is slow. What comes is seen at once all the same.
+    expect: { poll: { timeout: 20_000 } },
     projects: [
       {
         extends: true,

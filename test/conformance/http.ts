@@ -38,7 +38,7 @@ export interface Answer {
   readonly json: unknown;
 }
 
-const TIMEOUT = 15_000;
+const TIMEOUT = 60_000;
 
 /** Bytes of a body that go out at once when it is sent in chunks. */
 const CHUNK = 9_999;
