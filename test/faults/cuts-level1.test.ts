@@ -99,7 +99,7 @@ const KINDS: Kind[] = [
 /** Milliseconds; long enough for a call to be sent again on a busy machine … */
 const PATIENT = 5000;
 /** … and short enough for it to be given up. */
-const IMPATIENT = 300;
+const IMPATIENT = 500;
 
 const SUBJECTS = [
   {
@@ -129,7 +129,7 @@ for (const { name, start, skip, kinds, never } of SUBJECTS)
       server = await start();
       direct = createStorage({ useFlask: true, flaskUrl: server.url, logger: false });
       patient = await openLanes(24, server.url, PATIENT);
-      impatient = await openLanes(40, server.url, IMPATIENT);
+      impatient = await openLanes(20, server.url, IMPATIENT);
     });
     afterAll(async () => {
       await closeLanes([...patient, ...impatient]);

@@ -45,7 +45,7 @@ it.skipIf(chromiumSkipReason)(
     await server.start();
     const context = await stage.profile();
     const tabs = await Promise.all(Array.from({ length: TABS }, () => stage.tab(context)));
-    await Promise.all(tabs.map((tab) => openStorage(tab, proxy.url, { timeout: 2000 })));
+    await Promise.all(tabs.map((tab) => openStorage(tab, proxy.url, { timeout: 5000 })));
 
     await Promise.all(
       tabs.map((tab, i) => {
@@ -104,7 +104,7 @@ it.skipIf(chromiumSkipReason)(
     expect(ofProfile.filter(({ key }) => /^(own|once|count) /.test(key))).toEqual([]);
     expect(ofProfile.length).toBeGreaterThan(0);
   },
-  300_000,
+  600_000,
 );
 
 function faultOf(random: Random): Fault {
@@ -145,10 +145,12 @@ const endStorm = (tab: Page) =>
     return { writes: storm.writes, misread: storm.misread };
   });
 
-/** What a tab reads; the code of what it cannot. */
+/** What a tab reads; the code of what it cannot. What takes longer than its limit on a busy machine is asked again. */
 const read = (tab: Page, keys: string[]): Promise<unknown[]> =>
-  tab.evaluate(
-    (all) =>
-      Promise.all(all.map((key) => storage.get(key).catch(({ code }: { code: string }) => ({ code })))),
-    keys,
-  );
+  tab.evaluate((all) => {
+    const one = (key: string): Promise<unknown> =>
+      storage
+        .get(key)
+        .catch(({ code }: { code: string }) => (code === 'timeout' ? one(key) : Promise.resolve({ code })));
+    return Promise.all(all.map(one));
+  }, keys);

@@ -55,7 +55,7 @@ it('every acknowledged write survives a killed server, 20 times over', async ({ 
   }
   const total = perRound.reduce((a, b) => a + b);
   await annotate(`${ROUNDS} kills, ${total} writes acknowledged to ${known.size} keys, 0 lost`);
-}, 180_000);
+}, 600_000);
 
 /** A client that sends one mutation after another, and after a kill the one again that had no answer. */
 interface Client {
@@ -105,7 +105,7 @@ it('a mutation without an answer is sent again after the kill, and applies once,
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-}, 180_000);
+}, 600_000);
 
 /** Sends mutations until the server is gone. */
 async function mutate(server: RunningServer, client: Client, answered: () => void): Promise<void> {
