@@ -130,10 +130,12 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
   };
 }
 
+const lastOrder = (writes: readonly QueuedWrite[]): number => writes.at(-1)?.order ?? 0;
+
 /** Whether readers see a value that is queued. */
 const isQueuedValue = (keyState: KeyState, clears: readonly QueuedWrite[]): boolean => {
   const last = lastAcknowledged(keyState);
-  return last?.value !== undefined && last.order > (clears.at(-1)?.order ?? 0);
+  return last?.value !== undefined && last.order > lastOrder(clears);
 };
 
 /** Whether readers see a queued write before and after, such as one of another tab that does not reach the server. */
@@ -150,7 +152,7 @@ const isClearKnown = (
 ): boolean =>
   after.level !== 0 &&
   before.generation === after.generation &&
-  clears.after.length <= clears.before.length &&
+  lastOrder(clears.after) <= lastOrder(clears.before) &&
   after.clearedAt <= Math.max(before.clearedAt, before.cursor ?? 0);
 
 /** Whether an answer has shown a state again. The change feed may have shown it before the answer to the write itself. */
