@@ -390,7 +390,12 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         if (watching === 0) stopFollowing();
       };
     },
-    snapshot: (keys) => snapshotOf(database, keys, account.known, (key) => run([{ type: 'get', key }])),
+    async snapshot(keys) {
+      const found = await snapshotOf(database, keys, account.known, (key) => run([{ type: 'get', key }]));
+      // A device that has never reached its server shows that everything is empty.
+      isMirrorBehind ||= counts.current.level === undefined;
+      return found;
+    },
     hearsOthers: feed.hearsOthers,
     flush: (deadline) => account.call(() => flush(deadline), deadline),
     conflicts: () =>

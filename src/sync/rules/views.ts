@@ -150,7 +150,7 @@ const isClearKnown = (
   after: Meta,
   clears: { readonly before: readonly QueuedWrite[]; readonly after: readonly QueuedWrite[] },
 ): boolean =>
-  after.level !== 0 &&
+  after.level === 1 &&
   before.generation === after.generation &&
   lastOrder(clears.after) <= lastOrder(clears.before) &&
   after.clearedAt <= Math.max(before.clearedAt, before.cursor ?? 0);
