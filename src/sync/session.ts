@@ -63,7 +63,10 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     owner,
     {
       patienceMs: limits.databaseMs,
-      deleted: () => void repeatHandshake(),
+      deleted() {
+        isMirrorBehind = true;
+        void repeatHandshake();
+      },
       recovered: () => void repeatHandshake(),
     },
     feed,
@@ -87,6 +90,10 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   let isMirrorFailureLogged = false;
   /** Whether the mirror lacks answers, so that it cannot be said what the next ones change. */
   let isMirrorBehind = false;
+  /** Listeners hear something of this device. If it has never reached its server, it shows everything as empty. */
+  const heardOffline = (): void => {
+    isMirrorBehind ||= counts.current.level === undefined;
+  };
   const mirrorObserver = createMirrorObserver(
     database,
     () => void serverConnection.connect(),
@@ -379,6 +386,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       const unsubscribe = feed.subscribe((heard) => {
         // Another tab may be signed in with another account.
         if (heard && isOfOtherAccount(heard, account.known())) return;
+        if (heard) heardOffline();
         const commit = heard && commitOf(heard, (error) => log('warn', `cannot tell a change: ${error}`));
         telling = telling.then(async () => listener(await commit));
       });
@@ -392,8 +400,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
     },
     async snapshot(keys) {
       const found = await snapshotOf(database, keys, account.known, (key) => run([{ type: 'get', key }]));
-      // A device that has never reached its server shows that everything is empty.
-      isMirrorBehind ||= counts.current.level === undefined;
+      heardOffline();
       return found;
     },
     hearsOthers: feed.hearsOthers,

@@ -93,7 +93,10 @@ export interface Meta {
   readonly seq: number;
   /** The mirror is complete up to this sequence number; `undefined` while it may lack keys. */
   readonly cursor?: number | undefined;
-  /** Whether the mirror was complete once. When it is filled again, keys may have changed that it did not know. */
+  /**
+   * Whether the mirror was complete once, the server was restored, or a queued write has left a key whose state is not known. When the
+   * mirror is filled then, keys may have changed that it did not know.
+   */
   readonly wasComplete?: boolean | undefined;
   /** Server states before this sequence number were deleted by a clear. */
   readonly clearedAt: number;
@@ -250,6 +253,7 @@ export const inNextGeneration = (meta: Meta, epoch: string): Meta => ({
   epoch,
   seq: 0,
   cursor: undefined,
+  wasComplete: true,
   clearedAt: 0,
   needsComparison: true,
   client: undefined,

@@ -46,6 +46,8 @@ export interface Views {
     after: Meta,
     clears: { readonly before: readonly QueuedWrite[]; readonly after: readonly QueuedWrite[] },
   ): StoredChange[] | undefined;
+  /** Whether readers knew a changed key before, and this device does not know it any more. */
+  hasLostSight(): boolean;
 }
 
 /** The views of a transaction whose changes come from `origin`. */
@@ -56,6 +58,7 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
   const gone = new Set<string>();
   let left: ReadonlyMap<string, ServerState> | undefined;
   let isErased = false;
+  let isSightLost = false;
   const stateOf = (key: string): KeyState => now.get(key) ?? before.get(key) ?? { writes: [] };
 
   return {
@@ -110,6 +113,7 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
         const old = localView(before.get(key) ?? { writes: [] }, clears.before, metaBefore);
         const isGone = gone.has(key) && lastAcknowledged(keyState) === undefined;
         const view = isGone ? { value: undefined } : localView(keyState, clears.after, metaAfter);
+        isSightLost ||= old !== undefined && !view;
         if (!view) continue;
         const { value } = view;
         // The clear has told it.
@@ -127,6 +131,7 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
       }
       return changes;
     },
+    hasLostSight: () => isSightLost,
   };
 }
 
