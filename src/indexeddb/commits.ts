@@ -8,7 +8,11 @@ import { prefixRange } from './listing.ts';
 
 const COMMITS: IDBValidKey = ['codeforge-storage', 'commits'];
 
-const numberIn = ({ result }: Requested): number => (typeof result === 'number' ? result : 0);
+/** @throws The error of a request that has failed: a number must not be given twice. */
+function numberIn({ error, result }: Requested): number {
+  if (error) throw error;
+  return typeof result === 'number' ? result : 0;
+}
 
 /** The number of the last commit that has taken one; 0 if none has. */
 export async function lastNumberIn(store: IDBObjectStore): Promise<number> {
