@@ -55,8 +55,12 @@ export interface Watched {
    * Calls `listener` with each commit, in their order; with `undefined` if commits may have been missed. Returns what ends that.
    */
   watch(listener: (commit: Commit | undefined) => void): () => void;
-  /** Reads watched keys, and which commits that contains. */
-  snapshot(keys: WatchedKeys): Promise<KeySnapshot>;
+  /**
+   * Reads watched keys, and which commits that contains.
+   *
+   * @param heard The revision of what was heard last of one key. The entry has it if it is still in that state.
+   */
+  snapshot(keys: WatchedKeys, heard?: string): Promise<KeySnapshot>;
   /** Whether the changes of other tabs are heard too. */
   hearsOthers(): boolean;
 }

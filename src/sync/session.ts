@@ -398,8 +398,10 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
         if (watching === 0) stopFollowing();
       };
     },
-    async snapshot(keys) {
-      const found = await snapshotOf(database, keys, account.known, (key) => run([{ type: 'get', key }]));
+    async snapshot(keys, heard) {
+      const found = await snapshotOf(database, keys, account.known, heard, (key) =>
+        run([{ type: 'get', key }]),
+      );
       heardOffline();
       return found;
     },

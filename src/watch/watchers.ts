@@ -88,8 +88,9 @@ export function createWatchers(failed: (error: unknown) => void): Watchers {
   async function catchUp(watcher: Listening, isFirst: boolean, isAgain = false): Promise<void> {
     watcher.held = [];
     const asked = session;
+    const { last } = watcher;
     const snapshot = await session
-      ?.snapshot(watcher.keys)
+      ?.snapshot(watcher.keys, last?.type === 'set' ? last.revision : undefined)
       .catch((error) => {
         if (!isAgain) unread(watcher, error);
       })

@@ -8,6 +8,7 @@ import type { KnownAccount } from '../../remote/level1/protocol.ts';
 import { clearsOf, type ReadTransaction, type SyncDatabase } from '../database.ts';
 import {
   ALL_KEYS,
+  arrivedAs,
   INITIAL_META,
   type KeyState,
   localView,
@@ -18,6 +19,7 @@ import { checkAccount } from './account.ts';
 
 /**
  * @param known Returns the account whose data may be shown.
+ * @param heard The revision of what was heard last. An entry that is still in that state has it, also if it has another one at the server.
  * @param read Reads a key from the server, so that the mirror knows it.
  * @throws {OtherAccountError} if this device holds data of another account by now.
  * @throws {StorageError} `unavailable` if this device does not know the key, and the server does not answer.
@@ -26,9 +28,10 @@ export async function snapshotOf(
   database: SyncDatabase,
   keys: WatchedKeys,
   known: () => KnownAccount | undefined,
+  heard: string | undefined,
   read: (key: string) => Promise<unknown>,
 ): Promise<KeySnapshot> {
-  const look = () => database.read((transaction) => viewsIn(transaction, keys, known()));
+  const look = () => database.read((transaction) => viewsIn(transaction, keys, known(), heard));
   let found = await look();
   if ('key' in keys && !found.isKnown) {
     await read(keys.key);
@@ -62,6 +65,7 @@ async function viewsIn(
   transaction: ReadTransaction,
   keys: WatchedKeys,
   known: KnownAccount | undefined,
+  heard = '',
 ): Promise<Views> {
   const number = await transaction.lastCommit();
   const meta = (await transaction.meta()) ?? INITIAL_META;
@@ -75,7 +79,8 @@ async function viewsIn(
     const keyState = keyStates.get(key) as KeyState;
     const view = localView(keyState, clears, meta);
     isKnown &&= view !== undefined;
-    if (view?.value) views.push({ key, value: view.value, revision: revisionOf(keyState) });
+    const revision = arrivedAs(keyState, heard) ? heard : revisionOf(keyState);
+    if (view?.value) views.push({ key, value: view.value, revision });
   }
   return { number, isKnown, views };
 }

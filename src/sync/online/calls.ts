@@ -24,9 +24,9 @@ import type { KnownAccount } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase } from '../database.ts';
 import { localKeys } from '../mirror/local-lists.ts';
 import type { MirrorObserver } from '../mirror/observer.ts';
-import { arrivedAs, type Computed, type LocalCall, type LocalCalls } from '../outbox/append.ts';
+import type { Computed, LocalCall, LocalCalls } from '../outbox/append.ts';
 import { isUnreachable } from '../outbox/stop.ts';
-import { ALL_KEYS, isOfOtherAccount, LOCAL } from '../rules/state.ts';
+import { ALL_KEYS, arrivedAs, isOfOtherAccount, LOCAL } from '../rules/state.ts';
 import type { ServerConnection } from './connection.ts';
 import type { Limits } from './limits.ts';
 

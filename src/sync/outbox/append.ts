@@ -29,11 +29,11 @@ import { enqueue, enqueueClear } from '../rules/outbox.ts';
 import {
   ALL_KEYS,
   type AtomicUnit,
+  arrivedAs,
   INITIAL_META,
   isNewer,
   isSame,
   type KeyState,
-  LOCAL,
   localView,
   type Meta,
   type QueuedWrite,
@@ -435,15 +435,6 @@ async function baseOf(
 ): Promise<ServerState> {
   const value = on.value === undefined ? undefined : await storedJsonOf(key, on);
   return serverState && isSame(serverState.value, value) ? serverState : { generation, epoch, seq: 0, value };
-}
-
-/** The server's revision of a state that this device has named, if that write was sent and the state is current. */
-export function arrivedAs({ serverState, writes }: KeyState, revision: string | null): string | undefined {
-  const arrived =
-    writes.length === 0 &&
-    serverState?.version !== undefined &&
-    revision === `${LOCAL}${serverState.version}`;
-  return arrived ? `${serverState.epoch}.${serverState.seq}` : undefined;
 }
 
 function clearKnown(draft: Draft, atMs: number): void {

@@ -216,6 +216,15 @@ export function revisionOf(keyState: KeyState): string {
   return last ? `${LOCAL}${last.version}` : `${serverState?.epoch}.${serverState?.seq}`;
 }
 
+/** The server's revision of a state that this device has named, if that write was sent and the state is current. */
+export function arrivedAs({ serverState, writes }: KeyState, revision: string | null): string | undefined {
+  const arrived =
+    writes.length === 0 &&
+    serverState?.version !== undefined &&
+    revision === `${LOCAL}${serverState.version}`;
+  return arrived ? `${serverState.epoch}.${serverState.seq}` : undefined;
+}
+
 /** What a reader sees of a key: its queued writes over the mirror. `undefined` if this device cannot know that. */
 export function localView(
   keyState: KeyState,
