@@ -56,3 +56,20 @@ it('a clear() of another client is told as one clear if nothing is left', () => 
   views.cleared(new Map([['gone', stateAt(1, 'old')]]), new Map());
   expect(views.changes(metaAt(0, 2), metaAt(3, 3), NO_CLEARS)).toEqual([{ type: 'clear', isRemote: true }]);
 });
+
+it('a clear() that replaces a queued one is told, and so is one on a device that has never reached its server', () => {
+  const clearAt = (order: number) => ({ order, version: order, key: ALL_KEYS, atMs: 0 });
+  const meta = metaAt(0, 2);
+  const replaced = { before: [clearAt(1)], after: [clearAt(3)] };
+  expect(createViews(OWN_CLEAR).changes(meta, meta, replaced)).toEqual([{ type: 'clear' }]);
+  expect(createViews(OWN_CLEAR).changes(INITIAL_META, INITIAL_META, NO_CLEARS)).toEqual([{ type: 'clear' }]);
+});
+
+it('a queued write that goes before the state of its key is known leaves a key that is out of sight', () => {
+  const views = createViews();
+  const unfilled = { ...metaAt(0, 2), cursor: undefined };
+  views.seen(new Map([['k', { writes: [queued('k', 'mine')] }]]));
+  views.setWrites('k', []);
+  expect(views.changes(unfilled, unfilled, NO_CLEARS)).toEqual([]);
+  expect(views.hasLostSight()).toBe(true);
+});

@@ -331,4 +331,46 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     replace: '',
     shownBy: 'seed 120746',
   },
+  'a clear() that replaces a queued one is not told': {
+    file: 'src/sync/rules/views.ts',
+    find: 'lastOrder(clears.after) <= lastOrder(clears.before) &&',
+    replace: 'clears.after.length <= clears.before.length &&',
+    shownBy: 'seed 207399',
+  },
+  'what a device finds when it first reaches its server is not told': {
+    file: 'src/sync/session.ts',
+    find: 'isMirrorBehind ||= counts.current.level === undefined;',
+    replace: '',
+    shownBy: 'seed 261755',
+  },
+  'what has changed while the sync data was gone is not told': {
+    file: 'src/sync/session.ts',
+    find: 'deleted() {\n        isMirrorBehind = true;',
+    replace: 'deleted() {',
+    shownBy: 'seed 223725',
+  },
+  'a mirror that is first filled after a restore tells nothing': {
+    file: 'src/sync/rules/state.ts',
+    find: 'wasComplete: true,',
+    replace: '',
+    shownBy: 'seed 267673',
+  },
+  'a queued value that was not stored is never corrected where the mirror is not filled yet': {
+    file: 'src/sync/database.ts',
+    find: 'if (views.hasLostSight()) setMeta({ ...after.meta, wasComplete: true });',
+    replace: '',
+    shownBy: 'seed 272175',
+  },
+  'a commit number that cannot be read is taken for 0': {
+    file: 'src/indexeddb/commits.ts',
+    find: 'if (error) throw error;',
+    replace: '',
+    shownBy: 'seed 212908',
+  },
+  'a value that was told while it was queued is told again under its revision of the server': {
+    file: 'src/sync/mirror/snapshot.ts',
+    find: 'arrivedAs(keyState, heard) ? heard : revisionOf(keyState)',
+    replace: 'revisionOf(keyState)',
+    shownBy: 'seed 202928',
+  },
 };
