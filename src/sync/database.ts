@@ -310,12 +310,7 @@ export function createSyncDatabase(
               setMeta(meta);
             },
           });
-          if (views && before) {
-            const after = await stateOf(store, writing);
-            told = await tellingOf(store, views, before, after);
-            // Listeners hear what such keys hold when the mirror is filled.
-            if (views.hasLostSight()) setMeta({ ...after.meta, wasComplete: true });
-          }
+          if (views && before) told = await tellingOf(store, views, before, await stateOf(store, writing));
           finish();
           return [];
         };

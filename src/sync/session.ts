@@ -91,7 +91,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   /** Whether the mirror lacks answers, so that it cannot be said what the next ones change. */
   let isMirrorBehind = false;
   /** Listeners hear something of this device. If it has never reached its server, it shows everything as empty. */
-  const heardOffline = (): void => {
+  const hearsDevice = (): void => {
     isMirrorBehind ||= counts.current.level === undefined;
   };
   const mirrorObserver = createMirrorObserver(
@@ -386,7 +386,7 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       const unsubscribe = feed.subscribe((heard) => {
         // Another tab may be signed in with another account.
         if (heard && isOfOtherAccount(heard, account.known())) return;
-        if (heard) heardOffline();
+        hearsDevice();
         const commit = heard && commitOf(heard, (error) => log('warn', `cannot tell a change: ${error}`));
         telling = telling.then(async () => listener(await commit));
       });
@@ -399,11 +399,8 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
       };
     },
     async snapshot(keys, heard) {
-      const found = await snapshotOf(database, keys, account.known, heard, (key) =>
-        run([{ type: 'get', key }]),
-      );
-      heardOffline();
-      return found;
+      hearsDevice();
+      return snapshotOf(database, keys, account.known, heard, (key) => run([{ type: 'get', key }]));
     },
     hearsOthers: feed.hearsOthers,
     flush: (deadline) => account.call(() => flush(deadline), deadline),

@@ -93,10 +93,7 @@ export interface Meta {
   readonly seq: number;
   /** The mirror is complete up to this sequence number; `undefined` while it may lack keys. */
   readonly cursor?: number | undefined;
-  /**
-   * Whether the mirror was complete once, the server was restored, or a queued write has left a key whose state is not known. When the
-   * mirror is filled then, keys may have changed that it did not know.
-   */
+  /** Whether the mirror was complete once, or the server was restored. When it is filled then, keys may have changed that it did not know. */
   readonly wasComplete?: boolean | undefined;
   /** Server states before this sequence number were deleted by a clear. */
   readonly clearedAt: number;

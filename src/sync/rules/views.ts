@@ -46,8 +46,6 @@ export interface Views {
     after: Meta,
     clears: { readonly before: readonly QueuedWrite[]; readonly after: readonly QueuedWrite[] },
   ): StoredChange[] | undefined;
-  /** Whether readers knew a changed key before, and this device does not know it any more. */
-  hasLostSight(): boolean;
 }
 
 /** The views of a transaction whose changes come from `origin`. */
@@ -58,7 +56,6 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
   const gone = new Set<string>();
   let left: ReadonlyMap<string, ServerState> | undefined;
   let isErased = false;
-  let isSightLost = false;
   const stateOf = (key: string): KeyState => now.get(key) ?? before.get(key) ?? { writes: [] };
 
   return {
@@ -86,8 +83,11 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
     changes(metaBefore, metaAfter, clears) {
       if (isErased) return undefined;
       const isClearDone = clears.after.length < clears.before.length;
+      // A queued write that was told may have gone before the mirror knew its key.
       const isFilledAgain =
-        metaBefore.wasComplete && metaBefore.cursor === undefined && metaAfter.cursor !== undefined;
+        (metaBefore.wasComplete || metaBefore.lastOrder > 0) &&
+        metaBefore.cursor === undefined &&
+        metaAfter.cursor !== undefined;
       // What the queued clear has hidden was not read.
       if (isClearDone && !left) return undefined;
       const isKnownClear = isClearKnown(metaBefore, metaAfter, clears);
@@ -113,7 +113,6 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
         const old = localView(before.get(key) ?? { writes: [] }, clears.before, metaBefore);
         const isGone = gone.has(key) && lastAcknowledged(keyState) === undefined;
         const view = isGone ? { value: undefined } : localView(keyState, clears.after, metaAfter);
-        isSightLost ||= old !== undefined && !view;
         if (!view) continue;
         const { value } = view;
         // The clear has told it.
@@ -131,7 +130,6 @@ export function createViews({ own = new Set(), inDoubt, isFeed = false }: Origin
       }
       return changes;
     },
-    hasLostSight: () => isSightLost,
   };
 }
 

@@ -356,8 +356,8 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     shownBy: 'seed 267673',
   },
   'a queued value that was not stored is never corrected where the mirror is not filled yet': {
-    file: 'src/sync/database.ts',
-    find: 'if (views.hasLostSight()) setMeta({ ...after.meta, wasComplete: true });',
+    file: 'src/sync/rules/views.ts',
+    find: ' || metaBefore.lastOrder > 0',
     replace: '',
     shownBy: 'seed 272175',
   },
