@@ -25,7 +25,7 @@ const FOUND = [
 ];
 
 test('random programs keep the promises, but for known faults', {
-  timeout: Math.max(SEEDS * MS_PER_SEED, 60_000),
+  timeout: Math.max((SEEDS + FOUND.length) * MS_PER_SEED, 60_000),
 }, async ({ annotate }) => {
   const broken: string[] = [];
   let calls = 0;
