@@ -126,6 +126,8 @@ export interface SyncDatabase {
    * @throws {StorageError} `timeout`. The work goes on.
    */
   withPatience<T>(work: Promise<T>, limitMs?: number): Promise<T>;
+  /** Whether a call has waited in vain for the database, which has answered nothing since. */
+  isSilent(): boolean;
 }
 
 /** Events of a database, and how long calls wait for it. */
@@ -181,11 +183,19 @@ export function createSyncDatabase(
 ): SyncDatabase {
   const memory: Memory = {};
   let isDeleted = false;
-  /** When the transactions under way began. */
-  const underWay = new Set<{ readonly since: number }>();
+  /** The number of transactions under way. */
+  let underWay = 0;
+  /** When the database has answered the last time, or was asked after it had answered everything. */
+  let answeredAt = 0;
+  /** When a call has waited in vain for it the last time. */
+  let silentAt = 0;
   /** Why the database does not answer. */
   let failure: StorageError | undefined;
   let probing: Promise<void> | undefined;
+
+  function answered(): void {
+    answeredAt = performance.now();
+  }
 
   /** Asks whether the database answers again. Resolves when it does, or has not for a moment. */
   function probe(): Promise<void> {
@@ -195,6 +205,7 @@ export function createSyncDatabase(
       .then(
         () => {
           failure = undefined;
+          answered();
           events?.recovered();
         },
         () => undefined,
@@ -217,20 +228,23 @@ export function createSyncDatabase(
         ),
       );
     }
-    const begun = { since: performance.now() };
-    underWay.add(begun);
+    if (underWay === 0) answered();
+    underWay += 1;
     try {
-      return await transaction().catch(async (error) => {
+      const result = await transaction().catch(async (error) => {
         if (!UNREADABLE.test(((error as Error).cause as Error | undefined)?.name ?? '')) throw error;
         // Otherwise no write of such a key could be appended, and none could leave the outbox.
         if (!(await removeUnreadable())) throw error;
         return transaction();
       });
+      answered();
+      return result;
     } catch (error) {
       if (error instanceof StorageError && /^(timeout|blocked)$/.test(error.code)) failure = error;
+      else answered();
       throw local(error);
     } finally {
-      underWay.delete(begun);
+      underWay -= 1;
     }
   }
 
@@ -321,11 +335,12 @@ export function createSyncDatabase(
         if (told) feed?.publish(told.number, told.changes, told.account);
         return result as Awaited<ReturnType<typeof work>>;
       }),
+    isSilent: () => failure !== undefined || silentAt > answeredAt,
     async withPatience(work, patienceMs = events?.patienceMs() ?? LONGEST_DELAY_MS) {
       const now = performance.now();
       // Calls that follow each other do not each wait that long for a database that does not answer. It may answer soon if this
       // page was suspended.
-      const silentMs = Math.max(0, ...[...underWay].map(({ since }) => now - since));
+      const silentMs = underWay > 0 ? now - answeredAt : 0;
       const leftMs = Math.max(Math.min(patienceMs, LEAST_MS), patienceMs - silentMs);
       for (let step = 1; step < STEPS; step++) {
         let isLate = false;
@@ -335,6 +350,8 @@ export function createSyncDatabase(
         if (!isLate) return result as Awaited<typeof work>;
       }
       return withTimeLimit(work, leftMs / STEPS, () => {
+        // Otherwise it was busy, or this page was suspended.
+        if (answeredAt < now && performance.now() < now + 2 * leftMs) silentAt = now;
         throw local(
           new StorageError(
             'timeout',

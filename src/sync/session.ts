@@ -56,7 +56,11 @@ export function createSyncedSession(options: ServerSessionOptions): Session {
   const { signal } = controller;
   const name = `${DATABASE_PREFIX}${hash(`${serverUrl}\n${owner.database}`, FORMAT).toString(36)}`;
   const connection = createConnection(name, timeout, undefined, () => void counts.refresh(false));
-  const limits = createLimits(timeout, () => counts.current.pending > 0);
+  const limits = createLimits(
+    timeout,
+    () => counts.current.pending > 0,
+    () => database.isSilent(),
+  );
   const feed = createChangeFeed(name, () => connection.readInSteps(lastNumberIn));
   const database = createSyncDatabase(
     connection,

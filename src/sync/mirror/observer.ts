@@ -120,6 +120,11 @@ export function createMirrorObserver(
     return updating;
   }
 
+  /** Waits until a write can be read back, even if the server does not answer any more. */
+  const readBack = async (stored: Promise<void>): Promise<void> => {
+    if (!database.isSilent()) await database.withPatience(stored).catch(() => undefined);
+  };
+
   return {
     begin(next) {
       if (session?.generation !== next.generation) unstored.clear();
@@ -157,8 +162,7 @@ export function createMirrorObserver(
         answer.seq,
         writtenKeys(ops, answer),
       );
-      // A write can be read back, even if the server does not answer any more.
-      if (ops.some(isWrite)) await database.withPatience(stored).catch(() => undefined);
+      if (ops.some(isWrite)) await readBack(stored);
     },
     async outcomes(operations, outcomes) {
       const { generation } = session ?? { generation: 0 };
@@ -192,7 +196,7 @@ export function createMirrorObserver(
       }
       if (!session) return tellOwn(observations, own);
       const stored = store(observations, generation, 0, own);
-      if (!operations.every(isRead)) await database.withPatience(stored).catch(() => undefined);
+      if (!operations.every(isRead)) await readBack(stored);
     },
   };
 }

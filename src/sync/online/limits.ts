@@ -31,8 +31,9 @@ export interface Limits {
  * The limits of calls with a time limit of `timeout` milliseconds.
  *
  * @param isPending Whether the outbox is known not to be empty. Then calls wait longer for the database.
+ * @param isSilent Whether calls have waited in vain for the database. Then no call after them waits longer than its own limit.
  */
-export function createLimits(timeout: number, isPending: () => boolean): Limits {
+export function createLimits(timeout: number, isPending: () => boolean, isSilent: () => boolean): Limits {
   const reserveMs = timeout * RESERVE;
   const atLeast = (ms: number): number => Math.min(timeout, Math.max(LEAST_MS, ms));
   const limits: Limits = {
@@ -43,7 +44,7 @@ export function createLimits(timeout: number, isPending: () => boolean): Limits 
       const patienceMs = atLeast(isPending() ? timeout * PATIENCE_PENDING : reserveMs);
       return Math.min(patienceMs, limits.leftMs(deadline));
     },
-    leftMs: (deadline) => Math.max(LEAST_HERE_MS, remainingMs(deadline)),
+    leftMs: (deadline) => Math.max(isSilent() ? 0 : LEAST_HERE_MS, remainingMs(deadline)),
   };
   return limits;
 }

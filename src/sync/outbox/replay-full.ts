@@ -9,10 +9,10 @@ import type { StorageError } from '../../core/errors.ts';
 import { isSettled, type Level1, newClient } from '../../remote/level1/protocol.ts';
 import { checkAccount } from '../mirror/account.ts';
 import { observationsOf } from '../mirror/update.ts';
-import { decide, decideVoided, planRequest, unitResults } from '../rules/outbox.ts';
+import { type Decision, decide, decideVoided, planRequest, unitResults } from '../rules/outbox.ts';
 import type { Meta, QueuedWrite } from '../rules/state.ts';
 import { fitting, opsOf } from './outgoing.ts';
-import type { Replay } from './replay.ts';
+import { type Replay, recordDecisions, stateOfResult } from './replay.ts';
 import { type Stop, stopOf } from './stop.ts';
 
 const MOST = 100;
@@ -26,11 +26,12 @@ const READ = 500;
  * @param full Why nothing can be stored.
  */
 export async function replayFull(
-  { database, level1, progress, signal }: Replay,
+  work: Replay,
   { generation, epoch, seq, level }: Meta,
   last: number,
   full: StorageError,
 ): Promise<Stop | undefined> {
+  const { database, level1, progress, signal } = work;
   while (!signal.aborted) {
     checkAccount(await database.read((transaction) => transaction.meta()), { account: level1.account() });
     const { meta, queued } = await database.read(async (transaction) => ({
@@ -46,7 +47,7 @@ export async function replayFull(
     const writes = planned.send.map(
       (write) => queued.find(({ order }) => order === write.order) as QueuedWrite,
     );
-    const applied = await appliedOf(level1, writes);
+    const applied = await appliedOf(level1, writes, meta);
     if ('why' in applied) return applied;
     const rest = writes.filter((write) => !applied.has(write));
     const ops = opsOf(rest, meta);
@@ -59,47 +60,63 @@ export async function replayFull(
     const { results } = sent.answer;
     const unit = rest[0]?.unit;
     const own = unit ? unitResults(rest, results).own : results;
+    const observations = observationsOf(ops, sent.answer, generation, seq);
     const serverState = new Map(
-      observationsOf(ops, sent.answer, generation, seq).flatMap((one) =>
-        'key' in one ? [[one.key, one.serverState]] : [],
-      ),
-    );
-    const done = rest.filter(
-      (write, i) =>
-        decide(write, { status: own[i]?.status ?? 0, serverState: serverState.get(write.key) }).type ===
-        'done',
+      observations.flatMap((one) => ('key' in one ? [[one.key, one.serverState]] : [])),
     );
     // If one part of a unit did not apply, none did.
     if (!unit || results.every(({ status }) => status === 200 || status === 404))
-      for (const write of done) applied.add(write);
+      for (const [i, write] of rest.entries()) {
+        const status = own[i]?.status ?? 0;
+        const decision = decide(write, { status, serverState: serverState.get(write.key) });
+        if (decision.type === 'done') applied.set(write, decision);
+      }
     const dropped = await database.write(async (writing) => {
-      const keyStates = await writing.keyStates([...applied].map(({ key }) => key));
-      // If the key has another queued write, its base would have to be stored anew.
-      const only = [...applied].filter(({ key, order, version }) => {
+      const keyStates = await writing.keyStates([...applied.keys()].map(({ key }) => key));
+      // If the key has another queued write, its base has to be stored anew.
+      const only = [...applied.keys()].filter(({ key, order, version }) => {
         const now = keyStates.get(key)?.writes ?? [];
         return now.length === 1 && now[0]?.order === order && now[0].version === version;
       });
       // All writes of a unit are deleted, or none.
-      if (writes[0]?.unit && only.length < writes.length) return 0;
+      if (writes[0]?.unit && only.length < writes.length) return [];
       for (const { key, order } of only) writing.drop(key, order);
-      return only.length;
+      return only;
     });
+    for (const write of dropped) applied.delete(write);
     progress();
-    if (dropped === 0) return { why: 'refused', error: full };
+    // There may be room by now.
+    if (applied.size > 0)
+      await recordDecisions(
+        work,
+        [...applied.keys()],
+        [...applied.values()],
+        observations,
+        meta,
+        sent.answer.seq,
+      );
+    if (dropped.length === 0) return { why: 'refused', error: full };
   }
   return undefined;
 }
 
 /** Which of the writes that may have been sent before were applied. */
-async function appliedOf(level1: Level1, writes: readonly QueuedWrite[]): Promise<Set<QueuedWrite> | Stop> {
-  const applied = new Set<QueuedWrite>();
+async function appliedOf(
+  level1: Level1,
+  writes: readonly QueuedWrite[],
+  meta: Meta,
+): Promise<Map<QueuedWrite, Decision> | Stop> {
+  const applied = new Map<QueuedWrite, Decision>();
   const mutations = new Map(writes.flatMap(({ sentAs }) => (sentAs ? [[sentAs.client, sentAs]] : [])));
   for (const mutation of mutations.values()) {
     const given = await level1.voidMutation(mutation);
     if (!given.answer && !isSettled(given)) return stopOf(given);
     for (const write of writes) {
       const result = write.sentAs?.client === mutation.client && given.answer?.results?.[write.sentAs.index];
-      if (result && decideVoided(write, result, undefined).type === 'done') applied.add(write);
+      if (!result) continue;
+      const serverState = stateOfResult(result, meta);
+      const decision = decideVoided(write, { status: result.status, serverState }, undefined);
+      if (decision.type === 'done') applied.set(write, decision);
     }
   }
   return applied;

@@ -377,7 +377,7 @@ async function recordVoided(
 }
 
 /** The server state that a write has made. */
-const stateOfResult = ({ revision }: Result, { generation, epoch }: Meta): ServerState | undefined =>
+export const stateOfResult = ({ revision }: Result, { generation, epoch }: Meta): ServerState | undefined =>
   revision === undefined ? undefined : { generation, epoch, seq: seqOf(revision) };
 
 /**

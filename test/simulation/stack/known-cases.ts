@@ -221,7 +221,7 @@ export const KNOWN_CASES: readonly KnownCase[] = [
         const sentAlone = new Map<string, Set<string>>();
         let arrived: number | undefined;
         world.network.rules.push(({ text }) => {
-          const batch = text.includes('"bad') ? JSON.parse(text) : undefined;
+          const batch = text.includes('"value":"bad') ? JSON.parse(text) : undefined;
           if (!batch) return undefined;
           const [{ value }] = batch.ops;
           const clients = sentAlone.get(value) ?? new Set();
@@ -732,6 +732,40 @@ export const KNOWN_CASES: readonly KnownCase[] = [
       tab.device.network = 'lose-request';
       tab.device.disk.isFull = false;
       await world.do(tab, clear);
+    },
+  },
+  {
+    name: 'S34',
+    title:
+      'a queued set that is sent while the disk is full, replaced before its answer when there is room: no conflict with itself',
+    async play(world) {
+      const tab = await tabWith(world);
+      tab.device.network = 'lose-request';
+      await world.do(tab, set('k', 'v1'));
+      tab.device.disk.isFull = true;
+      tab.device.network = 'deliver';
+      await world.until('request', () =>
+        world.network.arrivals.some(({ request }) => request.text.includes('v1')),
+      );
+      tab.device.disk.isFull = false;
+      await world.do(tab, set('k', 'v2'));
+    },
+  },
+  {
+    name: 'S35',
+    title:
+      'acknowledged writes that the server refuses for good: they are in conflicts(), and reads and updates find the state before them',
+    options: { storage: { ack: 'local' } },
+    async play(world) {
+      const tab = await tabWith(world);
+      world.network.whenBodyHas('refused', '413 json');
+      await world.do(tab, set('k', 'refused'), atomic({ l: 'refused too' }));
+      await world.wait(1000);
+      await world.do(tab, get('k'), get('l'), update('k', '+1'));
+      const reasons = (await world.result(tab.storage.conflicts())).map(
+        ({ key, reason }) => `${key} ${reason}`,
+      );
+      world.expect(`${reasons}` === 'k rejected,l rejected', 'lost', `conflicts(): ${reasons}`);
     },
   },
 ];

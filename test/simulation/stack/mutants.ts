@@ -373,4 +373,16 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     replace: 'revisionOf(keyState)',
     shownBy: 'seed 202928',
   },
+  'what was sent while the disk was full is not recorded when there is room': {
+    file: 'src/sync/outbox/replay-full.ts',
+    find: 'if (applied.size > 0)',
+    replace: 'if (applied.size < 0)',
+    shownBy: 'case S34',
+  },
+  'each call of a turn waits for a database that has not answered those before it': {
+    file: 'src/sync/online/limits.ts',
+    find: 'isSilent() ? 0 : LEAST_HERE_MS',
+    replace: 'LEAST_HERE_MS',
+    shownBy: 'seed 215715',
+  },
 };

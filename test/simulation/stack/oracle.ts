@@ -223,6 +223,8 @@ interface Facts {
   /** Whether a restore has changed what the server had. */
   readonly isRestored: boolean;
   readonly conflictsOf: (client: Client) => readonly Conflict[];
+  /** The keys of units that the server has refused for good. */
+  readonly refusedUnitKeysOf: (client: Client) => readonly string[];
 }
 
 function factsOf(world: World, { reports, content }: Ending, key: string): Facts {
@@ -231,6 +233,8 @@ function factsOf(world: World, { reports, content }: Ending, key: string): Facts
   const before = all.filter(({ atMs, isByRequest }) => !isByRequest && atMs <= firstCallMs);
   const history = all.slice(before.length);
   const calls = world.calls.filter(({ operation }) => writes(operation, key));
+  const conflictsOf = ({ device }: Client): readonly Conflict[] =>
+    reports.find(({ client }) => client.device === device)?.conflicts ?? [];
   const isTouched = world.server.isRestored || history.some(({ isByRequest }) => !isByRequest);
   return {
     key,
@@ -245,10 +249,9 @@ function factsOf(world: World, { reports, content }: Ending, key: string): Facts
       !calls.some(({ client }) => client.device.hasLostData),
     hasTexts: all.every(({ value }) => value === undefined || typeof value === 'string'),
     isRestored: isTouched,
-    conflictsOf: ({ device }) =>
-      reports
-        .find(({ client }) => client.device === device)
-        ?.conflicts.filter((one) => one.key === key || one.key === '') ?? [],
+    conflictsOf: (client) => conflictsOf(client).filter((one) => one.key === key || one.key === ''),
+    refusedUnitKeysOf: (client) =>
+      conflictsOf(client).flatMap(({ reason, unit = [] }) => (reason === 'rejected' ? unit : [])),
   };
 }
 
@@ -260,6 +263,26 @@ function effectOf({ outcome, operation }: Call): Effect {
   // Each entry is a write of its own: the call rejects with the first that fails, and the others may be stored.
   if (/^(setMany|deleteMany)$/.test(operation.type) && keysOf(operation).length > 1) return 'maybe';
   return outcome === undefined || IN_DOUBT.test(outcome.code) ? 'maybe' : 'none';
+}
+
+/**
+ * The same for a key that one tab writes. The server may have refused an acknowledged write for good: then it is in `conflicts()`, itself
+ * or a later one that has replaced it, and the key is as it was before (docs/guarantees.md, 1.7 and 2.4).
+ */
+function effectIn(facts: Facts, call: Call): Effect {
+  const { key, writes, history } = facts;
+  const mark = markOf(call.operation, key);
+  const kept = facts.conflictsOf(call.client).filter((conflict) => mayConflict(facts, conflict, call.client));
+  const isTakenOut =
+    (mark === undefined || !history.some(({ value }) => has(value, mark))) &&
+    writes.some(({ id, operation }) => {
+      const later = markOf(operation, key);
+      return (
+        id >= call.id &&
+        kept.some(({ local }) => (later === undefined ? local === undefined : has(local?.value, later)))
+      );
+    });
+  return effectOf(call) === 'applied' && isTakenOut ? 'maybe' : effectOf(call);
 }
 
 /** What a write makes of a value, or `undefined` where its condition is false. */
@@ -301,9 +324,9 @@ function judgeOneWriter(facts: Facts, report: Report): void {
   let values: Values = [facts.initial];
   let isInDoubt = false;
   for (const call of facts.writes) {
-    const effect = effectOf(call);
+    const effect = effectIn(facts, call);
     const next = after(call, key, values, effect);
-    isInDoubt ||= effect === 'maybe';
+    isInDoubt ||= effectOf(call) === 'maybe';
     if (next.length === 0) {
       report('false condition', `${nameOf(call)} resolves, and ${key} was ${values.map(show).join(' or ')}`);
       return;
@@ -362,8 +385,12 @@ const isDiskFailing = ({ client, calledAtMs, settledAtMs = 0 }: Call): boolean =
   client.device.disk.failedAtMs.some((ms) => ms >= calledAtMs && ms <= settledAtMs);
 
 /** Whether a conflict of a key that one tab writes has another reason than that tab's writes of it. */
-function mayConflict({ key, calls }: Facts, { reason, unit }: Conflict, client: Client): boolean {
+function mayConflict(facts: Facts, { reason, unit }: Conflict, client: Client): boolean {
+  const { key, calls } = facts;
   if (reason === 'rejected') return true;
+  // What was made on a unit that the server has refused is kept too (docs/guarantees.md, 1.7).
+  const refused = facts.refusedUnitKeysOf(client);
+  if ((unit ?? [key]).some((one) => refused.includes(one))) return true;
   if (!unit) return false;
   // A unit is in conflict as a whole, whichever of its keys is the reason.
   const checks = client.calls.flatMap(({ operation }) =>
@@ -382,7 +409,7 @@ function mayConflict({ key, calls }: Facts, { reason, unit }: Conflict, client: 
 function valuesAt(facts: Facts, read: Call): Values {
   let values: Values = [facts.initial];
   for (const call of facts.writes) {
-    const effect = effectOf(call);
+    const effect = effectIn(facts, call);
     const isBefore = call.id < read.id;
     if (!isBefore && (call.turn === read.turn || call.calledAtMs >= (read.settledAtMs ?? 0))) break;
     const isSure = isBefore && (call.turn === read.turn || (call.settledAtMs ?? Infinity) <= read.calledAtMs);
