@@ -169,8 +169,8 @@ function entryOf(key: string, stored: unknown): KeySnapshot['entries'][number] {
 }
 
 async function snapshotOf({ readInSteps }: Connection, keys: WatchedKeys): Promise<KeySnapshot> {
-  const range = 'key' in keys ? IDBKeyRange.only(keys.key) : prefixRange(keys.prefix);
   return readInSteps(async (store) => {
+    const range = 'key' in keys ? IDBKeyRange.only(keys.key) : prefixRange(keys.prefix);
     const number = await lastNumberIn(store);
     const [names, values] = await settled([store.getAllKeys(range), store.getAll(range)] as const);
     for (const { error } of [names, values]) if (error) throw error;

@@ -286,3 +286,13 @@ it('a program of Node.js lives while it watches, and ends after that', async () 
   expect(await ended).toEqual([0, null]);
   expect(output).toBe('undefined\nend\n');
 });
+
+it('without a server too, a listener is told why nothing can be read', async () => {
+  vi.stubGlobal('IDBKeyRange', undefined);
+  onTestFinished(() => void vi.unstubAllGlobals());
+  const storage = createStorage({ logger: false });
+  onTestFinished(() => storage.close());
+  const errors: unknown[] = [];
+  storage.watch('a', () => {}, { immediate: true, onError: (error) => errors.push(error) });
+  await soon(() => expect(errors).toEqual([expect.objectContaining({ code: 'unavailable' })]));
+});

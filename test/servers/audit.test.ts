@@ -73,6 +73,24 @@ it('a flood of refused tokens does not flood the log', async () => {
   expect(count).toBeLessThanOrEqual(10 * seconds);
 });
 
+it('is checked before anything is done: no token is made or changed without its line, and no server starts', async () => {
+  const [AUDIT_LOG, TOKENS_FILE] = [join(folder(), 'missing', 'audit.log'), join(folder(), 'unaudited.json')];
+  const { id } = await runJson(['token', 'add', 'team', 'read'], { env: { TOKENS_FILE } });
+  const before = readFileSync(TOKENS_FILE, 'utf8');
+  const env = { AUDIT_LOG, TOKENS_FILE };
+  for (const args of [
+    ['add', 'team', 'read'],
+    ['rotate', String(id)],
+    ['revoke', String(id)],
+  ]) {
+    const { code, stderr } = await run(['token', ...args], { env });
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/AUDIT_LOG .* Nothing was changed/)]);
+  }
+  expect(readFileSync(TOKENS_FILE, 'utf8')).toBe(before);
+  const server = await run(['serve', '--port', '0'], { env });
+  expect([server.code, server.stderr]).toEqual([2, expect.stringContaining('AUDIT_LOG')]);
+});
+
 it('names each request in its answer and in the log: as the proxy did, or anew', async () => {
   const server = await start({ LOG_LEVEL: 'debug' });
   const ask = async (id?: string): Promise<string> => {

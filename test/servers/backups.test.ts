@@ -119,8 +119,15 @@ it('a restart neither skips a backup nor makes one before it is due', async () =
   const first = await start(settings);
   await expect.poll(() => made(first).length, SOON).toBe(1);
   await stop(first);
-  const second = await start(settings);
+  const second = await start({ ...settings, METRICS_PORT: '0' });
   await put(second, 'a', 1);
+  // An alert on the age of the newest backup stays silent after a restart.
+  const newest = async (): Promise<number> => {
+    const url = /"url":"(http[^"]+\/metrics)"/.exec(second.output())?.[1] ?? '';
+    const text = await (await fetch(url)).text();
+    return Number(/^storage_backup_last_success_timestamp_seconds (.+)$/m.exec(text)?.[1]);
+  };
+  await expect.poll(newest, SOON).toBeGreaterThan(Date.now() / 1000 - 3600);
   await stop(second);
   expect(made(second)).toEqual([]);
   const [name = ''] = await backupsIn(directory);
@@ -129,6 +136,21 @@ it('a restart neither skips a backup nor makes one before it is due', async () =
   const third = await start(settings);
   await expect.poll(() => made(third).length, SOON).toBe(1);
   expect(await backupsIn(directory)).toHaveLength(2);
+});
+
+it('a backup and an export are not called damaged where the command for the other kind reads them', async () => {
+  const directory = join(folder(), 'kinds');
+  const server = await start({ BACKUP_EVERY: '1d', BACKUP_DIR: directory });
+  await expect.poll(() => made(server).length, SOON).toBe(1);
+  const [name = ''] = await backupsIn(directory);
+  for (const args of [['verify'], ['import', server.url]]) {
+    const { code, stderr } = await runCommand([...args, join(directory, name)]);
+    expect([code, stderr]).toEqual([5, expect.stringContaining('"restore --dry-run"')]);
+  }
+  const exported = join(folder(), 'export.ndjson');
+  await writeFile(exported, await (await fetch(`${server.url}/api/v1/export`)).text());
+  const { code, stderr } = await runCommand(['restore', exported, '--dry-run']);
+  expect([code, stderr]).toEqual([5, expect.stringContaining('codeforge-storage import')]);
 });
 
 it('a backup that fails is logged and counted, removes nothing, and is tried again while the server goes on', async () => {

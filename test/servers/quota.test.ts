@@ -170,3 +170,13 @@ it('a queued write that is over the quota waits for room; the others are sent', 
   await storage.sent();
   expect(await storage.getMany(['a', 'c', 'd'])).toEqual(['not without d', 'waits', 'waits too']);
 });
+
+it('counts what a quota refuses, also in a batch, whose own answer is 200', async () => {
+  const server = await start({ QUOTA_KEYS: '1', METRICS_PORT: '0' });
+  const ops = ['a', 'b', 'c'].map((key) => ({ op: 'put', key, value: 1 }));
+  expect((await ask(server, 'POST', '/api/v1/batch', JSON.stringify({ ops }))).status).toBe(200);
+  expect((await put(server, 'd', 1)).status).toBe(507);
+  const url = (): string => /"url":"(http[^"]+\/metrics)"/.exec(server.output())?.[1] ?? '';
+  await expect.poll(url).not.toBe('');
+  expect(await (await fetch(url())).text()).toMatch(/^storage_quota_exceeded_total 3$/m);
+});

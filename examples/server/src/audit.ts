@@ -24,6 +24,11 @@ export function appendAudit(path: string, event: AuditEvent, details: AuditDetai
   appendFileSync(path, `${line}\n`, { mode: 0o600 });
 }
 
+/** @throws {Error} If the file at `path` cannot be written. It is created if necessary. */
+export function checkAuditLog(path: string): void {
+  appendFileSync(path, '', { mode: 0o600 });
+}
+
 /** Writes to the audit log of a server. Never throws. */
 export type Audit = (event: AuditEvent, details: AuditDetails) => void;
 

@@ -84,7 +84,7 @@ export const SETTINGS: ReadonlyArray<readonly [name: string, fallback: string, m
 export function settingsHelp(): string {
   const lines = SETTINGS.map(([name, fallback, meaning]) => {
     const end = fallback === '' ? '' : ` (default: ${fallback})`;
-    return `  ${name.padEnd(16)} ${meaning}${end}\n`;
+    return `  ${name.padEnd(17)} ${meaning}${end}\n`;
   });
   return lines.join('');
 }

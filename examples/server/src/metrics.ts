@@ -25,6 +25,8 @@ export interface Metrics extends RequestMetrics {
   measured(store: Store): Store;
   /** Counts a backup. */
   backupDone(outcome: 'ok' | 'failed'): void;
+  /** Notes when the newest backup of the folder was made, in milliseconds since 1970. */
+  newestBackup(time: number): void;
   /** Serves them. Resolves with the address. Rejects with the system's error, such as `EADDRINUSE`. */
   listen(port: number, host: string): Promise<string>;
   close(): void;
@@ -86,6 +88,11 @@ export function createMetrics(database: DatabaseLocation): Metrics {
     buckets: SECONDS,
     registers,
   });
+  const overQuota = new Counter({
+    name: 'storage_quota_exceeded_total',
+    help: 'Writes that a quota of their tenant had no room for.',
+    registers,
+  });
   const backups = new Counter({
     name: 'storage_backups_total',
     help: 'Backups of BACKUP_EVERY.',
@@ -94,7 +101,7 @@ export function createMetrics(database: DatabaseLocation): Metrics {
   });
   const lastBackup = new Gauge({
     name: 'storage_backup_last_success_timestamp_seconds',
-    help: 'When the last backup was complete and verified, since this process began; 0 before.',
+    help: 'When the newest backup in BACKUP_DIR was begun; 0 if there is none.',
     registers,
   });
   if (database.kind === 'sqlite')
@@ -151,9 +158,12 @@ export function createMetrics(database: DatabaseLocation): Metrics {
       ...store,
       seq: timed('seq', store.seq),
       read: timed('read', store.read),
-      run: timed('run', (tenant, batch) => {
+      run: timed('run', async (tenant, batch) => {
         batchOperations.observe(batch.operations.length);
-        return store.run(tenant, batch);
+        const outcome = await store.run(tenant, batch);
+        for (const { outcome: one } of 'results' in outcome ? outcome.results : [])
+          if (one === 'quota-exceeded') overQuota.inc();
+        return outcome;
       }),
       list: timed('list', store.list),
       stats: timed('stats', store.stats),
@@ -163,7 +173,9 @@ export function createMetrics(database: DatabaseLocation): Metrics {
     }),
     backupDone(outcome) {
       backups.inc({ outcome });
-      if (outcome === 'ok') lastBackup.setToCurrentTime();
+    },
+    newestBackup(time) {
+      lastBackup.set(time / 1000);
     },
     async listen(port, host) {
       server.listen(port, host);

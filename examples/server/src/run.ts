@@ -2,8 +2,9 @@
  * The server from its start to its end: reads the configuration, opens the store, and serves until it is asked to stop. It then
  * finishes all requests under way.
  */
+import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createAudit } from './audit.ts';
+import { checkAuditLog, createAudit } from './audit.ts';
 import { startBackups } from './backup/schedule.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { type Callers, createCallers } from './http/access/callers.ts';
@@ -36,6 +37,7 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
   const config = configOrExit(env);
   const log = createLog(config.logLevel);
   const callers = callersOrExit(config, log);
+  auditLogOrExit(config);
   const metrics = config.metrics && createMetrics(config.database);
   const opened = await storeOrExit(config, log);
   const store = metrics?.measured(opened) ?? opened;
@@ -80,9 +82,14 @@ export async function runServer(env: NodeJS.ProcessEnv, stopRequested: Promise<u
     });
     log.info({ url: address }, 'serving metrics');
   }
-  const backups = config.backups && startBackups(config.backups, store, log, metrics?.backupDone);
-  const advice = reachAdvice(config);
+  const backups = config.backups && startBackups(config.backups, store, log, metrics);
+  const advice = reachAdvice(config, callers.needTokens);
   if (advice !== '') log.info(advice);
+  if (config.tokensFile !== undefined && !existsSync(config.tokensFile))
+    log.warn(
+      { file: config.tokensFile },
+      'TOKENS_FILE does not exist yet: its tokens are let in when it does (codeforge-storage token add)',
+    );
   if (!isLoopbackAddress(config.host) && !callers.needTokens)
     log.warn('no tokens are set: anyone who can reach this server may read, change and delete everything');
 
@@ -118,6 +125,15 @@ function callersOrExit(config: Config, log: Logger): Callers {
   }
 }
 
+function auditLogOrExit({ auditLog }: Config): void {
+  try {
+    if (auditLog !== undefined) checkAuditLog(auditLog);
+  } catch (error) {
+    process.stderr.write(`AUDIT_LOG ${auditLog} cannot be written: ${(error as Error).message}.\n`);
+    process.exit(EXIT_MISCONFIGURED);
+  }
+}
+
 function storeOrExit(config: Config, log: Logger): Promise<Store> {
   const { answerBytes } = limitsOf(config.maxBodyBytes);
   return openStore(config, answerBytes, log).catch((error) => {
@@ -136,11 +152,11 @@ function storeOrExit(config: Config, log: Logger): Promise<Store> {
 }
 
 /** Who cannot reach the server, and what to set for them: an old server without these settings served everyone. */
-function reachAdvice({ host, allowedOrigins }: Config): string {
+function reachAdvice({ host, allowedOrigins }: Config, hasTokens: boolean): string {
   const advice: string[] = [];
   if (isLoopbackAddress(host))
     advice.push(
-      'other machines cannot reach this server: set HOST=0.0.0.0 and TOKENS_FILE or TOKENS (codeforge-storage token add) to serve them',
+      `other machines cannot reach this server: set HOST=0.0.0.0${hasTokens ? '' : ' and TOKENS_FILE or TOKENS (codeforge-storage token add)'} to serve them`,
     );
   if (allowedOrigins === isLoopbackOrigin)
     advice.push('pages of other origins than loopback cannot call it: set ALLOWED_ORIGINS to serve them');

@@ -1,7 +1,7 @@
 /** `codeforge-storage restore <file>`: a backup that a server has made by itself, into a new database. */
 import type { RestoreErrorCode } from '@codeforge/storage-server/restore';
 import type { Command } from 'commander';
-import { writeAudit } from '../files/audit-log.ts';
+import { checkAudit, writeAudit } from '../files/audit-log.ts';
 import { CommandError, EXIT, type ExitCode } from '../ui/errors.ts';
 import { counted } from '../ui/terminal.ts';
 import { type CommonOptions, createCommand, type Life, terminalOf } from './options.ts';
@@ -37,6 +37,10 @@ restore, and keep what it has lost as conflicts. Stop the server before, and sta
     .action(async (file: string, { database, dryRun = false, ...common }: RestoreOptions) => {
       checkNode('restore', process.versions.node);
       const { restoreBackup } = await import('@codeforge/storage-server/restore');
+      const { DATABASE_URL, DATABASE_PATH } = process.env;
+      if (!dryRun && database === undefined && !DATABASE_URL && !DATABASE_PATH)
+        throw new CommandError(EXIT.usage, 'Name the empty database with --database. Nothing was restored.');
+      if (!dryRun) checkAudit();
       const env = { ...process.env, ...(database !== undefined && databaseSettings(database)) };
       const restored = await restoreBackup(file, env, { dryRun, signal }).catch((error) => {
         signal.throwIfAborted();

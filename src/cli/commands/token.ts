@@ -1,4 +1,5 @@
 /** `codeforge-storage token add|list|revoke|rotate`: the tokens that servers let in. */
+import { existsSync } from 'node:fs';
 import {
   createToken,
   isTenant,
@@ -7,7 +8,7 @@ import {
   type StoredToken,
 } from '@codeforge/storage-server/tokens';
 import { Argument, Command, InvalidArgumentError, Option } from 'commander';
-import { writeAudit } from '../files/audit-log.ts';
+import { checkAudit, writeAudit } from '../files/audit-log.ts';
 import { changeTokens, readTokens } from '../files/token-file.ts';
 import { CommandError, EXIT } from '../ui/errors.ts';
 import { counted } from '../ui/terminal.ts';
@@ -101,15 +102,15 @@ to TOKENS of the server.`,
         ...(expires && { expires: expires.toISOString() }),
         ...(note !== undefined && { note }),
       };
-      const { token, stored } = createToken(grant, new Date());
       if (file === undefined && expires !== undefined)
         throw new CommandError(
           EXIT.usage,
           'A token with --expires needs a file: name it with --file or TOKENS_FILE.',
         );
+      const { token, stored } = createToken(grant, new Date());
       if (file !== undefined) {
+        checkAudit();
         await changeTokens(file, signal, (tokens) => [...tokens, stored]);
-        writeAudit('token-added', auditOf(stored));
       }
       terminalOf(common).result(made(token, stored, file), {
         ok: true,
@@ -117,13 +118,16 @@ to TOKENS of the server.`,
         ...stored,
         entry: entryOf(stored),
       });
+      if (file !== undefined) writeAudit('token-added', auditOf(stored));
     });
 
 const listCommand = (_: Life): Command =>
   tokenCommandOf('list', 'show what the tokens of a file allow').action(
     async ({ file, ...common }: FileOptions) => {
-      const tokens = await readTokens(required(file));
-      terminalOf(common).result(table(tokens), { ok: true, tokens });
+      const path = required(file);
+      const tokens = await readTokens(path);
+      const list = existsSync(path) ? table(tokens) : `${path} does not exist: "token add" creates it.`;
+      terminalOf(common).result(list, { ok: true, tokens });
     },
   );
 
@@ -132,6 +136,7 @@ const revokeCommand = ({ signal }: Life): Command =>
     .argument('<id>', 'the id of the token: see list')
     .action(async (id: string, { file, ...common }: FileOptions) => {
       const path = required(file);
+      checkAudit();
       let revoked: StoredToken | undefined;
       await changeTokens(path, signal, (tokens) => {
         revoked = find(tokens, id, path);
@@ -147,7 +152,7 @@ const revokeCommand = ({ signal }: Life): Command =>
 const rotateCommand = ({ signal }: Life): Command =>
   tokenCommandOf('rotate', 'replace a token by a new one')
     .description(
-      'Make a token for the same tenant with the same scope. The old one stays good for the time of --grace, so that clients can change.',
+      'Make a token for the same tenant with the same scope. The old one stays good for the time of --grace, so that clients can change. Without --expires the new one never expires.',
     )
     .argument('<id>', 'the id of the token: see list')
     .addOption(
@@ -158,6 +163,7 @@ const rotateCommand = ({ signal }: Life): Command =>
     .addOption(expiresOption())
     .action(async (id: string, { file, grace, expires, ...common }: RotateOptions) => {
       const path = required(file);
+      checkAudit();
       const now = new Date();
       let result: ReturnType<typeof createToken> | undefined;
       await changeTokens(path, signal, (tokens) => {
@@ -180,13 +186,13 @@ const rotateCommand = ({ signal }: Life): Command =>
         return [...tokens.map((token) => (token === old ? ending : token)), result.stored];
       });
       const { token, stored } = result as ReturnType<typeof createToken>;
-      writeAudit('token-rotated', { ...auditOf(stored), replaces: id });
       terminalOf(common).result(`${made(token, stored, path)}\nToken ${id} stays good for ${text(grace)}.`, {
         ok: true,
         token,
         ...stored,
         replaces: id,
       });
+      writeAudit('token-rotated', { ...auditOf(stored), replaces: id });
     });
 
 /** @throws {CommandError} `usage`. */
@@ -210,7 +216,7 @@ const entryOf = ({ tenant: name, scope, sha256 }: StoredToken): string => `${nam
 
 function made(token: string, stored: StoredToken, file: string | undefined): string {
   const { id, tenant: name, scope, expires } = stored;
-  const until = expires === undefined ? '' : ` until ${expires}`;
+  const until = expires === undefined ? '. It never expires' : ` until ${expires}`;
   return file === undefined
     ? `token   ${token}\nTOKENS  ${entryOf(stored)}\nGive the token to the client. Add the entry to TOKENS of the server: it does not reveal the token.`
     : `token   ${token}\nid      ${id}\nGive the token to the client: it is not shown again. It allows ${scope} for ${name}${until}.`;

@@ -2,6 +2,7 @@
  * Backup files that are read from beginning to end before anything is done with them.
  */
 import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
 import {
   type BackupRecord,
   type BackupSummary,
@@ -106,11 +107,25 @@ export async function checkFile(
     return { path, name, summary, bytes, leftOut };
   } catch (error) {
     if (!(error instanceof InvalidBackup)) throw error;
+    if (await isCompressed(path))
+      throw new CommandError(
+        EXIT.damaged,
+        `${name} is compressed: a backup that a server has made (BACKUP_EVERY) is checked by "restore --dry-run", and restored by "restore". Decompress other files first.`,
+        { file: name },
+      );
     const what = error.flaw === 'key' ? 'cannot be imported' : 'is cut or damaged';
     throw new CommandError(EXIT.damaged, `${name} ${what}. ${error.message}`, { file: name });
   } finally {
     progress?.end();
   }
+}
+
+/** Whether a file begins as gzip does (RFC 1952 §2.3.1). */
+async function isCompressed(path: string): Promise<boolean> {
+  const file = await open(path).catch(() => undefined);
+  const head = await file?.read(Buffer.alloc(2), 0, 2, 0).catch(() => undefined);
+  await file?.close();
+  return head?.buffer.equals(Buffer.from([0x1f, 0x8b])) === true;
 }
 
 /**

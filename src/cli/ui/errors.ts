@@ -63,5 +63,7 @@ export function exitCodeOf(error: unknown): ExitCode {
 export function withAdvice(error: unknown, advice: string): CommandError {
   const { message } = error as Error;
   const details = error instanceof CommandError ? error.details : {};
-  return new CommandError(exitCodeOf(error), `${message} ${advice}`, details);
+  // Texts of servers often end without a full stop.
+  const sentence = /[.!?]$/.test(message) ? message : `${message}.`;
+  return new CommandError(exitCodeOf(error), `${sentence} ${advice}`, details);
 }

@@ -153,7 +153,9 @@ function parse(line: unknown): Record<string, unknown> {
 
 function damageOf(error: unknown): unknown {
   if (error instanceof InvalidBackup) return new DamagedBackup(`of one tenant: ${error.problem}`);
-  const { code } = error as { code?: unknown };
+  const { code, message } = error as { code?: unknown; message: string };
+  if (message === 'incorrect header check')
+    return new DamagedBackup('it is not a backup of BACKUP_DIR (exports are for codeforge-storage import)');
   return typeof code === 'string' && code.startsWith('Z_')
     ? new DamagedBackup('its compressed data is cut or damaged')
     : error;

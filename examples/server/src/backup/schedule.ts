@@ -39,12 +39,18 @@ const nameOf = (time: number): string =>
   `codeforge-${new Date(time).toISOString().replace(/[:.]/g, '-')}.backup.gz`;
 const timeOf = (name: string): number => Date.parse(name.replace(NAME, '$1T$2:$3:$4.$5Z'));
 
-/** @param done Called after each backup. */
+/** What is told of backups. */
+export interface BackupEvents {
+  backupDone(outcome: 'ok' | 'failed'): void;
+  /** When the newest backup of the folder was made. */
+  newestBackup(time: number): void;
+}
+
 export function startBackups(
   { every, keep, folder }: BackupSettings,
   store: Store,
   log: Pick<Logger, 'info' | 'warn' | 'error'>,
-  done: (outcome: 'ok' | 'failed') => void = () => {},
+  events?: BackupEvents,
 ): Backups {
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -80,12 +86,14 @@ export function startBackups(
         const isDue = Date.now() >= (await newest(folder)) + every;
         if (isDue && Date.now() >= failedAt + Math.min(RETRY, every)) {
           await make();
-          done('ok');
+          events?.backupDone('ok');
         }
+        const time = await newest(folder);
+        if (Number.isFinite(time)) events?.newestBackup(time);
       } catch (error) {
         if (signal.aborted) return;
         failedAt = Date.now();
-        done('failed');
+        events?.backupDone('failed');
         log.error({ err: error }, 'the backup failed: earlier backups stay, and it is tried again');
       }
       await pause(Math.min(LONGEST_WAIT, every), signal);
