@@ -84,7 +84,8 @@ async function makeRoot(folder: string, wanted: readonly string[]): Promise<void
   await succeeded('chmod', ['1777', join(folder, 'tmp')]);
   for (const name of ['passwd', 'group'])
     copyFileSync(`/usr/share/base-passwd/${name}.master`, join(folder, 'etc', name));
-  await succeeded('ldconfig', ['-r', folder]);
+  // Its folder is not on everybody's path.
+  await succeeded('/sbin/ldconfig', ['-r', folder]);
 }
 
 /** Copies files with their owners and modes, through links to folders in the target. */
