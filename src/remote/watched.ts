@@ -1,5 +1,6 @@
 /**
- * The changes of a server's data where there is no IndexedDB: what this storage writes, and what the server's change feed tells, each once.
+ * Tells the changes of a server's data where there is no IndexedDB: the writes of this storage, and the changes of the server's feed. It
+ * tells each change once.
  *
  * The feed brings this storage's own writes too. They are known by their sequence numbers: the changes of the feed are told when the
  * calls under way have settled, which tell their writes before. A write whose answer was lost is told as the feed brings it.
@@ -20,7 +21,7 @@ import { snapshot } from '../core/values.ts';
 import type { FlaskBackend } from './backend.ts';
 import { entryOf, errorOf } from './level1/batches.ts';
 import { type Changes, changesSince, createFeedFollower, position } from './level1/changes.ts';
-import { isWrite, type Level1, type Observer, type Result } from './level1/protocol.ts';
+import { isWrite, type Level1, type Observer, type Result, seqOf } from './level1/protocol.ts';
 
 /** What the changes are learned from. */
 export interface RemoteWatchedParts {
@@ -211,9 +212,9 @@ export function createRemoteWatched({ backend, timeout, heard, log }: RemoteWatc
         if (listeners.size === 0) return;
         const written = new Map<string, RemoteChange>();
         for (const [i, op] of ops.entries()) {
-          const { status, revision = '' } = results[i] as Result;
+          const { status, revision } = results[i] as Result;
           if (status !== 200 || !isWrite(op) || op.op === 'check') continue;
-          const rev = Number(revision.slice(revision.lastIndexOf('.') + 1));
+          const rev = seqOf(revision);
           const key = 'key' in op ? op.key : '';
           if (key === '') written.clear();
           if (feedOf()) own.set(key, rev);

@@ -42,14 +42,7 @@ async function openTab(faults?: Faults): Promise<KeyValueStorage> {
   return storage;
 }
 /** Another client, with a line of its own. */
-async function theirs(key: string, value: unknown): Promise<void> {
-  const { status } = await fetch(`${server.url}/api/storage/${key}`, {
-    method: 'PUT',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ value }),
-  });
-  expect(status).toBe(200);
-}
+const theirs = (key: string, value: unknown): Promise<void> => server.put(key, value);
 const soon = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 40_000, interval: 20 });
 
 /** What a listener of `a` hears, once it hears changes of others. */

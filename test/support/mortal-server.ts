@@ -11,6 +11,8 @@ export interface MortalServer {
   start(): Promise<void>;
   /** SIGKILL. */
   kill(): Promise<void>;
+  /** Writes a key, as another client. */
+  put(key: string, value: unknown): Promise<void>;
   /** Every key with its value, asked of the server itself. */
   entries(): Promise<Record<string, unknown>>;
   /** How many writes have applied since its database was made. */
@@ -37,6 +39,14 @@ export async function mortalServer(databasePath: string, env: Record<string, str
       kills += 1;
       await running.kill();
       running = undefined;
+    },
+    async put(key, value) {
+      const { status } = await fetch(`${url}/api/storage/${key}`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ value }),
+      });
+      if (status !== 200) throw new Error(`PUT of ${key} was answered with ${status}.`);
     },
     entries: () => ask('/api/storage/export'),
     applied: async () => (await ask('/health')).seq,

@@ -80,7 +80,7 @@ async function lock(path: string, signal: AbortSignal): Promise<() => Promise<vo
   }
   throw new CommandError(
     EXIT.failed,
-    `${path} exists: another process changes the tokens. If none does, delete that file. Nothing was changed.`,
+    `${path} exists: another process changes the tokens. If none does, delete that file, and ${path}.removing. Nothing was changed.`,
     { file: path },
   );
 }

@@ -450,3 +450,7 @@ export const newClient = (): string =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join(
     '',
   );
+
+/** The sequence number in a revision, `<epoch>.<rev>`; 0 without one. */
+export const seqOf = (revision: string | undefined): number =>
+  Number(revision?.slice(revision.lastIndexOf('.') + 1) ?? 0);

@@ -5,7 +5,7 @@
  * conflict.
  */
 import { StorageError } from '../../core/errors.ts';
-import type { BatchAnswer, WireOp } from '../../remote/level1/protocol.ts';
+import { type BatchAnswer, seqOf, type WireOp } from '../../remote/level1/protocol.ts';
 import type { SyncDatabase, WriteTransaction } from '../database.ts';
 import {
   type ConflictRecord,
@@ -58,10 +58,6 @@ export function observationsOf(
 }
 
 const isChange = ({ op }: WireOp): boolean => op === 'put' || op === 'delete' || op === 'clear';
-
-/** `<epoch>.<rev>` → rev. */
-export const seqOf = (revision: string | undefined): number =>
-  Number(revision?.slice(revision.lastIndexOf('.') + 1) ?? 0);
 
 /**
  * Updates the mirror in a transaction.

@@ -21,13 +21,14 @@ import {
   nameOf,
   newClient,
   type Result,
+  seqOf,
   type Unanswered,
   type Voided,
   type WireOp,
 } from '../../remote/level1/protocol.ts';
 import { clearsOf, type SyncDatabase, type WriteTransaction } from '../database.ts';
 import { checkAccount } from '../mirror/account.ts';
-import { type Observation, observationsOf, seqOf, updateMirror } from '../mirror/update.ts';
+import { type Observation, observationsOf, updateMirror } from '../mirror/update.ts';
 import {
   applyDecision,
   type Decision,

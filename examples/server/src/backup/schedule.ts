@@ -46,6 +46,7 @@ export interface BackupEvents {
   newestBackup(time: number): void;
 }
 
+/** Makes backups until it is stopped. */
 export function startBackups(
   { every, keep, folder }: BackupSettings,
   store: Store,
